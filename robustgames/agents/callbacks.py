@@ -1,0 +1,92 @@
+"""Callbacks of Stable-Baselines3's kind that every agent uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from robustgames.agents.game_agent import GameAgent
+
+
+class ProgressBar(BaseCallback):
+    """Progress in timesteps (oracle calls of one run) with rate and time left."""
+
+    def _on_training_start(self) -> None:
+        done, total = self.model.num_timesteps, self.locals["total_timesteps"]
+        self.bar = tqdm(total=total, initial=done, unit="call", unit_scale=True, dynamic_ncols=True, mininterval=0.2)
+
+    def _on_step(self) -> bool:
+        self.bar.update(self.num_timesteps - self.bar.n)
+        return True
+
+    def _on_training_end(self) -> None:
+        self.bar.close()
+
+
+class Checkpoint(BaseCallback):
+    """Saves the agent every `interval` timesteps and at the end, as long as a run is finite.
+
+    Args:
+        folder: where the checkpoint goes.
+        interval: timesteps between two checkpoints, >= 1.
+    """
+
+    def __init__(self, folder: Path, interval: int) -> None:
+        super().__init__()
+        self.folder, self.interval = folder, interval
+
+    def _on_training_start(self) -> None:
+        self._due = self.num_timesteps + self.interval
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self._due:
+            self._due = self.num_timesteps + self.interval
+            self._save()
+        return True
+
+    def _on_training_end(self) -> None:
+        self._save()
+
+    def _save(self) -> None:
+        agent = cast("GameAgent", self.model)
+        if bool(torch.isfinite(agent.z).all(-1).any()):
+            agent.save(self.folder)
+
+
+class Recorder(BaseCallback):
+    """Keeps the trajectory of the first runs of a small game, for phase portraits.
+
+    Args:
+        runs: how many runs to keep.
+        most: how many points; every second one is dropped whenever there are more.
+    """
+
+    def __init__(self, runs: int = 8, most: int = 20_000) -> None:
+        super().__init__()
+        self.runs, self.most, self.stride = runs, most, 1
+        self.points: list[Tensor] = []
+
+    def _on_training_start(self) -> None:
+        self._keep()
+
+    def _on_step(self) -> bool:
+        if self.n_calls % self.stride == 0:
+            self._keep()
+        if len(self.points) > self.most:
+            self.points, self.stride = self.points[::2], self.stride * 2
+        return True
+
+    def _keep(self) -> None:
+        z = cast("GameAgent", self.model).z
+        self.points.append(z.reshape(-1, z.shape[-1])[: self.runs])
+
+    @property
+    def trajectory(self) -> Tensor:
+        """The points, (T, runs, n + m), one per `stride` steps of the solver."""
+        return torch.stack(self.points)

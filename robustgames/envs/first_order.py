@@ -1,0 +1,200 @@
+"""Gymnasium faces of a game: play a joint strategy, observe the field there.
+
+Both faces own the oracle they step with. An agent asks that same oracle, so that a training step and an env step are one
+computation and one count. The game goes on for ever; give `gym.make` a `max_episode_steps` where episodes are wanted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from functools import cached_property
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from robustgames.errors import GameError, unknown
+from robustgames.games import Game, Noisy, Oracle
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def build_game(game: Game | type[Game] | str, noise: float = 0.0, bias: Any = 0.0, **settings: Any) -> Game:
+    """Return the game that an id stands for.
+
+    Args:
+        game: a game, its class, or "module:Class".
+        noise: standard deviation of an additive noise on the field.
+        bias: constant error of the field, a number or one per coordinate.
+        **settings: arguments of the class.
+
+    Raises:
+        GameError: a setting that the class does not have.
+    """
+    if isinstance(game, str):
+        module, _, name = game.partition(":")
+        game = getattr(importlib.import_module(module), name)
+    if isinstance(game, type):
+        allowed = inspect.signature(game).parameters
+        for setting in settings:
+            if setting not in allowed:
+                raise unknown(f"setting of {game.__name__}", setting, [*allowed, "noise", "bias", "dtype", "device"])
+        game = game(**settings)
+    assert isinstance(game, Game)
+    return Noisy(game, noise, bias) if noise or np.any(bias) else game
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """Return the device; "auto" is the GPU where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise GameError(f"device {device!r} is not usable here: use auto, cpu or cuda") from error
+
+
+def _prepared(game: Any, dtype: str, device: str, noise: float, bias: Any, settings: dict[str, Any]) -> Game:
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    return build_game(game, noise, bias, **settings).to(choose_device(device), DTYPES[dtype])
+
+
+def _strategy_space(game: Game) -> gym.spaces.Dict:
+    dtype = np.dtype(str(game.dtype).removeprefix("torch."))
+    boxes = {
+        player: gym.spaces.Box(*strategies.bounds, shape=(size,), dtype=dtype.type)
+        for player, strategies, size in zip(game.players, game.sets, game.sizes, strict=True)
+    }
+    return gym.spaces.Dict(boxes)
+
+
+def _feedback_space(game: Game) -> gym.spaces.Dict:
+    dtype = np.dtype(str(game.dtype).removeprefix("torch."))
+    boxes = {p: gym.spaces.Box(-np.inf, np.inf, (n,), dtype.type) for p, n in zip(game.players, game.sizes, strict=True)}
+    return gym.spaces.Dict(boxes)
+
+
+class GameEnv(gym.Env[dict[str, np.ndarray], dict[str, np.ndarray]]):
+    """One run of a game in numpy: for checkers, Stable-Baselines3 and PettingZoo.
+
+    Action: {player: strategy}, projected onto the strategy sets. Observation: {player: its block of V at the joint strategy}; zeros at
+    reset, when nothing has been played. Reward: -Φ, the reward of player 0; `info["rewards"]` names both. `info["strategy"]`
+    of reset is a start.
+
+    Args:
+        game: a game, its class or "module:Class".
+        dtype: "float32" or "float64".
+        device: where the game computes.
+        noise, bias: additive error of the field (see `Noisy`).
+        **settings: arguments of the game.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(
+        self,
+        game: Game | type[Game] | str,
+        dtype: str = "float32",
+        device: str = "cpu",
+        noise: float = 0.0,
+        bias: float | list[float] = 0.0,
+        **settings: Any,
+    ) -> None:
+        self.game = _prepared(game, dtype, device, noise, bias, settings)
+        self.players = self.game.players
+        self.oracle = Oracle(self.game)
+        self.action_space = _strategy_space(self.game)
+        self.observation_space = _feedback_space(self.game)
+        self._seeded = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        super().reset(seed=seed)
+        if seed is not None or not self._seeded:
+            self.oracle.generator.manual_seed(int(self.np_random.integers(2**31)))
+            self._seeded = True
+        z = self.game.initial((), self.oracle.generator)
+        return self._blocks(torch.zeros_like(z)), {"strategy": self._blocks(z)}
+
+    def step(
+        self, action: dict[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        strategies = [torch.as_tensor(action[p], dtype=self.game.dtype, device=self.game.device) for p in self.players]
+        self.oracle.draw()
+        rewards, v = self.oracle.evaluate(self.oracle.project(torch.cat(strategies)))
+        named = {player: float(reward) for player, reward in zip(self.players, rewards, strict=True)}
+        return self._blocks(v), float(rewards[0]), False, False, {"rewards": named}
+
+    def _blocks(self, z: Tensor) -> dict[str, np.ndarray]:
+        return {p: block.cpu().numpy().copy() for p, block in zip(self.players, self.game.split(z), strict=True)}
+
+
+class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], Tensor]):
+    """`num_envs` independent runs of a game in one tensor on the device; reached by `gym.make_vec(id, num_envs=S)`.
+
+    The protocol is that of `GameEnv` with torch tensors of shape (S, n) and rewards of shape (S,); nothing is copied to numpy.
+    No run ends, so nothing is reset by itself.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": [], "torch": True}
+
+    def __init__(
+        self,
+        game: Game | type[Game] | str,
+        num_envs: int = 1,
+        dtype: str = "float32",
+        device: str = "cpu",
+        noise: float = 0.0,
+        bias: float | list[float] = 0.0,
+        **settings: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise GameError(f"num_envs is {num_envs}: at least one run is needed")
+        self.num_envs = num_envs
+        self.game = _prepared(game, dtype, device, noise, bias, settings)
+        self.players = self.game.players
+        self.oracle = Oracle(self.game, (num_envs,))
+        self.single_action_space = _strategy_space(self.game)
+        self.single_observation_space = _feedback_space(self.game)
+        self._never = torch.zeros(num_envs, dtype=torch.bool, device=self.game.device)
+        self._seeded = False
+
+    # a batched Box of a large game costs a second and 100 MB: made only when somebody looks
+    @cached_property
+    def action_space(self) -> gym.Space:  # type: ignore[override]
+        """The batch of `single_action_space`."""
+        return batch_space(self.single_action_space, self.num_envs)
+
+    @cached_property
+    def observation_space(self) -> gym.Space:  # type: ignore[override]
+        """The batch of `single_observation_space`."""
+        return batch_space(self.single_observation_space, self.num_envs)
+
+    def reset(  # type: ignore[override]
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        super().reset(seed=seed)
+        if seed is not None or not self._seeded:
+            self.oracle.generator.manual_seed(int(self.np_random.integers(2**31)))
+            self._seeded = True
+        z = self.game.initial((self.num_envs,), self.oracle.generator)
+        return self._blocks(torch.zeros_like(z)), {"strategy": self._blocks(z)}
+
+    def step(
+        self, actions: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+        self.oracle.draw()
+        z = self.oracle.project(torch.cat([actions[p] for p in self.players], -1))
+        rewards, v = self.oracle.evaluate(z)
+        named = dict(zip(self.players, rewards, strict=True))
+        return self._blocks(v), rewards[0], self._never, self._never, {"rewards": named}
+
+    def _blocks(self, z: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self.players, self.game.split(z), strict=True))

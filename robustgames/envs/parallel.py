@@ -1,0 +1,70 @@
+"""A two-player env as a PettingZoo ParallelEnv (PettingZoo is optional: pip install "robustgames[pettingzoo]")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+from pettingzoo import ParallelEnv
+
+from robustgames.envs.views import rewards_of
+
+
+class ParallelGame(ParallelEnv):
+    """Both players as PettingZoo agents with rewards of their own.
+
+    Args:
+        env: a two-player env (Dict actions named after `env.unwrapped.players`), or its id.
+
+    Example:
+        >>> game = ParallelGame("robustgames/Quadratic-v0")
+        >>> observations, infos = game.reset(seed=0)
+        >>> game.step({"x": [1.0], "y": [0.0]})[1]
+        {'x': -1.0, 'y': 1.0}
+    """
+
+    def __init__(self, env: gym.Env | str) -> None:
+        self.env = gym.make(env) if isinstance(env, str) else env
+        self.metadata = {"name": str(self.env.spec.id if self.env.spec else type(self.env.unwrapped).__name__)}
+        self.possible_agents: list[str] = list(self.env.unwrapped.players)  # type: ignore[attr-defined]
+        self.agents: list[str] = []
+        observed, acted = self.env.observation_space, self.env.action_space
+        self._own = isinstance(observed, gym.spaces.Dict) and set(observed.keys()) == set(self.possible_agents)
+        self.observation_spaces = {a: observed[a] if self._own else observed for a in self.possible_agents}  # type: ignore[index]
+        self.action_spaces = {a: acted[a] for a in self.possible_agents}  # type: ignore[index]
+
+    def observation_space(self, agent: str) -> gym.Space:
+        """Return the observation space of one player, always the same object."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> gym.Space:
+        """Return the strategy box of one player, always the same object."""
+        return self.action_spaces[agent]
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        """Start a new game; returns ({player: observation}, {player: info})."""
+        self.agents = list(self.possible_agents)
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._each(observation), {a: dict(info) for a in self.agents}
+
+    def step(self, actions: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
+        """Play both strategies; returns observations, rewards, terminations, truncations, infos by player."""
+        observation, reward, terminated, truncated, info = self.env.step(actions)
+        players = self.agents
+        result = (
+            self._each(observation),
+            rewards_of(self.env, reward, info),
+            dict.fromkeys(players, terminated),
+            dict.fromkeys(players, truncated),
+            {a: dict(info) for a in players},
+        )
+        if terminated or truncated:
+            self.agents = []
+        return result
+
+    def close(self) -> None:
+        """Close the env."""
+        self.env.close()
+
+    def _each(self, observation: Any) -> dict[str, Any]:
+        return {a: observation[a] if self._own else observation.copy() for a in self.possible_agents}

@@ -1,0 +1,107 @@
+"""The ids, and how a user adds one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+import gymnasium as gym
+
+from robustgames.envs.first_order import GameEnv, GameVectorEnv
+from robustgames.errors import GameError, unknown
+from robustgames.games.game import Game
+
+G = TypeVar("G", bound=type[Game])
+
+BUILT_IN: dict[str, dict[str, Any]] = {
+    "robustgames/Bilinear-v0": {"game": "robustgames.games.toy:Bilinear"},
+    "robustgames/Quadratic-v0": {"game": "robustgames.games.toy:Quadratic"},
+    "robustgames/AlmostBilinear-v0": {"game": "robustgames.games.toy:AlmostBilinear"},
+    "robustgames/Forsaken-v0": {"game": "robustgames.games.toy:Forsaken"},
+    "robustgames/MatrixGame-v0": {"game": "robustgames.games.toy:MatrixGame"},
+    "robustgames/MatchingPennies-v0": {"game": "robustgames.games.toy:MatrixGame", "matrix": "matching_pennies"},
+    "robustgames/RockPaperScissors-v0": {"game": "robustgames.games.toy:MatrixGame", "matrix": "rock_paper_scissors"},
+    "robustgames/DiracGAN-v0": {"game": "robustgames.games.toy:DiracGAN"},
+    "robustgames/Polar-v0": {"game": "robustgames.games.toy:Polar"},
+    "robustgames/DigitsAdversarial-v0": {"game": "robustgames.games.classification:DigitsAdversarial"},
+}
+
+
+@overload
+def register(id: str) -> Callable[[G], G]: ...
+@overload
+def register(id: str, game: Game | type[Game] | str, **settings: Any) -> None: ...
+def register(id: str, game: Game | type[Game] | str | None = None, **settings: Any) -> Callable[[G], G] | None:
+    """Register a game as a Gymnasium id, for `gym.make`, `gym.make_vec` and `robustgames train`.
+
+    Args:
+        id: "namespace/Name-v0".
+        game: a game, its class, or "module:Class"; without it `register(id)` decorates a class.
+        **settings: default arguments of the class.
+
+    Raises:
+        GameError: the id is malformed.
+
+    Example:
+        >>> @register("mine/Saddle-v0")
+        ... class Saddle(rg.ZeroSumGame):
+        ...     sizes = (1, 1)
+        ...     def payoff(self, x, y, sample):
+        ...         return (x * x - y * y).sum(-1)
+        >>> gym.make_vec("mine/Saddle-v0", num_envs=3).reset(seed=0)[0]["x"].shape
+        torch.Size([3, 1])
+    """
+    if game is None:
+
+        def decorate(cls: G) -> G:
+            register(id, cls)
+            return cls
+
+        return decorate
+    try:
+        gym.register(id, entry_point=GameEnv, vector_entry_point=GameVectorEnv, kwargs={"game": game, **settings})
+    except gym.error.Error as error:
+        raise GameError(f"id {id!r} is malformed: write it as 'namespace/Name-v0'") from error
+    return None
+
+
+def register_all() -> None:
+    """Register the package's own ids."""
+    for id, settings in BUILT_IN.items():
+        if id not in gym.registry:
+            register(id, **settings)
+
+
+def game_ids() -> list[str]:
+    """Return every registered id that is a game, the user's own included."""
+    return sorted(id for id, spec in gym.registry.items() if spec.entry_point is GameEnv)
+
+
+def describe(id: str) -> str:
+    """Return the first line of the docstring of the game behind an id."""
+    game = gym.spec(id).kwargs["game"]
+    if isinstance(game, str):
+        module, _, name = game.partition(":")
+        game = getattr(importlib.import_module(module), name)
+    lines = (game.__doc__ or "").strip().splitlines()
+    return lines[0] if lines else "(no docstring)"
+
+
+def make(id: str, runs: int | None = None, **settings: Any) -> gym.Env | gym.vector.VectorEnv:
+    """Make an env as Gymnasium does, with one-line errors: `gym.make_vec` for a number of runs, `gym.make` without.
+
+    An id may name the module to import first, "my_games:mine/Ridge-v0".
+
+    Raises:
+        GameError: the module or the id is unknown; close matches are shown.
+    """
+    module, _, name = id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise GameError(f"no module {module!r} for {id!r}: run from the folder of {module}.py") from error
+    if name not in gym.registry:
+        raise unknown("env", name, game_ids())
+    return gym.make(name, **settings) if runs is None else gym.make_vec(name, num_envs=runs, **settings)

@@ -1,0 +1,97 @@
+"""One player's view of a two-player env: hand it to any single-agent library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+
+from robustgames.errors import GameError, unknown
+
+Policy = Callable[[Any], np.ndarray]
+
+
+class PlayerView(gym.Env[Any, np.ndarray]):
+    """A two-player env in which the other player follows a fixed strategy or policy.
+
+    The action space is [-1, 1]^n, stretched over the player's own strategy box; the observation is the player's own where the env
+    observes per player, else the shared one; the reward is the player's own, so that every view is a maximization.
+
+    Args:
+        env: a two-player env (Dict actions named after `env.unwrapped.players`), or its id.
+        player: the name of the player that acts.
+        opponent: the other's strategy (an array) or policy (observation -> strategy); `set_opponent` changes it.
+        bound: half-width of the action box where the player's strategy set is unbounded.
+
+    Raises:
+        GameError: no such player, an unbounded strategy set without `bound`, an opponent of the wrong shape.
+
+    Example:
+        >>> view = PlayerView("robustgames/Quadratic-v0", "x", opponent=[0.5], bound=2.0)
+        >>> observation, info = view.reset(seed=0)
+        >>> view.step([0.5])[1]    # x = 1 pays x² - y² = 0.75
+        -0.75
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(
+        self, env: gym.Env | str, player: str, opponent: Policy | np.ndarray | list[float], bound: float | None = None
+    ) -> None:
+        self.env = gym.make(env) if isinstance(env, str) else env
+        players: tuple[str, str] = self.env.unwrapped.players  # type: ignore[attr-defined]
+        if player not in players:
+            raise unknown("player", player, players)
+        self.player, self.other = player, players[1 - players.index(player)]
+        self._low, self._high = self._bounds(bound)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, self._low.shape, np.float32)
+        observed = self.env.observation_space
+        self._own = isinstance(observed, gym.spaces.Dict) and set(observed.keys()) == set(players)
+        self.observation_space = observed[player] if self._own else observed  # type: ignore[index]
+        self._last: Any = None
+        self.set_opponent(opponent)
+
+    def _bounds(self, bound: float | None) -> tuple[np.ndarray, np.ndarray]:
+        box: gym.spaces.Box = self.env.action_space[self.player]  # type: ignore[index]
+        if bound is not None:
+            return np.maximum(box.low, -bound), np.minimum(box.high, bound)
+        if not box.is_bounded():
+            raise GameError(f"the strategy set of player {self.player!r} is unbounded: pass bound=, e.g. bound=2.0")
+        return box.low, box.high
+
+    def set_opponent(self, opponent: Policy | np.ndarray | list[float]) -> None:
+        """Let the other player follow another strategy or policy from now on."""
+        if callable(opponent):
+            self._policy: Policy = opponent
+            return
+        space: gym.spaces.Box = self.env.action_space[self.other]  # type: ignore[index]
+        strategy = np.asarray(opponent, dtype=space.dtype)
+        if strategy.shape != space.shape:
+            raise GameError(f"the opponent's strategy has shape {strategy.shape}: {self.other!r} plays {space.shape}")
+        self._policy = lambda observation: strategy
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._last, info = self.env.reset(seed=seed, options=options)
+        return self._seen(self.player), info
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        share = (np.clip(action, -1, 1) + 1) / 2
+        own = (self._low + share * (self._high - self._low)).astype(self._low.dtype)
+        joint = {self.player: own, self.other: self._policy(self._seen(self.other))}
+        self._last, reward, terminated, truncated, info = self.env.step(joint)
+        return self._seen(self.player), rewards_of(self.env, reward, info)[self.player], terminated, truncated, info
+
+    def close(self) -> None:
+        self.env.close()
+
+    def _seen(self, player: str) -> Any:
+        return self._last[player] if self._own else self._last
+
+
+def rewards_of(env: gym.Env, reward: Any, info: dict[str, Any]) -> dict[str, float]:
+    """Return {player: reward}: the env's `info["rewards"]`, or reward and its negative (zero-sum)."""
+    first, second = env.unwrapped.players  # type: ignore[attr-defined]
+    return info.get("rewards") or {first: float(reward), second: -float(reward)}

@@ -1,0 +1,55 @@
+"""Certificates of a joint strategy: numbers that say how good it is, beside the learning curve."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from robustgames.errors import GameError
+from robustgames.games import AdversarialClassification, DigitsAdversarial, Game, Oracle
+from robustgames.solvers import Sign, diagnostics, respond
+
+
+def certificates(game: Game, z: Tensor, attack_steps: int = 40) -> dict[str, Tensor]:
+    """Return what can be certified of z, each of shape (*S,).
+
+    Games with known best responses: the duality gap. The digits game: accuracy on the held-out images, clean and under a PGD attack of
+    `attack_steps` steps. Every game without data: its residual, and the distance to a known solution.
+    """
+    if isinstance(game, DigitsAdversarial):
+        return accuracies(game.held_out, z, attack_steps)
+    if isinstance(game, AdversarialClassification):
+        return {}
+    values = game.metrics(z)
+    try:
+        return {**values, "duality_gap": diagnostics.duality_gap(game, z)}
+    except GameError:
+        return values
+
+
+@torch.no_grad()
+def accuracies(game: AdversarialClassification, z: Tensor, attack_steps: int = 40) -> dict[str, Tensor]:
+    """Return the shares of the game's images classified correctly, clean and under attack, (*S,).
+
+    The attack is the attacker's part of the game with the classifier held: PGD, signed steps of 2.5 eps / attack_steps from a
+    random start inside the ball (seed 0), the last iterate. An image counts as robust only if it is also right when clean.
+
+    Args:
+        game: a game on all its images (`batch_size=None`).
+        z: weights, (*S, n) or joint strategies (*S, n + m') of a game with the same network.
+        attack_steps: K, e.g. 40 for the usual PGD-40.
+    """
+    runs, x = tuple(z.shape[:-1]), z[..., : game.sizes[0]]
+    oracle = Oracle(game, runs, Generator(game.device).manual_seed(0))
+    oracle.draw()
+    images, labels = oracle.sample
+    right = game.logits(x, images).argmax(-1) == labels
+    if game.eps == 0:
+        robust = right
+    else:
+        rule = Sign(2.5 * game.eps / attack_steps)
+        start = torch.cat([x, x.new_zeros(*runs, game.sizes[1])], -1)
+        attacked, _ = respond(rule, oracle, oracle.restart(start, 1), 1, attack_steps, rule.init(start))
+        perturbed = images + game.split(attacked)[1].view(images.shape)
+        robust = right & (game.logits(x, perturbed).argmax(-1) == labels)
+    return {"clean_accuracy": right.to(z).mean(-1), f"pgd{attack_steps}_accuracy": robust.to(z).mean(-1)}

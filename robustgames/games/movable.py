@@ -1,0 +1,35 @@
+"""Moving the tensors that an object holds to another device or precision."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+
+class Movable:
+    """An object whose tensors follow `to(device, dtype)`, as those of an `nn.Module` do.
+
+    Attributes that are tensors, modules, other movables or tuples of these are moved; integers and
+    booleans keep their type. The original is left as it was.
+    """
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Return a copy on `device` in `dtype` (None: unchanged)."""
+        moved = copy.copy(self)
+        moved.__dict__.update({name: _moved(value, device, dtype) for name, value in vars(self).items()})
+        return moved
+
+
+def _moved(value: Any, device: torch.device | str | None, dtype: torch.dtype | None) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+    if isinstance(value, nn.Module):
+        return copy.deepcopy(value).to(device=device, dtype=dtype)
+    if isinstance(value, Movable):
+        return value.to(device, dtype)
+    if isinstance(value, tuple) and type(value) is tuple:
+        return tuple(_moved(item, device, dtype) for item in value)
+    return value

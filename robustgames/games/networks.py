@@ -1,0 +1,142 @@
+"""Networks whose weights are a block of z: called as network(weights, inputs).
+
+`MLP` is written for batches of runs: a run axis costs one batched matrix product. `Network` takes any
+`torch.nn.Module`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+import torch
+from torch import Generator, Tensor, nn
+
+from robustgames.errors import GameError, unknown
+from robustgames.games.movable import Movable
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "elu": nn.functional.elu,
+    "leaky_relu": nn.functional.leaky_relu,
+}
+
+
+class MLP(Movable):
+    """A multilayer perceptron h_w: R^p -> R^q, one per run.
+
+    Args:
+        widths: (p, hidden ..., q).
+        activation: one of relu, tanh, elu, leaky_relu, between the layers.
+
+    Example:
+        >>> net = MLP((2, 8, 1))
+        >>> net.size
+        33
+        >>> net(torch.zeros(5, 33), torch.zeros(5, 10, 2)).shape    # 5 runs, 10 inputs each
+        torch.Size([5, 10, 1])
+    """
+
+    def __init__(self, widths: tuple[int, ...], activation: str = "relu") -> None:
+        if len(widths) < 2 or min(widths) < 1:
+            raise GameError(f"widths is {widths}: at least an input and an output width, all >= 1, e.g. (2, 64, 1)")
+        if activation not in ACTIVATIONS:
+            raise unknown("activation", activation, ACTIVATIONS)
+        self.widths, self.activation = tuple(widths), activation
+        self._parts = [n for p, q in zip(widths[:-1], widths[1:], strict=True) for n in (p * q, q)]
+        self.size = sum(self._parts)
+
+    def __call__(self, weights: Tensor, inputs: Tensor) -> Tensor:
+        """Return h_w(inputs): weights (*S, size), inputs (*S, B, p) or (B, p) -> (*S, B, q)."""
+        parts = weights.split(self._parts, -1)  # one split: its backward is one concatenation
+        h = inputs
+        for i, (p, q) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
+            if i > 0:
+                h = ACTIVATIONS[self.activation](h)
+            h = _affine(h, parts[2 * i].unflatten(-1, (q, p)), parts[2 * i + 1])
+        return h
+
+    def initial(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
+        """Draw weights as `torch.nn.Linear` does: uniform in ±1/sqrt(fan-in), biases too."""
+        bounds = [p**-0.5 for p in self.widths[:-1] for _ in range(2)]
+        bound = torch.cat([torch.full((n,), b, dtype=dtype) for n, b in zip(self._parts, bounds, strict=True)])
+        u = torch.rand((*shape, self.size), generator=generator, device=generator.device, dtype=dtype)
+        return (2 * u - 1) * bound.to(u)
+
+
+def _affine(h: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """Return h wᵀ + b for h (*S, B, p), w (*S, q, p), b (*S, q)."""
+    if w.dim() == 2:
+        return nn.functional.linear(h, w, b)
+    if w.dim() == 3 and h.dim() == 3:
+        return torch.baddbmm(b.unsqueeze(-2), h, w.mT)
+    return h @ w.mT + b.unsqueeze(-2)
+
+
+class Network(Movable):
+    """Any `torch.nn.Module` as a network on views of z.
+
+    Args:
+        module: a module, whose weights are then the start of every run, or a function that builds one
+            (`lambda: nn.Sequential(...)`), which is called once per run for its random weights.
+
+    Raises:
+        GameError: the module has dropout or BatchNorm with running statistics: hidden state and hidden
+            randomness that runs would share and a checkpoint would miss.
+
+    Example:
+        >>> net = Network(lambda: nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)))
+        >>> net(torch.zeros(3, net.size), torch.zeros(3, 10, 2)).shape
+        torch.Size([3, 10, 1])
+    """
+
+    def __init__(self, module: nn.Module | Callable[[], nn.Module]) -> None:
+        self._build = None if isinstance(module, nn.Module) else module
+        self.module = module if isinstance(module, nn.Module) else module()
+        _refuse_hidden_state(self.module)
+        shapes = {name: p.shape for name, p in self.module.named_parameters()}
+        self._shapes = tuple(shapes.items())
+        self.size = sum(prod(shape) for shape in shapes.values())
+
+    def __call__(self, weights: Tensor, inputs: Tensor) -> Tensor:
+        """Return the module's output: weights (*S, size), inputs (*S, B, ...) -> (*S, B, ...)."""
+        runs = weights.shape[:-1]
+        if not runs:
+            return self._call_one(weights, inputs)
+        inputs = inputs.flatten(0, len(runs) - 1)
+        out = torch.func.vmap(self._call_one)(weights.flatten(0, -2), inputs)
+        return out.unflatten(0, runs)
+
+    def _call_one(self, weights: Tensor, inputs: Tensor) -> Tensor:
+        parts = weights.split([prod(shape) for _, shape in self._shapes])
+        views = {name: part.view(shape) for (name, shape), part in zip(self._shapes, parts, strict=True)}
+        return torch.func.functional_call(self.module, views, (inputs,))
+
+    def initial(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
+        """Return start weights of shape (*shape, size): the module's own, or those of one new module per run."""
+        rows = [self._weights(generator) for _ in range(prod(shape))]
+        return torch.stack(rows).reshape(*shape, self.size).to(generator.device, dtype)
+
+    def _weights(self, generator: Generator) -> Tensor:
+        module = self.module
+        if self._build is not None:
+            seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+            with torch.random.fork_rng(devices=[]):  # torch.nn draws from the global generator only
+                torch.manual_seed(seed)
+                module = self._build()
+        return nn.utils.parameters_to_vector(module.parameters()).detach()
+
+
+def _refuse_hidden_state(module: nn.Module) -> None:
+    for name, part in module.named_modules():
+        where = f"{type(part).__name__} at {name!r}"
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats:
+            raise GameError(
+                f"{where} keeps running statistics, a state outside z that all runs would share: "
+                "use track_running_stats=False, GroupNorm or LayerNorm"
+            )
+        if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0:
+            raise GameError(
+                f"{where} draws from the global generator, so that a run could not be repeated: set p=0 or remove it"
+            )

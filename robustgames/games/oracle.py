@@ -1,0 +1,87 @@
+"""The oracle: how a scheme asks a game for its field."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from robustgames.errors import GameError
+from robustgames.games.game import Game, Sample
+
+
+class Oracle:
+    """oracle(z) -> V(z; ζ) on the sample it holds; counts its calls, the currency of all learning curves.
+
+    Args:
+        game: the game; the oracle works on its device and in its dtype.
+        shape: S, the independent runs; () for a single one.
+        generator: the run's randomness; a fresh one with seed 0 by default.
+
+    Raises:
+        GameError: the game's start, field or payoff has the wrong shape; checked here once, not in every step.
+    """
+
+    def __init__(self, game: Game, shape: tuple[int, ...] = (), generator: Generator | None = None) -> None:
+        self.game = game
+        self.shape = shape
+        self.generator = generator if generator is not None else Generator(game.device).manual_seed(0)
+        self.calls = 0
+        self.sample: Sample = None
+        self.asked: Tensor | None = None  # the point of the last call: a look-ahead, where the scheme has one
+        _check_shapes(game, shape)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """(n, m) of the game."""
+        return self.game.sizes
+
+    def draw(self) -> None:
+        """Draw a new ζ: called wherever the paper writes a new ζ."""
+        self.sample = self.game.draw(self.shape, self.generator)
+
+    def __call__(self, z: Tensor, player: int | None = None) -> Tensor:
+        """Return V(z; ζ), or one player's block of it, and count one call."""
+        self.calls += 1
+        self.asked = z
+        return self.game.field(z, self.sample, player)
+
+    def evaluate(self, z: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Return (both rewards, V(z; ζ)) from one evaluation, and count one call."""
+        self.calls += 1
+        self.asked = z
+        return self.game.evaluate(z, self.sample)
+
+    def project(self, z: Tensor) -> Tensor:
+        """Return the projection of z onto X × Y (which may depend on ζ)."""
+        return self.game.project(z, self.sample)
+
+    def restart(self, z: Tensor, player: int, zero: bool = False) -> Tensor:
+        """Return z with one player's strategy drawn anew (or set to 0) and projected."""
+        blocks = list(self.game.split(z))
+        fresh = self.game.start(player, self.shape, self.generator) if not zero else torch.zeros_like(blocks[player])
+        blocks[player] = fresh
+        return self.project(torch.cat(blocks, -1))
+
+
+def _check_shapes(game: Game, shape: tuple[int, ...]) -> None:
+    """Evaluate the game once on its own generator and compare every shape with the contract."""
+    name, d = type(game).__name__, sum(game.sizes)
+    if min(game.sizes) < 0 or d == 0:
+        raise GameError(f"{name}.sizes is {game.sizes}: two numbers of coordinates >= 0, not both 0, are needed")
+    generator = Generator(game.device).manual_seed(0)
+    z = game.initial(shape, generator)
+    if z.shape != (*shape, d):
+        raise GameError(f"initial of {name} returned shape {_show(z)} for runs {shape}: expected {(*shape, d)}")
+    sample = game.draw(shape, generator)
+    (reward, _), v = game.evaluate(game.project(z, sample), sample)
+    if reward.shape != shape:
+        raise GameError(
+            f"payoff of {name} returned shape {_show(reward)} for z of shape {_show(z)}: expected {shape}; "
+            "did you forget .squeeze(-1) or .sum(-1)?"
+        )
+    if v.shape != z.shape:
+        raise GameError(f"field of {name} returned shape {_show(v)} for z of shape {_show(z)}: expected {_show(z)}")
+
+
+def _show(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))

@@ -1,0 +1,251 @@
+"""Strategy sets with exact Euclidean projections, linear maximizers and random points.
+
+All functions act on the last dimension: a point has shape (*S, n), one row per run. The ℓ1 ball is
+projected by soft-thresholding at the *last* index where the sorted test holds, row by row; the two
+slips in circulation (the first index where it fails; projecting rows that are already inside) are
+each excluded by a test.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from robustgames.errors import GameError
+from robustgames.games.movable import Movable
+
+
+class Set(Movable, ABC):
+    """A closed convex set of strategies in R^n."""
+
+    @abstractmethod
+    def project(self, point: Tensor) -> Tensor:
+        """Return argmin_{u in set} |u - point|_2, shape (*S, n)."""
+
+    @abstractmethod
+    def maximize(self, g: Tensor) -> Tensor:
+        """Return one argmax_{u in set} <g, u>, shape (*S, n): a best response to a linear payoff.
+
+        Raises:
+            GameError: the set is unbounded, so that no maximizer exists.
+        """
+
+    @property
+    @abstractmethod
+    def bounds(self) -> tuple[float, float]:
+        """(low, high) of the smallest cube that holds the set: what an action space shows."""
+
+    @abstractmethod
+    def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
+        """Return random points of the set of the given shape (*S, n)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Space(Set):
+    """All of R^n; random points are standard normal."""
+
+    def project(self, point: Tensor) -> Tensor:
+        return point
+
+    def maximize(self, g: Tensor) -> Tensor:
+        raise GameError(
+            "a linear payoff has no best response in an unbounded set: give the player a set, e.g. Box(-1, 1)"
+        )
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return -float("inf"), float("inf")
+
+    def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
+        return torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Box(Set):
+    """{u : low <= u_i <= high}; the bounds are numbers or tensors that broadcast to (*S, n).
+
+    The ℓ∞ ball of radius r around 0 is `Box(-r, r)`, also spelled `linf_ball(r)`.
+    """
+
+    low: float | Tensor
+    high: float | Tensor
+
+    def __post_init__(self) -> None:
+        low, high = torch.as_tensor(self.low), torch.as_tensor(self.high)
+        if not bool((low <= high).all()):  # also refuses NaN
+            raise GameError(f"the box [{self.low}, {self.high}] is empty: low must be at most high in every coordinate")
+
+    def project(self, point: Tensor) -> Tensor:
+        return torch.clamp(point, self.low, self.high)  # type: ignore[arg-type]
+
+    def maximize(self, g: Tensor) -> Tensor:
+        return torch.where(g > 0, self.high, torch.where(g < 0, self.low, self.project(torch.zeros_like(g))))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return float(torch.as_tensor(self.low).min()), float(torch.as_tensor(self.high).max())
+
+    def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
+        uniform = torch.rand(shape, generator=generator, device=generator.device, dtype=dtype)
+        return self.low + (self.high - self.low) * uniform
+
+
+def linf_ball(radius: float) -> Box:
+    """Return {u : |u|_inf <= radius}."""
+    _check_radius(radius)
+    return Box(-radius, radius)
+
+
+@dataclass(frozen=True, eq=False)
+class L2Ball(Set):
+    """{u : |u|_2 <= radius}."""
+
+    radius: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_radius(self.radius)
+
+    def project(self, point: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(point, dim=-1, keepdim=True)
+        return torch.where(norm > self.radius, point * (self.radius / norm), point)
+
+    def maximize(self, g: Tensor) -> Tensor:
+        return self.radius * torch.nn.functional.normalize(g, dim=-1)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return -self.radius, self.radius
+
+    def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
+        direction = torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
+        u = torch.rand((*shape[:-1], 1), generator=generator, device=generator.device, dtype=dtype)
+        return self.radius * u ** (1 / shape[-1]) * torch.nn.functional.normalize(direction, dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class L1Ball(Set):
+    """{u : |u|_1 <= radius}.
+
+    The projection soft-thresholds |v| at theta with sum_i max(|v_i| - theta, 0) = radius, and leaves rows
+    inside the ball alone. Source: Duchi et al. 2008, figure 1.
+    """
+
+    radius: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_radius(self.radius)
+
+    def project(self, point: Tensor) -> Tensor:
+        size = point.abs()
+        theta = _simplex_threshold(size, self.radius).clamp_min(0)  # negative for rows already inside
+        return point.sign() * (size - theta).clamp_min(0)
+
+    def maximize(self, g: Tensor) -> Tensor:
+        best = g.abs().argmax(-1, keepdim=True)
+        return torch.zeros_like(g).scatter(-1, best, self.radius * g.gather(-1, best).sign())
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return -self.radius, self.radius
+
+    def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
+        # n of n + 1 coordinates of a uniform point of the simplex are uniform in {u >= 0, sum u <= 1}
+        spare = Simplex().sample((*shape[:-1], shape[-1] + 1), generator, dtype)[..., :-1]
+        coin = torch.rand(shape, generator=generator, device=generator.device, dtype=dtype)
+        return self.radius * torch.where(coin < 0.5, -spare, spare)
+
+
+@dataclass(frozen=True, eq=False)
+class L1BallInBox(Set):
+    """{u : |u|_1 <= radius, low <= u_i <= high} with low <= 0 <= high: the ℓ1 threat model on images.
+
+    The joint projection is d_i = sign(v_i) * clip(|v_i| - theta, 0, room_i), room_i the way to the box in the
+    direction of v_i, with the least theta >= 0 for which sum |d_i| <= radius. It is found exactly: sum |d_i| is
+    piecewise linear in theta with breaks at |v_i| and |v_i| - room_i. Projecting on the ball and then clipping
+    is feasible but not the projection; it wastes budget.
+    """
+
+    radius: float
+    low: float | Tensor
+    high: float | Tensor
+
+    def __post_init__(self) -> None:
+        _check_radius(self.radius)
+        if bool((torch.as_tensor(self.low) > 0).any()) or bool((torch.as_tensor(self.high) < 0).any()):
+            raise GameError(f"the box [{self.low}, {self.high}] must contain 0, the center of the l1 ball")
+
+    def _room(self, direction: Tensor) -> Tensor:
+        return torch.where(direction > 0, self.high, -torch.as_tensor(self.low)).to(direction)
+
+    def project(self, point: Tensor) -> Tensor:
+        size, room = point.abs(), self._room(point)
+        theta = _clipped_threshold(size, room, self.radius)
+        return point.sign() * torch.minimum((size - theta).clamp_min(0), room)
+
+    def maximize(self, g: Tensor) -> Tensor:
+        order = g.abs().argsort(dim=-1, descending=True)
+        room = self._room(g).gather(-1, order)
+        used = (room.cumsum(-1) - room).clamp_max(self.radius)  # budget spent on larger coordinates
+        step = torch.minimum(room, self.radius - used)
+        return torch.zeros_like(g).scatter(-1, order, step) * g.sign()
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return max(-self.radius, float(torch.as_tensor(self.low).min())), min(
+            self.radius, float(torch.as_tensor(self.high).max())
+        )
+
+    def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
+        return self.project(L1Ball(self.radius).sample(shape, generator, dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class Simplex(Set):
+    """{u : u_i >= 0, sum u_i = 1}: mixed strategies; random points are uniform (Dirichlet(1, ..., 1))."""
+
+    def project(self, point: Tensor) -> Tensor:
+        return (point - _simplex_threshold(point, 1.0)).clamp_min(0)
+
+    def maximize(self, g: Tensor) -> Tensor:
+        return torch.zeros_like(g).scatter(-1, g.argmax(-1, keepdim=True), 1.0)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
+        waits = torch.empty(shape, device=generator.device, dtype=dtype).exponential_(generator=generator)
+        return waits / waits.sum(-1, keepdim=True)
+
+
+def _check_radius(radius: float) -> None:
+    if not 0 <= radius < float("inf"):  # also refuses NaN
+        raise GameError(f"the ball of radius {radius} is empty or unbounded: radius must be a finite number >= 0")
+
+
+def _simplex_threshold(v: Tensor, total: float) -> Tensor:
+    """Return theta with sum_i max(v_i - theta, 0) = total, shape (*S, 1)."""
+    u = v.sort(dim=-1, descending=True).values
+    excess = u.cumsum(-1) - total
+    count = torch.arange(1, v.shape[-1] + 1, device=v.device, dtype=v.dtype)
+    rho = (u * count > excess).sum(-1, keepdim=True).clamp_min(1)  # the test holds up to rho, then never again
+    return excess.gather(-1, rho - 1) / rho
+
+
+def _clipped_threshold(size: Tensor, room: Tensor, radius: float) -> Tensor:
+    """Return the least theta >= 0 with sum_i clip(size_i - theta, 0, room_i) <= radius, shape (*S, 1)."""
+    breaks, order = torch.cat([size, size - room], -1).sort(dim=-1)
+    # the sum falls with theta: slope -1 for every coordinate with size_i - room_i < theta < size_i
+    n = size.shape[-1]
+    turn = torch.where(order < n, 1.0, -1.0).to(size)  # +1: a coordinate has reached 0; -1: it leaves its wall
+    slope = turn.cumsum(-1)
+    fall = (slope[..., :-1] * breaks.diff(dim=-1)).cumsum(-1)
+    total = torch.cat([torch.zeros_like(breaks[..., :1]), fall], -1) + room.sum(-1, keepdim=True)
+    last = (total > radius).sum(-1, keepdim=True)  # total is non-increasing: the crossing lies before `last`
+    left = (last - 1).clamp_min(0)
+    start, value = breaks.gather(-1, left), total.gather(-1, left)
+    step = (value - radius) / -slope.gather(-1, left).clamp_max(-1)
+    return torch.where(last > 0, start + step, 0).clamp_min(0)

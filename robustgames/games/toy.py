@@ -1,0 +1,303 @@
+"""Toy games: each a formula with a known saddle, cycle or rate.
+
+Payoffs are polynomials in Horner form: `u ** 4` is several times slower than a product in eager torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustgames.errors import GameError
+from robustgames.games.game import Game, Sample, ZeroSumGame
+from robustgames.games.sets import Set, Simplex, Space, linf_ball
+
+
+def _matrix(value: Any) -> Tensor:
+    """Return constants in float64: they lose no digit before a payoff rounds them to the dtype of z."""
+    matrix = torch.as_tensor(value, dtype=torch.float64)
+    if matrix.dim() != 2 or not bool(torch.isfinite(matrix).all()):
+        raise GameError(f"the matrix {value!r} must have two dimensions and finite entries, e.g. [[1, 2], [0, 1]]")
+    return matrix
+
+
+def _bounded(radius: float | None) -> tuple[Set, Set]:
+    return (Space(), Space()) if radius is None else (linf_ball(radius), linf_ball(radius))
+
+
+class Bilinear(ZeroSumGame):
+    """Φ(x, y) = xᵀA y, the game on which simultaneous gradient steps spiral out.
+
+    Saddle: 0. With step a and a singular value s of A the per-step factors are those of the scalar game with
+    step a*s: GDA sqrt(1 + a²), extragradient sqrt(1 - a² + a⁴), alternating GDA 1 (for a < 2).
+
+    Args:
+        matrix: A, shape (n, m); the identity by default.
+        n: size of the identity where no matrix is given.
+        radius: bound on every coordinate of x and y (None: unbounded); the duality gap needs one.
+
+    Example:
+        >>> Bilinear().field(torch.tensor([1.0, 2.0]))
+        tensor([-2.,  1.])
+    """
+
+    def __init__(self, matrix: Any = None, n: int = 1, radius: float | None = None) -> None:
+        self.matrix = _matrix(torch.eye(n) if matrix is None else matrix)
+        self.sizes = (self.matrix.shape[0], self.matrix.shape[1])
+        self.sets = _bounded(radius)
+
+    def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
+        return ((x @ self.matrix.to(x)) * y).sum(-1)
+
+    def solution(self) -> Tensor:
+        return torch.zeros(sum(self.sizes), device=self.device, dtype=self.dtype)
+
+    def best_response(self, z: Tensor, player: int) -> Tensor | None:
+        if isinstance(self.sets[player], Space):
+            return None
+        x, y = self.split(z)
+        matrix = self.matrix.to(z)
+        return self.sets[0].maximize(-(y @ matrix.mT)) if player == 0 else self.sets[1].maximize(x @ matrix)
+
+
+class Quadratic(ZeroSumGame):
+    """Φ(x, y) = ½ xᵀP x + xᵀA y - ½ yᵀQ y; the default is x² - y², whose saddle 0 is a strict Nash point.
+
+    Strongly monotone where P and Q are positive definite; any symmetric P and Q are allowed.
+
+    Args:
+        convex: P, a number (times the identity) or a symmetric matrix.
+        concave: Q, likewise.
+        coupling: A, a number (times the identity) or an (n, m) matrix.
+        n: dimension of each player where only numbers are given.
+
+    Example:
+        >>> float(Quadratic().payoff(torch.tensor([2.0]), torch.tensor([1.0])))
+        3.0
+    """
+
+    def __init__(self, convex: Any = 2.0, concave: Any = 2.0, coupling: Any = 0.0, n: int = 1) -> None:
+        self.convex, self.concave = self._square(convex, n, "convex"), self._square(concave, n, "concave")
+        sizes = (self.convex.shape[0], self.concave.shape[0])
+        scalar = isinstance(coupling, int | float)
+        self.coupling = _matrix(coupling * torch.eye(*sizes, dtype=torch.float64) if scalar else coupling)
+        if tuple(self.coupling.shape) != sizes:
+            raise GameError(f"coupling has shape {tuple(self.coupling.shape)}: expected {sizes} for these P and Q")
+        self.sizes = sizes
+
+    @staticmethod
+    def _square(value: Any, n: int, name: str) -> Tensor:
+        scalar = isinstance(value, int | float)
+        matrix = _matrix(value * torch.eye(n, dtype=torch.float64) if scalar else value)
+        if not torch.equal(matrix, matrix.mT):
+            raise GameError(f"{name} must be a number or a symmetric matrix, got {value!r}")
+        return matrix
+
+    def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
+        bowl = (x @ self.convex.to(x) * x).sum(-1) - (y @ self.concave.to(y) * y).sum(-1)
+        return 0.5 * bowl + (x @ self.coupling.to(x) * y).sum(-1)
+
+    def solution(self) -> Tensor:
+        return torch.zeros(sum(self.sizes), device=self.device, dtype=self.dtype)
+
+    def best_response(self, z: Tensor, player: int) -> Tensor | None:
+        x, y = self.split(z)
+        curvature = (self.convex, self.concave)[player].to(z)
+        if torch.linalg.eigvalsh(curvature)[0] <= 0:
+            return None  # the payoff is unbounded in this player's direction
+        slope = -(y @ self.coupling.to(z).mT) if player == 0 else x @ self.coupling.to(z)
+        return torch.linalg.solve(curvature, slope.unsqueeze(-1)).squeeze(-1)
+
+
+class AlmostBilinear(ZeroSumGame):
+    """Φ(x, y) = x y + ε φ(y), φ(u) = u²/2 - u⁴/4: a stable cycle around an unstable critical point.
+
+    Critical point 0 with eigenvalues ε/2 ± i sqrt(1 - ε²/4). With u = sqrt(3) y the flow is the Van der Pol
+    oscillator; the cycle has max |y| = 1.1548. Source: lecture "A deterministic, simple example", eq. (16);
+    Hsieh, Mertikopoulos and Cevher 2020.
+
+    Example:
+        >>> AlmostBilinear(eps=0.5).field(torch.tensor([0.0, 2.0]))
+        tensor([-2., -3.])
+    """
+
+    sizes = (1, 1)
+
+    def __init__(self, eps: float = 0.1) -> None:
+        self.eps = eps
+
+    def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
+        s = y * y
+        return (x * y + self.eps * (s * (0.5 - 0.25 * s))).squeeze(-1)
+
+    def solution(self) -> Tensor:
+        return torch.zeros(2, device=self.device, dtype=self.dtype)
+
+
+class Forsaken(ZeroSumGame):
+    """Φ(x, y) = x (y - c) + φ(x) - φ(y), φ(u) = u²/4 - u⁴/2 + u⁶/6: two cycles around one critical point.
+
+    The outer cycle is stable and holds no critical point; the inner one is unstable and shields the critical
+    point. For c = 0.45 (default; the authors' later papers) the point is stable but *not* a local Nash point;
+    for c = 0.1 (the lecture, eq. (17)) it is one, with a wider basin.
+
+    Source: Hsieh, Mertikopoulos and Cevher 2020.
+
+    Example:
+        >>> Forsaken(offset=0.0).solution()
+        tensor([0., 0.])
+    """
+
+    sizes = (1, 1)
+
+    def __init__(self, offset: float = 0.45) -> None:
+        self.offset = offset
+        self.critical = self._newton()
+
+    @staticmethod
+    def _phi(u: Tensor) -> Tensor:
+        s = u * u
+        return s * (0.25 + s * (-0.5 + s * (1 / 6)))
+
+    def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
+        return (x * (y - self.offset) + self._phi(x) - self._phi(y)).squeeze(-1)
+
+    def _newton(self) -> Tensor:
+        """Solve y - c + φ'(x) = 0, x - φ'(y) = 0 from (0, c)."""
+        x, y = 0.0, self.offset
+        for _ in range(50):
+            f = np.array([y - self.offset + _slope(x), x - _slope(y)])
+            x, y = np.array([x, y]) - np.linalg.solve([[_curvature(x), 1.0], [1.0, -_curvature(y)]], f)
+        return torch.tensor([x, y], dtype=torch.float64)
+
+    def solution(self) -> Tensor:
+        return self.critical.to(self.device, self.dtype)
+
+
+def _slope(u: float) -> float:
+    return u / 2 - 2 * u**3 + u**5
+
+
+def _curvature(u: float) -> float:
+    return 0.5 - 6 * u**2 + 5 * u**4
+
+
+class MatrixGame(ZeroSumGame):
+    """Φ(x, y) = xᵀA y on two simplices: mixed strategies of a finite zero-sum game.
+
+    Row i of A is what x pays for its action i. The solution is a Nash equilibrium found by linear programming.
+
+    Args:
+        matrix: A, or one of the names "matching_pennies" and "rock_paper_scissors".
+
+    Example:
+        >>> MatrixGame("rock_paper_scissors").solution()
+        tensor([0.3333, 0.3333, 0.3333, 0.3333, 0.3333, 0.3333])
+    """
+
+    NAMED = {
+        "matching_pennies": [[1.0, -1.0], [-1.0, 1.0]],
+        "rock_paper_scissors": [[0.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]],
+    }
+
+    def __init__(self, matrix: Any = "matching_pennies") -> None:
+        if isinstance(matrix, str) and matrix not in self.NAMED:
+            raise GameError(f"matrix is {matrix!r}: a list of rows or one of {', '.join(self.NAMED)}")
+        self.matrix = _matrix(self.NAMED[matrix] if isinstance(matrix, str) else matrix)
+        self.sizes = (self.matrix.shape[0], self.matrix.shape[1])
+        self.sets = (Simplex(), Simplex())
+        self.equilibrium = self._equilibrium()
+
+    def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
+        return ((x @ self.matrix.to(x)) * y).sum(-1)
+
+    def _equilibrium(self) -> Tensor:
+        """Solve min_x max_j (xᵀA)_j and max_y min_i (A y)_i."""
+        matrix = self.matrix.cpu().numpy()
+        return torch.from_numpy(np.concatenate([_minimax(matrix), _minimax(-matrix.T)]))
+
+    def solution(self) -> Tensor:
+        return self.equilibrium.to(self.device, self.dtype)
+
+    def best_response(self, z: Tensor, player: int) -> Tensor:
+        x, y = self.split(z)
+        matrix = self.matrix.to(z)
+        return self.sets[0].maximize(-(y @ matrix.mT)) if player == 0 else self.sets[1].maximize(x @ matrix)
+
+
+def _minimax(matrix: np.ndarray) -> np.ndarray:
+    """Return argmin over the simplex of max_j (xᵀ matrix)_j, by linear programming in (x, value)."""
+    from scipy.optimize import linprog
+
+    n, m = matrix.shape
+    solved = linprog(
+        c=[0.0] * n + [1.0],
+        A_ub=np.hstack([matrix.T, -np.ones((m, 1))]),
+        b_ub=np.zeros(m),
+        A_eq=[[1.0] * n + [0.0]],
+        b_eq=[1.0],
+        bounds=[(0, None)] * n + [(None, None)],
+    )
+    return solved.x[:n]
+
+
+class DiracGAN(ZeroSumGame):
+    """Φ(x, y) = f(x y) + f(0) - (r1/2) y², f(t) = -log(1 + exp(-t)): the smallest GAN.
+
+    The generator places a point mass at x, the data is a point mass at 0, the discriminator is the slope y.
+    Saddle 0 with eigenvalues -r1/2 ± sqrt(r1²/4 - 1/4): without the penalty a center, no convergence.
+
+    Source: Mescheder, Geiger and Nowozin 2018, definition 2.1 and lemma 2.3.
+
+    Args:
+        r1: weight of the R1 gradient penalty of the discriminator, >= 0.
+
+    Example:
+        >>> DiracGAN().field(torch.tensor([0.0, 1.0]))
+        tensor([-0.5000,  0.0000])
+    """
+
+    players = ("generator", "discriminator")
+    sizes = (1, 1)
+
+    def __init__(self, r1: float = 0.0) -> None:
+        if r1 < 0:
+            raise GameError(f"r1 is {r1}: the weight of a penalty is >= 0, e.g. r1=0.3")
+        self.r1 = r1
+
+    def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
+        f = torch.nn.functional.logsigmoid
+        return (f(x * y) + f(torch.zeros_like(x)) - 0.5 * self.r1 * y * y).squeeze(-1)
+
+    def solution(self) -> Tensor:
+        return torch.zeros(2, device=self.device, dtype=self.dtype)
+
+
+class Polar(Game):
+    """A field that is no gradient: V = (y - a x ψ, -x - a y ψ), ψ = (r² - 1)(16 r² - 9)/16, r² = x² + y².
+
+    In polar coordinates r' = -a r (r² - 1)(r² - 9/16): stable cycles at r = 0 (a point) and r = 1, an unstable one
+    at r = 3/4. Source: Pethick et al. 2022, "polar game".
+
+    Example:
+        >>> Polar().field(torch.tensor([1.0, 0.0]))
+        tensor([ 0., -1.])
+    """
+
+    sizes = (1, 1)
+
+    def __init__(self, a: float = 1.0 / 3.0) -> None:
+        self.a = a
+
+    def field(self, z: Tensor, sample: Sample = None, player: int | None = None) -> Tensor:
+        x, y = self.split(z)
+        s = x * x + y * y
+        pull = self.a * ((s - 1) * (s - 9 / 16))
+        blocks = y - pull * x, -x - pull * y
+        return torch.cat(blocks, -1) if player is None else blocks[player]
+
+    def solution(self) -> Tensor:
+        return torch.zeros(2, device=self.device, dtype=self.dtype)

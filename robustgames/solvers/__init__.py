@@ -1,0 +1,43 @@
+"""Solvers: a scheme (where to ask the field) of rules (what to do with its value)."""
+
+from robustgames.solvers import diagnostics
+from robustgames.solvers.recipes import RECIPES, make_solver
+from robustgames.solvers.rules import SGD, Adam, Entropic, InversePower, Langevin, Momentum, RMSProp, Rule, Sign, TorchRule
+from robustgames.solvers.schemes import (
+    Alternating,
+    Averaged,
+    BestResponse,
+    Extragradient,
+    Optimistic,
+    Scheme,
+    Simultaneous,
+    Solver,
+    respond,
+    trajectory,
+)
+
+__all__ = [
+    "RECIPES",
+    "SGD",
+    "Adam",
+    "Alternating",
+    "Averaged",
+    "BestResponse",
+    "Entropic",
+    "Extragradient",
+    "InversePower",
+    "Langevin",
+    "Momentum",
+    "Optimistic",
+    "RMSProp",
+    "Rule",
+    "Scheme",
+    "Sign",
+    "Simultaneous",
+    "Solver",
+    "TorchRule",
+    "diagnostics",
+    "make_solver",
+    "respond",
+    "trajectory",
+]

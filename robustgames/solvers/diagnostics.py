@@ -1,0 +1,244 @@
+"""Certificates: what kind of point is z, how far is it from a solution, and does a trajectory cycle?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from robustgames.errors import GameError
+from robustgames.games.game import Game, Sample, ZeroSumGame
+from robustgames.games.noisy import Noisy
+
+
+def residual(game: Game, z: Tensor, sample: Sample = None) -> Tensor:
+    """Return |P(z + V(z)) - z|_2, shape (*S,): 0 exactly at critical points; |V(z)| without constraints.
+
+    Example:
+        >>> from robustgames.games.toy import Bilinear
+        >>> residual(Bilinear(), torch.tensor([3.0, 4.0]))
+        tensor(5.)
+    """
+    return game.residual(z, sample)
+
+
+def jacobian(game: Game, z: Tensor, sample: Sample = None) -> Tensor:
+    """Return DV(z), shape (*S, n + m, n + m): row i is the gradient of V_i."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        v = game.field(z, sample)
+        if not v.requires_grad:  # a constant field
+            return z.new_zeros((*z.shape, z.shape[-1]))
+        rows = [
+            torch.autograd.grad(v[..., i].sum(), z, retain_graph=True, materialize_grads=True)[0]
+            for i in range(z.shape[-1])
+        ]
+    return torch.stack(rows, -2)
+
+
+def spectrum(game: Game, z: Tensor, sample: Sample = None) -> Tensor:
+    """Return the complex eigenvalues of DV(z), shape (*S, n + m), largest real part first.
+
+    All real parts negative: the flow z' = V(z) converges to a critical point z; one positive: it leaves.
+
+    Example:
+        >>> from robustgames.games.toy import Quadratic
+        >>> spectrum(Quadratic(), torch.zeros(2)).real
+        tensor([-2., -2.])
+    """
+    values = torch.linalg.eigvals(jacobian(game, z, sample))
+    return values.gather(-1, values.real.argsort(dim=-1, descending=True))
+
+
+@dataclass(frozen=True)
+class LocalNash:
+    """First- and second-order conditions of a local Nash point at z; `str` gives the verdict in words.
+
+    Attributes:
+        residual: |V(z)|; 0 at critical points.
+        convexity: least eigenvalue of the Hessian of x's own loss (Φ_xx); a Nash point needs >= 0.
+        concavity: greatest eigenvalue of the Hessian of y's own gain (Φ_yy); a Nash point needs <= 0.
+        growth: greatest real part of the spectrum of DV(z); < 0: stable for the flow.
+        is_critical, is_nash, is_stable: the three answers; `is_nash` is None where a curvature is 0 and second order cannot tell,
+            `is_stable` likewise for a zero real part.
+        verdict: the answers in words.
+    """
+
+    residual: float
+    convexity: float
+    concavity: float
+    growth: float
+    is_critical: bool
+    is_nash: bool | None
+    is_stable: bool | None
+    verdict: str
+
+    def __str__(self) -> str:
+        return self.verdict
+
+
+def local_nash(game: Game, z: Tensor, tol: float = 1e-5) -> LocalNash:
+    """Test the local-Nash conditions V(z) = 0, Φ_xx >= 0 >= Φ_yy at an interior point z of shape (n + m,).
+
+    Strict inequalities are sufficient, weak ones necessary. Source: lecture "Solution concept".
+
+    Args:
+        game: the game; a Noisy one is judged without its noise.
+        z: one point, in the interior of X × Y.
+        tol: what counts as 0.
+
+    Example:
+        >>> from robustgames.games.toy import Quadratic
+        >>> print(local_nash(Quadratic(), torch.zeros(2)))
+        a strict local Nash point; stable: the flow converges to it (greatest real part -2)
+    """
+    if z.dim() != 1:
+        raise GameError(f"local_nash takes one point of shape (n + m,), got {tuple(z.shape)}: pass z[i]")
+    game = _exact(game)
+    derivative, n = jacobian(game, z), game.sizes[0]
+    convexity = -_greatest(derivative[:n, :n])  # the block of DV is -Φ_xx
+    concavity = _greatest(derivative[n:, n:])
+    growth = float(torch.linalg.eigvals(derivative).real.max())
+    at = float(game.residual(z))
+    nash: bool | None = True
+    if at > tol or convexity < -tol or concavity > tol:
+        nash = False
+    elif convexity < tol or concavity > -tol:
+        nash = None
+    stable = None if abs(growth) <= tol else growth < 0
+    verdict = _verdict(at, convexity, concavity, growth, nash, stable, tol)
+    return LocalNash(at, convexity, concavity, growth, at <= tol, nash, stable, verdict)
+
+
+def _greatest(block: Tensor) -> float:
+    if block.numel() == 0:
+        return float("-inf")
+    return float(torch.linalg.eigvalsh((block + block.mT) / 2)[-1])
+
+
+def _verdict(
+    at: float, convexity: float, concavity: float, growth: float, nash: bool | None, stable: bool | None, tol: float
+) -> str:
+    if at > tol:
+        return f"not a critical point: |V| = {at:.3g}"
+    if nash:
+        first = "a strict local Nash point"
+    elif nash is None:
+        first = "the necessary conditions of a local Nash point hold, but a curvature is 0: second order cannot tell"
+    elif convexity < -tol:
+        first = f"not a local Nash point: x can do better (least eigenvalue of Φ_xx is {convexity:+.3g})"
+    else:
+        first = f"not a local Nash point: y can do better (greatest eigenvalue of Φ_yy is {concavity:+.3g})"
+    second = {
+        True: "stable: the flow converges to it",
+        False: "unstable: the flow leaves it",
+        None: "neither attracting nor repelling to first order",
+    }[stable]
+    return f"{first}; {second} (greatest real part {growth:.3g})"
+
+
+def duality_gap(game: Game, z: Tensor) -> Tensor:
+    """Return max_y' Φ(x, y') - min_x' Φ(x', y), shape (*S,): 0 exactly at saddles, an upper bound of both regrets.
+
+    Raises:
+        GameError: the game does not know its best responses.
+
+    Example:
+        >>> from robustgames.games.toy import MatrixGame
+        >>> duality_gap(MatrixGame("matching_pennies"), torch.tensor([1.0, 0.0, 0.5, 0.5]))
+        tensor(1.)
+    """
+    game = _exact(game)
+    best = [game.best_response(z, player) for player in (0, 1)]
+    if not isinstance(game, ZeroSumGame) or best[0] is None or best[1] is None:
+        raise GameError(
+            f"the duality gap of {game} is not known: it needs a zero-sum game whose best_response(z, player) is "
+            "exact and finite, e.g. a bilinear game with radius=1.0"
+        )
+    x, y = game.split(z)
+    return game.payoff(x, cast(Tensor, best[1]), None) - game.payoff(cast(Tensor, best[0]), y, None)
+
+
+def _exact(game: Game) -> Game:
+    return game.game if isinstance(game, Noisy) else game
+
+
+@torch.no_grad()
+def flow(game: Game, z: Tensor, time: float, dt: float = 0.02) -> Tensor:
+    """Return the solution of z' = V(z) at times 0, |dt|, 2|dt| … up to `time` by classical Runge-Kutta, (T, *S, n + m).
+
+    A negative dt follows the flow backwards, which makes unstable cycles attracting.
+    """
+    points = [z]
+    for _ in range(round(time / abs(dt))):
+        k1 = game.field(z)
+        k2 = game.field(z + dt / 2 * k1)
+        k3 = game.field(z + dt / 2 * k2)
+        k4 = game.field(z + dt * k3)
+        z = z + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        points.append(z)
+    return torch.stack(points)
+
+
+@dataclass(frozen=True)
+class LimitCycle:
+    """A cycle on which a trajectory has settled.
+
+    Attributes:
+        period: time of one turn, in units of dt.
+        amplitude: greatest distance of the cycle to its center.
+        inner: least distance.
+        center: the point that the distances are measured from, (d,).
+        points: the last full turn, (P, d).
+    """
+
+    period: float
+    amplitude: float
+    inner: float
+    center: Tensor
+    points: Tensor
+
+
+def limit_cycle(
+    trajectory: Tensor, dt: float = 1.0, center: Tensor | None = None, tol: float = 0.01
+) -> LimitCycle | None:
+    """Return the cycle on which the second half of a trajectory runs, or None (it converged, spirals, or wanders).
+
+    Turns are counted by upward crossings of the section {z_j = center_j}, j the coordinate that varies most, with linear
+    interpolation. It is a cycle if turns take equal time and reach equally far, both up to the share `tol`.
+
+    Args:
+        trajectory: iterates of one run, (T, d) with d >= 2.
+        dt: time between two iterates, e.g. the learning rate.
+        center: a point inside the cycle; by default the mean of the second half.
+        tol: relative change allowed over all turns.
+
+    Example:
+        >>> t = torch.arange(0, 100, 0.1)
+        >>> round(limit_cycle(torch.stack([t.cos(), t.sin()], -1), dt=0.1).period, 3)
+        6.283
+    """
+    if trajectory.dim() != 2 or trajectory.shape[-1] < 2:
+        raise GameError(f"limit_cycle takes one run of shape (T, d), d >= 2, got {tuple(trajectory.shape)}: pass it as [:, i]")
+    tail = trajectory[len(trajectory) // 2 :].double()
+    if not bool(torch.isfinite(tail).all()):
+        return None
+    center = tail.mean(0) if center is None else center.to(tail)
+    j = int(tail.std(0).argmax())
+    s = tail[:, j] - center[j]
+    before = torch.nonzero((s[:-1] < 0) & (s[1:] >= 0)).squeeze(-1)
+    if len(before) < 4:
+        return None
+    crossings = before + s[before] / (s[before] - s[before + 1])
+    periods = crossings.diff() * dt
+    distance = torch.linalg.vector_norm(tail - center, dim=-1)
+    turns = [distance[a:b] for a, b in zip(before[:-1] + 1, before[1:] + 1, strict=True)]
+    reach = torch.stack([turn.max() for turn in turns])
+    steady = float(periods.max() - periods.min()) <= tol * float(periods.mean()) + 2 * dt * tol
+    if not steady or float(reach.max() - reach.min()) > tol * float(reach.max()) or float(reach.max()) < 1e-6:
+        return None
+    last = tail[before[-2] + 1 : before[-1] + 1]
+    inside = min(float(turn.min()) for turn in turns)
+    return LimitCycle(float(periods.mean()), float(reach.max()), inside, center, last.to(trajectory))

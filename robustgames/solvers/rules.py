@@ -1,0 +1,269 @@
+"""Rules: what to do with a value of the field. A rule maps (z, v) to a new point; both players ascend v.
+
+A rule is a frozen dataclass of settings; what changes is an explicit state of tensors and integers. Every state
+counts the rule's own applications in `k`, from 1. Learning rates are positive numbers, tensors of shape (*S, 1) with one
+rate per run, or a schedule `k -> rate`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from robustgames.errors import GameError
+
+State = dict[str, Any]
+"""Tensors, integers, and dictionaries of these: everything that changes between two steps."""
+Rate = float | Tensor | Callable[[int], float]
+
+
+class Rule(ABC):
+    """The update of one point by one value of the field."""
+
+    blockwise: bool = False
+    """True where an update couples the coordinates of a point, so that each player needs its own application."""
+
+    @abstractmethod
+    def init(self, z: Tensor) -> State:
+        """Return the state before the first application at a point like z."""
+
+    @abstractmethod
+    def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
+        """Return (the point that follows z when the field there is v, the next state), both of new memory."""
+
+
+@dataclass(frozen=True)
+class InversePower:
+    """lr_k = scale / k^power, the decreasing steps of Robbins-Monro schemes (½ < power <= 1).
+
+    Example:
+        >>> InversePower(0.5, power=0.5)(4)
+        0.25
+    """
+
+    scale: float
+    power: float = 1.0
+
+    def __call__(self, k: int) -> float:
+        return self.scale / k**self.power
+
+
+@dataclass(frozen=True)
+class SGD(Rule):
+    """z⁺ = z + lr v."""
+
+    lr: Rate
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+
+    def init(self, z: Tensor) -> State:
+        return {"k": 0}
+
+    def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
+        k = state["k"] + 1
+        return z + _rate(self.lr, k) * v, {"k": k}
+
+
+@dataclass(frozen=True)
+class Momentum(Rule):
+    """m⁺ = beta m + v, z⁺ = z + lr m⁺: Polyak's heavy ball; beta < 0 helps alternating play on bilinear games.
+
+    Source for negative momentum: Gidel et al. 2019, "Negative momentum for improved game dynamics".
+    """
+
+    lr: Rate
+    beta: float = 0.9
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+        _check_decay("beta", self.beta, low=-1)
+
+    def init(self, z: Tensor) -> State:
+        return {"k": 0, "m": torch.zeros_like(z)}
+
+    def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
+        k = state["k"] + 1
+        m = self.beta * state["m"] + v
+        return z + _rate(self.lr, k) * m, {"k": k, "m": m}
+
+
+@dataclass(frozen=True)
+class RMSProp(Rule):
+    """s⁺ = decay s + (1 - decay) v², z⁺ = z + lr v / (sqrt(s⁺) + eps). Source: Tieleman and Hinton 2012; torch's order of eps."""
+
+    lr: Rate
+    decay: float = 0.99
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+        _check_decay("decay", self.decay)
+
+    def init(self, z: Tensor) -> State:
+        return {"k": 0, "s": torch.zeros_like(z)}
+
+    def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
+        k = state["k"] + 1
+        s = torch.lerp(state["s"], v * v, 1 - self.decay)
+        return z + _rate(self.lr, k) * v / (s.sqrt() + self.eps), {"k": k, "s": s}
+
+
+@dataclass(frozen=True)
+class Adam(Rule):
+    """m⁺ = b1 m + (1-b1) v, s⁺ = b2 s + (1-b2) v², z⁺ = z + lr m̂ / (sqrt(ŝ) + eps), m̂ = m⁺/(1-b1^k), ŝ = s⁺/(1-b2^k).
+
+    k counts the applications of this rule. Inside `Extragradient` both half steps apply it, so the exponents of
+    iteration t are 2t - 1 and 2t, as in Gidel et al. 2019, algorithm 4; the lecture's slide prints the iteration number for
+    both, which divides by zero at its first index k = 0. Source: Kingma and Ba 2015, algorithm 1.
+    """
+
+    lr: Rate = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+        for beta in self.betas:
+            _check_decay("betas", beta)
+
+    def init(self, z: Tensor) -> State:
+        return {"k": 0, "m": torch.zeros_like(z), "s": torch.zeros_like(z)}
+
+    def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
+        k, (b1, b2) = state["k"] + 1, self.betas
+        m = torch.lerp(state["m"], v, 1 - b1)
+        s = torch.lerp(state["s"], v * v, 1 - b2)
+        # lr m̂ / (sqrt(ŝ) + eps) with all scalars moved into the denominator: one pass less over memory
+        scale = (1 - b1**k) / _rate(self.lr, k)
+        denominator = s.sqrt().mul_(scale / (1 - b2**k) ** 0.5).add_(self.eps * scale)
+        return torch.addcdiv(z, m, denominator), {"k": k, "m": m, "s": s}
+
+
+@dataclass(frozen=True)
+class Sign(Rule):
+    """z⁺ = z + lr sign(v): steepest ascent in the ℓ∞ norm, the step of FGSM and PGD attacks."""
+
+    lr: Rate
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+
+    def init(self, z: Tensor) -> State:
+        return {"k": 0}
+
+    def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
+        k = state["k"] + 1
+        return z + _rate(self.lr, k) * v.sign(), {"k": k}
+
+
+@dataclass(frozen=True)
+class Entropic(Rule):
+    """z⁺ ∝ z exp(lr v) on the simplex: the mirror step of the negative entropy, multiplicative weights.
+
+    Source: Beck and Teboulle 2003, section 5.
+    """
+
+    lr: Rate
+    blockwise = True
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+
+    def init(self, z: Tensor) -> State:
+        return {"k": 0}
+
+    def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
+        k = state["k"] + 1
+        return torch.softmax(z.log() + _rate(self.lr, k) * v, -1), {"k": k}
+
+
+@dataclass(frozen=True)
+class Langevin(Rule):
+    """z⁺ = z + lr v + noise sqrt(2 lr) ξ, ξ ~ N(0, I): stochastic gradient Langevin dynamics.
+
+    Samples exp(-loss / noise²) as lr -> 0; on loss |z|²/2 its stationary variance is noise² / (1 - lr/2).
+    Source: Welling and Teh 2011, eq. (4); for games Hsieh, Liu and Cevher 2019.
+    """
+
+    lr: Rate
+    noise: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+        if not self.noise >= 0:
+            raise GameError(f"noise is {self.noise}: a standard deviation >= 0 is needed, e.g. noise=0.01")
+
+    def init(self, z: Tensor) -> State:
+        return {"k": 0}
+
+    def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
+        k = state["k"] + 1
+        lr = _rate(self.lr, k)
+        xi = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+        return z + lr * v + self.noise * (2 * lr) ** 0.5 * xi, {"k": k}
+
+
+@dataclass(frozen=True)
+class TorchRule(Rule):
+    """Any `torch.optim` optimizer as a rule: one `step()` on a copy of z with gradient -v.
+
+    Coordinate-wise optimizers (SGD, Adam, Adagrad, NAdam …) keep batched runs independent. One that couples the coordinates
+    of a parameter (Adafactor, Muon) also couples the runs of a batch: give it one run.
+
+    Args:
+        optimizer: the class.
+        settings: its keyword arguments.
+
+    Example:
+        >>> rule = TorchRule(torch.optim.Adagrad, {"lr": 0.5})
+        >>> rule.step(torch.zeros(2), torch.tensor([1.0, -2.0]), rule.init(torch.zeros(2)), torch.Generator())[0]
+        tensor([ 0.5000, -0.5000])
+    """
+
+    optimizer: type[torch.optim.Optimizer]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if issubclass(self.optimizer, torch.optim.LBFGS):
+            raise GameError("LBFGS evaluates the loss itself, a rule is given one value of the field: use a first-order optimizer")
+
+    def init(self, z: Tensor) -> State:
+        return {"k": 0}
+
+    def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
+        point = torch.nn.Parameter(z.clone())
+        point.grad = -v
+        optimizer = self.optimizer([point], **self.settings)
+        # a torch optimizer updates its state in place: hand it copies, so that the old state stays as it was
+        memory = {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items() if name != "k"}
+        if memory:
+            optimizer.state[point] = memory
+        with torch.no_grad():
+            optimizer.step()
+        kept = {name: value for name, value in optimizer.state[point].items() if value is not None}
+        return point.detach(), {"k": state["k"] + 1, **kept}
+
+
+def _rate(lr: Rate, k: int) -> Any:
+    return lr(k) if callable(lr) else lr
+
+
+def _check_rate(lr: Rate) -> None:
+    if isinstance(lr, Tensor):
+        if lr.dim() > 0 and lr.shape[-1] != 1:
+            raise GameError(f"lr has shape {tuple(lr.shape)}: one rate per run has shape (runs, 1); type lr.unsqueeze(-1)")
+        if not bool((lr > 0).all()):
+            raise GameError(f"lr is {lr.flatten().tolist()}: every learning rate must be positive")
+    elif not callable(lr) and not 0 < lr < float("inf"):
+        raise GameError(f"lr is {lr}: a learning rate is a positive number, e.g. lr=0.01")
+
+
+def _check_decay(name: str, value: float, low: float = 0) -> None:
+    if not low <= value < 1:
+        raise GameError(f"{name} is {value}: it must lie in [{low:g}, 1)")
