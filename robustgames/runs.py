@@ -106,7 +106,7 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
         for tensors in (CURRENT, PREVIOUS):
             content, reason = _read_pair(folder / f"{name}.json", folder / f"{tensors}.safetensors")
             if content is not None:
-                if damage and (folder / f"{CURRENT}.safetensors").exists():
+                if damage and all((folder / f"{CURRENT}.{suffix}").exists() for suffix in ("safetensors", "json")):
                     warnings.warn(f"{folder}: {damage[0]}; using the previous checkpoint", stacklevel=2)
                 return content
             damage.append(reason)

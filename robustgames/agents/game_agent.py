@@ -151,11 +151,16 @@ class GameAgent:
 
     def _log(self, seconds: float, calls: int) -> None:
         values = {f"game/{k}": v for k, v in self.game.metrics(self.z, self.oracle.sample).items()}
-        values |= {f"eval/{k}": v for k, v in certificates(self.game, self.best(), attack_steps=10).items() if f"game/{k}" not in values}
+        values |= {
+            f"eval/{k}": v
+            for k, v in certificates(self.game, self.best(), attack_steps=10).items()
+            if f"game/{k}" not in values
+        }
         for name, row in summarize(values).items():
             self.logger.record(name, row["mean"])
             if len(row["runs"]) > 1:
                 self.logger.record(f"{name.replace('/', '_std/')}", row["std"])
+        self.logger.record("time/timesteps", self.num_timesteps)
         self.logger.record("time/iterations", self.steps)
         self.logger.record("time/fps", int(calls / seconds) if seconds else 0)
         self.logger.record("runs/diverged", int((~self._finite()).sum()))

@@ -67,7 +67,7 @@ def _prepared(game: Any, dtype: str, device: str, noise: float, bias: Any, setti
 
 def _strategy_space(game: Game) -> gym.spaces.Dict:
     dtype = np.dtype(str(game.dtype).removeprefix("torch."))
-    boxes = {
+    boxes: dict[str, gym.Space] = {
         player: gym.spaces.Box(*strategies.bounds, shape=(size,), dtype=dtype.type)
         for player, strategies, size in zip(game.players, game.sets, game.sizes, strict=True)
     }
@@ -76,11 +76,14 @@ def _strategy_space(game: Game) -> gym.spaces.Dict:
 
 def _feedback_space(game: Game) -> gym.spaces.Dict:
     dtype = np.dtype(str(game.dtype).removeprefix("torch."))
-    boxes = {p: gym.spaces.Box(-np.inf, np.inf, (n,), dtype.type) for p, n in zip(game.players, game.sizes, strict=True)}
+    boxes: dict[str, gym.Space] = {
+        player: gym.spaces.Box(-np.inf, np.inf, (size,), dtype.type)
+        for player, size in zip(game.players, game.sizes, strict=True)
+    }
     return gym.spaces.Dict(boxes)
 
 
-class GameEnv(gym.Env[dict[str, np.ndarray], dict[str, np.ndarray]]):
+class GameEnv(gym.Env[Any, Any]):
     """One run of a game in numpy: for checkers, Stable-Baselines3 and PettingZoo.
 
     Action: {player: strategy}, projected onto the strategy sets. Observation: {player: its block of V at the joint strategy}; zeros at
@@ -123,9 +126,7 @@ class GameEnv(gym.Env[dict[str, np.ndarray], dict[str, np.ndarray]]):
         z = self.game.initial((), self.oracle.generator)
         return self._blocks(torch.zeros_like(z)), {"strategy": self._blocks(z)}
 
-    def step(
-        self, action: dict[str, np.ndarray]
-    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+    def step(self, action: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         strategies = [torch.as_tensor(action[p], dtype=self.game.dtype, device=self.game.device) for p in self.players]
         self.oracle.draw()
         rewards, v = self.oracle.evaluate(self.oracle.project(torch.cat(strategies)))
@@ -187,9 +188,7 @@ class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], T
         z = self.game.initial((self.num_envs,), self.oracle.generator)
         return self._blocks(torch.zeros_like(z)), {"strategy": self._blocks(z)}
 
-    def step(
-        self, actions: dict[str, Tensor]
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+    def step(self, actions: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
         self.oracle.draw()
         z = self.oracle.project(torch.cat([actions[p] for p in self.players], -1))
         rewards, v = self.oracle.evaluate(z)

@@ -46,7 +46,7 @@ class AdversarialClassification(ZeroSumGame):
             raise GameError(f"images lie in [{low:g}, {high:g}]: they must be scaled to [0, 1]")
         if not 0 <= eps <= 1:
             raise GameError(f"eps is {eps}: the radius of the attack is in [0, 1], e.g. eps=0.1")
-        if batch_size is not None and not 1 <= batch_size:
+        if batch_size is not None and batch_size < 1:
             raise GameError(f"batch_size is {batch_size}: at least 1 image, or None for all {len(images)}")
         self.images, self.labels, self.network = images, labels, network
         self.eps, self.batch_size = eps, batch_size
@@ -57,9 +57,7 @@ class AdversarialClassification(ZeroSumGame):
         if self.batch_size is None:
             images, labels = self.images, self.labels
             return Batch(images.expand(*shape, *images.shape), labels.expand(*shape, *labels.shape))
-        index = torch.randint(
-            len(self.images), (*shape, self.batch_size), generator=generator, device=generator.device
-        )
+        index = torch.randint(len(self.images), (*shape, self.batch_size), generator=generator, device=generator.device)
         return Batch(self.images[index], self.labels[index])
 
     def start(self, player: int, shape: tuple[int, ...], generator: Generator) -> Tensor:

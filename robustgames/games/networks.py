@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import prod
 
 import torch
@@ -44,14 +45,14 @@ class MLP(Movable):
         if activation not in ACTIVATIONS:
             raise unknown("activation", activation, ACTIVATIONS)
         self.widths, self.activation = tuple(widths), activation
-        self._parts = [n for p, q in zip(widths[:-1], widths[1:], strict=True) for n in (p * q, q)]
+        self._parts = [n for p, q in pairwise(widths) for n in (p * q, q)]
         self.size = sum(self._parts)
 
     def __call__(self, weights: Tensor, inputs: Tensor) -> Tensor:
         """Return h_w(inputs): weights (*S, size), inputs (*S, B, p) or (B, p) -> (*S, B, q)."""
         parts = weights.split(self._parts, -1)  # one split: its backward is one concatenation
         h = inputs
-        for i, (p, q) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
+        for i, (p, q) in enumerate(pairwise(self.widths)):
             if i > 0:
                 h = ACTIVATIONS[self.activation](h)
             h = _affine(h, parts[2 * i].unflatten(-1, (q, p)), parts[2 * i + 1])

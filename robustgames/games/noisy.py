@@ -22,7 +22,10 @@ class Noisy(Game):
 
     Example:
         >>> from robustgames.games.toy import Bilinear
-        >>> Noisy(Bilinear(), std=0.0, bias=1.0).field(torch.zeros(2), sample=(None, torch.zeros(2)))
+        >>> from robustgames.games.oracle import Oracle
+        >>> oracle = Oracle(Noisy(Bilinear(), std=0.0, bias=1.0))
+        >>> oracle.draw()
+        >>> oracle(torch.zeros(2))
         tensor([1., 1.])
     """
 
@@ -37,9 +40,7 @@ class Noisy(Game):
         self.device, self.dtype = game.device, game.dtype
 
     def draw(self, shape: tuple[int, ...], generator: Generator) -> Sample:
-        noise = torch.randn(
-            (*shape, sum(self.sizes)), generator=generator, device=generator.device, dtype=self.dtype
-        )
+        noise = torch.randn((*shape, sum(self.sizes)), generator=generator, device=generator.device, dtype=self.dtype)
         return self.game.draw(shape, generator), self.std * noise + self.bias.to(noise)
 
     def field(self, z: Tensor, sample: Sample = None, player: int | None = None) -> Tensor:

@@ -27,7 +27,7 @@ class Oracle:
         self.generator = generator if generator is not None else Generator(game.device).manual_seed(0)
         self.calls = 0
         self.sample: Sample = None
-        self.asked: Tensor | None = None  # the point of the last call: a look-ahead, where the scheme has one
+        self.asked = torch.empty(0)  # the point of the last call: a look-ahead, where the scheme has one
         _check_shapes(game, shape)
 
     @property

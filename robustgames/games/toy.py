@@ -5,7 +5,7 @@ Payoffs are polynomials in Horner form: `u ** 4` is several times slower than a 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -198,7 +198,7 @@ class MatrixGame(ZeroSumGame):
         tensor([0.3333, 0.3333, 0.3333, 0.3333, 0.3333, 0.3333])
     """
 
-    NAMED = {
+    NAMED: ClassVar[dict[str, list[list[float]]]] = {
         "matching_pennies": [[1.0, -1.0], [-1.0, 1.0]],
         "rock_paper_scissors": [[0.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]],
     }

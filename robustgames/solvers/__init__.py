@@ -2,7 +2,18 @@
 
 from robustgames.solvers import diagnostics
 from robustgames.solvers.recipes import RECIPES, make_solver
-from robustgames.solvers.rules import SGD, Adam, Entropic, InversePower, Langevin, Momentum, RMSProp, Rule, Sign, TorchRule
+from robustgames.solvers.rules import (
+    SGD,
+    Adam,
+    Entropic,
+    InversePower,
+    Langevin,
+    Momentum,
+    RMSProp,
+    Rule,
+    Sign,
+    TorchRule,
+)
 from robustgames.solvers.schemes import (
     Alternating,
     Averaged,

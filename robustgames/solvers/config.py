@@ -25,16 +25,18 @@ def to_config(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {"class": type(value).__name__, **{f.name: to_config(getattr(value, f.name)) for f in fields(value)}}
     if isinstance(value, Tensor):
-        return {"tensor": value.tolist(), "dtype": str(value.dtype).removeprefix("torch.")}
+        return {"$values": value.tolist(), "dtype": str(value.dtype).removeprefix("torch.")}
     if isinstance(value, type) and issubclass(value, torch.optim.Optimizer):
-        return {"optimizer": value.__name__}
+        return {"$optimizer": value.__name__}
     if isinstance(value, Mapping):
         return {name: to_config(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
         return [to_config(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise GameError(f"{value!r} cannot be written to a checkpoint: write a schedule as a frozen dataclass like InversePower")
+    raise GameError(
+        f"{value!r} cannot be written to a checkpoint: write a schedule as a frozen dataclass like InversePower"
+    )
 
 
 def from_config(config: Any) -> Any:
@@ -47,13 +49,18 @@ def from_config(config: Any) -> Any:
         return tuple(from_config(item) for item in config)
     if not isinstance(config, Mapping):
         return config
-    if "tensor" in config:
-        return torch.tensor(config["tensor"], dtype=getattr(torch, config["dtype"]))
-    if "optimizer" in config:
-        return getattr(torch.optim, config["optimizer"])
+    if "$values" in config:
+        return torch.tensor(config["$values"], dtype=getattr(torch, config["dtype"]))
+    if "$optimizer" in config:
+        optimizers = {cls.__name__: cls for cls in _subclasses(torch.optim.Optimizer)}
+        if config["$optimizer"] not in optimizers:
+            raise unknown("torch optimizer", config["$optimizer"], optimizers)
+        return optimizers[config["$optimizer"]]
     if "class" not in config:
         return {name: from_config(item) for name, item in config.items()}
-    classes = {cls.__name__: cls for root in (Rule, Scheme) for cls in _subclasses(root)} | {"InversePower": InversePower}
+    classes = {cls.__name__: cls for root in (Rule, Scheme) for cls in _subclasses(root)} | {
+        "InversePower": InversePower
+    }
     if config["class"] not in classes:
         raise unknown("solver class", config["class"], classes)
     return classes[config["class"]](**{k: from_config(v) for k, v in config.items() if k != "class"})

@@ -221,7 +221,9 @@ def limit_cycle(
         6.283
     """
     if trajectory.dim() != 2 or trajectory.shape[-1] < 2:
-        raise GameError(f"limit_cycle takes one run of shape (T, d), d >= 2, got {tuple(trajectory.shape)}: pass it as [:, i]")
+        raise GameError(
+            f"limit_cycle takes one run of shape (T, d), d >= 2, got {tuple(trajectory.shape)}: pass it as [:, i]"
+        )
     tail = trajectory[len(trajectory) // 2 :].double()
     if not bool(torch.isfinite(tail).all()):
         return None

@@ -138,7 +138,8 @@ def alt_extra_adam(
 ) -> Scheme:
     """Alternated ExtraAdam: in both half steps x moves first and y answers the new x; four one-player calls a step.
 
-    The lecture shows "Alternated Extra-Adam" without a formula; this is the Gauss-Seidel reading of algorithm 4 of Gidel et al. 2019.
+    Source: the lecture shows "Alternated Extra-Adam" without a formula; this is the Gauss-Seidel reading of algorithm 4 of
+    Gidel et al. 2019.
 
     Args:
         lr: learning rate of both players.

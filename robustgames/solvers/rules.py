@@ -231,7 +231,9 @@ class TorchRule(Rule):
 
     def __post_init__(self) -> None:
         if issubclass(self.optimizer, torch.optim.LBFGS):
-            raise GameError("LBFGS evaluates the loss itself, a rule is given one value of the field: use a first-order optimizer")
+            raise GameError(
+                "LBFGS evaluates the loss itself, a rule is given one value of the field: use a first-order optimizer"
+            )
 
     def init(self, z: Tensor) -> State:
         return {"k": 0}
@@ -241,7 +243,9 @@ class TorchRule(Rule):
         point.grad = -v
         optimizer = self.optimizer([point], **self.settings)
         # a torch optimizer updates its state in place: hand it copies, so that the old state stays as it was
-        memory = {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items() if name != "k"}
+        memory = {
+            name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items() if name != "k"
+        }
         if memory:
             optimizer.state[point] = memory
         with torch.no_grad():
@@ -257,7 +261,9 @@ def _rate(lr: Rate, k: int) -> Any:
 def _check_rate(lr: Rate) -> None:
     if isinstance(lr, Tensor):
         if lr.dim() > 0 and lr.shape[-1] != 1:
-            raise GameError(f"lr has shape {tuple(lr.shape)}: one rate per run has shape (runs, 1); type lr.unsqueeze(-1)")
+            raise GameError(
+                f"lr has shape {tuple(lr.shape)}: one rate per run has shape (runs, 1); type lr.unsqueeze(-1)"
+            )
         if not bool((lr > 0).all()):
             raise GameError(f"lr is {lr.flatten().tolist()}: every learning rate must be positive")
     elif not callable(lr) and not 0 < lr < float("inf"):

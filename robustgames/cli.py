@@ -1,0 +1,273 @@
+"""The command line: robustgames list | train | evaluate."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import gymnasium as gym
+import torch
+import tyro
+import yaml
+from docstring_parser import parse as parse_docstring
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from robustgames.envs.registration import describe, game_ids
+from robustgames.errors import GameError, unknown
+from robustgames.solvers import RECIPES
+
+MAIN_ENV = "robustgames/DigitsAdversarial-v0"
+USAGE = """\
+robustgames list                      games and agents, one line each
+robustgames train                     the main job: standard and adversarial training on digits, 5 seeds, about a minute
+robustgames train AGENT ENV [flags]   e.g. robustgames train extra_adam robustgames/Forsaken-v0 --lr 0.01
+robustgames train AGENT --help        that agent's hyper-parameters, their defaults and sources
+robustgames train --resume RUN        continue an interrupted run
+robustgames evaluate RUN              certificates of a saved run"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0, 2 for wrong input, 130 when interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    commands: dict[str, Callable[[list[str]], None]] = {"list": list_, "train": train, "evaluate": evaluate}
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    torch.set_num_threads(1)  # two threads beside any other load were measured up to 30 times slower on small networks
+    sys.path.insert(0, os.getcwd())  # a user's module:id is found from where the command is typed
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            print(USAGE)
+            return 0
+        if words[0] not in commands:
+            raise unknown("command", words[0], commands)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: console.print(f"[yellow]warning:[/] {escape(str(message))}")
+            commands[words[0]](words[1:])
+        return 0
+    except (GameError, gym.error.Error) as error:
+        console.print(f"[red]robustgames:[/] {escape(str(error))}")
+        return 2
+    except KeyboardInterrupt:
+        console.print("[red]robustgames:[/] interrupted; continue with: robustgames train --resume RUN")
+        return 130
+
+
+# -- list -----------------------------------------------------------------------------------------------
+def list_(words: list[str]) -> None:
+    """Print the games and agents."""
+    tyro.cli(_nothing, prog="robustgames list", args=words)
+    agents = {name: (recipe.__doc__ or "").splitlines()[0] for name, recipe in RECIPES.items()}
+    console = Console(highlight=False, soft_wrap=True)
+    for title, lines in (("games", {id: describe(id) for id in game_ids()}), ("agents", agents)):
+        console.print(f"[bold]{title}[/]")
+        for name, line in lines.items():
+            console.print(f"  [cyan]{name:<34}[/]{escape(line)}")
+
+
+def _nothing() -> None:
+    """List the registered games and the agents."""
+
+
+# -- train ----------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class RunOptions:
+    """What every run takes."""
+
+    env: tyro.conf.Positional[str]
+    """Id of a game; "module:namespace/Name-v0" imports a module of yours first."""
+    steps: int = 10_000
+    """Oracle calls of one run: extragradient pays two a step."""
+    runs: int = 5
+    """Independent runs, side by side in one tensor."""
+    seed: int = 0
+    """Seed of the generator that draws starts, samples and noise."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    out: Path = Path("runs")
+    """Where the run folder goes."""
+    set: tuple[str, ...] = ()
+    """Settings of the game, key=value ..., e.g. --set eps=0.05 noise=0.1."""
+    average: str | None = None
+    """Also average the iterates: "uniform", or the decay of an exponential average such as 0.999."""
+    compile: bool = False
+    """Compile each step; pays for cheap games with very many runs."""
+    checkpoint: int = 1_000
+    """Oracle calls between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class MainOptions:
+    """The main job: standard and adversarial training of a small network on digits, accuracy with and without attack."""
+
+    steps: int = 4_000
+    """Oracle calls of one adversarial run; standard training takes a quarter."""
+    runs: int = 5
+    """Seeds, trained side by side in one tensor."""
+    seed: int = 0
+    """Seed of the generator."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    out: Path = Path("runs")
+    """Where the run folders go."""
+    resume: Path | None = None
+    """Continue the interrupted run in this folder instead."""
+
+
+def train(words: list[str]) -> None:
+    """Train an agent, or run the main job without further words."""
+    if not words or words[0].startswith("-"):
+        options = tyro.cli(MainOptions, prog="robustgames train", args=words)
+        return _resume(options.resume) if options.resume is not None else _main_job(options)
+    name = words[0]
+    if name not in RECIPES:
+        raise unknown("agent", name, RECIPES)
+    from robustgames.experiment import Experiment
+
+    parsed = tyro.cli(
+        _flags(name), prog=f"robustgames train {name}", args=words[1:], config=(tyro.conf.OmitArgPrefixes,)
+    )
+    run: RunOptions = parsed.run
+    settings = {key: value for key, value in asdict(parsed.solver).items() if value is not None}
+    experiment = Experiment(
+        name, run.env, settings, _pairs(run.set), run.steps, run.runs, run.seed, run.device,
+        _average(run.average), run.compile, run.checkpoint,
+    )  # fmt: skip
+    return _run(experiment, run.out)
+
+
+def _flags(name: str) -> type:
+    """Return a dataclass of an agent's hyper-parameters and the options of every run, for tyro."""
+    recipe = RECIPES[name]
+    text = parse_docstring(recipe.__doc__ or "")
+    helps = {parameter.arg_name: parameter.description or "" for parameter in text.params}
+    hints = get_type_hints(recipe)
+    flags = [
+        (key, Annotated[hints[key], tyro.conf.arg(help=helps.get(key, ""))], field(default=parameter.default))
+        for key, parameter in inspect.signature(recipe).parameters.items()
+    ]
+    solver = make_dataclass(name, flags, frozen=True)
+    command = make_dataclass("Command", [("solver", solver), ("run", RunOptions)], frozen=True)
+    command.__doc__ = "\n".join(filter(None, (text.short_description, text.long_description)))
+    return command
+
+
+def _pairs(words: Sequence[str]) -> dict[str, Any]:
+    """Return {key: value} of words key=value; values are numbers, lists or words in YAML."""
+    pairs = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise GameError(f"--set takes key=value, got {word!r}: e.g. --set eps=0.05")
+        pairs[key] = _value(value)
+    return pairs
+
+
+def _value(word: str) -> Any:
+    try:
+        return float(word) if "e" in word.lower() else yaml.safe_load(word)  # YAML 1.1 reads 1e-3 as a word
+    except (ValueError, yaml.YAMLError):
+        return word
+
+
+def _average(word: str | None) -> str | float | None:
+    try:
+        return word if word is None or word == "uniform" else float(word)
+    except ValueError:
+        raise GameError(f"--average is {word!r}: uniform, or a decay such as 0.999") from None
+
+
+def _run(experiment: Any, out: Path) -> None:
+    from robustgames import experiment as experiments
+
+    folder, result = experiments.train(experiment, out)
+    _report([result], [folder])
+
+
+def _resume(folder: Path) -> None:
+    from robustgames import experiment as experiments
+
+    folder, result = experiments.resume(folder)
+    _report([result], [folder])
+
+
+def _main_job(options: MainOptions) -> None:
+    from robustgames import experiment as experiments
+
+    common = {"runs": options.runs, "seed": options.seed, "device": options.device}
+    jobs = [
+        experiments.Experiment("standard_training", MAIN_ENV, steps=options.steps // 4, **common),
+        experiments.Experiment("adversarial_training", MAIN_ENV, steps=options.steps, **common),
+    ]
+    console, finished = Console(highlight=False), []
+    for job in jobs:
+        console.print(f"[bold]{job.agent}[/] on {job.env}, {job.runs} runs side by side")
+        finished.append(experiments.train(job, options.out))
+    _report([result for _, result in finished], [folder for folder, _ in finished])
+
+
+# -- evaluate -------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Recompute the certificates of a saved run."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+
+
+def evaluate(words: list[str]) -> None:
+    """Print the certificates of a saved run."""
+    options = tyro.cli(EvaluateOptions, prog="robustgames evaluate", args=words)
+    from robustgames import experiment as experiments
+
+    result = experiments.evaluate(options.run)
+    _report([result], [options.run])
+
+
+# -- the result table -----------------------------------------------------------------------------------
+def _report(results: list[dict[str, Any]], folders: list[Path]) -> None:
+    """Print one table of mean ± std over the runs, and what to type next."""
+    console = Console(highlight=False)
+    first = results[0]
+    spread = f", mean ± std over {first['runs']} runs" if first["runs"] > 1 else ""
+    table = Table(title=f"{first['env'].rpartition(':')[2]}{spread}", title_justify="left")
+    table.add_column("")
+    starts = first["start"] if len(results) == 1 else {}
+    for heading in (["start"] if starts else []) + [r["agent"] for r in results]:
+        table.add_column(heading, justify="right")
+    for name in first["metrics"]:
+        cells = ([starts] if starts else []) + [r["metrics"] for r in results]
+        table.add_row(_label(name), *(_cell(name, c[name], first["runs"]) for c in cells))
+    blank = [""] if starts else []
+    table.add_row("oracle calls", *blank, *(f"{r['timesteps']:,}" for r in results))
+    if any(r["seconds"] for r in results):
+        table.add_row("seconds", *blank, *(f"{r['seconds']:.1f}" for r in results))
+    if any(r["diverged"] for r in results):
+        table.add_row("[red]diverged runs[/]", *blank, *(f"{r['diverged']} of {r['runs']}" for r in results))
+    console.print(table)
+    for folder in folders:
+        console.print(f"run folder   {folder}", soft_wrap=True)
+    common = Path(os.path.commonpath(folders)) if len(folders) > 1 else folders[0]
+    console.print(f"curves       tensorboard --logdir {common}", soft_wrap=True)
+
+
+def _label(name: str) -> str:
+    return re.sub(r"^pgd(\d+)", r"PGD-\1", name).replace("_", " ")
+
+
+def _cell(name: str, row: dict[str, Any], runs: int) -> str:
+    mean, std = row["mean"], row["std"]
+    if name.endswith("accuracy"):
+        return f"{100 * mean:.1f} ± {100 * std:.1f} %" if runs > 1 else f"{100 * mean:.1f} %"
+    return f"{mean:.4g} ± {std:.2g}" if runs > 1 else f"{mean:.4g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

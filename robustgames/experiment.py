@@ -1,0 +1,164 @@
+"""One experiment: an agent on an env, trained into a run folder, resumed, evaluated."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.logger import Figure, Logger, make_output_format
+
+from robustgames import envs, runs
+from robustgames.agents import GameAgent
+from robustgames.agents.callbacks import Checkpoint, Recorder
+from robustgames.errors import GameError
+from robustgames.evaluation import certificates, figures, summarize
+from robustgames.solvers import make_solver
+
+ATTACK_STEPS = 40
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What config.yaml holds, and all that is needed to repeat a run.
+
+    Attributes:
+        agent: name of a solver.
+        env: id of a game, "module:namespace/Name-v0" to import a user's module first.
+        settings: of the solver.
+        env_settings: of the game.
+        steps: oracle calls of one run.
+        runs: independent runs, side by side in one tensor.
+        seed: of the runs' common generator.
+        device: "auto", "cpu" or "cuda".
+        average: see `make_solver`.
+        compile: see `GameAgent`.
+        checkpoint: timesteps between two checkpoints.
+    """
+
+    agent: str
+    env: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    env_settings: dict[str, Any] = field(default_factory=dict)
+    steps: int = 10_000
+    runs: int = 5
+    seed: int = 0
+    device: str = "auto"
+    average: Any = None
+    compile: bool = False
+    checkpoint: int = 1_000
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 0), ("runs", 1), ("seed", 0), ("checkpoint", 1)):
+            if getattr(self, name) < least:
+                raise GameError(
+                    f"{name} is {getattr(self, name)}: at least {least} is needed, e.g. --{name} {least or 1000}"
+                )
+
+    def make_agent(self) -> GameAgent:
+        """Return the agent at its start.
+
+        Raises:
+            GameError: unknown names or settings, unusable values.
+        """
+        solver = make_solver(self.agent, average=self.average, **self.settings)
+        env = envs.make(self.env, self.runs, device=self.device, **self.env_settings)
+        return GameAgent(env, solver, seed=self.seed, compile=self.compile)
+
+
+def train(experiment: Experiment, out: str | Path = "runs", progress_bar: bool = True) -> tuple[Path, dict[str, Any]]:
+    """Train into a new folder out/<env>/<agent>/<time>-seed<k>; return it and the content of its result.json."""
+    agent = experiment.make_agent()  # before the folder exists: bad input leaves nothing behind
+    folder = runs.create_folder(out, experiment.env, experiment.agent, experiment.seed)
+    with runs.locked(folder):
+        runs.write_config(folder, {**asdict(experiment), "versions": _versions()})
+        return folder, _learn(experiment, agent, agent, folder, progress_bar)
+
+
+def resume(folder: str | Path, progress_bar: bool = True) -> tuple[Path, dict[str, Any]]:
+    """Continue an interrupted run to its number of steps; bit-exact with the uninterrupted run on a CPU."""
+    folder, experiment = Path(folder), read_experiment(Path(folder))
+    first = experiment.make_agent()
+    with runs.locked(folder):
+        agent = GameAgent.load(folder, experiment.make_agent().env, compile=experiment.compile)
+        return folder, _learn(experiment, first, agent, folder, progress_bar)
+
+
+def evaluate(folder: str | Path) -> dict[str, Any]:
+    """Recompute the certificates of a saved run, write evaluation.json, and return its content."""
+    folder, experiment = Path(folder), read_experiment(Path(folder))
+    agent = GameAgent.load(folder, experiment.make_agent().env)
+    result = _result(experiment, agent, {}, 0.0)
+    runs.write_result(folder, "evaluation.json", result)
+    return result
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """Return the experiment of a run folder."""
+    config = runs.read_config(folder)
+    return Experiment(**{f.name: config[f.name] for f in fields(Experiment) if f.name in config})
+
+
+def _learn(
+    experiment: Experiment, first: GameAgent, agent: GameAgent, folder: Path, progress_bar: bool
+) -> dict[str, Any]:
+    start = summarize(certificates(first.game, first.best(), ATTACK_STEPS))
+    logger = _logger(folder, agent.num_timesteps)
+    agent.set_logger(logger)
+    recorder = Recorder()
+    began = time.perf_counter()
+    try:
+        agent.learn(
+            max(0, experiment.steps - agent.num_timesteps),
+            callback=[Checkpoint(folder, experiment.checkpoint), *([recorder] if sum(agent.game.sizes) <= 4 else [])],
+            log_interval=max(1, experiment.steps // 50),
+            reset_num_timesteps=False,
+            progress_bar=progress_bar,
+        )
+        result = _result(experiment, agent, start, time.perf_counter() - began)
+        runs.write_result(folder, "result.json", result)
+        _draw(experiment, agent, recorder, folder, logger)
+    finally:
+        logger.close()
+    return result
+
+
+def _logger(folder: Path, timesteps: int) -> Logger:
+    # a resumed run writes its curve beside the first part, which Stable-Baselines3 would overwrite
+    suffix = f"-{timesteps}" if (folder / "progress.csv").exists() else ""
+    with runs.writing(folder):
+        return Logger(str(folder), [make_output_format(kind, str(folder), suffix) for kind in ("csv", "tensorboard")])
+
+
+def _result(experiment: Experiment, agent: GameAgent, start: dict[str, Any], seconds: float) -> dict[str, Any]:
+    return {
+        "agent": experiment.agent,
+        "env": experiment.env,
+        "timesteps": agent.num_timesteps,
+        "steps": agent.steps,
+        "seconds": round(seconds, 2),
+        "runs": experiment.runs,
+        "diverged": agent.diverged,
+        "start": start,
+        "metrics": summarize(certificates(agent.game, agent.best(), ATTACK_STEPS)),
+    }
+
+
+def _draw(experiment: Experiment, agent: GameAgent, recorder: Recorder, folder: Path, logger: Logger) -> None:
+    """Draw the figures that apply to the game: as PNG in the run folder, and for TensorBoard."""
+    trajectory = recorder.trajectory.cpu() if recorder.points else None
+    game = agent.game.to("cpu")
+    drawn = figures.draw_all(game, agent.best().cpu(), trajectory, sorted(folder.glob("progress*.csv")))
+    for name, figure in drawn.items():
+        with runs.writing(folder):
+            figures.save(figure, folder / "figures" / f"{name}.png")
+        logger.record(f"figures/{name}", Figure(figure, close=False), exclude=("stdout", "log", "json", "csv"))
+    logger.dump(agent.num_timesteps)
+
+
+def _versions() -> dict[str, str]:
+    names = ("robustgames", "torch", "gymnasium", "stable-baselines3")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
