@@ -62,11 +62,13 @@ def locked(folder: Path) -> Iterator[None]:
         GameError: another process writes to it.
     """
     lock = FileLock(folder / ".lock")
-    try:
-        with writing(folder):
+    with writing(folder):
+        try:
             lock.acquire(timeout=0)
-    except Timeout as error:
-        raise GameError(f"run folder {folder} is in use by another process: wait for it, or start a new run") from error
+        except Timeout as error:
+            raise GameError(
+                f"run folder {folder} is in use by another process: wait for it, or start a new run"
+            ) from error
     try:
         yield
     finally:

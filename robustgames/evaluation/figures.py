@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-
 from math import ceil, isqrt
 from os.path import commonpath
 from pathlib import Path
@@ -82,9 +81,10 @@ def phase_portrait(game: Game, trajectory: Tensor, dt: float = 1.0) -> Figure:
     outside the window, are left out.
 
     Args:
-        game: sizes (1, 1), or a 2x2 matrix game, drawn by the first probability of each player; a Noisy one without noise.
+        game: sizes (1, 1), or a 2x2 matrix game, drawn by each player's first probability; a Noisy one without noise.
         trajectory: iterates, (T, runs, n + m), e.g. from `trajectory`; the first 12 runs are drawn.
-        dt: time between two iterates, e.g. the learning rate, to compare the period of the runs with the flow's; 1: in iterates.
+        dt: time between two iterates, e.g. the learning rate, so that the period of cycling runs compares with the
+            flow's; at 1 it is stated in iterates.
 
     Raises:
         GameError: the game is not planar, or has data.
@@ -99,7 +99,7 @@ def phase_portrait(game: Game, trajectory: Tensor, dt: float = 1.0) -> Figure:
     starts = runs[0][torch.isfinite(runs[0]).all(-1)]
     center = _center(plane, starts)
     reach = float((starts - center).abs().max()) if len(starts) else 1.0
-    cycles = _limit_cycles(plane, center, reach)
+    cycles = [] if plane.mixed else _limit_cycles(plane, center, reach)  # an affine field has no isolated ones
     half = _half_width(runs, center, max([reach, *(float((c.points - center).abs().max()) for c, _ in cycles)]))
     if plane.mixed:
         center, half = torch.full((2,), 0.5).double(), 0.5
@@ -128,11 +128,11 @@ def _center(plane: _Plane, starts: Tensor) -> Tensor:
 def _limit_cycles(plane: _Plane, center: Tensor, reach: float) -> list[tuple[LimitCycle, bool]]:
     """Return (cycle, is it stable?) for the isolated cycles of z' = V(z) around the center.
 
-    Starts lie on one ray from the center, which every cycle around it crosses, and are followed both forwards (to stable
-    cycles) and backwards (to unstable ones). A cycle counts if two starts reach it: the closed orbits of a bilinear game
-    are reached by their own start only.
+    Starts lie on one ray from the center, which every cycle around it crosses, and are followed both forwards (to
+    stable cycles) and backwards (to unstable ones). A cycle counts if two starts reach it: the closed orbits of a
+    bilinear game are reached by their own start only.
     """
-    time, dt = 96.0, 0.08  # two or more turns, after as many to settle, up to a period of about 10
+    time, dt = 90.0, 0.1  # half to settle, half for the four turns that limit_cycle needs, up to a period of 9
     radii = torch.logspace(-1, np.log10(2 * min(10.0, max(1.0, reach))), 16).double().unsqueeze(-1)
     starts = center + radii * torch.tensor([0.8, 0.6])
     direction = torch.tensor([1.0, -1.0]).double().repeat_interleave(len(starts)).unsqueeze(-1)
@@ -165,7 +165,7 @@ def _draw_field(axes: Axes, plane: _Plane, center: Tensor, half: float) -> None:
     edge = np.linspace(-1.08 * half, 1.08 * half, 41)
     x, y = edge + float(center[0]), edge + float(center[1])
     grid = torch.from_numpy(np.stack(np.meshgrid(x, y), -1))
-    u, v = np.ma.masked_invalid(plane.field(grid).numpy()).transpose(2, 0, 1)
+    u, v = np.ma.masked_invalid(plane.field(grid).clamp(-1e100, 1e100).numpy()).transpose(2, 0, 1)
     axes.streamplot(x, y, u, v, color=FAINT, linewidth=0.7, arrowsize=0.8, density=1.1, zorder=1)
     axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
 
@@ -219,12 +219,12 @@ def _quiet(axes: Axes) -> None:
 def learning_curves(progress_csv: str | Path | Sequence[str | Path]) -> Figure:
     """Draw every `game/` and `eval/` metric of Stable-Baselines3 progress files against oracle calls, one panel each.
 
-    A line is the mean over runs, the band ± one standard deviation. The scale is logarithmic where all values are positive
-    and span more than two decades.
+    A line is the mean over runs, the band ± one standard deviation. The scale is logarithmic where all values are
+    positive and span more than two decades.
 
     Args:
-        progress_csv: a file with the column `time/timesteps`, or several. Files in one folder are the parts of one resumed
-            run; those in different folders are compared, named by what differs in their paths.
+        progress_csv: a file with the column `time/timesteps`, or several. Files in one folder are the parts of one
+            resumed run; those in different folders are compared, named by what differs in their paths.
 
     Raises:
         GameError: a file cannot be read, or holds no metric.
@@ -284,7 +284,8 @@ def _read_runs(paths: list[Path]) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _columns(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
-    names = {name for row in rows for name in row if name and name.startswith(("game", "eval", "time/timesteps"))}
+    wanted = ("game", "eval", "time/timesteps")
+    names = {name for row in rows for name, cell in row.items() if name and cell and name.startswith(wanted)}
     return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in names}
 
 
@@ -293,7 +294,8 @@ def _columns(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
 def digit_grid(game: AdversarialClassification, z: Tensor, count: int = 10, steps: int = 40) -> Figure:
     """Draw images, perturbations of the first run's classifier by PGD, and their sums, with the predicted labels.
 
-    Predictions are green where right and red where wrong. Images are held-out ones where the game has them, one of each class first.
+    Predictions are green where right and red where wrong. Images are held-out ones where the game has them, one of
+    each class first.
 
     Args:
         game: a game on square gray images.
@@ -319,7 +321,7 @@ def digit_grid(game: AdversarialClassification, z: Tensor, count: int = 10, step
             {"cmap": "RdBu_r", "vmin": -radius, "vmax": radius} if i == 1 else {"cmap": "gray", "vmin": 0, "vmax": 1}
         )
         for axes, picture in zip(grid[i], pictures, strict=True):
-            axes.imshow(picture.reshape(side, side).cpu(), **style)
+            axes.imshow(picture.reshape(side, side).cpu().numpy(), **style)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
         grid[i, 0].set_ylabel(name, fontsize=9)

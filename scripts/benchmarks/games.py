@@ -1,0 +1,146 @@
+"""Games: many runs, one run, two networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import gymnasium as gym
+import torch
+from benchmarks.harness import Contestant, Row, Steps, repeat, seconds_per_step
+from benchmarks.peers import LR, BareLoop, adam_step, compiled_field, extra_adam_step, numpy_step, slope, two_call_step
+from torch import Generator, Tensor
+
+import robustgames as rg
+
+NEVER = 10**15
+
+
+def games(rounds: int, device: str) -> Iterator[Row]:
+    """Yield all rows of the games suite."""
+    yield from many_runs(rounds, device, runs=100_000)
+    if device == "cuda":
+        yield from many_runs(rounds, device, runs=1_000_000)
+    yield from one_run(rounds, device)
+    yield from two_networks(rounds, device)
+
+
+def learning(agent: rg.GameAgent, calls: int) -> Steps:
+    """Return `agent.learn` as steps of so many oracle calls, without logs in between."""
+    return lambda steps: agent.learn(calls * steps, log_interval=NEVER)
+
+
+# -- (a) many runs -----------------------------------------------------------------------------------------------
+def many_runs(rounds: int, device: str, runs: int) -> Iterator[Row]:
+    """Time extragradient on many runs of Forsaken, started in [-1.4, 1.4]², from where all stay finite."""
+    torch.compiler.reset()  # a second number of runs would be compiled for any number, which is slower
+    z0 = (2 * torch.rand(runs, 2, generator=Generator().manual_seed(0)) - 1) * 1.4
+    env = gym.make_vec("robustgames/Forsaken-v0", num_envs=runs, device=device)
+    agent = rg.GameAgent(env, rg.make_solver("extragradient", lr=LR), compile=True, z0=z0)
+    contestants = {
+        "learn": Contestant(learning(agent, 2), 2000),
+        "step": Contestant(repeat(advance(agent)), 500),
+        "numpy": Contestant(repeat(numpy_step(z0, lambda u: u / 2 - 2 * u**3 + u**5)), 2),
+        "horner": Contestant(repeat(numpy_step(z0, slope)), 50),
+        "field": Contestant(repeat(compiled_field(z0.to(device))), 2000),
+    }
+    seconds = seconds_per_step(contestants, rounds, device)
+    rate = {name: runs / value for name, value in seconds.items()} | {"allowed": runs / (2 * seconds["field"])}
+    for ours, label in (("learn", "learn"), ("step", "compiled step")):
+        title = f"(a) {runs:,} Forsaken runs, {label} : "
+        yield Row(title + "NumPy", "run-steps/s", rate[ours], rate["numpy"], at_least=400)
+        yield Row(title + "NumPy in Horner form", "run-steps/s", rate[ours], rate["horner"])
+        yield Row(title + "two bare compiled fields", "run-steps/s", rate[ours], rate["allowed"], at_least=0.5)
+
+
+def advance(agent: rg.GameAgent) -> Callable[[], None]:
+    """Return the agent's own compiled step, without `learn` around it."""
+    at = [agent.z, agent.state]
+
+    @torch.no_grad()
+    def step() -> None:
+        at[:] = agent._advance(agent.oracle, *at)
+
+    return step
+
+
+# -- (b) one run --------------------------------------------------------------------------------------------------
+def one_run(rounds: int, device: str) -> Iterator[Row]:
+    """Time eager steps of one run, both as `GameEnv` and as a `GameVectorEnv` of one."""
+    eye = torch.eye(1, device=device)
+    payoffs = {"Bilinear": lambda x, y: ((x @ eye) * y).sum(-1), "Forsaken": rg.games.Forsaken().payoff}
+    for game, payoff in payoffs.items():
+        for solver, half_steps in (("gda", 1), ("extragradient", 2)):
+            for shape in ((), (1,)):
+                id = f"robustgames/{game}-v0"
+                env = gym.make_vec(id, num_envs=1, device=device) if shape else gym.make(id, device=device)
+                agent = rg.GameAgent(env, rg.make_solver(solver, lr=LR), z0=[0.3, 0.2])
+                bare = BareLoop(payoff, torch.tensor([0.3, 0.2], device=device).expand(*shape, 2), half_steps)
+                contestants = {
+                    "ours": Contestant(learning(agent, half_steps), 1000),
+                    "bare": Contestant(repeat(bare.step), 1000),
+                }
+                t = seconds_per_step(contestants, rounds, device)
+                name = f"(b) {game}, {solver}, runs {shape} : bare loop"
+                yield Row(name, "us/step", 1e6 * t["ours"], 1e6 * t["bare"], at_most=1.5)
+
+
+# -- (c) two networks -----------------------------------------------------------------------------------------------
+class RingGAN(rg.ZeroSumGame):
+    """Φ = mean D(real) - mean D(G(noise)) on eight Gaussians: a WGAN without a constraint."""
+
+    players = ("generator", "critic")
+
+    def __init__(self) -> None:
+        self.generator, self.critic = rg.MLP((2, 128, 128, 128, 2)), rg.MLP((2, 128, 128, 128, 1))
+        self.sizes = (self.generator.size, self.critic.size)
+        angle = torch.arange(8) * (torch.pi / 4)
+        self.centers = torch.stack([angle.cos(), angle.sin()], -1)
+
+    def draw(self, shape: tuple[int, ...], generator: Generator) -> tuple[Tensor, Tensor]:
+        index = torch.randint(8, (*shape, 256), generator=generator, device=generator.device)
+        normal = torch.randn(2, *shape, 256, 2, generator=generator, device=generator.device)
+        return self.centers[index] + 0.05 * normal[0], normal[1]
+
+    def start(self, player: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
+        return (self.generator, self.critic)[player].initial(shape, generator, self.dtype)
+
+    def metrics(self, z: Tensor, sample: tuple[Tensor, Tensor] | None = None) -> dict[str, Tensor]:
+        return {} if sample is None else super().metrics(z, sample)  # nothing is drawn before the first step
+
+    def payoff(self, x: Tensor, y: Tensor, sample: tuple[Tensor, Tensor]) -> Tensor:
+        real, noise = sample
+        return (self.critic(y, real) - self.critic(y, self.generator(x, noise))).mean((-2, -1))
+
+
+def two_networks(rounds: int, device: str) -> Iterator[Row]:
+    """Time ExtraAdam on RingGAN as `GameEnv` and as a `GameVectorEnv` of one, and its two peers."""
+    check_agreement()
+    game = RingGAN().to(device)
+    solver = rg.make_solver("extra_adam", lr=1e-4)
+    agents = {
+        "()": rg.GameAgent(rg.GameEnv(game, device=device), solver),
+        "(1,)": rg.GameAgent(rg.GameVectorEnv(game, num_envs=1, device=device), solver),
+    }
+    contestants = {runs: Contestant(learning(agent, 2), 100) for runs, agent in agents.items()}
+    peers = {"one step of two Adams": (adam_step, 2.2), "two-call ExtraAdam": (extra_adam_step, 1.0)}
+    for name, (peer, _) in peers.items():
+        step = peer(game.generator.widths, game.critic.widths, partial(game.draw, ()), device)
+        contestants[name] = Contestant(repeat(step), 100)
+    t = {name: 1e3 * seconds for name, seconds in seconds_per_step(contestants, rounds, device).items()}
+    for runs in agents:
+        for name, (_, most) in peers.items():
+            title = f"(c) ExtraAdam, 3 x 128, runs {runs} : {name}"
+            yield Row(title, "ms/step", t[runs], t[name], at_most=most)
+
+
+def check_agreement(steps: int = 50) -> None:
+    """Stop unless ours and the two-call ExtraAdam follow one path on a bilinear game, up to the place of eps."""
+    matrix = torch.randn(4, 3, generator=Generator().manual_seed(0), dtype=torch.float64)
+    z = torch.linspace(-1, 1, 7, dtype=torch.float64)
+    ours = rg.trajectory(rg.make_solver("extra_adam", lr=0.01), rg.games.Bilinear(matrix.tolist()), z, steps)[-1]
+    x, y = z[:4].clone().requires_grad_(), z[4:].clone().requires_grad_()
+    step = two_call_step((x,), (y,), lambda: x @ matrix @ y, lr=0.01)
+    for _ in range(steps):
+        step()
+    assert torch.allclose(ours, torch.cat([x, y]), rtol=0, atol=1e-5), "the two-call ExtraAdam is not ours"

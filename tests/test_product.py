@@ -1,0 +1,235 @@
+"""The product as a user meets it: commands, run folders, kills, wrong input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import robustgames as rg
+from robustgames import experiment, runs
+from robustgames.cli import main
+
+COMMAND = [sys.executable, "-m", "robustgames.cli"]
+RIDGE = '''import torch
+import robustgames as rg
+
+@rg.register("mine/Ridge-v0")
+class Ridge(rg.ZeroSumGame):
+    """Ridge regression as a game."""
+    sizes = (3, 6)
+    def __init__(self):
+        g = torch.Generator().manual_seed(0)
+        self.A, self.b = torch.randn(6, 3, generator=g), torch.randn(6, generator=g)
+    def payoff(self, x, y, sample):
+        return (y * (x @ self.A.mT - self.b)).sum(-1) - y.square().sum(-1) / 2 + 0.05 * x.square().sum(-1)
+'''
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def only_run(folder):
+    (config,) = folder.rglob("config.yaml")
+    return config.parent
+
+
+def test_train_writes_a_run_folder_and_prints_where(tmp_path, capsys):
+    assert main("train extragradient robustgames/Forsaken-v0 --lr 0.01 --steps 400 --runs 3 --seed 7".split()) == 0
+    folder = only_run(tmp_path / "runs")
+    printed = capsys.readouterr().out
+    assert folder.parts[-3:-1] == ("robustgames-Forsaken-v0", "extragradient") and folder.name.endswith("-seed7")
+    assert f"{folder.relative_to(tmp_path)}" in printed and "tensorboard --logdir" in printed
+    names = {p.name for p in folder.iterdir()}
+    assert {"progress.csv", "config.yaml", "checkpoint.safetensors", "checkpoint.json", "result.json", "figures"} <= names
+    assert {p.name for p in (folder / "figures").iterdir()} == {"phase_portrait.png", "learning_curves.png"}
+    result = json.loads((folder / "result.json").read_text())
+    assert result["timesteps"] == 400 and result["diverged"] == 0 and len(result["metrics"]["residual"]["runs"]) == 3
+    events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
+    assert [e.step for e in events.Scalars("game/residual")][-1] == 400
+    assert "figures/phase_portrait" in events.Tags()["images"]
+
+
+def test_config_yaml_is_enough_to_repeat_the_run(tmp_path):
+    words = "train extra_adam robustgames/DiracGAN-v0 --lr 0.05 --betas 0.3 0.8 --steps 60 --runs 2 --set r1=0.5 noise=1e-1"
+    assert main([*words.split(), "--average", "0.9"]) == 0
+    folder = only_run(tmp_path)
+    again, _ = experiment.train(experiment.read_experiment(folder), tmp_path / "again", progress_bar=False)
+    first, second = (runs.load_checkpoint(f) for f in (folder, again))
+    assert torch.equal(first["z"], second["z"]) and torch.equal(first["state"]["mean"], second["state"]["mean"])
+    assert "betas=(0.3, 0.8)" in repr(rg.solvers.config.from_config(first["solver"]))
+    assert yaml.safe_load((folder / "config.yaml").read_text())["env_settings"] == {"r1": 0.5, "noise": 0.1}
+
+
+def test_evaluate_recomputes_the_result(tmp_path, capsys):
+    assert main("train gda robustgames/MatchingPennies-v0 --steps 50 --runs 2".split()) == 0
+    folder = only_run(tmp_path)
+    capsys.readouterr()
+    assert main(["evaluate", str(folder)]) == 0
+    assert "duality gap" in capsys.readouterr().out
+    result, evaluation = (json.loads((folder / f"{n}.json").read_text())["metrics"] for n in ("result", "evaluation"))
+    assert result == evaluation
+
+
+def test_a_users_game_trains_from_its_own_folder(tmp_path):
+    """Fifteen lines, any folder. The saddle is the ridge solution x = (AᵀA + 0.1)⁻¹ Aᵀb."""
+    assert len(RIDGE.splitlines()) <= 15
+    (tmp_path / "my_games.py").write_text(RIDGE)
+    words = "train extra_adam my_games:mine/Ridge-v0 --lr 0.01 --steps 4000 --runs 2 --average uniform"
+    subprocess.run([*COMMAND, *words.split()], check=True, capture_output=True, timeout=120)
+    z = runs.load_checkpoint(only_run(tmp_path))["z"]
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(6, 3, generator=generator), torch.randn(6, generator=generator)
+    ridge = torch.linalg.solve(a.T @ a + 0.1 * torch.eye(3), a.T @ b)
+    assert (z[:, :3] - ridge).abs().max() < 0.05
+    code = "import my_games; from robustgames.testing import check_game; check_game(my_games.Ridge); check_game('mine/Ridge-v0')"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_killed_run_resumes_bit_exactly(tmp_path):
+    words = "train extra_adam robustgames/Forsaken-v0 --lr 0.01 --steps 12000 --runs 3 --set noise=0.2 --checkpoint 200"
+    process = subprocess.Popen([*COMMAND, *words.split()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.rglob("previous.json")):
+        time.sleep(0.01)
+        assert process.poll() is None
+    time.sleep(int.from_bytes(os.urandom(1), "big") / 255 * 1.5)  # a random moment
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    folder = only_run(tmp_path)
+    assert 0 < runs.load_checkpoint(folder)["timesteps"] < 12_000 and not (folder / "result.json").exists()
+    assert main(["train", "--resume", str(folder)]) == 0
+    resumed = runs.load_checkpoint(folder)
+    whole, _ = experiment.train(experiment.read_experiment(folder), tmp_path / "whole", progress_bar=False)
+    uninterrupted = runs.load_checkpoint(whole)
+    assert resumed["timesteps"] == uninterrupted["timesteps"] == 12_000
+    assert torch.equal(resumed["z"], uninterrupted["z"]) and torch.equal(resumed["state"]["m"], uninterrupted["state"]["m"])
+    assert len(list(folder.glob("progress*.csv"))) == 2  # the first part of the curve is still there
+
+
+def refused(words, capsys, *, lines=1):
+    """Run a command that must be refused: exit code 2, one line, no traceback. Returns the line."""
+    assert main(words.split() if isinstance(words, str) else words) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == lines
+    return error
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("tarin", "unknown command 'tarin': did you mean train?"),
+        ("train extra_adma robustgames/Bilinear-v0", "unknown agent 'extra_adma': did you mean extra_adam"),
+        ("train gda robustgames/Billinear-v0", "unknown env 'robustgames/Billinear-v0': did you mean robustgames/Bilinear-v0"),
+        ("train gda nowhere:mine/Ridge-v0", "no module 'nowhere'"),
+        ("train gda robustgames/Bilinear-v0 --steps -5", "steps is -5: at least 0 is needed"),
+        ("train gda robustgames/Bilinear-v0 --runs 0", "runs is 0: at least 1 is needed"),
+        ("train gda robustgames/Bilinear-v0 --lr -1", "lr is -1.0: a learning rate is a positive number"),
+        ("train gda robustgames/Bilinear-v0 --device tpu0", "device 'tpu0' is not usable here"),
+        ("train gda robustgames/Bilinear-v0 --set radius=-1", "the ball of radius -1 is empty"),
+        ("train gda robustgames/Bilinear-v0 --set raduis=1", "unknown setting of Bilinear 'raduis': did you mean radius"),
+        ("train gda robustgames/Bilinear-v0 --set radius", "--set takes key=value"),
+        ("train gda robustgames/Bilinear-v0 --average mean", "--average is 'mean'"),
+        ("train adversarial_training robustgames/DigitsAdversarial-v0 --set eps=-0.1", "eps is -0.1"),
+        ("train --resume nothing", "nothing is not the folder of a run"),
+        ("evaluate nothing", "nothing is not the folder of a run"),
+    ],
+)
+def test_wrong_input_gets_one_line_and_exit_code_2(words, says, capsys, tmp_path):
+    assert says in refused(words, capsys)
+    assert list(tmp_path.iterdir()) == []  # and leaves nothing behind
+
+
+def test_a_folder_that_cannot_be_written_is_named(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    error = refused("train gda robustgames/Bilinear-v0 --out file/runs", capsys)
+    assert "cannot write to file/runs" in error and "--out" in error
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_named(capsys, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert "permission denied" in refused("train gda robustgames/Bilinear-v0 --out locked", capsys)
+
+
+def test_two_processes_in_one_run_folder(capsys, tmp_path):
+    assert main("train gda robustgames/Bilinear-v0 --steps 20".split()) == 0
+    folder = only_run(tmp_path)
+    before = (folder / "checkpoint.json").read_text()
+    capsys.readouterr()
+    code = f"import time; from robustgames.runs import locked; from pathlib import Path\nwith locked(Path({str(folder)!r})):\n    print('held', flush=True); time.sleep(60)"
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline().strip() == "held"
+        assert "is in use by another process" in refused(["train", "--resume", str(folder)], capsys)
+    finally:
+        other.kill()
+    assert (folder / "checkpoint.json").read_text() == before
+
+
+def test_a_payoff_of_the_wrong_shape_is_explained(capsys, tmp_path):
+    (tmp_path / "wrong.py").write_text(RIDGE.replace(".sum(-1) -", ".sum(-1, keepdim=True) -").replace("mine/Ridge", "mine/Wrong"))
+    error = refused("train gda wrong:mine/Wrong-v0", capsys)
+    assert "payoff of Ridge returned shape" in error and "did you forget .squeeze(-1) or .sum(-1)?" in error
+
+
+def test_a_diverging_run_stops_with_its_last_good_checkpoint(capsys, tmp_path):
+    assert main("train gda robustgames/Forsaken-v0 --lr 2.0 --steps 400 --runs 2 --checkpoint 1".split()) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "of 2 left the finite numbers at step" in error
+    folder = only_run(tmp_path)
+    assert torch.isfinite(runs.load_checkpoint(folder)["z"]).all(-1).any()
+    assert not (folder / "result.json").exists()
+
+
+def test_diverged_runs_are_counted_in_the_result(capsys, tmp_path):
+    assert main("train gda robustgames/Forsaken-v0 --lr 0.3 --steps 300 --runs 40 --seed 1".split()) == 0
+    result = json.loads((only_run(tmp_path) / "result.json").read_text())
+    assert 0 < result["diverged"] < 40
+    assert result["metrics"]["residual"]["mean"] is not None  # over the finite runs
+    assert f"{result['diverged']} of 40" in capsys.readouterr().out
+
+
+def test_list_names_every_game_and_agent_in_one_line_each(capsys):
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in [*(i for i in rg.game_ids() if i.startswith("robustgames/")), *rg.solvers.RECIPES]:
+        assert sum(line.strip().startswith(f"{name} ") for line in lines) == 1
+
+
+def test_help_shows_hyper_parameters_with_defaults_and_sources(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "extra_adam", "--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    for part in ("--betas", "0.5 0.9", "Gidel et al. 2019", "--steps", "--set"):
+        assert part in text
+
+
+def test_digits_quick():
+    """A short main job: the attacked accuracy of adversarial training is above that of standard training after 400 calls."""
+    common = {"env": "robustgames/DigitsAdversarial-v0", "runs": 2}
+    jobs = [experiment.Experiment("standard_training", steps=200, **common), experiment.Experiment("adversarial_training", steps=800, **common)]
+    standard, robust = (experiment.train(job, progress_bar=False)[1]["metrics"] for job in jobs)
+    assert robust["pgd40_accuracy"]["mean"] > standard["pgd40_accuracy"]["mean"] + 0.2
+    assert standard["clean_accuracy"]["mean"] > 0.85
+
+
+@pytest.mark.slow
+def test_digits_main_job():
+    """Five seeds as one batch: standard training falls below 25 % under PGD-40, adversarial training keeps at least 80 %."""
+    common = {"env": "robustgames/DigitsAdversarial-v0"}
+    jobs = [experiment.Experiment("standard_training", steps=1000, **common), experiment.Experiment("adversarial_training", steps=4000, **common)]
+    standard, robust = (experiment.train(job, progress_bar=False)[1]["metrics"] for job in jobs)
+    assert standard["pgd40_accuracy"]["mean"] < 0.25 and standard["clean_accuracy"]["mean"] > 0.94
+    assert robust["pgd40_accuracy"]["mean"] > 0.80 and robust["clean_accuracy"]["mean"] > 0.97
+    assert len(robust["pgd40_accuracy"]["runs"]) == 5
