@@ -3,8 +3,8 @@
     python scripts/benchmark.py games [--rounds 9] [--device cpu] [--out results.json] [--strict]
 
 All contestants of a row run in one process and one thread, in turn: a round gives every contestant three blocks of
-steps and keeps the median block; the table shows the median over rounds. Time is CPU time of the process (on a GPU: wall
-clock between two synchronizations). Compilation and warm-up are outside; `learn` includes its setup and its last log.
+steps and keeps the median block; the table shows the median over rounds. Time is CPU time of the process (on a GPU:
+wall clock between two synchronizations). Compilation and warm-up are outside; `learn` includes its setup and last log.
 
 (a) Many runs of Forsaken by extragradient, in run-steps per second: `agent.learn` and its compiled step, against NumPy
     (float64, as one writes it, and in Horner form) and against two calls of a compiled hand-written field, which update
@@ -50,9 +50,12 @@ def main(
         strict: exit with 1 where a target is missed.
     """
     torch.set_num_threads(1)
-    table = Table("row (ours : peer)", "unit", "ours", "peer", "ratio", "target", "", title=f"{suite} on {device}")
+    table = Table("row (ours : peer)", "unit", title=f"{suite} on {device}")
+    for column in ("ours", "peer", "ratio", "target", ""):
+        table.add_column(column, justify="right", no_wrap=True)
     rows = []
     console = Console()
+    console.width = max(console.width, 120)
     with console.status(f"measuring {suite}"):
         for row in SUITES[suite](rounds, device):
             rows.append(row)

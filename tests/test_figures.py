@@ -48,11 +48,8 @@ def cycles(figure):
     ("game", "expected"),
     [
         (Forsaken(), {"stable cycle, period 7.55": "-", "unstable cycle, period 7.17": "--"}),
-        (Noisy(Forsaken(0.1)), {"stable cycle, period 6.99": "-", "unstable cycle, period 6.43": "--"}),
         (AlmostBilinear(), {"stable cycle, period 6.29": "-"}),
-        (Polar(), {"stable cycle, period 6.28": "-", "unstable cycle, period 6.28": "--"}),
         (Bilinear(), {}),  # a center: closed orbits everywhere, none of them isolated
-        (Quadratic(), {}),
     ],
     ids=repr,
 )
@@ -61,10 +58,12 @@ def test_portrait_finds_the_cycles_of_the_flow(game, expected):
     assert {label: style for label, (style, _) in drawn.items()} == expected
 
 
-def test_cycles_of_the_polar_game_are_its_two_circles():
-    radii = {style: np.linalg.norm(points, axis=-1) for style, points in cycles(portrait(Polar())[0]).values()}
+def test_cycles_of_the_polar_game_are_its_two_circles_whatever_the_noise():
+    figure, _ = portrait(Noisy(Polar(), std=0.5))
+    radii = {style: np.linalg.norm(points, axis=-1) for style, points in cycles(figure).values()}
     np.testing.assert_allclose(radii["-"], 1.0, atol=2e-3)
     np.testing.assert_allclose(radii["--"], 0.75, atol=2e-3)
+    assert {"stable cycle, period 6.28", "unstable cycle, period 6.28"} <= set(legend(figure))
 
 
 def test_portrait_draws_iterates_critical_point_names_and_arrows():
@@ -76,7 +75,7 @@ def test_portrait_draws_iterates_critical_point_names_and_arrows():
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("x (minimizer)", "y (maximizer)", repr(game))
     segments = [s for lines in axes.collections if isinstance(lines, LineCollection) for s in lines.get_segments()]
     a, b = np.stack([s[0] for s in segments]), np.stack([s[-1] for s in segments])
-    assert len(segments) > 20  # V = (-2x, -2y): every streamline lies on a ray
+    assert cycles(figure) == {} and len(segments) > 20  # V = (-2x, -2y): every streamline lies on a ray
     np.testing.assert_allclose(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0], 0, atol=1e-3)
 
 

@@ -108,13 +108,11 @@ def phase_portrait(game: Game, trajectory: Tensor, dt: float = 1.0) -> Figure:
     _draw_field(axes, plane, center, half)
     _draw_runs(axes, runs, center, half, _label_runs(runs, every.shape[1], dt, plane.solution()))
     for cycle, stable in cycles:
-        name, width, style = ("stable", 2.6, "-") if stable else ("unstable", 1.8, "--")
-        label = f"{name} cycle, period {cycle.period:.2f}"
-        points = torch.cat([cycle.points, cycle.points[:1]]).T.numpy()
-        axes.plot(*points, color=INK, lw=width, ls=style, zorder=3, label=label)
+        _draw_cycle(axes, plane, cycle, stable)
     if (point := plane.solution()) is not None:
         axes.plot(*point.numpy(), "*", color=INK, ms=12, mec="white", ls="", zorder=6, label="critical point")
     _decorate(axes, plane, game)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
@@ -184,6 +182,15 @@ def _draw_runs(axes: Axes, runs: Tensor, center: Tensor, half: float, label: str
     axes.plot([], [], "s", color="gray", ms=5, label="end")
 
 
+def _draw_cycle(axes: Axes, plane: _Plane, cycle: LimitCycle, stable: bool) -> None:
+    name, width, style = ("stable", 2.6, "-") if stable else ("unstable", 1.8, "--")
+    label = f"{name} cycle, period {cycle.period:.2f}"
+    # one turn more, in steps fine enough for the eye and in the direction in which the cycle attracts
+    attracting = _Plane(plane.game, 1.0 if stable else -1.0)
+    points = diagnostics.flow(attracting, cycle.points[0], cycle.period, cycle.period / 250)
+    axes.plot(*points.T.numpy(), color=INK, lw=width, ls=style, zorder=3, label=label)
+
+
 def _label_runs(runs: Tensor, count: int, dt: float, center: Tensor | None) -> str:
     label = "run" if count == 1 else f"{count} runs" if count <= SHOWN else f"{SHOWN} of {count} runs"
     diverged = int((~torch.isfinite(runs[-1]).all(-1)).sum())
@@ -204,7 +211,6 @@ def _decorate(axes: Axes, plane: _Plane, game: Game) -> None:
     axes.set(xlabel=x, ylabel=y)
     axes.set_title(repr(game), fontsize=11, color=INK)
     _quiet(axes)
-    axes.get_figure().legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
 
 
 def _quiet(axes: Axes) -> None:
