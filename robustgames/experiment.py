@@ -16,7 +16,7 @@ from robustgames.agents import GameAgent
 from robustgames.agents.callbacks import Checkpoint, Recorder
 from robustgames.errors import GameError
 from robustgames.evaluation import certificates, figures, summarize
-from robustgames.solvers import make_solver
+from robustgames.solvers import SGD, Averaged, Scheme, make_solver
 
 ATTACK_STEPS = 40
 
@@ -151,12 +151,20 @@ def _draw(experiment: Experiment, agent: GameAgent, recorder: Recorder, folder: 
     """Draw the figures that apply to the game: as PNG in the run folder, and for TensorBoard."""
     trajectory = recorder.trajectory.cpu() if recorder.points else None
     game = agent.game.to("cpu")
-    drawn = figures.draw_all(game, agent.best().cpu(), trajectory, sorted(folder.glob("progress*.csv")))
+    dt = recorder.stride * _time_of_a_step(agent.solver)
+    drawn = figures.draw_all(game, agent.best().cpu(), trajectory, sorted(folder.glob("progress*.csv")), dt)
     for name, figure in drawn.items():
         with runs.writing(folder):
             figures.save(figure, folder / "figures" / f"{name}.png")
         logger.record(f"figures/{name}", Figure(figure, close=False), exclude=("stdout", "log", "json", "csv"))
     logger.dump(agent.num_timesteps)
+
+
+def _time_of_a_step(solver: Scheme) -> float:
+    """Return lr, by which gradient steps follow the flow z' = V(z); 1 for other rules, which follow none."""
+    solver = solver.scheme if isinstance(solver, Averaged) else solver
+    rule = getattr(solver, "rule", None)
+    return rule.lr if isinstance(rule, SGD) and isinstance(rule.lr, float) else 1.0
 
 
 def _versions() -> dict[str, str]:

@@ -13,7 +13,8 @@ from stable_baselines3.common.logger import CSVOutputFormat
 from robustgames import envs
 from robustgames.agents import GameAgent
 from robustgames.errors import GameError
-from robustgames.evaluation import accuracies, figures
+from robustgames.evaluation import accuracies, figures, portraits
+from robustgames.evaluation.certificates import attack
 from robustgames.games import (
     MLP,
     AdversarialClassification,
@@ -83,7 +84,7 @@ def test_label_of_runs_states_the_period_in_time_or_iterates():
     figure, points = portrait(Polar(), steps=2000, lr=0.05, z=(0.5, 0.8), dt=0.05)
     cycle = diagnostics.limit_cycle(points, center=torch.zeros(2))
     assert f"run, 1 cycling (period {0.05 * cycle.period:.2f})" in legend(figure)
-    in_iterates = figures._label_runs(points.unsqueeze(1), 1, 1.0, torch.zeros(2))
+    in_iterates = portraits._label_runs(points.unsqueeze(1), 1, 1.0, torch.zeros(2))
     assert in_iterates == f"run, 1 cycling (period {cycle.period:.0f} iterates)"
 
 
@@ -105,7 +106,7 @@ def test_matrix_game_is_drawn_by_first_probabilities():
     axes = figures.phase_portrait(game, points).axes[0]
     np.testing.assert_allclose(axes.lines[0].get_xydata(), points[:, [0, 2]], rtol=1e-6)
     assert axes.get_xlabel() == "first probability of x (minimizer)"
-    plane = figures._Plane(game)
+    plane = portraits._Plane(game)
     z = torch.tensor([0.2, 0.8, 0.7, 0.3]).double()
     ahead = game.project(z + 0.1 * game.field(z))
     torch.testing.assert_close(z[[0, 2]] + 0.1 * plane.field(z[[0, 2]]), ahead[[0, 2]])
@@ -223,7 +224,7 @@ def test_digit_grid_colors_the_predictions(trained):
 def test_digit_grid_attacks_as_the_certificate_does(trained):
     game = trained.game.held_out
     x = trained.z[0, : game.sizes[0]]
-    attacked = game.images + figures._attack(game, x, 5).view(game.images.shape)
+    attacked = game.images + attack(game, x, 5).view(game.images.shape)
     right = [game.logits(x, images).argmax(-1) == game.labels for images in (game.images, attacked)]
     assert float((right[0] & right[1]).float().mean()) == float(accuracies(game, x, attack_steps=5)["pgd5_accuracy"])
 

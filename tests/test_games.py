@@ -262,7 +262,6 @@ class Watched(AdversarialClassification):
         return super().field(z, sample, player)
 
 
-# BUG: a scheme draws ζ and asks the field at a point that was projected for the ζ before ("keep"; all schemes below)
 @pytest.mark.parametrize("start", ["random", "zero", "keep"])
 @pytest.mark.parametrize("inner_steps", [0, 3])
 def test_perturbed_images_stay_images_at_every_call(start, inner_steps):
@@ -271,7 +270,6 @@ def test_perturbed_images_stay_images_at_every_call(start, inner_steps):
     trajectory(solver, game, game.initial((2,), generator()), 10)
 
 
-# BUG: see above
 @pytest.mark.parametrize("recipe", ["gda", "alt_gda", "extragradient", "optimistic_gda"])
 def test_perturbed_images_stay_images_in_every_scheme(recipe):
     game = classification(cls=Watched, eps=0.3)

@@ -29,27 +29,35 @@ def certificates(game: Game, z: Tensor, attack_steps: int = 40) -> dict[str, Ten
 
 @torch.no_grad()
 def accuracies(game: AdversarialClassification, z: Tensor, attack_steps: int = 40) -> dict[str, Tensor]:
-    """Return the shares of the game's images classified correctly, clean and under attack, (*S,).
+    """Return the shares of the game's images classified correctly, clean and under `attack`, (*S,).
 
-    The attack is the attacker's part of the game with the classifier held: PGD, signed steps of 2.5 eps / attack_steps from a
-    random start inside the ball (seed 0), the last iterate. An image counts as robust only if it is also right when clean.
+    An image counts as robust only if it is also right when clean.
 
     Args:
         game: a game on all its images (`batch_size=None`).
-        z: weights, (*S, n) or joint strategies (*S, n + m') of a game with the same network.
+        z: weights, (*S, n), or joint strategies (*S, n + m') of a game with the same network.
         attack_steps: K, e.g. 40 for the usual PGD-40.
     """
-    runs, x = tuple(z.shape[:-1]), z[..., : game.sizes[0]]
-    oracle = Oracle(game, runs, Generator(game.device).manual_seed(0))
-    oracle.draw()
-    images, labels = oracle.sample
-    right = game.logits(x, images).argmax(-1) == labels
-    if game.eps == 0:
-        robust = right
-    else:
-        rule = Sign(2.5 * game.eps / attack_steps)
-        start = torch.cat([x, x.new_zeros(*runs, game.sizes[1])], -1)
-        attacked, _ = respond(rule, oracle, oracle.restart(start, 1), 1, attack_steps, rule.init(start))
-        perturbed = images + game.split(attacked)[1].view(images.shape)
-        robust = right & (game.logits(x, perturbed).argmax(-1) == labels)
+    x = z[..., : game.sizes[0]]
+    images = game.images.expand(*x.shape[:-1], *game.images.shape)
+    perturbed = images + attack(game, z, attack_steps).view(images.shape)
+    right = game.logits(x, images).argmax(-1) == game.labels
+    robust = right & (game.logits(x, perturbed).argmax(-1) == game.labels)
     return {"clean_accuracy": right.to(z).mean(-1), f"pgd{attack_steps}_accuracy": robust.to(z).mean(-1)}
+
+
+@torch.no_grad()
+def attack(game: AdversarialClassification, z: Tensor, steps: int = 40) -> Tensor:
+    """Return perturbations of all the game's images found by PGD, (*S, N p): the attacker plays, the classifier is held.
+
+    `steps` signed steps of 2.5 eps / steps from a random start inside the ball (seed 0); the last iterate. Source: Madry et al. 2018.
+    """
+    x = z[..., : game.sizes[0]]
+    start = torch.cat([x, x.new_zeros(*x.shape[:-1], game.sizes[1])], -1)
+    if game.eps == 0:
+        return game.split(start)[1]
+    oracle = Oracle(game, tuple(x.shape[:-1]), Generator(game.device).manual_seed(0))
+    oracle.draw()
+    rule = Sign(2.5 * game.eps / steps)
+    attacked, _ = respond(rule, oracle, oracle.restart(start, 1), 1, steps, rule.init(start))
+    return game.split(attacked)[1]

@@ -1,301 +1,28 @@
-"""Figures of a run: the phase portrait of a planar game, learning curves, attacked images.
+"""Figures of a run: which apply to a game, and attacked images.
 
 All are `matplotlib.figure.Figure` objects made without pyplot: no backend, no window, nothing global.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from math import ceil, isqrt
-from os.path import commonpath
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Generator, Tensor
+from torch import Tensor
 
 from robustgames.errors import GameError
-from robustgames.games import (
-    AdversarialClassification,
-    Box,
-    DigitsAdversarial,
-    Game,
-    Noisy,
-    Oracle,
-    Simplex,
-    ZeroSumGame,
-)
-from robustgames.solvers import Sign, diagnostics, respond
-from robustgames.solvers.diagnostics import LimitCycle
+from robustgames.evaluation.certificates import attack
+from robustgames.evaluation.curves import learning_curves
+from robustgames.evaluation.portraits import has_portrait, phase_portrait
+from robustgames.games import AdversarialClassification, DigitsAdversarial, Game
 
-RUNS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-INK, FAINT, RIGHT, WRONG = "#222222", "#C3C9D2", "#1A7F37", "#C62828"
-SHOWN = 12  # runs drawn in a portrait; more hide each other
+RIGHT, WRONG = "#1A7F37", "#C62828"
 
 
-# -- phase portraits -------------------------------------------------------------------------------------
-class _Plane(Game):
-    """A game as its portrait sees it: two numbers, float64, no noise; 2x2 matrix games by their first probabilities.
-
-    The field is V times `direction`, one sign per run: one call of `flow` then follows starts forwards and backwards.
-    """
-
-    sizes = (1, 1)
-
-    def __init__(self, game: Game, direction: Tensor | float = 1.0) -> None:
-        game = game.game if isinstance(game, Noisy) else game
-        self.game, self.direction = game.to("cpu", torch.float64), direction
-        self.mixed = game.sizes == (2, 2)
-        self.sets = (Box(0.0, 1.0), Box(0.0, 1.0)) if self.mixed else self.game.sets
-
-    def reduce(self, z: Tensor) -> Tensor:
-        """Return the two coordinates that are drawn."""
-        return z[..., [0, 2]] if self.mixed else z
-
-    def field(self, z: Tensor, sample: object = None, player: int | None = None) -> Tensor:
-        if not self.mixed:
-            return self.direction * self.game.field(z)
-        v = self.game.field(torch.stack([z, 1 - z], -1).flatten(-2))
-        return self.direction * (v[..., 0::2] - v[..., 1::2]) / 2  # the projection onto both simplices
-
-    def solution(self) -> Tensor | None:
-        point = self.game.solution()
-        return None if point is None else self.reduce(point)
-
-
-def has_portrait(game: Game) -> bool:
-    """Return whether `phase_portrait` can draw the game: one number per player, or two actions; no data."""
-    exact = game.game if isinstance(game, Noisy) else game
-    if exact.draw((), Generator(exact.device)) is not None:
-        return False
-    return game.sizes == (1, 1) or (game.sizes == (2, 2) and all(isinstance(s, Simplex) for s in game.sets))
-
-
-def phase_portrait(game: Game, trajectory: Tensor, dt: float = 1.0) -> Figure:
-    """Draw runs of a planar game over the streamlines of its flow z' = V(z), with the limit cycles of the flow.
-
-    Stable cycles are bold, unstable ones dashed; the legend states their periods. Iterates that are not finite, or far
-    outside the window, are left out.
-
-    Args:
-        game: sizes (1, 1), or a 2x2 matrix game, drawn by each player's first probability; a Noisy one without noise.
-        trajectory: iterates, (T, runs, n + m), e.g. from `trajectory`; the first 12 runs are drawn.
-        dt: time between two iterates, e.g. the learning rate, so that the period of cycling runs compares with the
-            flow's; at 1 it is stated in iterates.
-
-    Raises:
-        GameError: the game is not planar, or has data.
-    """
-    if not has_portrait(game):
-        raise GameError(
-            f"{game!r} with sizes {game.sizes} has no phase portrait: it needs one number per player, no data"
-        )
-    plane = _Plane(game)
-    every = plane.reduce(trajectory.detach()).reshape(len(trajectory), -1, 2)
-    runs = every[:, :SHOWN].cpu().double()
-    starts = runs[0][torch.isfinite(runs[0]).all(-1)]
-    center = _center(plane, starts)
-    reach = float((starts - center).abs().max()) if len(starts) else 1.0
-    cycles = [] if plane.mixed else _limit_cycles(plane, center, reach)  # an affine field has no isolated ones
-    half = _half_width(runs, center, max([reach, *(float((c.points - center).abs().max()) for c, _ in cycles)]))
-    if plane.mixed:
-        center, half = torch.full((2,), 0.5).double(), 0.5
-    figure = Figure(figsize=(6, 6.6), layout="constrained")
-    axes = figure.add_subplot(aspect="equal")
-    _draw_field(axes, plane, center, half)
-    _draw_runs(axes, runs, center, half, _label_runs(runs, every.shape[1], dt, plane.solution()))
-    for cycle, stable in cycles:
-        _draw_cycle(axes, plane, cycle, stable)
-    if (point := plane.solution()) is not None:
-        axes.plot(*point.numpy(), "*", color=INK, ms=12, mec="white", ls="", zorder=6, label="critical point")
-    _decorate(axes, plane, game)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    return figure
-
-
-def _center(plane: _Plane, starts: Tensor) -> Tensor:
-    """Return the critical point; where none is known, the middle of the finite starts."""
-    if (point := plane.solution()) is not None:
-        return point
-    return starts.median(0).values if len(starts) else torch.zeros(2).double()
-
-
-def _limit_cycles(plane: _Plane, center: Tensor, reach: float) -> list[tuple[LimitCycle, bool]]:
-    """Return (cycle, is it stable?) for the isolated cycles of z' = V(z) around the center.
-
-    Starts lie on one ray from the center, which every cycle around it crosses, and are followed both forwards (to
-    stable cycles) and backwards (to unstable ones). A cycle counts if two starts reach it: the closed orbits of a
-    bilinear game are reached by their own start only.
-    """
-    time, dt = 90.0, 0.1  # half to settle, half for the four turns that limit_cycle needs, up to a period of 9
-    radii = torch.logspace(-1, np.log10(2 * min(10.0, max(1.0, reach))), 16).double().unsqueeze(-1)
-    starts = center + radii * torch.tensor([0.8, 0.6])
-    direction = torch.tensor([1.0, -1.0]).double().repeat_interleave(len(starts)).unsqueeze(-1)
-    paths = diagnostics.flow(_Plane(plane.game, direction), starts.repeat(2, 1), time, dt)
-    found: list[tuple[LimitCycle, bool, int]] = []
-    for path, stable in zip(paths.unbind(1), (direction > 0).squeeze(-1).tolist(), strict=True):
-        cycle = diagnostics.limit_cycle(path, dt, center)
-        if cycle is None or not torch.allclose(plane.project(cycle.points), cycle.points):
-            continue
-        twins = [i for i, (other, kind, _) in enumerate(found) if kind == stable and _same(cycle, other)]
-        count = found.pop(twins[0])[2] + 1 if twins else 1
-        found.append((cycle, stable, count))
-    return [(cycle, stable) for cycle, stable, count in found if count > 1]
-
-
-def _same(a: LimitCycle, b: LimitCycle) -> bool:
-    pairs = ((a.amplitude, b.amplitude), (a.inner, b.inner), (a.period, b.period))
-    return all(abs(p - q) <= 0.05 * max(p, q) for p, q in pairs)
-
-
-def _half_width(runs: Tensor, center: Tensor, near: float) -> float:
-    """Return half the width of the view: all of the runs, but at most thrice as far as what must be seen."""
-    away = (runs.reshape(-1, 2) - center).abs().amax(-1)
-    away = away[torch.isfinite(away)]
-    far = float(np.quantile(away.numpy(), 0.995)) if len(away) else 0.0
-    return max(near, min(far, 3 * (near or 1.0)), 0.05)
-
-
-def _draw_field(axes: Axes, plane: _Plane, center: Tensor, half: float) -> None:
-    edge = np.linspace(-1.08 * half, 1.08 * half, 41)
-    x, y = edge + float(center[0]), edge + float(center[1])
-    grid = torch.from_numpy(np.stack(np.meshgrid(x, y), -1))
-    u, v = np.ma.masked_invalid(plane.field(grid).clamp(-1e100, 1e100).numpy()).transpose(2, 0, 1)
-    axes.streamplot(x, y, u, v, color=FAINT, linewidth=0.7, arrowsize=0.8, density=1.1, zorder=1)
-    axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-
-
-def _draw_runs(axes: Axes, runs: Tensor, center: Tensor, half: float, label: str) -> None:
-    seen = (runs - center).abs().amax(-1) <= 10 * half  # False for NaN, too
-    paths = torch.where(seen.unsqueeze(-1), runs, torch.nan).numpy()
-    for i in range(runs.shape[1]):
-        color, path = RUNS[i % len(RUNS)], paths[:, i]
-        axes.plot(*path.T, color=color, lw=1.0, alpha=0.9, zorder=4, label=label if i == 0 else None)
-        visible = path[seen[:, i].numpy()]
-        if len(visible):
-            axes.plot(*visible[0], "o", color=color, ms=5, mfc="white", mew=1.4, zorder=5)
-            axes.plot(*visible[-1], "s", color=color, ms=5, mec="white", mew=0.6, zorder=5)
-    axes.plot([], [], "o", color="gray", ms=5, mfc="white", mew=1.4, label="start")
-    axes.plot([], [], "s", color="gray", ms=5, label="end")
-
-
-def _draw_cycle(axes: Axes, plane: _Plane, cycle: LimitCycle, stable: bool) -> None:
-    name, width, style = ("stable", 2.6, "-") if stable else ("unstable", 1.8, "--")
-    label = f"{name} cycle, period {cycle.period:.2f}"
-    # one turn more, in steps fine enough for the eye and in the direction in which the cycle attracts
-    attracting = _Plane(plane.game, 1.0 if stable else -1.0)
-    points = diagnostics.flow(attracting, cycle.points[0], cycle.period, cycle.period / 250)
-    axes.plot(*points.T.numpy(), color=INK, lw=width, ls=style, zorder=3, label=label)
-
-
-def _label_runs(runs: Tensor, count: int, dt: float, center: Tensor | None) -> str:
-    label = "run" if count == 1 else f"{count} runs" if count <= SHOWN else f"{SHOWN} of {count} runs"
-    diverged = int((~torch.isfinite(runs[-1]).all(-1)).sum())
-    found = [diagnostics.limit_cycle(run, dt, center) for run in runs.unbind(1)] if len(runs) > 8 else []
-    periods = [cycle.period for cycle in found if cycle is not None]
-    if diverged:
-        label += f", {diverged} diverged"
-    if periods:
-        period = sum(periods) / len(periods)
-        label += f", {len(periods)} cycling (period {f'{period:.0f} iterates' if dt == 1 else f'{period:.2f}'})"
-    return label
-
-
-def _decorate(axes: Axes, plane: _Plane, game: Game) -> None:
-    roles = (" (minimizer)", " (maximizer)") if isinstance(plane.game, ZeroSumGame) else ("", "")
-    what = "first probability of " if plane.mixed else ""
-    x, y = (f"{what}{player}{role}" for player, role in zip(game.players, roles, strict=True))
-    axes.set(xlabel=x, ylabel=y)
-    axes.set_title(repr(game), fontsize=11, color=INK)
-    _quiet(axes)
-
-
-def _quiet(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#888888")
-    axes.tick_params(color="#888888", labelsize=9)
-    axes.grid(color="#EDEFF2", lw=0.8)
-    axes.set_axisbelow(True)
-
-
-# -- learning curves -------------------------------------------------------------------------------------
-def learning_curves(progress_csv: str | Path | Sequence[str | Path]) -> Figure:
-    """Draw every `game/` and `eval/` metric of Stable-Baselines3 progress files against oracle calls, one panel each.
-
-    A line is the mean over runs, the band ± one standard deviation. The scale is logarithmic where all values are
-    positive and span more than two decades.
-
-    Args:
-        progress_csv: a file with the column `time/timesteps`, or several. Files in one folder are the parts of one
-            resumed run; those in different folders are compared, named by what differs in their paths.
-
-    Raises:
-        GameError: a file cannot be read, or holds no metric.
-    """
-    paths = [Path(p) for p in ([progress_csv] if isinstance(progress_csv, str | Path) else progress_csv)]
-    tables = _read_runs(paths)
-    every = {name for table in tables.values() for name in table}
-    names = [name for group in ("game/", "eval/") for name in sorted(every) if name.startswith(group)]
-    if not names:
-        raise GameError(f"no game/ or eval/ metric in {', '.join(map(str, paths))}: give the progress.csv of a run")
-    columns = 2 if len(names) == 4 else min(3, len(names))
-    rows = ceil(len(names) / columns)
-    figure = Figure(figsize=(3.8 * columns, 2.7 * rows + 0.3), layout="constrained")
-    for i, name in enumerate(names):
-        axes = figure.add_subplot(rows, columns, i + 1)
-        _draw_metric(axes, name, tables)
-    if len(tables) > 1:
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    return figure
-
-
-def _draw_metric(axes: Axes, name: str, tables: dict[str, dict[str, np.ndarray]]) -> None:
-    every = np.concatenate([table[name] for table in tables.values() if name in table])
-    every = every[np.isfinite(every)]
-    logarithmic = len(every) > 0 and every.min() > 0 and every.max() > 100 * every.min()
-    for color, (label, table) in zip(RUNS * len(tables), tables.items(), strict=False):
-        calls = table["time/timesteps"]
-        mean = table.get(name, np.full(len(calls), np.nan))
-        axes.plot(calls, mean, color=color, lw=1.5, label=label)
-        if (std := table.get(name.replace("/", "_std/"))) is not None:
-            # the band may pass 0, where a logarithmic axis has no room
-            low = np.maximum(mean - std, every.min() / 2) if logarithmic else mean - std
-            axes.fill_between(calls, low, mean + std, color=color, alpha=0.18, lw=0)
-    axes.set_yscale("log" if logarithmic else "linear")
-    axes.set_title(name, fontsize=10, color=INK, loc="left")
-    axes.set_xlabel("oracle calls", fontsize=9)
-    _quiet(axes)
-
-
-def _read_runs(paths: list[Path]) -> dict[str, dict[str, np.ndarray]]:
-    """Return {run: {column: values}}; an empty cell is NaN. Rows of one run are in order of timesteps, each once."""
-    runs: dict[Path, dict[float, dict[str, str]]] = {}
-    for path in paths:
-        rows = runs.setdefault(path.resolve().parent, {})
-        try:
-            with open(path, newline="") as file:
-                rows.update(
-                    {float(row["time/timesteps"]): row for row in csv.DictReader(file) if row["time/timesteps"]}
-                )
-        except (OSError, KeyError, ValueError) as error:
-            raise GameError(
-                f"{path} is not readable, or has no numbers in time/timesteps: is it a progress.csv?"
-            ) from error
-    common = commonpath(runs) if runs else ""
-    return {str(folder.relative_to(common)): _columns([rows[t] for t in sorted(rows)]) for folder, rows in runs.items()}
-
-
-def _columns(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
-    wanted = ("game", "eval", "time/timesteps")
-    names = {name for row in rows for name, cell in row.items() if name and cell and name.startswith(wanted)}
-    return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in names}
-
-
-# -- attacked images -------------------------------------------------------------------------------------
 @torch.no_grad()
 def digit_grid(game: AdversarialClassification, z: Tensor, count: int = 10, steps: int = 40) -> Figure:
     """Draw images, perturbations of the first run's classifier by PGD, and their sums, with the predicted labels.
@@ -317,7 +44,7 @@ def digit_grid(game: AdversarialClassification, z: Tensor, count: int = 10, step
     if side * side != game.images[0].numel():
         raise GameError(f"images of shape {tuple(game.images[0].shape)} cannot be drawn: square gray ones are needed")
     x = z.reshape(-1, z.shape[-1])[0, : game.sizes[0]]
-    noise = _attack(game, x, steps).view(game.images.shape)
+    noise = attack(game, x, steps).view(game.images.shape)
     attacked, radius = game.images + noise, game.eps or 1.0
     rows = {"clean": game.images, f"perturbation\n±{game.eps:g}": noise, "attacked": attacked}
     figure = Figure(figsize=(0.95 * len(noise) + 0.8, 3.7), layout="constrained")
@@ -343,17 +70,6 @@ def _first_of_each_class(game: AdversarialClassification, count: int) -> Adversa
     return AdversarialClassification(game.images[chosen], game.labels[chosen], game.network, game.eps, None).to(
         game.device, game.dtype
     )
-
-
-def _attack(game: AdversarialClassification, x: Tensor, steps: int) -> Tensor:
-    """Return the perturbations that PGD finds, flat."""
-    start = torch.cat([x, x.new_zeros(game.sizes[1])])
-    if game.eps == 0:
-        return game.split(start)[1]
-    oracle, rule = Oracle(game, (), Generator(game.device).manual_seed(0)), Sign(2.5 * game.eps / steps)
-    oracle.draw()
-    attacked, _ = respond(rule, oracle, oracle.restart(start, 1), 1, steps, rule.init(start))
-    return game.split(attacked)[1]
 
 
 def _write_labels(row: np.ndarray, game: AdversarialClassification, predicted: Tensor, with_truth: bool) -> None:

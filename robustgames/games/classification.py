@@ -37,6 +37,7 @@ class AdversarialClassification(ZeroSumGame):
     """
 
     players = ("classifier", "attacker")
+    sets_follow_sample = True
 
     def __init__(
         self, images: Tensor, labels: Tensor, network: MLP | Network, eps: float = 0.1, batch_size: int | None = 128
@@ -48,6 +49,8 @@ class AdversarialClassification(ZeroSumGame):
             raise GameError(f"eps is {eps}: the radius of the attack is in [0, 1], e.g. eps=0.1")
         if batch_size is not None and batch_size < 1:
             raise GameError(f"batch_size is {batch_size}: at least 1 image, or None for all {len(images)}")
+        if len(labels) != len(images):
+            raise GameError(f"{len(images)} images have {len(labels)} labels: one label per image is needed")
         self.images, self.labels, self.network = images, labels, network
         self.eps, self.batch_size = eps, batch_size
         self.sets = (Space(), linf_ball(eps))

@@ -37,6 +37,8 @@ class Game(Movable, ABC):
     """(n, m): the dimensions of x and y."""
     sets: tuple[Set, Set] = (Space(), Space())
     """The strategy sets X and Y."""
+    sets_follow_sample: bool = False
+    """True where `project` depends on ζ: then the oracle asks the field at points made feasible for its sample."""
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
 

@@ -101,7 +101,7 @@ class Network(Movable):
         self.size = sum(prod(shape) for shape in shapes.values())
 
     def __call__(self, weights: Tensor, inputs: Tensor) -> Tensor:
-        """Return the module's output: weights (*S, size), inputs (*S, B, ...) -> (*S, B, ...)."""
+        """Return the module's output: weights (*S, size), inputs (*S, B, ...), none shared by runs -> (*S, B, ...)."""
         runs = weights.shape[:-1]
         if not runs:
             return self._call_one(weights, inputs)
@@ -132,12 +132,13 @@ class Network(Movable):
 def _refuse_hidden_state(module: nn.Module) -> None:
     for name, part in module.named_modules():
         where = f"{type(part).__name__} at {name!r}"
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats:
+        if getattr(part, "track_running_stats", False):
             raise GameError(
                 f"{where} keeps running statistics, a state outside z that all runs would share: "
                 "use track_running_stats=False, GroupNorm or LayerNorm"
             )
-        if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0:
+        dropout = part.p if isinstance(part, nn.modules.dropout._DropoutNd) else getattr(part, "dropout", 0.0)
+        if isinstance(dropout, float) and dropout > 0:
             raise GameError(
-                f"{where} draws from the global generator, so that a run could not be repeated: set p=0 or remove it"
+                f"{where} draws from the global generator, so that a run could not be repeated: set it to 0 or remove it"
             )

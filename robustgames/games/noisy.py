@@ -30,13 +30,16 @@ class Noisy(Game):
     """
 
     def __init__(self, game: Game, std: float = 0.1, bias: float | list[float] = 0.0) -> None:
-        if not std >= 0:
+        if not 0 <= std < float("inf"):
             raise GameError(f"the noise has standard deviation {std}: a number >= 0 is needed, e.g. noise=0.1")
         self.game, self.std = game, std
         self.bias = torch.as_tensor(bias, dtype=torch.float64)
+        if not bool(torch.isfinite(self.bias).all()):
+            raise GameError(f"bias is {bias}: finite numbers are needed")
         if self.bias.dim() > 0 and self.bias.shape != (sum(game.sizes),):
             raise GameError(f"bias has shape {tuple(self.bias.shape)}: a number or {sum(game.sizes)} numbers")
         self.players, self.sizes, self.sets = game.players, game.sizes, game.sets
+        self.sets_follow_sample = game.sets_follow_sample
         self.device, self.dtype = game.device, game.dtype
 
     def draw(self, shape: tuple[int, ...], generator: Generator) -> Sample:

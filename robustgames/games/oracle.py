@@ -41,15 +41,16 @@ class Oracle:
 
     def __call__(self, z: Tensor, player: int | None = None) -> Tensor:
         """Return V(z; ζ), or one player's block of it, and count one call."""
-        self.calls += 1
-        self.asked = z
-        return self.game.field(z, self.sample, player)
+        return self.game.field(self._ask(z), self.sample, player)
 
     def evaluate(self, z: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Return (both rewards, V(z; ζ)) from one evaluation, and count one call."""
+        return self.game.evaluate(self._ask(z), self.sample)
+
+    def _ask(self, z: Tensor) -> Tensor:
         self.calls += 1
-        self.asked = z
-        return self.game.evaluate(z, self.sample)
+        self.asked = self.project(z) if self.game.sets_follow_sample else z
+        return self.asked
 
     def project(self, z: Tensor) -> Tensor:
         """Return the projection of z onto X × Y (which may depend on ζ)."""

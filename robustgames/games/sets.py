@@ -90,7 +90,7 @@ class Box(Set):
 
     def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
         uniform = torch.rand(shape, generator=generator, device=generator.device, dtype=dtype)
-        return self.low + (self.high - self.low) * uniform
+        return (self.low + (self.high - self.low) * uniform).to(dtype)
 
 
 def linf_ball(radius: float) -> Box:
@@ -174,11 +174,12 @@ class L1BallInBox(Set):
 
     def __post_init__(self) -> None:
         _check_radius(self.radius)
-        if bool((torch.as_tensor(self.low) > 0).any()) or bool((torch.as_tensor(self.high) < 0).any()):
+        if not bool((torch.as_tensor(self.low) <= 0).all() and (torch.as_tensor(self.high) >= 0).all()):  # nor NaN
             raise GameError(f"the box [{self.low}, {self.high}] must contain 0, the center of the l1 ball")
 
     def _room(self, direction: Tensor) -> Tensor:
-        return torch.where(direction > 0, self.high, -torch.as_tensor(self.low)).to(direction)
+        low, high = (torch.as_tensor(bound, dtype=torch.float64).to(direction) for bound in (self.low, self.high))
+        return torch.where(direction > 0, high, -low).clamp_max(self.radius)  # no coordinate has more budget
 
     def project(self, point: Tensor) -> Tensor:
         size, room = point.abs(), self._room(point)

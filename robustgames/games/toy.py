@@ -24,6 +24,12 @@ def _matrix(value: Any) -> Tensor:
     return matrix
 
 
+def _finite(name: str, value: float) -> float:
+    if not -float("inf") < value < float("inf"):
+        raise GameError(f"{name} is {value}: a finite number is needed")
+    return value
+
+
 def _bounded(radius: float | None) -> tuple[Set, Set]:
     return (Space(), Space()) if radius is None else (linf_ball(radius), linf_ball(radius))
 
@@ -127,7 +133,7 @@ class AlmostBilinear(ZeroSumGame):
     sizes = (1, 1)
 
     def __init__(self, eps: float = 0.1) -> None:
-        self.eps = eps
+        self.eps = _finite("eps", eps)
 
     def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
         s = y * y
@@ -154,8 +160,8 @@ class Forsaken(ZeroSumGame):
     sizes = (1, 1)
 
     def __init__(self, offset: float = 0.45) -> None:
-        self.offset = offset
-        self.critical = self._newton()
+        self.offset = _finite("offset", offset)
+        self.critical = self._critical_point()
 
     @staticmethod
     def _phi(u: Tensor) -> Tensor:
@@ -165,24 +171,18 @@ class Forsaken(ZeroSumGame):
     def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
         return (x * (y - self.offset) + self._phi(x) - self._phi(y)).squeeze(-1)
 
-    def _newton(self) -> Tensor:
-        """Solve y - c + φ'(x) = 0, x - φ'(y) = 0 from (0, c)."""
-        x, y = 0.0, self.offset
-        for _ in range(50):
-            f = np.array([y - self.offset + _slope(x), x - _slope(y)])
-            x, y = np.array([x, y]) - np.linalg.solve([[_curvature(x), 1.0], [1.0, -_curvature(y)]], f)
-        return torch.tensor([x, y], dtype=torch.float64)
+    def _critical_point(self) -> Tensor:
+        """Solve x = φ'(y), y - c + φ'(x) = 0: a real root of one polynomial in y, the one of least |y|, polished by Newton."""
+        slope = np.poly1d([1.0, 0.0, -2.0, 0.0, 0.5, 0.0])
+        function = slope(slope) + np.poly1d([1.0, -self.offset])
+        roots = function.roots
+        y = min(roots[abs(roots.imag) < 1e-6 * (1 + abs(roots))].real, key=abs)
+        for _ in range(4):
+            y -= function(y) / function.deriv()(y)
+        return torch.tensor([slope(y), y], dtype=torch.float64)
 
     def solution(self) -> Tensor:
         return self.critical.to(self.device, self.dtype)
-
-
-def _slope(u: float) -> float:
-    return u / 2 - 2 * u**3 + u**5
-
-
-def _curvature(u: float) -> float:
-    return 0.5 - 6 * u**2 + 5 * u**4
 
 
 class MatrixGame(ZeroSumGame):
@@ -264,7 +264,7 @@ class DiracGAN(ZeroSumGame):
     sizes = (1, 1)
 
     def __init__(self, r1: float = 0.0) -> None:
-        if r1 < 0:
+        if _finite("r1", r1) < 0:
             raise GameError(f"r1 is {r1}: the weight of a penalty is >= 0, e.g. r1=0.3")
         self.r1 = r1
 
@@ -290,7 +290,7 @@ class Polar(Game):
     sizes = (1, 1)
 
     def __init__(self, a: float = 1.0 / 3.0) -> None:
-        self.a = a
+        self.a = _finite("a", a)
 
     def field(self, z: Tensor, sample: Sample = None, player: int | None = None) -> Tensor:
         x, y = self.split(z)

@@ -162,7 +162,9 @@ def duality_gap(game: Game, z: Tensor) -> Tensor:
 
 
 def _exact(game: Game) -> Game:
-    return game.game if isinstance(game, Noisy) else game
+    while isinstance(game, Noisy):
+        game = game.game
+    return game
 
 
 @torch.no_grad()
@@ -225,7 +227,7 @@ def limit_cycle(
             f"limit_cycle takes one run of shape (T, d), d >= 2, got {tuple(trajectory.shape)}: pass it as [:, i]"
         )
     tail = trajectory[len(trajectory) // 2 :].double()
-    if not bool(torch.isfinite(tail).all()):
+    if len(tail) < 8 or not bool(torch.isfinite(tail).all()):
         return None
     center = tail.mean(0) if center is None else center.to(tail)
     j = int(tail.std(0).argmax())

@@ -49,6 +49,10 @@ class InversePower:
     scale: float
     power: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not (0 < self.scale < float("inf") and self.power >= 0):
+            raise GameError(f"{self} is no decreasing schedule: scale must be positive and power >= 0")
+
     def __call__(self, k: int) -> float:
         return self.scale / k**self.power
 
@@ -104,6 +108,7 @@ class RMSProp(Rule):
     def __post_init__(self) -> None:
         _check_rate(self.lr)
         _check_decay("decay", self.decay)
+        _check_eps(self.eps)
 
     def init(self, z: Tensor) -> State:
         return {"k": 0, "s": torch.zeros_like(z)}
@@ -131,6 +136,7 @@ class Adam(Rule):
         _check_rate(self.lr)
         for beta in self.betas:
             _check_decay("betas", beta)
+        _check_eps(self.eps)
 
     def init(self, z: Tensor) -> State:
         return {"k": 0, "m": torch.zeros_like(z), "s": torch.zeros_like(z)}
@@ -140,7 +146,7 @@ class Adam(Rule):
         m = torch.lerp(state["m"], v, 1 - b1)
         s = torch.lerp(state["s"], v * v, 1 - b2)
         # lr m̂ / (sqrt(ŝ) + eps) with all scalars moved into the denominator: one pass less over memory
-        scale = (1 - b1**k) / _rate(self.lr, k)
+        scale = (1 / _rate(self.lr, k)) * (1 - b1**k)  # in this order a tensor rounds as a number does
         denominator = s.sqrt().mul_(scale / (1 - b2**k) ** 0.5).add_(self.eps * scale)
         return torch.addcdiv(z, m, denominator), {"k": k, "m": m, "s": s}
 
@@ -196,7 +202,7 @@ class Langevin(Rule):
 
     def __post_init__(self) -> None:
         _check_rate(self.lr)
-        if not self.noise >= 0:
+        if not 0 <= self.noise < float("inf"):
             raise GameError(f"noise is {self.noise}: a standard deviation >= 0 is needed, e.g. noise=0.01")
 
     def init(self, z: Tensor) -> State:
@@ -264,10 +270,15 @@ def _check_rate(lr: Rate) -> None:
             raise GameError(
                 f"lr has shape {tuple(lr.shape)}: one rate per run has shape (runs, 1); type lr.unsqueeze(-1)"
             )
-        if not bool((lr > 0).all()):
+        if not bool(((lr > 0) & (lr < float("inf"))).all()):
             raise GameError(f"lr is {lr.flatten().tolist()}: every learning rate must be positive")
-    elif not callable(lr) and not 0 < lr < float("inf"):
-        raise GameError(f"lr is {lr}: a learning rate is a positive number, e.g. lr=0.01")
+    elif not callable(lr) and not (isinstance(lr, int | float) and 0 < lr < float("inf")):
+        raise GameError(f"lr is {lr!r}: a learning rate is a positive number, e.g. lr=0.01")
+
+
+def _check_eps(eps: float) -> None:
+    if not 0 <= eps < float("inf"):
+        raise GameError(f"eps is {eps}: a small number >= 0 is needed, e.g. eps=1e-8")
 
 
 def _check_decay(name: str, value: float, low: float = 0) -> None:

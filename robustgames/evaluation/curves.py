@@ -1,0 +1,100 @@
+"""Learning curves of a run, and the look that all figures share."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from math import ceil
+from os.path import commonpath
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from robustgames.errors import GameError
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+INK = "#222222"
+
+
+def learning_curves(progress_csv: str | Path | Sequence[str | Path]) -> Figure:
+    """Draw every `game/` and `eval/` metric of Stable-Baselines3 progress files against oracle calls, one panel each.
+
+    A line is the mean over runs, the band ± one standard deviation. The scale is logarithmic where all values are
+    positive and span more than two decades.
+
+    Args:
+        progress_csv: a file with the column `time/timesteps`, or several. Files in one folder are the parts of one
+            resumed run; those in different folders are compared, named by what differs in their paths.
+
+    Raises:
+        GameError: a file cannot be read, or holds no metric.
+    """
+    paths = [Path(p) for p in ([progress_csv] if isinstance(progress_csv, str | Path) else progress_csv)]
+    tables = _read_runs(paths)
+    every = {name for table in tables.values() for name in table}
+    names = [name for group in ("game/", "eval/") for name in sorted(every) if name.startswith(group)]
+    if not names:
+        raise GameError(f"no game/ or eval/ metric in {', '.join(map(str, paths))}: give the progress.csv of a run")
+    columns = 2 if len(names) == 4 else min(3, len(names))
+    rows = ceil(len(names) / columns)
+    figure = Figure(figsize=(3.8 * columns, 2.7 * rows + 0.3), layout="constrained")
+    for i, name in enumerate(names):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        _draw_metric(axes, name, tables)
+    if len(tables) > 1:
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def _draw_metric(axes: Axes, name: str, tables: dict[str, dict[str, np.ndarray]]) -> None:
+    every = np.concatenate([table[name] for table in tables.values() if name in table])
+    every = every[np.isfinite(every)]
+    logarithmic = len(every) > 0 and every.min() > 0 and every.max() > 100 * every.min()
+    for color, (label, table) in zip(PALETTE * len(tables), tables.items(), strict=False):
+        calls = table["time/timesteps"]
+        mean = table.get(name, np.full(len(calls), np.nan))
+        axes.plot(calls, mean, color=color, lw=1.5, label=label)
+        if (std := table.get(name.replace("/", "_std/"))) is not None:
+            # the band may pass 0, where a logarithmic axis has no room
+            low = np.maximum(mean - std, every.min() / 2) if logarithmic else mean - std
+            axes.fill_between(calls, low, mean + std, color=color, alpha=0.18, lw=0)
+    axes.set_yscale("log" if logarithmic else "linear")
+    axes.set_title(name, fontsize=10, color=INK, loc="left")
+    axes.set_xlabel("oracle calls", fontsize=9)
+    quiet(axes)
+
+
+def _read_runs(paths: list[Path]) -> dict[str, dict[str, np.ndarray]]:
+    """Return {run: {column: values}}; an empty cell is NaN. Rows of one run are in order of timesteps, each once."""
+    runs: dict[Path, dict[float, dict[str, str]]] = {}
+    for path in paths:
+        rows = runs.setdefault(path.resolve().parent, {})
+        try:
+            with open(path, newline="") as file:
+                rows.update(
+                    {float(row["time/timesteps"]): row for row in csv.DictReader(file) if row["time/timesteps"]}
+                )
+        except (OSError, KeyError, ValueError) as error:
+            raise GameError(
+                f"{path} is not readable, or has no numbers in time/timesteps: is it a progress.csv?"
+            ) from error
+    common = commonpath(runs) if runs else ""
+    return {str(folder.relative_to(common)): _columns([rows[t] for t in sorted(rows)]) for folder, rows in runs.items()}
+
+
+def _columns(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
+    wanted = ("game", "eval", "time/timesteps")
+    names = {name for row in rows for name, cell in row.items() if name and cell and name.startswith(wanted)}
+    return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in names}
+
+
+def quiet(axes: Axes) -> None:
+    """Leave of the frame what helps to read a value."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#888888")
+    axes.tick_params(color="#888888", labelsize=9)
+    axes.grid(color="#EDEFF2", lw=0.8)
+    axes.set_axisbelow(True)
