@@ -15,7 +15,7 @@ from robustgames import envs, runs
 from robustgames.agents import GameAgent
 from robustgames.agents.callbacks import Checkpoint, Recorder
 from robustgames.errors import GameError
-from robustgames.evaluation import certificates, figures, summarize
+from robustgames.evaluation import figures, final_certificates, summarize
 from robustgames.solvers import SGD, Averaged, Scheme, make_solver
 
 ATTACK_STEPS = 40
@@ -105,7 +105,7 @@ def read_experiment(folder: Path) -> Experiment:
 def _learn(
     experiment: Experiment, first: GameAgent, agent: GameAgent, folder: Path, progress_bar: bool
 ) -> dict[str, Any]:
-    start = summarize(certificates(first.game, first.best(), ATTACK_STEPS))
+    start = summarize(final_certificates(first.game, first.best(), ATTACK_STEPS))
     logger = _logger(folder, agent.num_timesteps)
     agent.set_logger(logger)
     recorder = Recorder()
@@ -143,7 +143,7 @@ def _result(experiment: Experiment, agent: GameAgent, start: dict[str, Any], sec
         "runs": experiment.runs,
         "diverged": agent.diverged,
         "start": start,
-        "metrics": summarize(certificates(agent.game, agent.best(), ATTACK_STEPS)),
+        "metrics": summarize(final_certificates(agent.game, agent.best(), ATTACK_STEPS)),
     }
 
 

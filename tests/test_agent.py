@@ -171,7 +171,7 @@ def test_when_all_runs_diverge_the_error_names_step_and_run():
     env = rg.GameVectorEnv(Poisoned, num_envs=2, dtype="float64")
     z0 = torch.tensor([[0.0, -1.0], [0.45, -1.0]])  # GDA lets x grow by 0.1 a step
     agent = rg.GameAgent(env, rg.make_solver("gda", lr=0.1), z0=z0)
-    with pytest.raises(rg.DivergedError, match=r"run 1 of 2 left the finite numbers at step 7 \(timestep 7\)"):
+    with pytest.raises(rg.DivergedError, match=r"run 1 of 2 left the finite numbers at step 8 \(timestep 8\)"):
         agent.learn(100, log_interval=20)
     assert torch.isfinite(agent.z).all() and agent.num_timesteps == 0  # back at the last finite log
 

@@ -11,17 +11,18 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import configure_logger
-from torch import Tensor
+from torch import Generator, Tensor
 
 from robustgames import envs, runs
 from robustgames.agents.callbacks import ProgressBar
 from robustgames.errors import DivergedError, GameError
-from robustgames.evaluation import certificates, summarize
+from robustgames.evaluation import certificates, final_certificates, mean_and_std
 from robustgames.games import Game, Oracle
 from robustgames.solvers import Scheme, make_solver
 from robustgames.solvers.config import from_config, to_config
 from robustgames.solvers.schemes import Averaged
 
+LOG_ATTACK_STEPS = 10  # the attack of a learning curve; final numbers take 40
 Callback = BaseCallback | list[BaseCallback] | Any | None
 
 
@@ -122,25 +123,27 @@ class GameAgent:
             self.set_logger(configure_logger(self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps))
         callbacks = self._callbacks(callback, progress_bar)
         callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
-        interval = log_interval or max(1, total_timesteps // 100)
-        began, first = time.perf_counter(), self.num_timesteps
-        due = self.num_timesteps + interval
         if self.steps == 0:
-            self._log(0.0, 0)
+            self._log(0.0)
         try:
-            while self.num_timesteps < target:
-                self.z, self.state = self._advance(self.oracle, self.z, self.state)
-                self.steps += 1
-                if self.num_timesteps >= due or self.num_timesteps >= target:
-                    due = self.num_timesteps + interval
-                    self._check_finite()
-                    self._log(time.perf_counter() - began, self.num_timesteps - first)
-                if not callbacks.on_step():
-                    break
+            self._loop(target, log_interval or max(1, total_timesteps // 100), callbacks)
+            self._check_finite()
         finally:
             callbacks.on_training_end()
-        self._check_finite()
         return self
+
+    def _loop(self, target: int, interval: int, callbacks: CallbackList) -> None:
+        oracle, began, first = self.oracle, time.perf_counter(), self.num_timesteps
+        due, watched = min(first + interval, target), bool(callbacks.callbacks)
+        while oracle.calls < target:
+            self.z, self.state = self._advance(oracle, self.z, self.state)
+            self.steps += 1
+            if oracle.calls >= due:
+                due = min(oracle.calls + interval, target)
+                self._check_finite()
+                self._log((oracle.calls - first) / (time.perf_counter() - began))
+            if watched and not callbacks.on_step():
+                break
 
     def _callbacks(self, callback: Callback, progress_bar: bool) -> CallbackList:
         given = callback if isinstance(callback, list) else [] if callback is None else [callback]
@@ -149,21 +152,21 @@ class GameAgent:
         callbacks.init_callback(self)  # type: ignore[arg-type]
         return callbacks
 
-    def _log(self, seconds: float, calls: int) -> None:
-        values = {f"game/{k}": v for k, v in self.game.metrics(self.z, self.oracle.sample).items()}
-        values |= {
-            f"eval/{k}": v
-            for k, v in certificates(self.game, self.best(), attack_steps=10).items()
-            if f"game/{k}" not in values
-        }
-        for name, row in summarize(values).items():
-            self.logger.record(name, row["mean"])
-            if len(row["runs"]) > 1:
-                self.logger.record(f"{name.replace('/', '_std/')}", row["std"])
+    def _log(self, rate: float) -> None:
+        point, sample = self.best(), self.oracle.sample
+        if sample is None:  # nothing is drawn before the first step: look at a sample that the run's generator never sees
+            sample = self.game.draw(self.oracle.shape, Generator(self.game.device).manual_seed(self.seed))
+        values = {f"game/{name}": value for name, value in self.game.metrics(self.z, sample).items()}
+        evaluate = certificates if point is self.z else final_certificates  # of an average, all is news
+        values |= {f"eval/{name}": value for name, value in evaluate(self.game, point, LOG_ATTACK_STEPS).items()}
+        for name, (mean, std) in mean_and_std(values).items():
+            self.logger.record(name, mean)
+            if self.z.dim() > 1:
+                self.logger.record(name.replace("/", "_std/"), std)
         self.logger.record("time/timesteps", self.num_timesteps)
         self.logger.record("time/iterations", self.steps)
-        self.logger.record("time/fps", int(calls / seconds) if seconds else 0)
-        self.logger.record("runs/diverged", int((~self._finite()).sum()))
+        self.logger.record("time/fps", int(rate))
+        self.logger.record("runs/diverged", self.diverged)
         self.logger.dump(self.num_timesteps)
 
     # -- divergence --------------------------------------------------------------------------------------

@@ -11,20 +11,24 @@ from robustgames.solvers import Sign, diagnostics, respond
 
 
 def certificates(game: Game, z: Tensor, attack_steps: int = 40) -> dict[str, Tensor]:
-    """Return what can be certified of z, each of shape (*S,).
+    """Return what can be certified of z beyond `game.metrics`, each of shape (*S,).
 
-    Games with known best responses: the duality gap. The digits game: accuracy on the held-out images, clean and under a PGD attack of
-    `attack_steps` steps. Every game without data: its residual, and the distance to a known solution.
+    Games with known best responses: the duality gap. The digits game: accuracy on the held-out images, clean and under
+    a PGD attack of `attack_steps` steps.
     """
     if isinstance(game, DigitsAdversarial):
         return accuracies(game.held_out, z, attack_steps)
-    if isinstance(game, AdversarialClassification):
-        return {}
-    values = game.metrics(z)
     try:
-        return {**values, "duality_gap": diagnostics.duality_gap(game, z)}
+        return {"duality_gap": diagnostics.duality_gap(game, z)}
     except GameError:
-        return values
+        return {}
+
+
+def final_certificates(game: Game, z: Tensor, attack_steps: int = 40) -> dict[str, Tensor]:
+    """Return all that can be said of z without a minibatch: metrics of a game without data, and `certificates`."""
+    if game.sets_follow_sample:
+        return certificates(game, z, attack_steps)
+    return {**game.metrics(z, game.draw(tuple(z.shape[:-1]), Generator(game.device).manual_seed(0))), **certificates(game, z)}
 
 
 @torch.no_grad()

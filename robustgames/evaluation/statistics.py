@@ -8,23 +8,30 @@ import torch
 from torch import Tensor
 
 
-def summarize(values: dict[str, Tensor]) -> dict[str, dict[str, Any]]:
-    """Return {name: {mean, std, runs}} over the runs with a finite value; std is that of a sample (0 for one run).
+def mean_and_std(values: dict[str, Tensor]) -> dict[str, tuple[float, float]]:
+    """Return {name: (mean, std)} over the runs with a finite value; std is that of a sample, 0 for one run.
 
-    One copy from the device for all names together.
+    Computed where the values are, with one copy from the device for all names together.
 
     Example:
-        >>> summarize({"loss": torch.tensor([1.0, 3.0, float("nan")])})["loss"]["mean"]
+        >>> mean_and_std({"loss": torch.tensor([1.0, 3.0, float("nan")])})["loss"][0]
         2.0
     """
     if not values:
         return {}
-    table = torch.stack([v.reshape(-1).double() for v in values.values()]).cpu()
-    return {name: _row(row) for name, row in zip(values, table, strict=True)}
+    table = torch.stack([value.reshape(-1).double() for value in values.values()])
+    finite = torch.isfinite(table)
+    count = finite.sum(-1)
+    mean = torch.where(finite, table, 0).sum(-1) / count  # 0 / 0 = NaN where no run is finite
+    square = torch.where(finite, (table - mean.unsqueeze(-1)) ** 2, 0).sum(-1)
+    both = torch.stack([mean, (square / (count - 1).clamp_min(1)).sqrt()], -1).tolist()
+    return {name: (row[0], row[1]) for name, row in zip(values, both, strict=True)}
 
 
-def _row(row: Tensor) -> dict[str, Any]:
-    finite = row[torch.isfinite(row)]
-    mean = float(finite.mean()) if len(finite) else float("nan")
-    std = float(finite.std()) if len(finite) > 1 else 0.0
-    return {"mean": mean, "std": std, "runs": row.tolist()}
+def summarize(values: dict[str, Tensor]) -> dict[str, dict[str, Any]]:
+    """Return {name: {"mean", "std", "runs"}}, for a result file."""
+    means = mean_and_std(values)
+    return {
+        name: {"mean": means[name][0], "std": means[name][1], "runs": value.reshape(-1).tolist()}
+        for name, value in values.items()
+    }

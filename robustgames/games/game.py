@@ -11,7 +11,7 @@ Conventions of the whole package, stated here once:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import torch
@@ -80,9 +80,11 @@ class Game(Movable, ABC):
 
     def project(self, z: Tensor, sample: Sample = None) -> Tensor:
         """Return the projection of z onto X × Y (z itself when nothing is constrained)."""
-        if all(isinstance(s, Space) for s in self.sets):
+        first, second = self.sets
+        if type(first) is Space and type(second) is Space:
             return z
-        return torch.cat([s.project(block) for s, block in zip(self.sets, self.split(z), strict=True)], -1)
+        x, y = self.split(z)
+        return join([first.project(x), second.project(y)], z)
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the views (x, y) of z."""
@@ -145,7 +147,7 @@ class ZeroSumGame(Game):
         wanted = (0, 1) if player is None else (player,)
         value, gradients = _gradient(lambda x, y: self.payoff(x, y, sample), self.split(z), wanted)
         blocks = [-g if i == 0 else g for i, g in zip(wanted, gradients, strict=True)]
-        return value, blocks[0] if player is not None else torch.cat(blocks, -1)
+        return value, blocks[0] if player is not None else join(blocks, z)
 
 
 class GeneralSumGame(Game):
@@ -158,15 +160,22 @@ class GeneralSumGame(Game):
     def field(self, z: Tensor, sample: Sample = None, player: int | None = None) -> Tensor:
         wanted = (0, 1) if player is None else (player,)
         blocks = [self._loss_and_ascent(z, sample, i)[1] for i in wanted]
-        return blocks[0] if player is not None else torch.cat(blocks, -1)
+        return blocks[0] if player is not None else join(blocks, z)
 
     def evaluate(self, z: Tensor, sample: Sample = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
         (loss_x, v_x), (loss_y, v_y) = (self._loss_and_ascent(z, sample, i) for i in (0, 1))
-        return (-loss_x, -loss_y), torch.cat([v_x, v_y], -1)
+        return (-loss_x, -loss_y), join([v_x, v_y], z)
 
     def _loss_and_ascent(self, z: Tensor, sample: Sample, player: int) -> tuple[Tensor, Tensor]:
         loss, (g,) = _gradient(lambda x, y: self.losses(x, y, sample)[player], self.split(z), (player,))
         return loss, -g
+
+
+def join(blocks: Sequence[Tensor], z: Tensor) -> Tensor:
+    """Return [x | y] of two blocks in the memory layout of z: where runs are contiguous, compiled code keeps them so."""
+    if z.dim() == 2 and z.stride(0) == 1 != z.stride(1):
+        return torch.cat([block.mT for block in blocks]).mT
+    return torch.cat(list(blocks), -1)
 
 
 def _gradient(

@@ -86,7 +86,7 @@ class Box(Set):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        return float(torch.as_tensor(self.low).min()), float(torch.as_tensor(self.high).max())
+        return _least(self.low), -_least(-self.high)
 
     def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
         uniform = torch.rand(shape, generator=generator, device=generator.device, dtype=dtype)
@@ -195,9 +195,7 @@ class L1BallInBox(Set):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        return max(-self.radius, float(torch.as_tensor(self.low).min())), min(
-            self.radius, float(torch.as_tensor(self.high).max())
-        )
+        return max(-self.radius, _least(self.low)), min(self.radius, -_least(-self.high))
 
     def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
         return self.project(L1Ball(self.radius).sample(shape, generator, dtype))
@@ -220,6 +218,10 @@ class Simplex(Set):
     def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
         waits = torch.empty(shape, device=generator.device, dtype=dtype).exponential_(generator=generator)
         return waits / waits.sum(-1, keepdim=True)
+
+
+def _least(bound: float | Tensor) -> float:
+    return float(bound.min()) if isinstance(bound, Tensor) else bound
 
 
 def _check_radius(radius: float) -> None:

@@ -162,6 +162,8 @@ class Forsaken(ZeroSumGame):
     def __init__(self, offset: float = 0.45) -> None:
         self.offset = _finite("offset", offset)
         self.critical = self._critical_point()
+        self.turn = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+        self.pull = torch.tensor([offset, 0.0], dtype=torch.float64)
 
     @staticmethod
     def _phi(u: Tensor) -> Tensor:
@@ -171,12 +173,22 @@ class Forsaken(ZeroSumGame):
     def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
         return (x * (y - self.offset) + self._phi(x) - self._phi(y)).squeeze(-1)
 
+    def field(self, z: Tensor, sample: Sample = None, player: int | None = None) -> Tensor:
+        """Return V = (-(y - c) - φ'(x), x - φ'(y)) as a quarter turn of z minus φ'(z): one pass, no graph."""
+        s = z * z
+        v = z.flip(-1) * self.turn.to(z) + self.pull.to(z) - z * (0.5 + s * (s - 2))
+        return v if player is None else self.split(v)[player]
+
+    def evaluate(self, z: Tensor, sample: Sample = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        value = self.payoff(*self.split(z), sample)
+        return (-value, value), self.field(z)
+
     def _critical_point(self) -> Tensor:
         """Solve x = φ'(y), y - c + φ'(x) = 0: a real root of one polynomial in y, the one of least |y|, polished by Newton."""
         slope = np.poly1d([1.0, 0.0, -2.0, 0.0, 0.5, 0.0])
         function = slope(slope) + np.poly1d([1.0, -self.offset])
         roots = function.roots
-        y = min(roots[abs(roots.imag) < 1e-6 * (1 + abs(roots))].real, key=abs)
+        y = min(np.real(roots[abs(np.imag(roots)) < 1e-6 * (1 + abs(roots))]), key=abs)
         for _ in range(4):
             y -= function(y) / function.deriv()(y)
         return torch.tensor([slope(y), y], dtype=torch.float64)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from robustgames.errors import GameError
-from robustgames.games.game import Game
+from robustgames.games.game import Game, join
 from robustgames.games.oracle import Oracle
 from robustgames.solvers.rules import Rule, State
 
@@ -242,7 +242,7 @@ def _move(rules: Rules, oracle: Oracle, z: Tensor, v: Tensor, state: State) -> t
         rule.step(block, ascent, state[name], oracle.generator)
         for name, rule, block, ascent in zip(NAMES, _pair(rules), split(z), split(v), strict=True)
     ]
-    return torch.cat([block for block, _ in moved], -1), {n: s for n, (_, s) in zip(NAMES, moved, strict=True)}
+    return join([block for block, _ in moved], z), {n: s for n, (_, s) in zip(NAMES, moved, strict=True)}
 
 
 def _together(rules: Rules, oracle: Oracle, base: Tensor, point: Tensor, state: State) -> tuple[Tensor, State]:
@@ -267,4 +267,4 @@ def _in_turn(
 
 def _replace(oracle: Oracle, z: Tensor, player: int, block: Tensor) -> Tensor:
     x, y = oracle.game.split(z)
-    return torch.cat([block, y] if player == 0 else [x, block], -1)
+    return join([block, y] if player == 0 else [x, block], z)

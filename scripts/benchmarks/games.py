@@ -105,9 +105,6 @@ class RingGAN(rg.ZeroSumGame):
     def start(self, player: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
         return (self.generator, self.critic)[player].initial(shape, generator, self.dtype)
 
-    def metrics(self, z: Tensor, sample: tuple[Tensor, Tensor] | None = None) -> dict[str, Tensor]:
-        return {} if sample is None else super().metrics(z, sample)  # nothing is drawn before the first step
-
     def payoff(self, x: Tensor, y: Tensor, sample: tuple[Tensor, Tensor]) -> Tensor:
         real, noise = sample
         return (self.critic(y, real) - self.critic(y, self.generator(x, noise))).mean((-2, -1))
