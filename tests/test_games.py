@@ -135,7 +135,7 @@ def test_opposite_losses_are_a_zero_sum_game():
     (general, v), (zero_sum, w) = TwoLosses().evaluate(z), game.evaluate(z)
     assert torch.equal(TwoLosses().field(z), v)
     torch.testing.assert_close(v, w, rtol=0, atol=1e-12)  # one by autograd, the other in closed form
-    assert torch.equal(TwoLosses().field(z, None, 1), w[:, 1:])
+    assert torch.equal(TwoLosses().field(z, None, 1), v[:, 1:])
     assert torch.equal(torch.stack(general), torch.stack(zero_sum))
 
 

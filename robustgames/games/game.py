@@ -88,7 +88,8 @@ class Game(Movable, ABC):
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the views (x, y) of z."""
-        return z[..., : self.sizes[0]], z[..., self.sizes[0] :]
+        x, y = torch.split_with_sizes(z, self.sizes, -1)
+        return x, y
 
     # -- what is known about the game ----------------------------------------------------------------
     def solution(self) -> Tensor | None:
@@ -200,6 +201,10 @@ def _gradient(
             blocks = tuple(b.detach().requires_grad_(i in wanted) for i, b in enumerate(blocks))  # type: ignore[assignment]
         value = function(*blocks)
         gradients = torch.autograd.grad(
-            value.sum(), [blocks[i] for i in wanted], create_graph=differentiable, materialize_grads=True
+            value,
+            [blocks[i] for i in wanted],
+            torch.ones_like(value),  # the gradient of value.sum(), without the sum
+            create_graph=differentiable,
+            materialize_grads=True,
         )
     return (value if differentiable else value.detach()), gradients

@@ -38,7 +38,7 @@ def many_runs(rounds: int, device: str, runs: int) -> Iterator[Row]:
     env = gym.make_vec("robustgames/Forsaken-v0", num_envs=runs, device=device)
     agent = rg.GameAgent(env, rg.make_solver("extragradient", lr=LR), compile=True, z0=z0)
     contestants = {
-        "learn": Contestant(learning(agent, 2), 2000),
+        "learn": Contestant(learning(agent, 2), 5000),
         "step": Contestant(repeat(advance(agent)), 500),
         "numpy": Contestant(repeat(numpy_step(z0, lambda u: u / 2 - 2 * u**3 + u**5)), 2),
         "horner": Contestant(repeat(numpy_step(z0, slope)), 50),
