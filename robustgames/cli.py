@@ -105,7 +105,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class MainOptions:
-    """The main job: standard and adversarial training of a small network on digits, accuracy with and without attack."""
+    """The main job: standard and adversarial training on digits, accuracy with and without attack."""
 
     steps: int = 4_000
     """Oracle calls of one adversarial run; standard training takes a quarter."""

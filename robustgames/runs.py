@@ -1,8 +1,8 @@
 """A run on disk: its folder, its lock, its checkpoint, its results.
 
-A checkpoint is a pair of files: tensors in `checkpoint.safetensors`, everything else in `checkpoint.json`, which also carries one digest of both.
-Each is written beside, flushed and renamed; the pair before is kept as `previous.*`. Whatever moment a run is killed at,
-one pair with a matching digest is left. Loading executes no code.
+A checkpoint is a pair of files: tensors in `checkpoint.safetensors`, everything else in `checkpoint.json`, which also
+carries one digest of both. Each is written beside, flushed and renamed; the pair before is kept as `previous.*`.
+Whatever moment a run is killed at, one pair with a matching digest is left. Loading executes no code.
 """
 
 from __future__ import annotations

@@ -27,9 +27,10 @@ RUNS = 3
 def check_game(game: Game | type[Game] | str) -> None:
     """Check that a game keeps the contract of `Game`; returns nothing when it does.
 
-    Checked in float64 on the CPU: shapes; that draws and starts repeat with their generator; that projecting twice is projecting once;
-    that the field is the derivative of the payoff or losses; that one player's block is that block of the field; that runs do not
-    see each other; that dtypes are kept; that the solution is critical; that extragradient can take steps.
+    Checked in float64 on the CPU: shapes; that draws and starts repeat with their generator; that projecting twice is
+    projecting once; that the field is the derivative of the payoff or losses; that one player's block is that block
+    of the field; that runs do not see each other; that dtypes are kept; that the solution is critical; that
+    extragradient can take steps.
 
     Args:
         game: a game, its class, or a registered id.

@@ -50,7 +50,8 @@ def test_numpy_env_and_vector_env_give_the_same_field():
     single = gym.make("robustgames/Forsaken-v0", dtype="float64")
     single.reset(seed=0)
     observation, reward, terminated, truncated, info = single.step({"x": np.array([0.3]), "y": np.array([0.7])})
-    batch, rewards, *_ = vector_env("Forsaken", runs=1).step({p: torch.tensor([[v]], dtype=torch.float64) for p, v in (("x", 0.3), ("y", 0.7))})
+    joint = {p: torch.tensor([[v]], dtype=torch.float64) for p, v in (("x", 0.3), ("y", 0.7))}
+    batch, rewards, *_ = vector_env("Forsaken", runs=1).step(joint)
     assert reward == float(rewards[0]) == info["rewards"]["x"] == -info["rewards"]["y"]
     assert observation["x"][0] == float(batch["x"]) and observation["y"][0] == float(batch["y"])
     assert not terminated and not truncated
@@ -72,8 +73,9 @@ def test_reset_num_timesteps_follows_stable_baselines():
 def test_resume_is_bit_exact(tmp_path, solver):
     name = "DigitsAdversarial" if solver == "adversarial_training" else "Forsaken"
     settings = {} if solver == "adversarial_training" else {"noise": 0.3}
-    whole = rg.GameAgent(vector_env(name, **settings), rg.make_solver(solver, lr=0.01), seed=1).learn(80, log_interval=80)
-    part = rg.GameAgent(vector_env(name, **settings), rg.make_solver(solver, lr=0.01), seed=1).learn(40, log_interval=40)
+    whole, part = (rg.GameAgent(vector_env(name, **settings), rg.make_solver(solver, lr=0.01), seed=1) for _ in "ab")
+    whole.learn(80, log_interval=80)
+    part.learn(40, log_interval=40)
     part.save(tmp_path / "run")
     resumed = rg.GameAgent.load(tmp_path / "run", vector_env(name, **settings))
     assert resumed.solver == part.solver
@@ -188,8 +190,9 @@ def test_a_learning_rate_per_run_equals_separate_runs():
 def test_compiled_steps_equal_eager_steps():
     z0 = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)).clamp(-1.2, 1.2)
     for name in ("extragradient", "extra_adam"):
-        eager = rg.GameAgent(vector_env("Forsaken", runs=50), rg.make_solver(name, lr=0.01), z0=z0).learn(40)
-        fast = rg.GameAgent(vector_env("Forsaken", runs=50), rg.make_solver(name, lr=0.01), z0=z0, compile=True).learn(40)
+        solver = rg.make_solver(name, lr=0.01)
+        eager = rg.GameAgent(vector_env("Forsaken", runs=50), solver, z0=z0).learn(40)
+        fast = rg.GameAgent(vector_env("Forsaken", runs=50), solver, z0=z0, compile=True).learn(40)
         assert torch.allclose(eager.z, fast.z, atol=1e-12) and fast.num_timesteps == 40
 
 
@@ -225,9 +228,11 @@ def test_bad_arguments_of_the_agent():
 
 def test_a_network_of_a_user_trains_by_the_same_agent():
     images, labels = DigitsAdversarial().images[:64], DigitsAdversarial().labels[:64]
-    build = lambda: torch.nn.Sequential(  # noqa: E731
-        torch.nn.Unflatten(-1, (1, 8, 8)), torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 10)
-    )
+
+    def build():
+        layers = [torch.nn.Unflatten(-1, (1, 8, 8)), torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU()]
+        return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(144, 10))
+
     game = AdversarialClassification(images, labels, rg.Network(build), eps=0.05, batch_size=32)
     env = rg.GameVectorEnv(game, num_envs=2)
     agent = rg.GameAgent(env, rg.make_solver("adversarial_training", lr=0.01, inner_lr=0.02, inner_steps=2))

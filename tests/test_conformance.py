@@ -88,7 +88,7 @@ def test_parallel_rewards_are_zero_sum():
 
 
 def test_ppo_learns_the_best_response_of_one_player():
-    """Against y = 0.5, Φ = x² - y² + xy is least at x = -0.25; PPO sees rewards only. Control: the untrained policy is far."""
+    """Against y = 0.5, Φ = x² - y² + xy is least at x = -0.25. PPO sees rewards only; untrained, it is far off."""
     env = gym.make("robustgames/Quadratic-v0", max_episode_steps=32, coupling=1.0)
     view = rg.PlayerView(env, "x", opponent=np.array([0.5]), bound=2.0)
     model = PPO("MlpPolicy", view, n_steps=256, batch_size=64, learning_rate=3e-3, gamma=0.0, seed=0, device="cpu")
@@ -101,7 +101,7 @@ def test_ppo_learns_the_best_response_of_one_player():
             total -= reward / 64
         return total
 
-    best = -0.25**2 - 0.5**2
+    best = -(0.25**2) - 0.5**2
     before = payoff() - best
     model.learn(5_000)
     assert payoff() - best < 0.2 * before

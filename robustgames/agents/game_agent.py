@@ -29,8 +29,9 @@ Callback = BaseCallback | list[BaseCallback] | Any | None
 class GameAgent:
     """Trains both players of a game with a solver; all runs of the env side by side in one tensor.
 
-    `num_timesteps` counts oracle calls of one run: extragradient pays two a step, so that learning curves compare. `(z, state, generator,
-    num_timesteps)` is all there is to save; on a CPU a resumed run equals an uninterrupted one bit for bit.
+    `num_timesteps` counts oracle calls of one run: extragradient pays two a step, so that learning curves compare.
+    `(z, state, generator, num_timesteps)` is all there is to save; on a CPU a resumed run equals an uninterrupted one
+    bit for bit.
 
     Args:
         env: a `GameVectorEnv`, a `GameEnv`, or an id (one run, on `device`).
@@ -289,7 +290,8 @@ class GameAgent:
 def _runs_side_by_side(z: Tensor) -> Tensor:
     """Return z with coordinate i of all runs contiguous, where runs outnumber coordinates.
 
-    A compiled step vectorizes over contiguous runs: three times faster on 100,000 runs of a planar game. Eager steps do not keep the layout.
+    A compiled step vectorizes over contiguous runs: three times faster on 100,000 runs of a planar game. Eager steps
+    do not keep the layout.
     """
     return z.mT.contiguous().mT if z.dim() == 2 and z.shape[0] > z.shape[1] else z
 

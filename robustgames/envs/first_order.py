@@ -1,7 +1,8 @@
 """Gymnasium faces of a game: play a joint strategy, observe the field there.
 
-Both faces own the oracle they step with. An agent asks that same oracle, so that a training step and an env step are one
-computation and one count. The game goes on for ever; give `gym.make` a `max_episode_steps` where episodes are wanted.
+Both faces own the oracle they step with. An agent asks that same oracle, so that a training step and an env step are
+one computation and one count. The game goes on for ever; give `gym.make` a `max_episode_steps` where episodes are
+wanted.
 """
 
 from __future__ import annotations
@@ -86,9 +87,9 @@ def _feedback_space(game: Game) -> gym.spaces.Dict:
 class GameEnv(gym.Env[Any, Any]):
     """One run of a game in numpy: for checkers, Stable-Baselines3 and PettingZoo.
 
-    Action: {player: strategy}, projected onto the strategy sets. Observation: {player: its block of V at the joint strategy}; zeros at
-    reset, when nothing has been played. Reward: -Φ, the reward of player 0; `info["rewards"]` names both. `info["strategy"]`
-    of reset is a start.
+    Action: {player: strategy}, projected onto the strategy sets. Observation: {player: its block of V at the joint
+    strategy}; zeros at reset, when nothing has been played. Reward: -Φ, the reward of player 0; `info["rewards"]`
+    names both. `info["strategy"]` of reset is a start.
 
     Args:
         game: a game, its class or "module:Class".
@@ -140,8 +141,8 @@ class GameEnv(gym.Env[Any, Any]):
 class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], Tensor]):
     """`num_envs` independent runs of a game in one tensor on the device; reached by `gym.make_vec(id, num_envs=S)`.
 
-    The protocol is that of `GameEnv` with torch tensors of shape (S, n) and rewards of shape (S,); nothing is copied to numpy.
-    No run ends, so nothing is reset by itself.
+    The protocol is that of `GameEnv` with torch tensors of shape (S, n) and rewards of shape (S,); nothing is copied
+    to numpy. No run ends, so nothing is reset by itself.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": [], "torch": True}

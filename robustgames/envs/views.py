@@ -16,8 +16,9 @@ Policy = Callable[[Any], np.ndarray]
 class PlayerView(gym.Env[Any, np.ndarray]):
     """A two-player env in which the other player follows a fixed strategy or policy.
 
-    The action space is [-1, 1]^n, stretched over the player's own strategy box; the observation is the player's own where the env
-    observes per player, else the shared one; the reward is the player's own, so that every view is a maximization.
+    The action space is [-1, 1]^n, stretched over the player's own strategy box; the observation is the player's own
+    where the env observes per player, else the shared one; the reward is the player's own, so that every view is a
+    maximization.
 
     Args:
         env: a two-player env (Dict actions named after `env.unwrapped.players`), or its id.

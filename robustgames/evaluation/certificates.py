@@ -28,7 +28,8 @@ def final_certificates(game: Game, z: Tensor, attack_steps: int = 40) -> dict[st
     """Return all that can be said of z without a minibatch: metrics of a game without data, and `certificates`."""
     if game.sets_follow_sample:
         return certificates(game, z, attack_steps)
-    return {**game.metrics(z, game.draw(tuple(z.shape[:-1]), Generator(game.device).manual_seed(0))), **certificates(game, z)}
+    sample = game.draw(tuple(z.shape[:-1]), Generator(game.device).manual_seed(0))
+    return {**game.metrics(z, sample), **certificates(game, z)}
 
 
 @torch.no_grad()
@@ -52,9 +53,10 @@ def accuracies(game: AdversarialClassification, z: Tensor, attack_steps: int = 4
 
 @torch.no_grad()
 def attack(game: AdversarialClassification, z: Tensor, steps: int = 40) -> Tensor:
-    """Return perturbations of all the game's images found by PGD, (*S, N p): the attacker plays, the classifier is held.
+    """Return perturbations of all the game's images by PGD, (*S, N p): the attacker plays, the classifier is held.
 
-    `steps` signed steps of 2.5 eps / steps from a random start inside the ball (seed 0); the last iterate. Source: Madry et al. 2018.
+    `steps` signed steps of 2.5 eps / steps from a random start inside the ball (seed 0); the last iterate. Source:
+    Madry et al. 2018.
     """
     x = z[..., : game.sizes[0]]
     start = torch.cat([x, x.new_zeros(*x.shape[:-1], game.sizes[1])], -1)

@@ -173,7 +173,7 @@ class GeneralSumGame(Game):
 
 
 def join(blocks: Sequence[Tensor], z: Tensor) -> Tensor:
-    """Return [x | y] of two blocks in the memory layout of z: where runs are contiguous, compiled code keeps them so."""
+    """Return [x | y] in the memory layout of z: where runs are contiguous, compiled code keeps them so."""
     if z.dim() == 2 and z.stride(0) == 1 != z.stride(1):
         return torch.cat([block.mT for block in blocks]).mT
     return torch.cat(list(blocks), -1)

@@ -142,5 +142,5 @@ def _refuse_hidden_state(module: nn.Module) -> None:
         dropout = part.p if isinstance(part, nn.modules.dropout._DropoutNd) else getattr(part, "dropout", 0.0)
         if isinstance(dropout, float) and dropout > 0:
             raise GameError(
-                f"{where} draws from the global generator, so that a run could not be repeated: set it to 0 or remove it"
+                f"{where} draws from the global generator, so that no run could be repeated: set it to 0 or remove it"
             )

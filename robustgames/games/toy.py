@@ -184,7 +184,7 @@ class Forsaken(ZeroSumGame):
         return (-value, value), self.field(z)
 
     def _critical_point(self) -> Tensor:
-        """Solve x = φ'(y), y - c + φ'(x) = 0: a real root of one polynomial in y, the one of least |y|, polished by Newton."""
+        """Solve x = φ'(y), y - c + φ'(x) = 0: the real root y of least size of one polynomial, polished by Newton."""
         slope = np.poly1d([1.0, 0.0, -2.0, 0.0, 0.5, 0.0])
         function = slope(slope) + np.poly1d([1.0, -self.offset])
         roots = function.roots

@@ -61,8 +61,8 @@ class LocalNash:
         convexity: least eigenvalue of the Hessian of x's own loss (Φ_xx); a Nash point needs >= 0.
         concavity: greatest eigenvalue of the Hessian of y's own gain (Φ_yy); a Nash point needs <= 0.
         growth: greatest real part of the spectrum of DV(z); < 0: stable for the flow.
-        is_critical, is_nash, is_stable: the three answers; `is_nash` is None where a curvature is 0 and second order cannot tell,
-            `is_stable` likewise for a zero real part.
+        is_critical, is_nash, is_stable: the three answers; `is_nash` is None where a curvature is 0 and second order
+            cannot tell, `is_stable` likewise for a zero real part.
         verdict: the answers in words.
     """
 
@@ -208,8 +208,8 @@ def limit_cycle(
 ) -> LimitCycle | None:
     """Return the cycle on which the second half of a trajectory runs, or None (it converged, spirals, or wanders).
 
-    Turns are counted by upward crossings of the section {z_j = center_j}, j the coordinate that varies most, with linear
-    interpolation. It is a cycle if turns take equal time and reach equally far, both up to the share `tol`.
+    Turns are counted by upward crossings of the section {z_j = center_j}, j the coordinate that varies most, with
+    linear interpolation. It is a cycle if turns take equal time and reach equally far, both up to the share `tol`.
 
     Args:
         trajectory: iterates of one run, (T, d) with d >= 2.

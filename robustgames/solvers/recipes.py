@@ -1,7 +1,7 @@
 """The named table of solvers. A new one is one function here: its signature becomes flags of the command line.
 
-Every recipe takes `lr`, the learning rate of both players (or of player 0 where `lr_y` is given). A rate may also be a tensor
-of shape (runs, 1) with one rate per run, or a schedule `k -> rate`.
+Every recipe takes `lr`, the learning rate of both players (or of player 0 where `lr_y` is given). A rate may also be
+a tensor of shape (runs, 1) with one rate per run, or a schedule `k -> rate`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def extragradient(lr: float = 0.1, lr_y: float | None = None) -> Scheme:
 
 
 def optimistic_gda(lr: float = 0.1, lr_y: float | None = None) -> Scheme:
-    """Optimistic gradient descent ascent (past extragradient): one call a step, linear on bilinear games for lr < 1/sqrt(3).
+    """Optimistic gradient descent ascent (past extragradient): one call a step.
+
+    Linear convergence on bilinear games for lr < 1/sqrt(3) over the largest singular value.
 
     Source: Popov 1980; Daskalakis et al. 2018.
 
@@ -121,7 +123,8 @@ def extra_adam(
 ) -> Scheme:
     """ExtraAdam: extragradient whose half steps are Adam steps with shared moments.
 
-    With a constant learning rate it settles at a distance of order lr from a bilinear saddle; average it, or let lr decrease.
+    With a constant learning rate it settles at a distance of order lr from a bilinear saddle; average it, or let lr
+    decrease.
     Source: Gidel et al. 2019, algorithm 4; lecture "ExtraAdam for GANs".
 
     Args:
@@ -138,8 +141,8 @@ def alt_extra_adam(
 ) -> Scheme:
     """Alternated ExtraAdam: in both half steps x moves first and y answers the new x; four one-player calls a step.
 
-    Source: the lecture shows "Alternated Extra-Adam" without a formula; this is the Gauss-Seidel reading of algorithm 4 of
-    Gidel et al. 2019.
+    Source: the lecture shows "Alternated Extra-Adam" without a formula; this is the Gauss-Seidel reading of
+    algorithm 4 of Gidel et al. 2019.
 
     Args:
         lr: learning rate of both players.
@@ -155,7 +158,8 @@ def optimistic_adam(
 ) -> Scheme:
     """Adam with extrapolation from the past: ExtraAdam at one call a step.
 
-    Source: Gidel et al. 2019, algorithm 4, option 2 ("PastExtraAdam"). Daskalakis et al. 2018 instead subtract Adam's previous direction.
+    Source: Gidel et al. 2019, algorithm 4, option 2 ("PastExtraAdam"). Daskalakis et al. 2018 instead subtract Adam's
+    previous direction.
 
     Args:
         lr: learning rate of both players.
@@ -210,8 +214,8 @@ def adversarial_training(
 ) -> Scheme:
     """K signed ascent steps on the perturbations of a held minibatch, then one Adam step on the weights.
 
-    Source: Madry et al. 2018; lecture "Stochastic Adversarial Training". K = 1 is FGSM training. The defaults were tuned on a
-    validation split of the digits with eps = 0.1.
+    Source: Madry et al. 2018; lecture "Stochastic Adversarial Training". K = 1 is FGSM training. The defaults were
+    tuned on a validation split of the digits with eps = 0.1.
 
     Args:
         lr: learning rate of the classifier.

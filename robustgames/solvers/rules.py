@@ -1,8 +1,8 @@
 """Rules: what to do with a value of the field. A rule maps (z, v) to a new point; both players ascend v.
 
 A rule is a frozen dataclass of settings; what changes is an explicit state of tensors and integers. Every state
-counts the rule's own applications in `k`, from 1. Learning rates are positive numbers, tensors of shape (*S, 1) with one
-rate per run, or a schedule `k -> rate`.
+counts the rule's own applications in `k`, from 1. Learning rates are positive numbers, tensors of shape (*S, 1) with
+one rate per run, or a schedule `k -> rate`.
 """
 
 from __future__ import annotations
@@ -99,7 +99,10 @@ class Momentum(Rule):
 
 @dataclass(frozen=True)
 class RMSProp(Rule):
-    """s⁺ = decay s + (1 - decay) v², z⁺ = z + lr v / (sqrt(s⁺) + eps). Source: Tieleman and Hinton 2012; torch's order of eps."""
+    """s⁺ = decay s + (1 - decay) v², z⁺ = z + lr v / (sqrt(s⁺) + eps).
+
+    Source: Tieleman and Hinton 2012; eps as in torch.
+    """
 
     lr: Rate
     decay: float = 0.99
@@ -124,8 +127,8 @@ class Adam(Rule):
     """m⁺ = b1 m + (1-b1) v, s⁺ = b2 s + (1-b2) v², z⁺ = z + lr m̂ / (sqrt(ŝ) + eps), m̂ = m⁺/(1-b1^k), ŝ = s⁺/(1-b2^k).
 
     k counts the applications of this rule. Inside `Extragradient` both half steps apply it, so the exponents of
-    iteration t are 2t - 1 and 2t, as in Gidel et al. 2019, algorithm 4; the lecture's slide prints the iteration number for
-    both, which divides by zero at its first index k = 0. Source: Kingma and Ba 2015, algorithm 1.
+    iteration t are 2t - 1 and 2t, as in Gidel et al. 2019, algorithm 4; the lecture's slide prints the iteration
+    number for both, which divides by zero at its first index k = 0. Source: Kingma and Ba 2015, algorithm 1.
     """
 
     lr: Rate = 1e-3
@@ -219,8 +222,8 @@ class Langevin(Rule):
 class TorchRule(Rule):
     """Any `torch.optim` optimizer as a rule: one `step()` on a copy of z with gradient -v.
 
-    Coordinate-wise optimizers (SGD, Adam, Adagrad, NAdam …) keep batched runs independent. One that couples the coordinates
-    of a parameter (Adafactor, Muon) also couples the runs of a batch: give it one run.
+    Coordinate-wise optimizers (SGD, Adam, Adagrad, NAdam …) keep batched runs independent. One that couples the
+    coordinates of a parameter (Adafactor, Muon) also couples the runs of a batch: give it one run.
 
     Args:
         optimizer: the class.

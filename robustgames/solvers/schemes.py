@@ -1,8 +1,8 @@
 """Schemes: where to ask the field. A solver is a scheme of rules, e.g. ExtraAdam = Extragradient(Adam()).
 
 Every scheme has the same two functions, init(oracle, z) -> state and step(oracle, z, state) -> (z, state), and knows
-nothing of the game but its oracle. `oracle.draw()` stands where the paper writes a new ζ. A scheme takes one rule for both
-players, or a pair (rule of player 0, rule of player 1).
+nothing of the game but its oracle. `oracle.draw()` stands where the paper writes a new ζ. A scheme takes one rule for
+both players, or a pair (rule of player 0, rule of player 1).
 """
 
 from __future__ import annotations
@@ -92,10 +92,11 @@ class Extragradient(Scheme):
 class Optimistic(Scheme):
     """z_half = P(rule(z, v)), v⁺ = V(z_half; ζ), z⁺ = P(rule(z, v⁺)): extragradient with the last look-ahead's field.
 
-    One call a step. v starts as V(z; ζ), for which the first step pays one call more. On unconstrained problems with SGD the look-ahead points follow
-    optimistic gradient descent ascent, w⁺ = w + 2 lr V(w) - lr V(w⁻). With Adam this is "extrapolation from the past" (Gidel
-    et al. 2019, algorithm 4, option 2), not the Optimistic Adam of Daskalakis et al. 2018, which subtracts the previous
-    *direction* m̂/sqrt(ŝ). Source: Popov 1980; Gidel et al. 2019, algorithm 3.
+    One call a step. v starts as V(z; ζ), for which the first step pays one call more. On unconstrained problems with
+    SGD the look-ahead points follow optimistic gradient descent ascent, w⁺ = w + 2 lr V(w) - lr V(w⁻). With Adam this
+    is "extrapolation from the past" (Gidel et al. 2019, algorithm 4, option 2), not the Optimistic Adam of Daskalakis
+    et al. 2018, which subtracts the previous *direction* m̂/sqrt(ŝ). Source: Popov 1980; Gidel et al. 2019, algorithm
+    3.
     """
 
     rule: Rules
@@ -124,7 +125,8 @@ class BestResponse(Scheme):
         inner_steps: K >= 0.
         start: where y begins in each step: "random" (drawn anew by the game), "zero" or "keep" (where it is; then
             the inner rule's state is kept too).
-        hold: one ζ for the whole step (adversarial training); False draws a new one for every call (WGAN's critic steps).
+        hold: one ζ for the whole step (adversarial training); False draws a new one for every call (WGAN's critic
+            steps).
 
     Source: lecture "Stochastic Adversarial Training"; Madry et al. 2018, section 2.1.
     """
@@ -159,8 +161,9 @@ class BestResponse(Scheme):
 class Averaged(Scheme):
     """A scheme that also keeps an average of its iterates: uniform, or exponential with weight 1 - decay on the newest.
 
-    The trajectory is that of the scheme; `state["mean"]` is the average (`agent.average()`). On monotone games the uniform
-    average converges where the last iterate cycles. Source: Nemirovski 2004; Yazici et al. 2019 for the exponential one.
+    The trajectory is that of the scheme; `state["mean"]` is the average (`agent.average()`). On monotone games the
+    uniform average converges where the last iterate cycles. Source: Nemirovski 2004; Yazici et al. 2019 for the
+    exponential one.
 
     Args:
         scheme: the solver to average.
