@@ -2,11 +2,12 @@
 
 from robustgames.games.classification import AdversarialClassification, DigitsAdversarial
 from robustgames.games.game import Game, GeneralSumGame, ZeroSumGame
+from robustgames.games.matrix import MatrixGame
 from robustgames.games.networks import MLP, Network
 from robustgames.games.noisy import Noisy
 from robustgames.games.oracle import Oracle
 from robustgames.games.sets import Box, L1Ball, L1BallInBox, L2Ball, Set, Simplex, Space, linf_ball
-from robustgames.games.toy import AlmostBilinear, Bilinear, DiracGAN, Forsaken, MatrixGame, Polar, Quadratic
+from robustgames.games.toy import AlmostBilinear, Bilinear, DiracGAN, Forsaken, Polar, Quadratic
 
 __all__ = [
     "MLP",

@@ -178,7 +178,7 @@ class L1BallInBox(Set):
             raise GameError(f"the box [{self.low}, {self.high}] must contain 0, the center of the l1 ball")
 
     def _room(self, direction: Tensor) -> Tensor:
-        low, high = (torch.as_tensor(bound, dtype=torch.float64).to(direction) for bound in (self.low, self.high))
+        low, high = _like(self.low, direction), _like(self.high, direction)
         return torch.where(direction > 0, high, -low).clamp_max(self.radius)  # no coordinate has more budget
 
     def project(self, point: Tensor) -> Tensor:
@@ -218,6 +218,10 @@ class Simplex(Set):
     def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
         waits = torch.empty(shape, device=generator.device, dtype=dtype).exponential_(generator=generator)
         return waits / waits.sum(-1, keepdim=True)
+
+
+def _like(bound: float | Tensor, point: Tensor) -> Tensor:
+    return bound.to(point) if isinstance(bound, Tensor) else torch.full_like(point, bound)
 
 
 def _least(bound: float | Tensor) -> float:

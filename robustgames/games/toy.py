@@ -5,7 +5,7 @@ Payoffs are polynomials in Horner form: `u ** 4` is several times slower than a 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +13,8 @@ from torch import Tensor
 
 from robustgames.errors import GameError
 from robustgames.games.game import Game, Sample, ZeroSumGame
-from robustgames.games.sets import Set, Simplex, Space, linf_ball
-
-
-def _matrix(value: Any) -> Tensor:
-    """Return constants in float64: they lose no digit before a payoff rounds them to the dtype of z."""
-    matrix = torch.as_tensor(value, dtype=torch.float64)
-    if matrix.dim() != 2 or not bool(torch.isfinite(matrix).all()):
-        raise GameError(f"the matrix {value!r} must have two dimensions and finite entries, e.g. [[1, 2], [0, 1]]")
-    return matrix
+from robustgames.games.matrix import as_matrix
+from robustgames.games.sets import Set, Space, linf_ball
 
 
 def _finite(name: str, value: float) -> float:
@@ -51,7 +44,7 @@ class Bilinear(ZeroSumGame):
     """
 
     def __init__(self, matrix: Any = None, n: int = 1, radius: float | None = None) -> None:
-        self.matrix = _matrix(torch.eye(n) if matrix is None else matrix)
+        self.matrix = as_matrix(torch.eye(n) if matrix is None else matrix)
         self.sizes = (self.matrix.shape[0], self.matrix.shape[1])
         self.sets = _bounded(radius)
 
@@ -89,7 +82,7 @@ class Quadratic(ZeroSumGame):
         self.convex, self.concave = self._square(convex, n, "convex"), self._square(concave, n, "concave")
         sizes = (self.convex.shape[0], self.concave.shape[0])
         scalar = isinstance(coupling, int | float)
-        self.coupling = _matrix(coupling * torch.eye(*sizes, dtype=torch.float64) if scalar else coupling)
+        self.coupling = as_matrix(coupling * torch.eye(*sizes, dtype=torch.float64) if scalar else coupling)
         if tuple(self.coupling.shape) != sizes:
             raise GameError(f"coupling has shape {tuple(self.coupling.shape)}: expected {sizes} for these P and Q")
         self.sizes = sizes
@@ -97,7 +90,7 @@ class Quadratic(ZeroSumGame):
     @staticmethod
     def _square(value: Any, n: int, name: str) -> Tensor:
         scalar = isinstance(value, int | float)
-        matrix = _matrix(value * torch.eye(n, dtype=torch.float64) if scalar else value)
+        matrix = as_matrix(value * torch.eye(n, dtype=torch.float64) if scalar else value)
         if not torch.equal(matrix, matrix.mT):
             raise GameError(f"{name} must be a number or a symmetric matrix, got {value!r}")
         return matrix
@@ -195,65 +188,6 @@ class Forsaken(ZeroSumGame):
 
     def solution(self) -> Tensor:
         return self.critical.to(self.device, self.dtype)
-
-
-class MatrixGame(ZeroSumGame):
-    """Φ(x, y) = xᵀA y on two simplices: mixed strategies of a finite zero-sum game.
-
-    Row i of A is what x pays for its action i. The solution is a Nash equilibrium found by linear programming.
-
-    Args:
-        matrix: A, or one of the names "matching_pennies" and "rock_paper_scissors".
-
-    Example:
-        >>> MatrixGame("rock_paper_scissors").solution()
-        tensor([0.3333, 0.3333, 0.3333, 0.3333, 0.3333, 0.3333])
-    """
-
-    NAMED: ClassVar[dict[str, list[list[float]]]] = {
-        "matching_pennies": [[1.0, -1.0], [-1.0, 1.0]],
-        "rock_paper_scissors": [[0.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]],
-    }
-
-    def __init__(self, matrix: Any = "matching_pennies") -> None:
-        if isinstance(matrix, str) and matrix not in self.NAMED:
-            raise GameError(f"matrix is {matrix!r}: a list of rows or one of {', '.join(self.NAMED)}")
-        self.matrix = _matrix(self.NAMED[matrix] if isinstance(matrix, str) else matrix)
-        self.sizes = (self.matrix.shape[0], self.matrix.shape[1])
-        self.sets = (Simplex(), Simplex())
-        self.equilibrium = self._equilibrium()
-
-    def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
-        return ((x @ self.matrix.to(x)) * y).sum(-1)
-
-    def _equilibrium(self) -> Tensor:
-        """Solve min_x max_j (xᵀA)_j and max_y min_i (A y)_i."""
-        matrix = self.matrix.cpu().numpy()
-        return torch.from_numpy(np.concatenate([_minimax(matrix), _minimax(-matrix.T)]))
-
-    def solution(self) -> Tensor:
-        return self.equilibrium.to(self.device, self.dtype)
-
-    def best_response(self, z: Tensor, player: int) -> Tensor:
-        x, y = self.split(z)
-        matrix = self.matrix.to(z)
-        return self.sets[0].maximize(-(y @ matrix.mT)) if player == 0 else self.sets[1].maximize(x @ matrix)
-
-
-def _minimax(matrix: np.ndarray) -> np.ndarray:
-    """Return argmin over the simplex of max_j (xᵀ matrix)_j, by linear programming in (x, value)."""
-    from scipy.optimize import linprog
-
-    n, m = matrix.shape
-    solved = linprog(
-        c=[0.0] * n + [1.0],
-        A_ub=np.hstack([matrix.T, -np.ones((m, 1))]),
-        b_ub=np.zeros(m),
-        A_eq=[[1.0] * n + [0.0]],
-        b_eq=[1.0],
-        bounds=[(0, None)] * n + [(None, None)],
-    )
-    return solved.x[:n]
 
 
 class DiracGAN(ZeroSumGame):

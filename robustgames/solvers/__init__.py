@@ -12,7 +12,6 @@ from robustgames.solvers.rules import (
     RMSProp,
     Rule,
     Sign,
-    TorchRule,
 )
 from robustgames.solvers.schemes import (
     Alternating,
@@ -26,6 +25,7 @@ from robustgames.solvers.schemes import (
     respond,
     trajectory,
 )
+from robustgames.solvers.torch_rule import TorchRule
 
 __all__ = [
     "RECIPES",

@@ -146,7 +146,7 @@ def duality_gap(game: Game, z: Tensor) -> Tensor:
         GameError: the game does not know its best responses.
 
     Example:
-        >>> from robustgames.games.toy import MatrixGame
+        >>> from robustgames.games import MatrixGame
         >>> duality_gap(MatrixGame("matching_pennies"), torch.tensor([1.0, 0.0, 0.5, 0.5]))
         tensor(1.)
     """

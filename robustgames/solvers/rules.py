@@ -8,8 +8,8 @@ one rate per run, or a schedule `k -> rate`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -216,51 +216,6 @@ class Langevin(Rule):
         lr = _rate(self.lr, k)
         xi = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
         return z + lr * v + self.noise * (2 * lr) ** 0.5 * xi, {"k": k}
-
-
-@dataclass(frozen=True)
-class TorchRule(Rule):
-    """Any `torch.optim` optimizer as a rule: one `step()` on a copy of z with gradient -v.
-
-    Coordinate-wise optimizers (SGD, Adam, Adagrad, NAdam …) keep batched runs independent. One that couples the
-    coordinates of a parameter (Adafactor, Muon) also couples the runs of a batch: give it one run.
-
-    Args:
-        optimizer: the class.
-        settings: its keyword arguments.
-
-    Example:
-        >>> rule = TorchRule(torch.optim.Adagrad, {"lr": 0.5})
-        >>> rule.step(torch.zeros(2), torch.tensor([1.0, -2.0]), rule.init(torch.zeros(2)), torch.Generator())[0]
-        tensor([ 0.5000, -0.5000])
-    """
-
-    optimizer: type[torch.optim.Optimizer]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if issubclass(self.optimizer, torch.optim.LBFGS):
-            raise GameError(
-                "LBFGS evaluates the loss itself, a rule is given one value of the field: use a first-order optimizer"
-            )
-
-    def init(self, z: Tensor) -> State:
-        return {"k": 0}
-
-    def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
-        point = torch.nn.Parameter(z.clone())
-        point.grad = -v
-        optimizer = self.optimizer([point], **self.settings)
-        # a torch optimizer updates its state in place: hand it copies, so that the old state stays as it was
-        memory = {
-            name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items() if name != "k"
-        }
-        if memory:
-            optimizer.state[point] = memory
-        with torch.no_grad():
-            optimizer.step()
-        kept = {name: value for name, value in optimizer.state[point].items() if value is not None}
-        return point.detach(), {"k": state["k"] + 1, **kept}
 
 
 def _rate(lr: Rate, k: int) -> Any:

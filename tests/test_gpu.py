@@ -1,0 +1,66 @@
+"""On a GPU: the same numbers as on the CPU, and no host synchronization inside a step."""
+
+import gymnasium as gym
+import pytest
+import torch
+
+import robustgames as rg
+from robustgames.games import L1BallInBox, Simplex
+from robustgames.solvers import RECIPES
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+IDS = [id for id in rg.game_ids() if id.startswith("robustgames/")]
+PAIRS = [
+    (id, name)
+    for id in IDS
+    for name in RECIPES
+    if "Entropic" not in repr(rg.make_solver(name)) or isinstance(gym.make(id).unwrapped.game.sets[0], Simplex)
+]
+
+
+def agent_on(device, id, name, z0=None, **settings):
+    env = gym.make_vec(id, num_envs=4, device=device, dtype="float64", **settings)
+    return rg.GameAgent(env, rg.make_solver(name, lr=1e-3), z0=z0)
+
+
+@pytest.mark.parametrize(("id", "name"), PAIRS)
+def test_no_step_waits_for_the_device(id, name):
+    agent = agent_on("cuda", id, name)
+    with torch.no_grad():
+        z, state = agent.solver.step(agent.oracle, agent.z, agent.state)  # cuBLAS and the allocator set themselves up
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in range(3):
+                z, state = agent.solver.step(agent.oracle, z, state)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert torch.isfinite(z).all() and z.device.type == "cuda"
+
+
+@pytest.mark.parametrize(("id", "name"), [pair for pair in PAIRS if "Digits" not in pair[0]])
+def test_gpu_equals_cpu(id, name):
+    if "training" in name:
+        pytest.skip("the attack starts at random, and each device has a random stream of its own")
+    host = agent_on("cpu", id, name)
+    start = host.z.clone()
+    device = agent_on("cuda", id, name, z0=start)
+    assert torch.allclose(host.learn(40).z, device.learn(40).z.cpu(), rtol=0, atol=1e-9)
+
+
+def test_a_noisy_oracle_and_a_resume_stay_on_the_device(tmp_path):
+    whole = agent_on("cuda", "robustgames/Forsaken-v0", "extra_adam", noise=0.1).learn(40)
+    part = agent_on("cuda", "robustgames/Forsaken-v0", "extra_adam", noise=0.1).learn(20)
+    part.save(tmp_path)
+    env = gym.make_vec("robustgames/Forsaken-v0", num_envs=4, device="cuda", dtype="float64", noise=0.1)
+    resumed = rg.GameAgent.load(tmp_path, env).learn(20, reset_num_timesteps=False)
+    assert resumed.z.device.type == "cuda" and torch.equal(resumed.z, whole.z)
+
+
+def test_projections_do_not_wait_for_the_device():
+    point = torch.randn(64, 50, device="cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        u = L1BallInBox(2.0, -0.3, 0.7).project(point)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert float(u.abs().sum(-1).max()) <= 2.0 + 1e-4
