@@ -237,7 +237,8 @@ def _report(results: list[dict[str, Any]], folders: list[Path]) -> None:
     console = Console(highlight=False)
     first = results[0]
     spread = f", mean ± std over {first['runs']} runs" if first["runs"] > 1 else ""
-    table = Table(title=f"{first['env'].rpartition(':')[2]}{spread}", title_justify="left")
+    console.print(f"[bold]{first['env'].rpartition(':')[2]}[/]{spread}")
+    table = Table()
     table.add_column("")
     starts = first["start"] if len(results) == 1 else {}
     for heading in (["start"] if starts else []) + [r["agent"] for r in results]:
@@ -252,6 +253,8 @@ def _report(results: list[dict[str, Any]], folders: list[Path]) -> None:
     if any(r["diverged"] for r in results):
         table.add_row("[red]diverged runs[/]", *blank, *(f"{r['diverged']} of {r['runs']}" for r in results))
     console.print(table)
+    for verdict, count in first.get("verdicts", {}).items():
+        console.print(f"{count} of {first['runs']} runs: {escape(verdict)}")
     for folder in folders:
         console.print(f"run folder   {folder}", soft_wrap=True)
     common = Path(os.path.commonpath(folders)) if len(folders) > 1 else folders[0]

@@ -9,13 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.logger import Figure, Logger, make_output_format
+from stable_baselines3.common.logger import Figure, Logger, TensorBoardOutputFormat, make_output_format
 
 from robustgames import envs, runs
 from robustgames.agents import GameAgent
 from robustgames.agents.callbacks import Checkpoint, Recorder
 from robustgames.errors import GameError
-from robustgames.evaluation import figures, final_certificates, summarize
+from robustgames.evaluation import figures, final_certificates, summarize, verdicts
 from robustgames.solvers import SGD, Averaged, Scheme, make_solver
 
 ATTACK_STEPS = 40
@@ -91,7 +91,7 @@ def evaluate(folder: str | Path) -> dict[str, Any]:
     """Recompute the certificates of a saved run, write evaluation.json, and return its content."""
     folder, experiment = Path(folder), read_experiment(Path(folder))
     agent = GameAgent.load(folder, experiment.make_agent().env)
-    result = _result(experiment, agent, {}, 0.0)
+    result = _result(experiment, agent, {}, 0.0) | {"verdicts": verdicts(agent.game, agent.best())}
     runs.write_result(folder, "evaluation.json", result)
     return result
 
@@ -156,8 +156,10 @@ def _draw(experiment: Experiment, agent: GameAgent, recorder: Recorder, folder: 
     for name, figure in drawn.items():
         with runs.writing(folder):
             figures.save(figure, folder / "figures" / f"{name}.png")
-        logger.record(f"figures/{name}", Figure(figure, close=False), exclude=("stdout", "log", "json", "csv"))
-    logger.dump(agent.num_timesteps)
+    images = {f"figures/{name}": Figure(figure, close=False) for name, figure in drawn.items()}
+    for writer in logger.output_formats:
+        if isinstance(writer, TensorBoardOutputFormat):
+            writer.write(images, dict.fromkeys(images, ()), agent.num_timesteps)
 
 
 def _time_of_a_step(solver: Scheme) -> float:

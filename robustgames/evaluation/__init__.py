@@ -1,6 +1,13 @@
 """Evaluation: certificates, statistics over runs, figures."""
 
-from robustgames.evaluation.certificates import accuracies, certificates, final_certificates
+from robustgames.evaluation.certificates import accuracies, certificates, final_certificates, verdicts
 from robustgames.evaluation.statistics import mean_and_std, summarize
 
-__all__ = ["accuracies", "certificates", "final_certificates", "mean_and_std", "summarize"]
+__all__ = [
+    "accuracies",
+    "certificates",
+    "final_certificates",
+    "mean_and_std",
+    "summarize",
+    "verdicts",
+]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
-from robustgames.games import AdversarialClassification, DigitsAdversarial, Game, Oracle
+from robustgames.games import AdversarialClassification, DigitsAdversarial, Game, Oracle, Space, ZeroSumGame
 from robustgames.solvers import Sign, diagnostics, respond
+
+SMALL = 16  # coordinates up to which the Jacobian of every run is worth its time
 
 
 def certificates(game: Game, z: Tensor, attack_steps: int = 40) -> dict[str, Tensor]:
@@ -30,6 +35,20 @@ def final_certificates(game: Game, z: Tensor, attack_steps: int = 40) -> dict[st
         return certificates(game, z, attack_steps)
     sample = game.draw(tuple(z.shape[:-1]), Generator(game.device).manual_seed(0))
     return {**game.metrics(z, sample), **certificates(game, z)}
+
+
+def verdicts(game: Game, z: Tensor) -> dict[str, int]:
+    """Return {local-Nash verdict in words: number of runs of z that it holds for}, over the finite runs.
+
+    Empty for games that are not small, unconstrained, zero-sum and without data.
+    """
+    free = all(isinstance(s, Space) for s in game.sets) and not game.sets_follow_sample
+    if not free or sum(game.sizes) > SMALL or not isinstance(getattr(game, "game", game), ZeroSumGame):
+        return {}
+    points = z.reshape(-1, z.shape[-1])
+    points = points[torch.isfinite(points).all(-1)]
+    words = (re.sub(r" \(.*?\)|: \|V\|.*", "", str(diagnostics.local_nash(game, point, tol=1e-3))) for point in points)
+    return dict(Counter(words).most_common())
 
 
 @torch.no_grad()
