@@ -55,8 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (GameError, gym.error.Error) as error:
         console.print(f"[red]robustgames:[/] {escape(str(error))}")
         return 2
-    except KeyboardInterrupt:
-        console.print("[red]robustgames:[/] interrupted; continue with: robustgames train --resume RUN")
+    except KeyboardInterrupt as stop:
+        folder = escape(str(stop)) or "RUN"
+        console.print(f"[red]robustgames:[/] interrupted; continue with: robustgames train --resume {folder}")
         return 130
 
 

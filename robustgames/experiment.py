@@ -84,6 +84,8 @@ def resume(folder: str | Path, progress_bar: bool = True) -> tuple[Path, dict[st
     first = experiment.make_agent()
     with runs.locked(folder):
         agent = GameAgent.load(folder, experiment.make_agent().env, compile=experiment.compile)
+        if agent.num_timesteps >= experiment.steps and (finished := runs.read_result(folder)):
+            return folder, finished
         return folder, _learn(experiment, first, agent, folder, progress_bar)
 
 
@@ -121,6 +123,8 @@ def _learn(
         result = _result(experiment, agent, start, time.perf_counter() - began)
         runs.write_result(folder, "result.json", result)
         _draw(experiment, agent, recorder, folder, logger)
+    except KeyboardInterrupt:  # the checkpoint is written by now: say where
+        raise KeyboardInterrupt(str(folder)) from None
     finally:
         logger.close()
     return result

@@ -182,6 +182,14 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return config
 
 
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Return the content of result.json, with null as NaN; None where the run has not finished."""
+    try:
+        return json.loads((folder / "result.json").read_text().replace("null", "NaN"))
+    except (OSError, ValueError):
+        return None
+
+
 def write_result(folder: Path, name: str, result: dict[str, Any]) -> None:
     """Write a dictionary of final numbers as `name`, e.g. result.json; NaN becomes null, as JSON has none."""
     with writing(folder):

@@ -145,6 +145,30 @@ def test_a_killed_run_resumes_bit_exactly(tmp_path):
     assert len(list(folder.glob("progress*.csv"))) == 2  # the first part of the curve is still there
 
 
+def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(tmp_path):
+    words = "train gda robustgames/Bilinear-v0 --lr 1e-6 --steps 10000000 --checkpoint 10000000"
+    process = subprocess.Popen([*COMMAND, *words.split()], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while not list(tmp_path.rglob("progress.csv")):
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    folder = only_run(tmp_path)
+    assert process.returncode == 130 and "Traceback" not in error
+    assert f"robustgames train --resume {folder.relative_to(tmp_path)}" in error
+    assert 0 < runs.load_checkpoint(folder)["timesteps"] < 10_000_000
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path, capsys):
+    assert command("train gda robustgames/Quadratic-v0 --steps 50 --runs 2") == 0
+    folder = only_run(tmp_path)
+    table = capsys.readouterr().out
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert main(["train", "--resume", str(folder)]) == 0
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    assert capsys.readouterr().out.splitlines()[:8] == table.splitlines()[:8]
+
+
 def refused(words, capsys, *, lines=1):
     """Run a command that must be refused: exit code 2, one line, no traceback. Returns the line."""
     assert main(words.split() if isinstance(words, str) else words) == 2
