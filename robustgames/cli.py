@@ -28,7 +28,7 @@ from robustgames.solvers import RECIPES
 MAIN_ENV = "robustgames/DigitsAdversarial-v0"
 USAGE = """\
 robustgames list                      games and agents, one line each
-robustgames train                     the main job: standard and adversarial training on digits, 5 seeds, about a minute
+robustgames train                     the main job: standard and adversarial training on digits, 5 seeds, a minute
 robustgames train AGENT ENV [flags]   e.g. robustgames train extra_adam robustgames/Forsaken-v0 --lr 0.01
 robustgames train AGENT --help        that agent's hyper-parameters, their defaults and sources
 robustgames train --resume RUN        continue an interrupted run
@@ -82,7 +82,7 @@ def _nothing() -> None:
 class RunOptions:
     """What every run takes."""
 
-    env: tyro.conf.Positional[str]
+    env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]
     """Id of a game; "module:namespace/Name-v0" imports a module of yours first."""
     steps: int = 10_000
     """Oracle calls of one run: extragradient pays two a step."""
@@ -204,12 +204,12 @@ def _main_job(options: MainOptions) -> None:
 
     common = {"runs": options.runs, "seed": options.seed, "device": options.device}
     jobs = [
-        experiments.Experiment("standard_training", MAIN_ENV, steps=options.steps // 4, **common),
+        experiments.Experiment("standard_training", MAIN_ENV, steps=max(1, options.steps // 4), **common),
         experiments.Experiment("adversarial_training", MAIN_ENV, steps=options.steps, **common),
     ]
     console, finished = Console(highlight=False), []
     for job in jobs:
-        console.print(f"[bold]{job.agent}[/] on {job.env}, {job.runs} runs side by side")
+        console.print(f"[bold]{job.agent}[/] on {job.env}, {_count(job.runs)} side by side")
         finished.append(experiments.train(job, options.out))
     _report([result for _, result in finished], [folder for folder, _ in finished])
 
@@ -238,7 +238,7 @@ def _report(results: list[dict[str, Any]], folders: list[Path]) -> None:
     console = Console(highlight=False)
     first = results[0]
     spread = f", mean ± std over {first['runs']} runs" if first["runs"] > 1 else ""
-    console.print(f"[bold]{first['env'].rpartition(':')[2]}[/]{spread}")
+    console.print(f"[bold]{first['env'].rpartition(':')[2]}[/] {escape(first['game'])}{spread}")
     table = Table()
     table.add_column("")
     starts = first["start"] if len(results) == 1 else {}
@@ -255,11 +255,15 @@ def _report(results: list[dict[str, Any]], folders: list[Path]) -> None:
         table.add_row("[red]diverged runs[/]", *blank, *(f"{r['diverged']} of {r['runs']}" for r in results))
     console.print(table)
     for verdict, count in first.get("verdicts", {}).items():
-        console.print(f"{count} of {first['runs']} runs: {escape(verdict)}")
+        console.print(f"{count} of {_count(first['runs'])}: {escape(verdict)}")
     for folder in folders:
         console.print(f"run folder   {folder}", soft_wrap=True)
     common = Path(os.path.commonpath(folders)) if len(folders) > 1 else folders[0]
     console.print(f"curves       tensorboard --logdir {common}", soft_wrap=True)
+
+
+def _count(runs: int) -> str:
+    return "1 run" if runs == 1 else f"{runs} runs"
 
 
 def _label(name: str) -> str:

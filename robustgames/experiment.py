@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 import time
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
@@ -120,7 +121,10 @@ def _learn(
             reset_num_timesteps=False,
             progress_bar=progress_bar,
         )
-        result = _result(experiment, agent, start, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        if progress_bar:
+            print("evaluating, drawing figures …", file=sys.stderr)
+        result = _result(experiment, agent, start, seconds)
         runs.write_result(folder, "result.json", result)
         _draw(experiment, agent, recorder, folder, logger)
     except KeyboardInterrupt:  # the checkpoint is written by now: say where
@@ -141,6 +145,7 @@ def _result(experiment: Experiment, agent: GameAgent, start: dict[str, Any], sec
     return {
         "agent": experiment.agent,
         "env": experiment.env,
+        "game": repr(agent.game),
         "timesteps": agent.num_timesteps,
         "steps": agent.steps,
         "seconds": round(seconds, 2),
@@ -160,7 +165,8 @@ def _draw(experiment: Experiment, agent: GameAgent, recorder: Recorder, folder: 
     for name, figure in drawn.items():
         with runs.writing(folder):
             figures.save(figure, folder / "figures" / f"{name}.png")
-    images = {f"figures/{name}": Figure(figure, close=False) for name, figure in drawn.items()}
+    # TensorBoard draws the curves itself
+    images = {f"figures/{name}": Figure(drawn[name], close=False) for name in drawn if name != "learning_curves"}
     for writer in logger.output_formats:
         if isinstance(writer, TensorBoardOutputFormat):
             writer.write(images, dict.fromkeys(images, ()), agent.num_timesteps)

@@ -40,7 +40,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 def create_folder(out: str | Path, env_id: str, agent: str, seed: int) -> Path:
     """Make and return the new folder out/<env>/<agent>/<time>-seed<k>."""
-    parent = Path(out) / env_id.rpartition(":")[2].replace("/", "-") / agent
+    parent = Path(out) / env_id.rpartition(":")[2].removeprefix("robustgames/").replace("/", "-") / agent
     name = f"{datetime.now():%Y%m%d-%H%M%S}-seed{seed}"
     with writing(parent):
         parent.mkdir(parents=True, exist_ok=True)

@@ -175,7 +175,7 @@ def check_solver(solver: Scheme) -> None:
     """
     game = Quadratic(coupling=1.0, n=2)
     z = torch.rand(RUNS, 4, generator=Generator().manual_seed(0), dtype=torch.float64) + 0.1
-    z = z / z.sum(-1, keepdim=True)
+    z = (z.view(RUNS, 2, 2) / z.view(RUNS, 2, 2).sum(-1, keepdim=True)).flatten(-2)  # each player's on a simplex
     with torch.no_grad():
         _check_steps(solver, game.to(dtype=torch.float64), z)
         together, draws = _run(solver, game, z)

@@ -179,7 +179,7 @@ def test_learning_curves_of_an_agent(tmp_path):
     figure = figures.draw_all(agent.game, agent.z, progress=tmp_path / "progress.csv")["learning_curves"]
     with open(tmp_path / "progress.csv") as file:
         table = list(csv.DictReader(file))
-    names = [axes.get_title("left") for axes in figure.axes]
+    names = [axes.get_title("left").replace(" ", "_") for axes in figure.axes]
     assert sorted(names) == sorted(n for n in table[0] if n.startswith(("game/", "eval/")))
     for name, axes in zip(names, figure.axes, strict=True):
         np.testing.assert_array_equal(axes.lines[0].get_ydata(), [float(row[name]) for row in table])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -12,6 +15,26 @@ from tqdm import tqdm
 
 if TYPE_CHECKING:
     from robustgames.agents.game_agent import GameAgent
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[list[int]]:
+    """Collect a Ctrl-C in the list instead of raising it, so that a step can end; a second one takes effect at once."""
+    pressed: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread, which alone receives signals
+        yield pressed
+        return
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class ProgressBar(BaseCallback):
@@ -30,7 +53,7 @@ class ProgressBar(BaseCallback):
 
 
 class Checkpoint(BaseCallback):
-    """Saves the agent every `interval` timesteps and at the end, as long as a run is finite.
+    """Saves the agent at the start, every `interval` timesteps and at the end, as long as a run is finite.
 
     Args:
         folder: where the checkpoint goes.
@@ -43,6 +66,7 @@ class Checkpoint(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._due = self.num_timesteps + self.interval
+        self._save()
 
     def _on_step(self) -> bool:
         if self.num_timesteps >= self._due:

@@ -14,7 +14,7 @@ from stable_baselines3.common.utils import configure_logger
 from torch import Generator, Tensor
 
 from robustgames import envs, runs
-from robustgames.agents.callbacks import ProgressBar
+from robustgames.agents.callbacks import ProgressBar, deferred_interrupt
 from robustgames.errors import DivergedError, GameError
 from robustgames.evaluation import certificates, final_certificates, mean_and_std
 from robustgames.games import Game, Oracle
@@ -127,24 +127,32 @@ class GameAgent:
         if self.steps == 0:
             self._log(0.0)
         try:
-            self._loop(target, log_interval or max(1, total_timesteps // 100), callbacks)
+            with deferred_interrupt() as pressed:
+                self._loop(target, log_interval or max(1, total_timesteps // 100), callbacks, pressed)
             self._check_finite()
+        except BaseException:
+            self._recall()  # whatever stopped a step half-way: back to a point between two steps
+            raise
         finally:
             callbacks.on_training_end()
         return self
 
-    def _loop(self, target: int, interval: int, callbacks: CallbackList) -> None:
+    def _loop(self, target: int, interval: int, callbacks: CallbackList, pressed: list[int]) -> None:
         oracle, began, first = self.oracle, time.perf_counter(), self.num_timesteps
-        due, watched = min(first + interval, target), bool(callbacks.callbacks)
+        # logs fall on multiples of the interval, so that a resumed run logs where the uninterrupted one does
+        due, watched = min((first // interval + 1) * interval, target), bool(callbacks.callbacks)
         while oracle.calls < target:
             self.z, self.state = self._advance(oracle, self.z, self.state)
             self.steps += 1
             if oracle.calls >= due:
-                due = min(oracle.calls + interval, target)
+                due = min((oracle.calls // interval + 1) * interval, target)
                 self._check_finite()
                 self._log((oracle.calls - first) / (time.perf_counter() - began))
             if watched and not callbacks.on_step():
                 break
+            if pressed:
+                self._check_finite()
+                raise KeyboardInterrupt
 
     def _callbacks(self, callback: Callback, progress_bar: bool) -> CallbackList:
         given = callback if isinstance(callback, list) else [] if callback is None else [callback]
@@ -163,7 +171,7 @@ class GameAgent:
         for name, (mean, std) in mean_and_std(values).items():
             self.logger.record(name, mean)
             if self.z.dim() > 1:
-                self.logger.record(name.replace("/", "_std/"), std)
+                self.logger.record(name.replace("/", "_std/"), std, exclude="tensorboard")
         self.logger.record("time/timesteps", self.num_timesteps)
         self.logger.record("time/iterations", self.steps)
         self.logger.record("time/fps", int(rate))
@@ -257,6 +265,7 @@ class GameAgent:
             "generator": self.oracle.generator.get_state(),
         }
         runs.save_checkpoint(path, content)
+        self._remember()
 
     @classmethod
     def load(

@@ -57,7 +57,8 @@ def choose_device(device: str | torch.device) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
-        raise GameError(f"device {device!r} is not usable here: use auto, cpu or cuda") from error
+        usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
+        raise GameError(f"device {device!r} is not usable here: use {usable}") from error
 
 
 def _prepared(game: Any, dtype: str, device: str, noise: float, bias: Any, settings: dict[str, Any]) -> Game:

@@ -58,11 +58,14 @@ def _draw_metric(axes: Axes, name: str, tables: dict[str, dict[str, np.ndarray]]
         mean = table.get(name, np.full(len(calls), np.nan))
         axes.plot(calls, mean, color=color, lw=1.5, label=label)
         if (std := table.get(name.replace("/", "_std/"))) is not None:
-            # the band may pass 0, where a logarithmic axis has no room
-            low = np.maximum(mean - std, every.min() / 2) if logarithmic else mean - std
+            # where no value is negative the band stops at 0, on a logarithmic axis a little above
+            least = every.min() / 2 if logarithmic else 0.0 if len(every) and every.min() >= 0 else -np.inf
+            low = np.maximum(mean - std, least)
             axes.fill_between(calls, low, mean + std, color=color, alpha=0.18, lw=0)
     axes.set_yscale("log" if logarithmic else "linear")
-    axes.set_title(name, fontsize=10, color=INK, loc="left")
+    axes.set_title(name.replace("_", " "), fontsize=10, color=INK, loc="left")
+    if name.endswith("accuracy"):
+        axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel("oracle calls", fontsize=9)
     quiet(axes)
 

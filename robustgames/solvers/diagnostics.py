@@ -233,7 +233,7 @@ def limit_cycle(
     j = int(tail.std(0).argmax())
     s = tail[:, j] - center[j]
     before = torch.nonzero((s[:-1] < 0) & (s[1:] >= 0)).squeeze(-1)
-    if len(before) < 4:
+    if len(before) < 3:
         return None
     crossings = before + s[before] / (s[before] - s[before + 1])
     periods = crossings.diff() * dt

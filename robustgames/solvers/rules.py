@@ -185,6 +185,10 @@ class Entropic(Rule):
         _check_rate(self.lr)
 
     def init(self, z: Tensor) -> State:
+        if not bool((z >= 0).all()) or not torch.allclose(z.sum(-1), z.new_ones(()), atol=1e-4):
+            raise GameError(
+                "entropic steps live on simplices, and the start is not on one: give the game Simplex() sets"
+            )
         return {"k": 0}
 
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
