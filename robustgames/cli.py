@@ -133,7 +133,10 @@ def train(words: list[str]) -> None:
     from robustgames.experiment import Experiment
 
     parsed = tyro.cli(
-        _flags(name), prog=f"robustgames train {name}", args=words[1:], config=(tyro.conf.OmitArgPrefixes,)
+        _flags(name),
+        prog=f"robustgames train {name}",
+        args=_gather_sets(words[1:]),
+        config=(tyro.conf.OmitArgPrefixes,),
     )
     run: RunOptions = parsed.run
     settings = {key: value for key, value in asdict(parsed.solver).items() if value is not None}
@@ -160,22 +163,46 @@ def _flags(name: str) -> type:
     return command
 
 
+def _gather_sets(words: list[str]) -> list[str]:
+    """Join the words of every --set behind one, of which tyro would keep the last alone."""
+    rest, settings, taking = [], [], False
+    for word in words:
+        taking = word == "--set" or (taking and not word.startswith("--"))
+        (settings if taking else rest).append(word)
+    settings = [word for word in settings if word != "--set"]
+    return [*rest, "--set", *settings] if settings else rest
+
+
 def _pairs(words: Sequence[str]) -> dict[str, Any]:
     """Return {key: value} of words key=value; values are numbers, lists or words in YAML."""
-    pairs = {}
+    pairs: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key.isidentifier():
             raise GameError(f"--set takes key=value, got {word!r}: e.g. --set eps=0.05")
+        if key in pairs:
+            raise GameError(f"--set has {key} twice: give it once")
+        if key in ("game", "num_envs", "runs", "device"):
+            raise GameError(f"--set cannot change {key}: it is no setting of the game; see --runs and --device")
         pairs[key] = _value(value)
     return pairs
 
 
 def _value(word: str) -> Any:
     try:
-        return float(word) if "e" in word.lower() else yaml.safe_load(word)  # YAML 1.1 reads 1e-3 as a word
-    except (ValueError, yaml.YAMLError):
+        return _numbers(yaml.safe_load(word))
+    except yaml.YAMLError:
         return word
+
+
+def _numbers(value: Any) -> Any:
+    """Return the value with words that are numbers as such: YAML 1.1 takes 1e-3 for a word."""
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _average(word: str | None) -> str | float | None:

@@ -54,10 +54,9 @@ class Experiment:
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 0), ("runs", 1), ("seed", 0), ("checkpoint", 1)):
-            if getattr(self, name) < least:
-                raise GameError(
-                    f"{name} is {getattr(self, name)}: at least {least} is needed, e.g. --{name} {least or 1000}"
-                )
+            if not isinstance(getattr(self, name), int) or not least <= getattr(self, name) < 2**63:
+                wanted = f"a whole number of at least {least} is needed, e.g. --{name} {least or 1000}"
+                raise GameError(f"{name} is {getattr(self, name)}: {wanted}")
 
     def make_agent(self) -> GameAgent:
         """Return the agent at its start.
@@ -66,8 +65,14 @@ class Experiment:
             GameError: unknown names or settings, unusable values.
         """
         solver = make_solver(self.agent, average=self.average, **self.settings)
-        env = envs.make(self.env, self.runs, device=self.device, **self.env_settings)
-        return GameAgent(env, solver, seed=self.seed, compile=self.compile)
+        try:
+            env = envs.make(self.env, self.runs, device=self.device, **self.env_settings)
+            return GameAgent(env, solver, seed=self.seed, compile=self.compile)
+        except (TypeError, RuntimeError, ValueError) as error:
+            if isinstance(error, GameError):
+                raise
+            told = ", ".join(f"{key}={value!r}" for key, value in self.env_settings.items()) or "its defaults"
+            raise GameError(f"{self.env} cannot be made with {told}: {str(error).splitlines()[0]}") from error
 
 
 def train(experiment: Experiment, out: str | Path = "runs", progress_bar: bool = True) -> tuple[Path, dict[str, Any]]:
@@ -102,7 +107,13 @@ def evaluate(folder: str | Path) -> dict[str, Any]:
 def read_experiment(folder: Path) -> Experiment:
     """Return the experiment of a run folder."""
     config = runs.read_config(folder)
-    return Experiment(**{f.name: config[f.name] for f in fields(Experiment) if f.name in config})
+    known = {f.name: config[f.name] for f in fields(Experiment) if f.name in config}
+    for name, kind in {"agent": str, "env": str, "settings": dict, "env_settings": dict}.items():
+        if not isinstance(known.get(name, kind()), kind):
+            raise GameError(
+                f"{name} in {folder / 'config.yaml'} is {known[name]!r}: restore the file, or repeat the run"
+            )
+    return Experiment(**known)
 
 
 def _learn(

@@ -1,17 +1,18 @@
 """A run on disk: its folder, its lock, its checkpoint, its results.
 
-A checkpoint is a pair of files: tensors in `checkpoint.safetensors`, everything else in `checkpoint.json`, which also
-carries one digest of both. Each is written beside, flushed and renamed; the pair before is kept as `previous.*`.
-Whatever moment a run is killed at, one pair with a matching digest is left. Loading executes no code.
+A checkpoint is one file: tensors as safetensors, everything else as JSON in its header, which also carries a digest of
+both. It is written beside, flushed and renamed; the one before is kept. Whatever moment a run is killed at, one whole
+checkpoint is left. Loading executes no code.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,13 +20,13 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
-from safetensors.torch import load as tensors_from_bytes
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from robustgames.errors import GameError
 
-CURRENT, PREVIOUS = "checkpoint", "previous"
+CURRENT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
 
 
 @contextmanager
@@ -79,53 +80,48 @@ def locked(folder: Path) -> Iterator[None]:
 def save_checkpoint(folder: str | Path, content: dict[str, Any]) -> None:
     """Write a tree of dictionaries, tensors, numbers and strings as the current checkpoint of a folder."""
     folder, tensors = Path(folder), {}
-    plain = _pack(content, "", tensors)
-    data = tensors_to_bytes(tensors)
-    text = json.dumps({"digest": _digest(plain, data), "content": plain}, indent=1)
+    text = json.dumps(_pack(content, "", tensors), sort_keys=True)
+    data = tensors_to_bytes(tensors, {"content": text, "digest": _digest(text, tensors)})
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / f"{CURRENT}.safetensors.new", data)
-        _write(folder / f"{CURRENT}.json.new", text.encode())
-        for suffix in ("safetensors", "json"):
-            if (folder / f"{CURRENT}.{suffix}").exists():
-                os.replace(folder / f"{CURRENT}.{suffix}", folder / f"{PREVIOUS}.{suffix}")
-        for suffix in ("safetensors", "json"):
-            os.replace(folder / f"{CURRENT}.{suffix}.new", folder / f"{CURRENT}.{suffix}")
+        _write(folder / f"{CURRENT}.new", data)
+        if _read(folder / CURRENT)[0] is not None:  # a damaged one must not push out a good previous one
+            os.replace(folder / CURRENT, folder / PREVIOUS)
+        os.replace(folder / f"{CURRENT}.new", folder / CURRENT)
 
 
 def load_checkpoint(folder: str | Path) -> dict[str, Any]:
-    """Return the newest undamaged checkpoint of a folder; a warning says so where it is the previous one.
+    """Return the newest undamaged checkpoint of a folder; a warning says so where a damaged one was passed over.
 
     Raises:
         GameError: there is none.
     """
     folder = Path(folder)
-    if not any((folder / f"{name}.json").exists() for name in (CURRENT, PREVIOUS)):
-        raise GameError(f"no checkpoint in {folder}: expected {CURRENT}.json, written by save() or `robustgames train`")
-    damage = []
-    for name in (CURRENT, PREVIOUS):
-        # a kill between two renames leaves the tensors of one pair under the other name: the digest tells
-        for tensors in (CURRENT, PREVIOUS):
-            content, reason = _read_pair(folder / f"{name}.json", folder / f"{tensors}.safetensors")
-            if content is not None:
-                if damage and all((folder / f"{CURRENT}.{suffix}").exists() for suffix in ("safetensors", "json")):
-                    warnings.warn(f"{folder}: {damage[0]}; using the previous checkpoint", stacklevel=2)
-                return content
-            damage.append(reason)
-    raise GameError(f"no usable checkpoint in {folder}: {damage[0]}, and the previous one is damaged too")
+    current, damage = _read(folder / CURRENT)
+    if current is not None:
+        return current
+    previous, worse = _read(folder / PREVIOUS)
+    if previous is None and (folder / CURRENT).exists() | (folder / PREVIOUS).exists():
+        raise GameError(f"no usable checkpoint in {folder}: {damage}; {worse}")
+    if previous is None:
+        raise GameError(f"no checkpoint in {folder}: expected {CURRENT}, written by save() or `robustgames train`")
+    if (folder / CURRENT).exists():  # else a kill came between the two renames, and nothing is wrong
+        warnings.warn(f"{folder}: {damage}; using the previous checkpoint", stacklevel=2)
+    return previous
 
 
-def _read_pair(json_file: Path, tensor_file: Path) -> tuple[dict[str, Any] | None, str]:
+def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
+    """Return (content, "") of a checkpoint file, or (None, what is wrong with it)."""
     try:
-        stored = json.loads(json_file.read_bytes())
-        data = tensor_file.read_bytes()
-        if stored["digest"] != _digest(stored["content"], data):
-            return None, f"{tensor_file.name} or {json_file.name} was changed or cut off (its digest does not match)"
-        return _unpack(stored["content"], tensors_from_bytes(data)), ""
-    except FileNotFoundError as error:
-        return None, f"{Path(error.filename).name} is missing"
-    except (ValueError, KeyError, TypeError) as error:
-        return None, f"{json_file.name} cannot be read ({type(error).__name__})"
+        with safe_open(path, "pt") as file:
+            tensors, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+        if header["digest"] != _digest(header["content"], tensors):
+            return None, f"{path.name} was changed: its digest does not match"
+        return _unpack(json.loads(header["content"]), tensors), ""
+    except FileNotFoundError:
+        return None, f"{path.name} is missing"
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        return None, f"{path.name} is cut off or no checkpoint ({type(error).__name__})"
 
 
 def _pack(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:
@@ -146,8 +142,8 @@ def _unpack(plain: Any, tensors: dict[str, Tensor]) -> Any:
     return plain
 
 
-def _digest(plain: Any, data: bytes) -> str:
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode() + data).hexdigest()
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    return hashlib.sha256(text.encode() + tensors_to_bytes(tensors)).hexdigest()
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -175,7 +171,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         config = yaml.safe_load(path.read_text())
     except OSError as error:
         raise GameError(f"{folder} is not the folder of a run: it has no config.yaml") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise GameError(f"{path} is not valid YAML: restore it, or repeat the run") from error
     if not isinstance(config, dict) or "agent" not in config or "env" not in config:
         raise GameError(f"{path} does not name an agent and an env: restore it, or repeat the run")
@@ -185,7 +181,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 def read_result(folder: Path) -> dict[str, Any] | None:
     """Return the content of result.json, with null as NaN; None where the run has not finished."""
     try:
-        return json.loads((folder / "result.json").read_text().replace("null", "NaN"))
+        return _replaced(json.loads((folder / "result.json").read_text()), lambda leaf: leaf is None, float("nan"))
     except (OSError, ValueError):
         return None
 
@@ -193,14 +189,19 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 def write_result(folder: Path, name: str, result: dict[str, Any]) -> None:
     """Write a dictionary of final numbers as `name`, e.g. result.json; NaN becomes null, as JSON has none."""
     with writing(folder):
-        text = json.dumps(_finite(result), indent=2, allow_nan=False)
+        text = json.dumps(_replaced(result, _has_no_json, None), indent=2, allow_nan=False)
         _write(folder / f"{name}.new", text.encode())
         os.replace(folder / f"{name}.new", folder / name)
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not (float("-inf") < value < float("inf")):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value
+def _has_no_json(leaf: Any) -> bool:
+    return isinstance(leaf, float) and not math.isfinite(leaf)
+
+
+def _replaced(tree: Any, wrong: Callable[[Any], bool], by: Any) -> Any:
+    """Return a tree of dictionaries and lists with its wrong leaves replaced."""
+    if isinstance(tree, dict):
+        return {key: _replaced(item, wrong, by) for key, item in tree.items()}
+    if isinstance(tree, list):
+        return [_replaced(item, wrong, by) for item in tree]
+    return by if wrong(tree) else tree

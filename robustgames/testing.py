@@ -242,14 +242,17 @@ def _same(a: Any, b: Any) -> bool:
 def _tensors(sample: Sample) -> list[Tensor]:
     if isinstance(sample, Tensor):
         return [sample]
-    return [t for part in sample for t in _tensors(part)] if isinstance(sample, tuple) else []
+    parts = sample.values() if isinstance(sample, dict) else sample if isinstance(sample, tuple | list) else ()
+    return [t for part in parts for t in _tensors(part)]
 
 
 def _take(sample: Sample, i: int) -> Sample:
     """Return the draw of one run."""
     if isinstance(sample, Tensor):
         return sample[i]
-    if not isinstance(sample, tuple):
+    if isinstance(sample, dict):
+        return {name: _take(part, i) for name, part in sample.items()}
+    if not isinstance(sample, tuple | list):
         return sample
     parts = [_take(part, i) for part in sample]
     return type(sample)(*parts) if hasattr(sample, "_fields") else tuple(parts)

@@ -49,37 +49,13 @@ def only_run(folder):
 
 
 def test_train_writes_a_run_folder_and_prints_where(tmp_path, capsys):
-    assert (
-        main(
-            [
-                "train",
-                "extragradient",
-                "robustgames/Forsaken-v0",
-                "--lr",
-                "0.01",
-                "--steps",
-                "400",
-                "--runs",
-                "3",
-                "--seed",
-                "7",
-            ]
-        )
-        == 0
-    )
+    assert command("train extragradient robustgames/Forsaken-v0 --lr 0.01 --steps 400 --runs 3 --seed 7") == 0
     folder = only_run(tmp_path / "runs")
     printed = capsys.readouterr().out
     assert folder.parts[-3:-1] == ("Forsaken-v0", "extragradient") and folder.name.endswith("-seed7")
     assert f"{folder.relative_to(tmp_path)}" in printed and "tensorboard --logdir" in printed
     names = {p.name for p in folder.iterdir()}
-    assert {
-        "progress.csv",
-        "config.yaml",
-        "checkpoint.safetensors",
-        "checkpoint.json",
-        "result.json",
-        "figures",
-    } <= names
+    assert {"progress.csv", "config.yaml", "checkpoint.safetensors", "result.json", "figures"} <= names
     assert {p.name for p in (folder / "figures").iterdir()} == {"phase_portrait.png", "learning_curves.png"}
     result = json.loads((folder / "result.json").read_text())
     assert result["timesteps"] == 400 and result["diverged"] == 0 and len(result["metrics"]["residual"]["runs"]) == 3
@@ -127,7 +103,7 @@ def test_a_users_game_trains_from_its_own_folder(tmp_path):
 def test_a_killed_run_resumes_bit_exactly(tmp_path):
     words = "train extra_adam robustgames/Forsaken-v0 --lr 0.01 --steps 12000 --runs 3 --set noise=0.2 --checkpoint 200"
     process = subprocess.Popen([*COMMAND, *words.split()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(tmp_path.rglob("previous.json")):
+    while not list(tmp_path.rglob("previous.safetensors")):
         time.sleep(0.01)
         assert process.poll() is None
     time.sleep(int.from_bytes(os.urandom(1), "big") / 255 * 1.5)  # a random moment
@@ -188,8 +164,8 @@ def refused(words, capsys, *, lines=1):
             "unknown env 'robustgames/Bilnear-v0': did you mean robustgames/Bilinear-v0",
         ),
         ("train gda nowhere:mine/Ridge-v0", "no module 'nowhere'"),
-        ("train gda robustgames/Bilinear-v0 --steps -5", "steps is -5: at least 0 is needed"),
-        ("train gda robustgames/Bilinear-v0 --runs 0", "runs is 0: at least 1 is needed"),
+        ("train gda robustgames/Bilinear-v0 --steps -5", "steps is -5: a whole number of at least 0 is needed"),
+        ("train gda robustgames/Bilinear-v0 --runs 0", "runs is 0: a whole number of at least 1 is needed"),
         ("train gda robustgames/Bilinear-v0 --lr -1", "lr is -1.0: a learning rate is a positive number"),
         ("train gda robustgames/Bilinear-v0 --device tpu0", "device 'tpu0' is not usable here"),
         ("train gda robustgames/Bilinear-v0 --set radius=-1", "the ball of radius -1 is empty"),
@@ -200,6 +176,13 @@ def refused(words, capsys, *, lines=1):
         ("train gda robustgames/Bilinear-v0 --set radius", "--set takes key=value"),
         ("train gda robustgames/Bilinear-v0 --average mean", "--average is 'mean'"),
         ("train adversarial_training robustgames/DigitsAdversarial-v0 --set eps=-0.1", "eps is -0.1"),
+        ("train gda robustgames/Bilinear-v0 --set radius=1 --set radius=2", "--set has radius twice"),
+        ("train gda robustgames/Bilinear-v0 --set device=cpu", "--set cannot change device"),
+        ("train gda robustgames/Bilinear-v0 --set n=abc", "cannot be made with n='abc'"),
+        ("train gda robustgames/Bilinear-v0 --set matrix=[[1,2],[3]]", "cannot be made with matrix=[[1, 2], [3]]"),
+        ("train gda robustgames/Bilinear-v0 --seed 99999999999999999999", "seed is 99999999999999999999"),
+        ("train gda Pendulum-v1", "Pendulum-v1 is no game"),
+        ("train mirror_prox robustgames/Forsaken-v0", "entropic steps live on simplices"),
         ("train --resume nothing", "nothing is not the folder of a run"),
         ("evaluate nothing", "nothing is not the folder of a run"),
     ],
@@ -224,7 +207,7 @@ def test_a_read_only_folder_is_named(capsys, tmp_path):
 def test_two_processes_in_one_run_folder(capsys, tmp_path):
     assert command("train gda robustgames/Bilinear-v0 --steps 20") == 0
     folder = only_run(tmp_path)
-    before = (folder / "checkpoint.json").read_text()
+    before = (folder / "checkpoint.safetensors").read_bytes()
     capsys.readouterr()
     code = "import sys, time, pathlib\nfrom robustgames.runs import locked\n"
     code += "with locked(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
@@ -234,7 +217,7 @@ def test_two_processes_in_one_run_folder(capsys, tmp_path):
         assert "is in use by another process" in refused(["train", "--resume", str(folder)], capsys)
     finally:
         other.kill()
-    assert (folder / "checkpoint.json").read_text() == before
+    assert (folder / "checkpoint.safetensors").read_bytes() == before
 
 
 def test_a_payoff_of_the_wrong_shape_is_explained(capsys, tmp_path):
@@ -244,25 +227,29 @@ def test_a_payoff_of_the_wrong_shape_is_explained(capsys, tmp_path):
     assert "payoff of Ridge returned shape" in error and "did you forget .squeeze(-1) or .sum(-1)?" in error
 
 
+def test_a_module_that_fails_is_named(capsys, tmp_path):
+    (tmp_path / "needs.py").write_text("import a_module_that_is_not_there")
+    error = refused("train gda needs:mine/Ridge-v0", capsys)
+    assert "importing 'needs' failed with ModuleNotFoundError: No module named 'a_module_that_is_not_there'" in error
+
+
+@pytest.mark.parametrize("line", ["steps: abc", "runs: null", "settings: 5", "agent: 7", "env: null"])
+def test_a_broken_config_is_named(capsys, tmp_path, line):
+    assert command("train gda robustgames/Quadratic-v0 --steps 20 --runs 2") == 0
+    folder = only_run(tmp_path)
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + line)
+    capsys.readouterr()
+    refused(["train", "--resume", str(folder)], capsys)
+
+
+def test_settings_may_be_given_in_several_places(tmp_path):
+    assert command("train gda robustgames/Bilinear-v0 --set noise=1e-1 --steps 10 --set radius=1 bias=[1e-3,0]") == 0
+    config = yaml.safe_load((only_run(tmp_path) / "config.yaml").read_text())
+    assert config["env_settings"] == {"noise": 0.1, "radius": 1, "bias": [0.001, 0]}
+
+
 def test_a_diverging_run_stops_with_its_last_good_checkpoint(capsys, tmp_path):
-    assert (
-        main(
-            [
-                "train",
-                "gda",
-                "robustgames/Forsaken-v0",
-                "--lr",
-                "2.0",
-                "--steps",
-                "400",
-                "--runs",
-                "2",
-                "--checkpoint",
-                "1",
-            ]
-        )
-        == 2
-    )
+    assert command("train gda robustgames/Forsaken-v0 --lr 2.0 --steps 400 --runs 2 --checkpoint 1") == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "of 2 left the finite numbers at step" in error
     folder = only_run(tmp_path)
@@ -271,12 +258,7 @@ def test_a_diverging_run_stops_with_its_last_good_checkpoint(capsys, tmp_path):
 
 
 def test_diverged_runs_are_counted_in_the_result(capsys, tmp_path):
-    assert (
-        main(
-            ["train", "gda", "robustgames/Forsaken-v0", "--lr", "0.3", "--steps", "300", "--runs", "40", "--seed", "1"]
-        )
-        == 0
-    )
+    assert command("train gda robustgames/Forsaken-v0 --lr 0.3 --steps 300 --runs 40 --seed 1") == 0
     result = json.loads((only_run(tmp_path) / "result.json").read_text())
     assert 0 < result["diverged"] < 40
     assert result["metrics"]["residual"]["mean"] is not None  # over the finite runs

@@ -20,6 +20,7 @@ from robustgames.evaluation import certificates, final_certificates, mean_and_st
 from robustgames.games import Game, Oracle
 from robustgames.solvers import Scheme, make_solver
 from robustgames.solvers.config import from_config, to_config
+from robustgames.solvers.fitting import fit
 from robustgames.solvers.schemes import Averaged
 
 LOG_ATTACK_STEPS = 10  # the attack of a learning curve; final numbers take 40
@@ -32,6 +33,8 @@ class GameAgent:
     `num_timesteps` counts oracle calls of one run: extragradient pays two a step, so that learning curves compare.
     `(z, state, generator, num_timesteps)` is all there is to save; on a CPU a resumed run equals an uninterrupted one
     bit for bit.
+
+    An env serves one agent at a time, the newest: both share its oracle.
 
     Args:
         env: a `GameVectorEnv`, a `GameEnv`, or an id (one run, on `device`).
@@ -61,11 +64,11 @@ class GameAgent:
         verbose: int = 0,
     ) -> None:
         self.env = envs.make(env, runs=1, device=device) if isinstance(env, str) else env
-        if not isinstance(self.env.unwrapped, envs.GameEnv | envs.GameVectorEnv):
-            raise GameError(f"{self.env} is no game: GameAgent trains the envs listed by `robustgames list`")
+        if isinstance(env, Game) or not isinstance(self.env.unwrapped, envs.GameEnv | envs.GameVectorEnv):
+            raise GameError(f"{self.env} is no env of a game: pass an id, or rg.GameVectorEnv(game, num_envs=8)")
         self.oracle: Oracle = self.env.unwrapped.oracle
         self.game: Game = self.oracle.game
-        self.solver = make_solver(solver) if isinstance(solver, str) else solver
+        self.solver = fit(make_solver(solver) if isinstance(solver, str) else solver, self.oracle)
         self.seed, self.tensorboard_log, self.verbose = seed, tensorboard_log, verbose
         self.oracle.calls = 0
         self.oracle.generator.manual_seed(seed)
@@ -84,6 +87,8 @@ class GameAgent:
         z = torch.as_tensor(z0, dtype=self.game.dtype, device=self.game.device)
         if z.shape not in (shape, shape[-1:]):
             raise GameError(f"z0 has shape {tuple(z.shape)}: expected {shape[-1:]} (the same for all runs) or {shape}")
+        if not bool(torch.isfinite(z).all()):
+            raise GameError("z0 holds values that are not finite")
         return self.oracle.project(z.expand(shape).clone())
 
     # -- training ------------------------------------------------------------------------------------------
@@ -115,8 +120,10 @@ class GameAgent:
         Raises:
             DivergedError: all runs left the finite numbers; the agent is back at its last finite log.
         """
-        if total_timesteps < 0:
+        if not total_timesteps >= 0:
             raise GameError(f"total_timesteps is {total_timesteps}: a number of oracle calls >= 0 is needed")
+        if log_interval is not None and log_interval < 1:
+            raise GameError(f"log_interval is {log_interval}: at least 1 oracle call lies between two logs")
         if reset_num_timesteps and self.steps > 0:
             self.oracle.calls = 0
         target = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
@@ -199,16 +206,22 @@ class GameAgent:
         if bool(self._finite().any()):
             self._remember()
             return
+        reached = self.steps
         self._recall()
-        healthy = self._finite()
-        while bool((self._finite() | ~healthy).all()):  # replay from the last finite log, step by step
+        healthy, before = self._finite(), self.z
+        while self.steps < reached and bool((self._finite() | ~healthy).all()):  # replay from the last finite log
+            before = self.z
             self.z, self.state = self._advance(self.oracle, self.z, self.state)
             self.steps += 1
-        run, step, timestep = int((~self._finite() & healthy).nonzero()[0]), self.steps, self.num_timesteps
+        lost = (~self._finite() & healthy).nonzero()
+        run, step, timestep = int(lost[0]) if len(lost) else 0, self.steps, self.num_timesteps
+        finite_field = bool(torch.isfinite(self.game.field(before, self.oracle.sample).reshape(len(healthy), -1)[run]).all())
         self._recall()
+        others = "" if len(healthy) == 1 else ", and all others did"
+        cause = "try a smaller lr" if finite_field else "the field is not finite at a finite point, look at the payoff"
         raise DivergedError(
-            f"run {run} of {len(healthy)} left the finite numbers at step {step} (timestep {timestep}), and all others did: "
-            f"the agent is back at timestep {self.num_timesteps}; try a smaller lr"
+            f"run {run} of {len(healthy)} left the finite numbers at step {step} (timestep {timestep}){others}: "
+            f"the agent is back at timestep {self.num_timesteps}; {cause}"
         )
 
     # -- what the agent knows --------------------------------------------------------------------------------
@@ -255,6 +268,7 @@ class GameAgent:
         """Write a checkpoint to the folder `path`: atomically, keeping the one before."""
         content = {
             "game": repr(self.game),
+            "fingerprint": self.game.fingerprint(),
             "sizes": list(self.game.sizes),
             "solver": to_config(self.solver),
             "seed": self.seed,
@@ -284,10 +298,13 @@ class GameAgent:
         """
         content = runs.load_checkpoint(path)
         agent = cls(env, solver or from_config(content["solver"]), content["seed"], **settings)
-        if content["z"].shape != agent.z.shape or content["game"] != repr(agent.game):
+        there, here = content["z"], agent.z
+        same = there.shape == here.shape and there.dtype == here.dtype
+        if not same or content["fingerprint"] != agent.game.fingerprint():
             raise GameError(
-                f"the checkpoint in {path} is of {content['game']} with z {tuple(content['z'].shape)}, "
-                f"the env is {agent.game!r} with z {tuple(agent.z.shape)}: make the env as in the run"
+                f"the checkpoint in {path} is of {content['game']} with z {tuple(there.shape)} in {there.dtype}, the env "
+                f"is {agent.game!r} with z {tuple(here.shape)} in {here.dtype}: make the env as in the run"
+                + (" (their settings or data differ)" if same and content["game"] == repr(agent.game) else "")
             )
         agent.z, agent.state = content["z"].to(agent.z), _like(content["state"], agent.z)
         agent.oracle.generator.set_state(content["generator"])

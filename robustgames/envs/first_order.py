@@ -40,13 +40,16 @@ def build_game(game: Game | type[Game] | str, noise: float = 0.0, bias: Any = 0.
     if isinstance(game, str):
         module, _, name = game.partition(":")
         game = getattr(importlib.import_module(module), name)
-    if isinstance(game, type):
+    if isinstance(game, Game) and settings:
+        raise GameError(f"{game!r} is made already: settings {', '.join(settings)} come too late, pass its class instead")
+    if isinstance(game, type) and issubclass(game, Game):
         allowed = inspect.signature(game).parameters
         for setting in settings:
             if setting not in allowed:
                 raise unknown(f"setting of {game.__name__}", setting, [*allowed, "noise", "bias", "dtype", "device"])
         game = game(**settings)
-    assert isinstance(game, Game)
+    if not isinstance(game, Game):
+        raise GameError(f"{game!r} is no game: pass a Game, its class, or 'module:Class'")
     return Noisy(game, noise, bias) if noise or np.any(bias) else game
 
 
@@ -192,10 +195,17 @@ class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], T
 
     def step(self, actions: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
         self.oracle.draw()
-        z = self.oracle.project(torch.cat([actions[p] for p in self.players], -1))
+        z = self.oracle.project(torch.cat([self._strategy(actions, i) for i in (0, 1)], -1))
         rewards, v = self.oracle.evaluate(z)
         named = dict(zip(self.players, rewards, strict=True))
         return self._blocks(v), rewards[0], self._never, self._never, {"rewards": named}
+
+    def _strategy(self, actions: dict[str, Tensor], player: int) -> Tensor:
+        name, shape = self.players[player], (self.num_envs, self.game.sizes[player])
+        strategy = torch.as_tensor(actions[name], dtype=self.game.dtype, device=self.game.device)
+        if strategy.shape != shape:
+            raise GameError(f"the strategy of {name!r} has shape {tuple(strategy.shape)}: expected {shape}")
+        return strategy
 
     def _blocks(self, z: Tensor) -> dict[str, Tensor]:
         return dict(zip(self.players, self.game.split(z), strict=True))

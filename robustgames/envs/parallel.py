@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
-from pettingzoo import ParallelEnv
+
+try:
+    from pettingzoo import ParallelEnv
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError('PettingZoo is not installed: pip install "robustgames[pettingzoo]"') from error
 
 from robustgames.envs.views import rewards_of
 

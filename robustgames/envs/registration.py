@@ -100,8 +100,12 @@ def make(id: str, runs: int | None = None, **settings: Any) -> gym.Env | gym.vec
     if module:
         try:
             importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise GameError(f"no module {module!r} for {id!r}: run from the folder of {module}.py") from error
+        except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and error.name == module:
+                raise GameError(f"no module {module!r} for {id!r}: run from the folder of {module}.py") from error
+            raise GameError(f"importing {module!r} failed with {type(error).__name__}: {error}") from error
     if name not in gym.registry:
         raise unknown("env", name, game_ids())
+    if gym.spec(name).entry_point is not GameEnv:
+        raise GameError(f"{name} is no game: `robustgames list` names those that are")
     return gym.make(name, **settings) if runs is None else gym.make_vec(name, num_envs=runs, **settings)

@@ -57,6 +57,8 @@ class PlayerView(gym.Env[Any, np.ndarray]):
     def _bounds(self, bound: float | None) -> tuple[np.ndarray, np.ndarray]:
         box: gym.spaces.Box = self.env.action_space[self.player]  # type: ignore[index]
         if bound is not None:
+            if not bound > 0:
+                raise GameError(f"bound is {bound}: the half-width of the action box is positive, e.g. bound=2.0")
             return np.maximum(box.low, -bound), np.minimum(box.high, bound)
         if not box.is_bounded():
             raise GameError(f"the strategy set of player {self.player!r} is unbounded: pass bound=, e.g. bound=2.0")

@@ -42,6 +42,8 @@ class AdversarialClassification(ZeroSumGame):
     def __init__(
         self, images: Tensor, labels: Tensor, network: MLP | Network, eps: float = 0.1, batch_size: int | None = 128
     ) -> None:
+        if images.dim() != 2 or len(images) == 0:
+            raise GameError(f"images have shape {tuple(images.shape)}: (N, p) with N >= 1 is needed")
         low, high = float(images.min()), float(images.max())
         if not 0 <= low <= high <= 1:
             raise GameError(f"images lie in [{low:g}, {high:g}]: they must be scaled to [0, 1]")
@@ -51,6 +53,8 @@ class AdversarialClassification(ZeroSumGame):
             raise GameError(f"batch_size is {batch_size}: at least 1 image, or None for all {len(images)}")
         if len(labels) != len(images):
             raise GameError(f"{len(images)} images have {len(labels)} labels: one label per image is needed")
+        if labels.is_floating_point() or int(labels.min()) < 0:
+            raise GameError(f"labels are {labels.dtype} from {labels.min()}: class numbers 0, 1, ... are needed")
         self.images, self.labels, self.network = images, labels, network
         self.eps, self.batch_size = eps, batch_size
         self.sets = (Space(), linf_ball(eps))

@@ -10,6 +10,7 @@ Conventions of the whole package, stated here once:
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -106,12 +107,23 @@ class Game(Movable, ABC):
 
     def metrics(self, z: Tensor, sample: Sample = None) -> dict[str, Tensor]:
         """Return what a learning curve shows, each of shape (*S,), on the device of z."""
-        (reward, _), v = self.evaluate(z, sample)
+        rewards, v = self.evaluate(z, sample)
         gap = torch.linalg.vector_norm(self.project(z + v, sample) - z, dim=-1)
-        values = {"residual": gap, "payoff": -reward}
+        values = {"residual": gap, **self.scores(rewards)}
         if (solution := self.solution()) is not None:
             values["distance"] = torch.linalg.vector_norm(z - solution.to(z), dim=-1)
         return values
+
+    def scores(self, rewards: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Return what the rewards of `evaluate` stand for, by name; nothing for a game given by its field alone."""
+        return {}
+
+    def fingerprint(self) -> str:
+        """Return a digest of the game's name, settings and tensors: what a checkpoint must find again."""
+        digest = hashlib.sha256(repr(self).encode())
+        for tensor in self.tensors():
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def __repr__(self) -> str:
         settings = ", ".join(
@@ -143,6 +155,9 @@ class ZeroSumGame(Game):
         value, v = self._value_and_field(z, sample, None)
         return (-value, value), v
 
+    def scores(self, rewards: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        return {"payoff": rewards[1]}
+
     def _value_and_field(self, z: Tensor, sample: Sample, player: int | None) -> tuple[Tensor, Tensor]:
         # payoff maps batches to batches, so the gradient of its sum is the batch of gradients
         wanted = (0, 1) if player is None else (player,)
@@ -166,6 +181,9 @@ class GeneralSumGame(Game):
     def evaluate(self, z: Tensor, sample: Sample = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
         (loss_x, v_x), (loss_y, v_y) = (self._loss_and_ascent(z, sample, i) for i in (0, 1))
         return (-loss_x, -loss_y), join([v_x, v_y], z)
+
+    def scores(self, rewards: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        return {f"loss_{player}": -reward for player, reward in zip(self.players, rewards, strict=True)}
 
     def _loss_and_ascent(self, z: Tensor, sample: Sample, player: int) -> tuple[Tensor, Tensor]:
         loss, (g,) = _gradient(lambda x, y: self.losses(x, y, sample)[player], self.split(z), (player,))
@@ -200,6 +218,8 @@ def _gradient(
         if not differentiable:
             blocks = tuple(b.detach().requires_grad_(i in wanted) for i, b in enumerate(blocks))  # type: ignore[assignment]
         value = function(*blocks)
+        if not value.requires_grad:  # a payoff that depends on no wanted block
+            return value, tuple(torch.zeros_like(blocks[i]) for i in wanted)
         gradients = torch.autograd.grad(
             value,
             [blocks[i] for i in wanted],

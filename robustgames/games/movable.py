@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
@@ -19,8 +20,25 @@ class Movable:
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Return a copy on `device` in `dtype` (None: unchanged)."""
         moved = copy.copy(self)
-        moved.__dict__.update({name: _moved(value, device, dtype) for name, value in vars(self).items()})
+        inherited = {k: v for cls in reversed(type(self).__mro__) for k, v in vars(cls).items() if isinstance(v, KINDS)}
+        own = {**inherited, **vars(self)}
+        moved.__dict__.update({name: _moved(value, device, dtype) for name, value in own.items()})
         return moved
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield the tensors that the object holds, in order of their names."""
+        for _, value in sorted(vars(self).items()):
+            yield from _tensors(value)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Movable):
+        yield from value.tensors()
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _tensors(item)
 
 
 def _moved(value: Any, device: torch.device | str | None, dtype: torch.dtype | None) -> Any:
@@ -33,3 +51,6 @@ def _moved(value: Any, device: torch.device | str | None, dtype: torch.dtype | N
     if isinstance(value, tuple) and type(value) is tuple:
         return tuple(_moved(item, device, dtype) for item in value)
     return value
+
+
+KINDS = (Tensor, nn.Module, Movable, tuple)  # class attributes of these kinds are moved like those of the instance

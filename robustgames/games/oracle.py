@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
-from robustgames.games.game import Game, Sample
+from robustgames.games.game import Game, Sample, ZeroSumGame
 
 
 class Oracle:
@@ -66,15 +66,21 @@ class Oracle:
 
 def _check_shapes(game: Game, shape: tuple[int, ...]) -> None:
     """Evaluate the game once on its own generator and compare every shape with the contract."""
-    name, d = type(game).__name__, sum(game.sizes)
-    if min(game.sizes) < 0 or d == 0:
-        raise GameError(f"{name}.sizes is {game.sizes}: two numbers of coordinates >= 0, not both 0, are needed")
+    name, sizes = type(game).__name__, getattr(game, "sizes", None)
+    if not isinstance(sizes, tuple) or len(sizes) != 2 or min(sizes) < 0 or max(sizes) == 0:
+        raise GameError(f"{name}.sizes is {sizes}: two numbers of coordinates >= 0, not both 0, are needed: (n, m)")
+    if len(set(game.players)) != 2:
+        raise GameError(f"{name}.players is {game.players}: two different names are needed")
+    d = sum(sizes)
     generator = Generator(game.device).manual_seed(0)
     z = game.initial(shape, generator)
     if z.shape != (*shape, d):
         raise GameError(f"initial of {name} returned shape {_show(z)} for runs {shape}: expected {(*shape, d)}")
     sample = game.draw(shape, generator)
-    (reward, _), v = game.evaluate(game.project(z, sample), sample)
+    point = game.project(z, sample)
+    if isinstance(game, ZeroSumGame) and not isinstance(value := game.payoff(*game.split(point), sample), Tensor):
+        raise GameError(f"payoff of {name} returned a {type(value).__name__}: expected a tensor of shape {shape}")
+    (reward, _), v = game.evaluate(point, sample)
     if reward.shape != shape:
         raise GameError(
             f"payoff of {name} returned shape {_show(reward)} for z of shape {_show(z)}: expected {shape}; "

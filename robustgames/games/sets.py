@@ -8,6 +8,7 @@ each excluded by a test.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -89,6 +90,8 @@ class Box(Set):
         return _least(self.low), -_least(-self.high)
 
     def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
+        if not all(map(math.isfinite, self.bounds)):  # an open side: normal points, moved inside
+            return self.project(Space().sample(shape, generator, dtype)).to(dtype)
         uniform = torch.rand(shape, generator=generator, device=generator.device, dtype=dtype)
         return (self.low + (self.high - self.low) * uniform).to(dtype)
 

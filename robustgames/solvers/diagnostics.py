@@ -97,6 +97,9 @@ def local_nash(game: Game, z: Tensor, tol: float = 1e-5) -> LocalNash:
     if z.dim() != 1:
         raise GameError(f"local_nash takes one point of shape (n + m,), got {tuple(z.shape)}: pass z[i]")
     game = _exact(game)
+    around = z + 1e-3 * torch.cat([torch.eye(len(z)), -torch.eye(len(z))]).to(z)
+    if not torch.allclose(game.project(around), around, atol=1e-6):
+        raise GameError("local_nash judges interior points, this one lies at the edge of X × Y: use duality_gap")
     derivative, n = jacobian(game, z), game.sizes[0]
     convexity = -_greatest(derivative[:n, :n])  # the block of DV is -Φ_xx
     concavity = _greatest(derivative[n:, n:])
@@ -209,7 +212,8 @@ def limit_cycle(
     """Return the cycle on which the second half of a trajectory runs, or None (it converged, spirals, or wanders).
 
     Turns are counted by upward crossings of the section {z_j = center_j}, j the coordinate that varies most, with
-    linear interpolation. It is a cycle if turns take equal time and reach equally far, both up to the share `tol`.
+    linear interpolation. It is a cycle if turns take equal time and reach equally far, both up to the share `tol`, and
+    the later half of them reaches no further than the earlier one, up to tol / 5.
 
     Args:
         trajectory: iterates of one run, (T, d) with d >= 2.
@@ -236,12 +240,15 @@ def limit_cycle(
     if len(before) < 3:
         return None
     crossings = before + s[before] / (s[before] - s[before + 1])
-    periods = crossings.diff() * dt
+    periods = crossings.diff() * abs(dt)
     distance = torch.linalg.vector_norm(tail - center, dim=-1)
     turns = [distance[a:b] for a, b in zip(before[:-1] + 1, before[1:] + 1, strict=True)]
     reach = torch.stack([turn.max() for turn in turns])
-    steady = float(periods.max() - periods.min()) <= tol * float(periods.mean()) + 2 * dt * tol
-    if not steady or float(reach.max() - reach.min()) > tol * float(reach.max()) or float(reach.max()) < 1e-6:
+    steady = float(periods.max() - periods.min()) <= tol * float(periods.mean())
+    half = len(reach) // 2
+    trend = float((reach[-half:].mean() - reach[:half].mean()).abs())  # a spiral grows or shrinks, however slowly
+    level = float(reach.max() - reach.min()) <= tol * float(reach.max()) and trend <= tol / 5 * float(reach.max())
+    if not steady or not level or float(reach.max()) < 1e-6:
         return None
     last = tail[before[-2] + 1 : before[-1] + 1]
     inside = min(float(turn.min()) for turn in turns)

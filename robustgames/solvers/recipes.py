@@ -286,4 +286,5 @@ def make_solver(name: str, average: Literal["uniform"] | float | None = None, **
         return solver
     if isinstance(average, str) and average != "uniform":
         raise GameError(f"average is {average!r}: None, 'uniform' or a decay such as 0.999")
+    solver = solver.scheme if isinstance(solver, Averaged) else solver  # one average, the one that was asked for
     return Averaged(solver, None if isinstance(average, str) else average)

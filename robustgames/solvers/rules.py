@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -40,6 +41,8 @@ class Rule(ABC):
 @dataclass(frozen=True)
 class InversePower:
     """lr_k = scale / k^power, the decreasing steps of Robbins-Monro schemes (½ < power <= 1).
+
+    k counts applications of the rule: in extragradient both half steps count.
 
     Example:
         >>> InversePower(0.5, power=0.5)(4)
@@ -185,10 +188,6 @@ class Entropic(Rule):
         _check_rate(self.lr)
 
     def init(self, z: Tensor) -> State:
-        if not bool((z >= 0).all()) or not torch.allclose(z.sum(-1), z.new_ones(()), atol=1e-4):
-            raise GameError(
-                "entropic steps live on simplices, and the start is not on one: give the game Simplex() sets"
-            )
         return {"k": 0}
 
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
@@ -234,7 +233,7 @@ def _check_rate(lr: Rate) -> None:
             )
         if not bool(((lr > 0) & (lr < float("inf"))).all()):
             raise GameError(f"lr is {lr.flatten().tolist()}: every learning rate must be positive")
-    elif not callable(lr) and not (isinstance(lr, int | float) and 0 < lr < float("inf")):
+    elif not callable(lr) and not (isinstance(lr, int | float | np.number) and 0 < lr < float("inf")):
         raise GameError(f"lr is {lr!r}: a learning rate is a positive number, e.g. lr=0.01")
 
 

@@ -147,7 +147,8 @@ class BestResponse(Scheme):
         return _init((self.outer, self.inner), oracle, z)
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
-        oracle.draw()
+        if self.hold or self.start != "keep":  # else every call draws its own
+            oracle.draw()
         inner = state["y"]
         if self.start != "keep":
             z = oracle.restart(z, 1, zero=self.start == "zero")
