@@ -265,7 +265,8 @@ def _report(results: list[dict[str, Any]], folders: list[Path]) -> None:
     console = Console(highlight=False)
     first = results[0]
     spread = f", mean ± std over {first['runs']} runs" if first["runs"] > 1 else ""
-    console.print(f"[bold]{first['env'].rpartition(':')[2]}[/] {escape(first['game'])}{spread}")
+    settings = first["game"].partition("(")[2].removesuffix(")")
+    console.print(f"[bold]{first['env'].rpartition(':')[2]}[/]{f' ({escape(settings)})' if settings else ''}{spread}")
     table = Table()
     table.add_column("")
     starts = first["start"] if len(results) == 1 else {}

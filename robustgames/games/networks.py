@@ -51,7 +51,7 @@ class MLP(Movable):
     def __call__(self, weights: Tensor, inputs: Tensor) -> Tensor:
         """Return h_w(inputs): weights (*S, size), inputs (*S, B, p) or (B, p) -> (*S, B, q)."""
         if weights.dim() == 2 and len(weights) == 1 and inputs.dim() == 3:  # one run: plain products beat batched ones
-            return self(weights[0], inputs[0]).unsqueeze(0)
+            return self(weights.squeeze(0), inputs.squeeze(0)).unsqueeze(0)
         parts = weights.split(self._parts, -1)  # one split: its backward is one concatenation
         h = inputs
         for i, (p, q) in enumerate(pairwise(self.widths)):
