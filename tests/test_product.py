@@ -101,7 +101,7 @@ def test_a_users_game_trains_from_its_own_folder(tmp_path):
 
 
 def test_a_killed_run_resumes_bit_exactly(tmp_path):
-    words = "train extra_adam robustgames/Forsaken-v0 --lr 0.01 --steps 12000 --runs 3 --set noise=0.2 --checkpoint 200"
+    words = "train extra_adam robustgames/Forsaken-v0 --lr 0.01 --steps 20000 --runs 3 --set noise=0.2 --checkpoint 200"
     process = subprocess.Popen([*COMMAND, *words.split()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not list(tmp_path.rglob("previous.safetensors")):
         time.sleep(0.01)
@@ -110,12 +110,12 @@ def test_a_killed_run_resumes_bit_exactly(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     folder = only_run(tmp_path)
-    assert 0 < runs.load_checkpoint(folder)["timesteps"] < 12_000 and not (folder / "result.json").exists()
+    assert 0 < runs.load_checkpoint(folder)["timesteps"] < 20_000 and not (folder / "result.json").exists()
     assert main(["train", "--resume", str(folder)]) == 0
     resumed = runs.load_checkpoint(folder)
     whole, _ = experiment.train(experiment.read_experiment(folder), tmp_path / "whole", progress_bar=False)
     uninterrupted = runs.load_checkpoint(whole)
-    assert resumed["timesteps"] == uninterrupted["timesteps"] == 12_000
+    assert resumed["timesteps"] == uninterrupted["timesteps"] == 20_000
     assert torch.equal(resumed["z"], uninterrupted["z"])
     assert torch.equal(resumed["state"]["m"], uninterrupted["state"]["m"])
     assert len(list(folder.glob("progress*.csv"))) == 2  # the first part of the curve is still there
