@@ -237,7 +237,12 @@ def _main_job(options: MainOptions) -> None:
     console, finished = Console(highlight=False), []
     for job in jobs:
         console.print(f"[bold]{job.agent}[/] on {job.env}, {_count(job.runs)} side by side")
-        finished.append(experiments.train(job, options.out))
+        try:
+            finished.append(experiments.train(job, options.out))
+        except KeyboardInterrupt as stop:
+            later = jobs[len(finished) + 1 :]
+            then = [f"; then: robustgames train {j.agent} {j.env} --steps {j.steps} --runs {j.runs}" for j in later]
+            raise KeyboardInterrupt(f"{stop}{''.join(then)}") from None
     _report([result for _, result in finished], [folder for folder, _ in finished])
 
 
