@@ -89,7 +89,7 @@ def resume(folder: str | Path, progress_bar: bool = True) -> tuple[Path, dict[st
     folder, experiment = Path(folder), read_experiment(Path(folder))
     first = experiment.make_agent()
     with runs.locked(folder):
-        agent = GameAgent.load(folder, experiment.make_agent().env, compile=experiment.compile)
+        agent = GameAgent.load(folder, first.env, compile=experiment.compile)
         if agent.num_timesteps >= experiment.steps and (finished := runs.read_result(folder)):
             return folder, finished
         return folder, _learn(experiment, first, agent, folder, progress_bar)

@@ -62,7 +62,7 @@ class Checkpoint(BaseCallback):
 
     def __init__(self, folder: Path, interval: int) -> None:
         super().__init__()
-        self.folder, self.interval = folder, interval
+        self.folder, self.interval, self._saved = folder, interval, -1
 
     def _on_training_start(self) -> None:
         self._due = self.num_timesteps + self.interval
@@ -79,8 +79,10 @@ class Checkpoint(BaseCallback):
 
     def _save(self) -> None:
         agent = cast("GameAgent", self.model)
-        if bool(torch.isfinite(agent.z).all(-1).any()):
+        written = agent.num_timesteps == self._saved  # writing it again would push out the previous one for nothing
+        if not written and bool(torch.isfinite(agent.z).all(-1).any()):
             agent.save(self.folder)
+            self._saved = agent.num_timesteps
 
 
 class Recorder(BaseCallback):

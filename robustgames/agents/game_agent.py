@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -278,12 +279,15 @@ class GameAgent:
         self._logger = logger
 
     # -- disk ----------------------------------------------------------------------------------------------
+    @cached_property
+    def _fingerprint(self) -> str:
+        return self.game.fingerprint()  # digests all the data: once, not at every checkpoint
+
     def save(self, path: str | Path) -> None:
         """Write a checkpoint to the folder `path`: atomically, keeping the one before."""
         content = {
             "game": repr(self.game),
-            "fingerprint": self.game.fingerprint(),
-            "sizes": list(self.game.sizes),
+            "fingerprint": self._fingerprint,
             "solver": to_config(self.solver),
             "seed": self.seed,
             "timesteps": self.num_timesteps,
@@ -314,7 +318,7 @@ class GameAgent:
         agent = cls(env, solver or from_config(content["solver"]), content["seed"], **settings)
         there, here = content["z"], agent.z
         same = there.shape == here.shape and there.dtype == here.dtype
-        if not same or content["fingerprint"] != agent.game.fingerprint():
+        if not same or content["fingerprint"] != agent._fingerprint:
             raise GameError(
                 f"the checkpoint in {path} is of {content['game']} with z {tuple(there.shape)} in {there.dtype}, the env "
                 f"is {agent.game!r} with z {tuple(here.shape)} in {here.dtype}: make the env as in the run"

@@ -25,6 +25,14 @@ from robustgames.games import Game, Noisy, Oracle
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
+def find_game(game: Game | type[Game] | str) -> Game | type[Game]:
+    """Return the game or class that is given, or that "module:Class" names."""
+    if not isinstance(game, str):
+        return game
+    module, _, name = game.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def build_game(game: Game | type[Game] | str, noise: float = 0.0, bias: Any = 0.0, **settings: Any) -> Game:
     """Return the game that an id stands for.
 
@@ -37,9 +45,7 @@ def build_game(game: Game | type[Game] | str, noise: float = 0.0, bias: Any = 0.
     Raises:
         GameError: a setting that the class does not have.
     """
-    if isinstance(game, str):
-        module, _, name = game.partition(":")
-        game = getattr(importlib.import_module(module), name)
+    game = find_game(game)
     if isinstance(game, Game) and settings:
         raise GameError(f"{game!r} is made already: settings {', '.join(settings)} come too late, pass its class instead")
     if isinstance(game, type) and issubclass(game, Game):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 import gymnasium as gym
 
-from robustgames.envs.first_order import GameEnv, GameVectorEnv
+from robustgames.envs.first_order import GameEnv, GameVectorEnv, find_game
 from robustgames.errors import GameError, unknown
 from robustgames.games.game import Game
 
@@ -80,10 +80,7 @@ def game_ids() -> list[str]:
 
 def describe(id: str) -> str:
     """Return the first line of the docstring of the game behind an id."""
-    game = gym.spec(id).kwargs["game"]
-    if isinstance(game, str):
-        module, _, name = game.partition(":")
-        game = getattr(importlib.import_module(module), name)
+    game = find_game(gym.spec(id).kwargs["game"])
     lines = (game.__doc__ or "").strip().splitlines()
     return lines[0] if lines else "(no docstring)"
 

@@ -43,7 +43,7 @@ def verdicts(game: Game, z: Tensor) -> dict[str, int]:
     Empty for games that are not small, unconstrained, zero-sum and without data.
     """
     free = all(isinstance(s, Space) for s in game.sets) and not game.sets_follow_sample
-    if not free or sum(game.sizes) > SMALL or not isinstance(getattr(game, "game", game), ZeroSumGame):
+    if not free or sum(game.sizes) > SMALL or not isinstance(game.exact, ZeroSumGame):
         return {}
     points = z.reshape(-1, z.shape[-1])
     points = points[torch.isfinite(points).all(-1)]

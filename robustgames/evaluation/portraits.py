@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from robustgames.errors import GameError
 from robustgames.evaluation.curves import INK, PALETTE, quiet
-from robustgames.games import Box, Game, Noisy, Simplex, ZeroSumGame
+from robustgames.games import Box, Game, Simplex, ZeroSumGame
 from robustgames.solvers import diagnostics
 from robustgames.solvers.diagnostics import LimitCycle
 
@@ -27,8 +27,7 @@ class _Plane(Game):
     sizes = (1, 1)
 
     def __init__(self, game: Game, direction: Tensor | float = 1.0) -> None:
-        game = game.game if isinstance(game, Noisy) else game
-        self.game, self.direction = game.to("cpu", torch.float64), direction
+        self.game, self.direction = game.exact.to("cpu", torch.float64), direction
         self.mixed = game.sizes == (2, 2)
         self.sets = (Box(0.0, 1.0), Box(0.0, 1.0)) if self.mixed else self.game.sets
 
@@ -49,7 +48,7 @@ class _Plane(Game):
 
 def has_portrait(game: Game) -> bool:
     """Return whether `phase_portrait` can draw the game: one number per player, or two actions; no data."""
-    exact = game.game if isinstance(game, Noisy) else game
+    exact = game.exact
     if exact.draw((), Generator(exact.device)) is not None:
         return False
     return game.sizes == (1, 1) or (game.sizes == (2, 2) and all(isinstance(s, Simplex) for s in game.sets))

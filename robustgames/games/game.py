@@ -93,6 +93,11 @@ class Game(Movable, ABC):
         return x, y
 
     # -- what is known about the game ----------------------------------------------------------------
+    @property
+    def exact(self) -> Game:
+        """The game without noise on its field: itself, unless it is `Noisy`."""
+        return self
+
     def solution(self) -> Tensor | None:
         """Return a critical point, shape (n + m,), where one is known: a saddle where the game has one."""
         return None
@@ -103,13 +108,15 @@ class Game(Movable, ABC):
 
     def residual(self, z: Tensor, sample: Sample = None) -> Tensor:
         """Return |P(z + V(z)) - z|_2, shape (*S,): 0 exactly at critical points; |V| without constraints."""
-        return torch.linalg.vector_norm(self.project(z + self.field(z, sample), sample) - z, dim=-1)
+        return self._residual(z, self.field(z, sample), sample)
+
+    def _residual(self, z: Tensor, v: Tensor, sample: Sample) -> Tensor:
+        return torch.linalg.vector_norm(self.project(z + v, sample) - z, dim=-1)
 
     def metrics(self, z: Tensor, sample: Sample = None) -> dict[str, Tensor]:
         """Return what a learning curve shows, each of shape (*S,), on the device of z."""
         rewards, v = self.evaluate(z, sample)
-        gap = torch.linalg.vector_norm(self.project(z + v, sample) - z, dim=-1)
-        values = {"residual": gap, **self.scores(rewards)}
+        values = {"residual": self._residual(z, v, sample), **self.scores(rewards)}
         if (solution := self.solution()) is not None:
             values["distance"] = torch.linalg.vector_norm(z - solution.to(z), dim=-1)
         return values

@@ -42,17 +42,21 @@ class Noisy(Game):
         self.sets_follow_sample = game.sets_follow_sample
         self.device, self.dtype = game.device, game.dtype
 
+    @property
+    def exact(self) -> Game:
+        return self.game.exact
+
     def draw(self, shape: tuple[int, ...], generator: Generator) -> Sample:
         noise = torch.randn((*shape, sum(self.sizes)), generator=generator, device=generator.device, dtype=self.dtype)
         return self.game.draw(shape, generator), self.std * noise + self.bias.to(noise)
 
     def field(self, z: Tensor, sample: Sample = None, player: int | None = None) -> Tensor:
-        inner, error = sample if sample is not None else (None, torch.zeros_like(z))
+        inner, error = sample or (None, torch.zeros_like(z))
         error = error if player is None else self.split(error)[player]
         return self.game.field(z, inner, player) + error
 
     def evaluate(self, z: Tensor, sample: Sample = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        inner, error = sample if sample is not None else (None, torch.zeros_like(z))
+        inner, error = sample or (None, torch.zeros_like(z))
         rewards, v = self.game.evaluate(z, inner)
         return rewards, v + error
 

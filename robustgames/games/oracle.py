@@ -30,11 +30,6 @@ class Oracle:
         self.asked = torch.empty(0)  # the point of the last call: a look-ahead, where the scheme has one
         _check_shapes(game, shape)
 
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """(n, m) of the game."""
-        return self.game.sizes
-
     def draw(self) -> None:
         """Draw a new ζ: called wherever the paper writes a new ζ."""
         self.sample = self.game.draw(self.shape, self.generator)

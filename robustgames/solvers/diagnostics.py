@@ -10,7 +10,6 @@ from torch import Tensor
 
 from robustgames.errors import GameError
 from robustgames.games.game import Game, Sample, ZeroSumGame
-from robustgames.games.noisy import Noisy
 
 
 def residual(game: Game, z: Tensor, sample: Sample = None) -> Tensor:
@@ -96,7 +95,7 @@ def local_nash(game: Game, z: Tensor, tol: float = 1e-5) -> LocalNash:
     """
     if z.dim() != 1:
         raise GameError(f"local_nash takes one point of shape (n + m,), got {tuple(z.shape)}: pass z[i]")
-    game = _exact(game)
+    game = game.exact
     around = z + 1e-3 * torch.cat([torch.eye(len(z)), -torch.eye(len(z))]).to(z)
     if not torch.allclose(game.project(around), around, atol=1e-6):
         raise GameError("local_nash judges interior points, this one lies at the edge of X × Y: use duality_gap")
@@ -153,7 +152,7 @@ def duality_gap(game: Game, z: Tensor) -> Tensor:
         >>> duality_gap(MatrixGame("matching_pennies"), torch.tensor([1.0, 0.0, 0.5, 0.5]))
         tensor(1.)
     """
-    game = _exact(game)
+    game = game.exact
     best = [game.best_response(z, player) for player in (0, 1)]
     if not isinstance(game, ZeroSumGame) or best[0] is None or best[1] is None:
         raise GameError(
@@ -162,12 +161,6 @@ def duality_gap(game: Game, z: Tensor) -> Tensor:
         )
     x, y = game.split(z)
     return game.payoff(x, cast(Tensor, best[1]), None) - game.payoff(cast(Tensor, best[0]), y, None)
-
-
-def _exact(game: Game) -> Game:
-    while isinstance(game, Noisy):
-        game = game.game
-    return game
 
 
 @torch.no_grad()
