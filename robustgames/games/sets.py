@@ -168,26 +168,21 @@ class L1BallInBox(Set):
     The joint projection is d_i = sign(v_i) * clip(|v_i| - theta, 0, room_i), room_i the way to the box in the
     direction of v_i, with the least theta >= 0 for which sum |d_i| <= radius. It is found exactly: sum |d_i| is
     piecewise linear in theta with breaks at |v_i| and |v_i| - room_i. Projecting on the ball and then clipping
-    is feasible but not the projection; it wastes budget.
+    is feasible but not the projection; it wastes budget. `radius` may be a tensor (*S, 1).
     """
 
-    radius: float
+    radius: float | Tensor
     low: float | Tensor
     high: float | Tensor
 
     def __post_init__(self) -> None:
-        _check_radius(self.radius)
-        if not bool((torch.as_tensor(self.low) <= 0).all() and (torch.as_tensor(self.high) >= 0).all()):  # nor NaN
-            raise GameError(f"the box [{self.low}, {self.high}] must contain 0, the center of the l1 ball")
+        _check_ball_in_box(self.radius, self.low, self.high)
 
     def _room(self, direction: Tensor) -> Tensor:
-        low, high = _like(self.low, direction), _like(self.high, direction)
-        return torch.where(direction > 0, high, -low).clamp_max(self.radius)  # no coordinate has more budget
+        return _way(direction, self.radius, self.low, self.high)
 
     def project(self, point: Tensor) -> Tensor:
-        size, room = point.abs(), self._room(point)
-        theta = _clipped_threshold(size, room, self.radius)
-        return point.sign() * torch.minimum((size - theta).clamp_min(0), room)
+        return project_l1_in_box(point, self.radius, self.low, self.high)
 
     def maximize(self, g: Tensor) -> Tensor:
         order = g.abs().argsort(dim=-1, descending=True)
@@ -198,10 +193,40 @@ class L1BallInBox(Set):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        return max(-self.radius, _least(self.low)), min(self.radius, -_least(-self.high))
+        return _cube(self.radius, self.low, self.high)
 
     def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
-        return self.project(L1Ball(self.radius).sample(shape, generator, dtype))
+        return self.project(self.radius * L1Ball().sample(shape, generator, dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class L2BallInBox(Set):
+    """{u : |u|_2 <= radius, low <= u_i <= high} with low <= 0 <= high: the ℓ2 threat model on images.
+
+    The joint projection is d_i = sign(v_i) * min(s |v_i|, room_i) with the largest s <= 1 for which |d|_2 <= radius.
+    It is found exactly: |d|² is piecewise quadratic in s with breaks at room_i / |v_i|. Scaling to the ball and then
+    clipping, as most libraries do, is feasible but not the projection. `radius` may be a tensor (*S, 1).
+    """
+
+    radius: float | Tensor
+    low: float | Tensor
+    high: float | Tensor
+
+    def __post_init__(self) -> None:
+        _check_ball_in_box(self.radius, self.low, self.high)
+
+    def project(self, point: Tensor) -> Tensor:
+        return project_l2_in_box(point, self.radius, self.low, self.high)
+
+    def maximize(self, g: Tensor) -> Tensor:
+        return project_l2_in_box(g, self.radius, self.low, self.high, most=float("inf"))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return _cube(self.radius, self.low, self.high)
+
+    def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
+        return self.project(self.radius * L2Ball().sample(shape, generator, dtype))
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +248,28 @@ class Simplex(Set):
         return waits / waits.sum(-1, keepdim=True)
 
 
+def project_l1_in_box(v: Tensor, radius: float | Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
+    """Return the projection of v onto `L1BallInBox(radius, low, high)`, whose arguments are not checked."""
+    size, room = v.abs(), _way(v, radius, low, high)
+    theta = _clipped_threshold(size, room, radius)
+    return v.sign() * torch.minimum((size - theta).clamp_min(0), room)
+
+
+def project_l2_in_box(
+    v: Tensor, radius: float | Tensor, low: float | Tensor, high: float | Tensor, most: float = 1.0
+) -> Tensor:
+    """Return sign(v) min(s |v|, room) with the largest s <= most inside `L2BallInBox`: its projection for most = 1."""
+    size, room = v.abs(), _way(v, radius, low, high)
+    scale = _clipped_scale(size, room, radius).clamp_max(most)
+    reach = torch.where(size > 0, scale * size, 0)  # the scale is infinite where the box lies inside the ball
+    return v.sign() * torch.minimum(reach, room)
+
+
+def _way(direction: Tensor, radius: float | Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
+    """Return how far each coordinate may go in its direction: to the box, and no farther than the whole budget."""
+    return torch.where(direction > 0, _like(high, direction), -_like(low, direction)).clamp_max(radius)
+
+
 def _like(bound: float | Tensor, point: Tensor) -> Tensor:
     return bound.to(point) if isinstance(bound, Tensor) else torch.full_like(point, bound)
 
@@ -231,9 +278,21 @@ def _least(bound: float | Tensor) -> float:
     return float(bound.min()) if isinstance(bound, Tensor) else bound
 
 
-def _check_radius(radius: float) -> None:
-    if not 0 <= radius < float("inf"):  # also refuses NaN
+def _cube(radius: float | Tensor, low: float | Tensor, high: float | Tensor) -> tuple[float, float]:
+    most = -_least(-radius)
+    return max(-most, _least(low)), min(most, -_least(-high))
+
+
+def _check_radius(radius: float | Tensor) -> None:
+    inside = torch.as_tensor(radius)
+    if not bool(((inside >= 0) & (inside < float("inf"))).all()):  # also refuses NaN
         raise GameError(f"the ball of radius {radius} is empty or unbounded: radius must be a finite number >= 0")
+
+
+def _check_ball_in_box(radius: float | Tensor, low: float | Tensor, high: float | Tensor) -> None:
+    _check_radius(radius)
+    if not bool((torch.as_tensor(low) <= 0).all() and (torch.as_tensor(high) >= 0).all()):  # nor NaN
+        raise GameError(f"the box [{low}, {high}] must contain 0, the center of the ball")
 
 
 def _simplex_threshold(v: Tensor, total: float) -> Tensor:
@@ -245,7 +304,7 @@ def _simplex_threshold(v: Tensor, total: float) -> Tensor:
     return excess.gather(-1, rho - 1) / rho
 
 
-def _clipped_threshold(size: Tensor, room: Tensor, radius: float) -> Tensor:
+def _clipped_threshold(size: Tensor, room: Tensor, radius: float | Tensor) -> Tensor:
     """Return the least theta >= 0 with sum_i clip(size_i - theta, 0, room_i) <= radius, shape (*S, 1)."""
     breaks, order = torch.cat([size, size - room], -1).sort(dim=-1)
     # the sum falls with theta: slope -1 for every coordinate with size_i - room_i < theta < size_i
@@ -259,3 +318,18 @@ def _clipped_threshold(size: Tensor, room: Tensor, radius: float) -> Tensor:
     start, value = breaks.gather(-1, left), total.gather(-1, left)
     step = (value - radius) / -slope.gather(-1, left).clamp_max(-1)
     return torch.where(last > 0, start + step, 0).clamp_min(0)
+
+
+def _clipped_scale(size: Tensor, room: Tensor, radius: float | Tensor) -> Tensor:
+    """Return the largest s with sum_i min(s size_i, room_i)² <= radius², shape (*S, 1); infinite where all s do."""
+    breaks, order = (room / size).nan_to_num(nan=float("inf")).sort(dim=-1)  # 0 / 0: never at its wall
+    walls = room.square().gather(-1, order).cumsum(-1)  # of the coordinates at their walls
+    squares = size.square().gather(-1, order)
+    free = squares.sum(-1, keepdim=True) - squares.cumsum(-1)  # of the others
+    free = torch.cat([squares.sum(-1, keepdim=True), free], -1).clamp_min(0)
+    walls = torch.cat([torch.zeros_like(walls[..., :1]), walls], -1)
+    budget = torch.as_tensor(radius, device=size.device, dtype=size.dtype) ** 2
+    at_break = walls[..., 1:] + torch.where(free[..., 1:] > 0, breaks.square() * free[..., 1:], 0)
+    count = (at_break <= budget).sum(-1, keepdim=True)  # the sum grows with s: that many are at their walls
+    left, rest = (budget - walls.gather(-1, count)).clamp_min(0), free.gather(-1, count)
+    return torch.where(count < size.shape[-1], (left / rest).sqrt(), float("inf"))

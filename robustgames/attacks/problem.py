@@ -1,0 +1,159 @@
+"""The attacker's half of the game: max over η of L(h(a + η), b), row by row, with the classifier h held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+
+from robustgames.attacks.losses import LOSSES, LabelLoss, targeted_dlr
+from robustgames.attacks.victim import Model, Victim
+from robustgames.errors import GameError, unknown
+from robustgames.games.threat import ThreatModel
+
+Bounds = tuple[float | Tensor, float | Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What every attack solves, on flat inputs: rows of `a` are inputs, rows of η their perturbations.
+
+    Args:
+        victim: the classifier.
+        a: inputs (N, p).
+        labels: true classes (N,).
+        threat: the perturbations that are allowed.
+        shape: of one input, as the classifier takes it.
+        generator: the attack's own randomness.
+        loss: to raise: a key of `LOSSES` or a function (logits, labels) -> (N,).
+        targets: classes (N,) to lead to; None: away from the label.
+        reach: a row is fooled where its target is predicted; False: where anything but its label is.
+    """
+
+    victim: Victim
+    a: Tensor
+    labels: Tensor
+    threat: ThreatModel
+    shape: tuple[int, ...]
+    generator: Generator
+    loss: str | LabelLoss = "ce"
+    targets: Tensor | None = None
+    reach: bool = True
+
+    def evaluate(self, eta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (losses (N,), fooled (N,)) at η, without a gradient."""
+        logits = self.victim.logits(self._inputs(eta))
+        return self._loss(logits), self.fooled(logits)
+
+    def gradient(self, eta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (losses (N,), fooled (N,), gradient of the losses in η (N, p))."""
+        logits, values, g = self.victim.gradient(self._inputs(eta), self._loss)
+        return values, self.fooled(logits), g.flatten(1)
+
+    def fooled(self, logits: Tensor) -> Tensor:
+        """Return where the attack has reached its aim, (N,)."""
+        guess = logits.argmax(-1)
+        return guess == self.targets if self.targets is not None and self.reach else guess != self.labels
+
+    def project(self, eta: Tensor) -> Tensor:
+        """Return the nearest allowed perturbation."""
+        return self.threat.project(self.a, eta)
+
+    def rows(self, keep: Tensor) -> Problem:
+        """Return the problem of some rows: an index or mask."""
+        targets = None if self.targets is None else self.targets[keep]
+        return replace(self, a=self.a[keep], labels=self.labels[keep], threat=self.threat.rows(keep), targets=targets)
+
+    def images(self, eta: Tensor) -> Tensor:
+        """Return a + η in the shape of the inputs, inside their box whatever was rounded."""
+        return torch.clamp(self.a + eta, self.threat.low, self.threat.high).view(-1, *self.shape)  # type: ignore[arg-type]
+
+    def _inputs(self, eta: Tensor) -> Tensor:
+        return (self.a + eta).view(-1, *self.shape)
+
+    def _loss(self, logits: Tensor) -> Tensor:
+        if callable(self.loss):
+            return self.loss(logits, self.labels) if self.targets is None else -self.loss(logits, self.targets)
+        if self.loss == "dlr":
+            _check_classes(logits, 3 if self.targets is None else 4)
+            if self.targets is not None:
+                return targeted_dlr(logits, self.labels, self.targets)
+        loss = LOSSES[self.loss]
+        return loss(logits, self.labels) if self.targets is None else -loss(logits, self.targets)
+
+
+@contextmanager
+def problem(
+    model: Model | Victim,
+    x: Tensor,
+    y: Tensor,
+    eps: float | Tensor,
+    norm: str,
+    bounds: Bounds = (0.0, 1.0),
+    generator: Generator | None = None,
+    loss: str | LabelLoss = "ce",
+    targets: Tensor | None = None,
+) -> Iterator[Problem]:
+    """Check the input of an attack, hold its model in evaluation mode, and yield the problem.
+
+    Raises:
+        GameError: inputs that are integers, not finite or outside their bounds; labels of the wrong type or number.
+    """
+    if not callable(loss) and loss not in LOSSES:
+        raise unknown("loss", loss, LOSSES)
+    _check_inputs(x, bounds)
+    _check_labels("labels", y, x)
+    if targets is not None:
+        _check_labels("targets", targets, x)
+    a = x.detach().flatten(1) if x.dim() > 1 else x.detach().unsqueeze(1)
+    radius = eps.to(a).reshape(-1, 1) if isinstance(eps, Tensor) and eps.dim() > 0 else eps
+    if isinstance(radius, Tensor) and radius.dim() > 0 and len(radius) not in (1, len(a)):
+        raise GameError(f"eps has {len(radius)} values for {len(a)} inputs: one for all or one for each is needed")
+    threat = ThreatModel(norm, radius, *(_flat_bound(bound, x) for bound in bounds))
+    victim = model if isinstance(model, Victim) else Victim(model)
+    own = generator if generator is not None else Generator(x.device).manual_seed(0)
+    with victim.under_attack(), torch.no_grad():
+        yield Problem(victim, a.clone(), y.clone(), threat, tuple(x.shape[1:]), own, loss, targets)
+
+
+def _flat_bound(bound: float | Tensor, x: Tensor) -> float | Tensor:
+    if not isinstance(bound, Tensor) or bound.dim() == 0:
+        return bound
+    return (
+        bound.to(x).expand(x.shape).flatten(1) if bound.dim() == x.dim() else bound.to(x).expand(x.shape[1:]).flatten()
+    )
+
+
+def _check_inputs(x: Tensor, bounds: Bounds) -> None:
+    if not isinstance(x, Tensor) or x.dim() == 0:
+        raise GameError(f"inputs are a {type(x).__name__}: a tensor of shape (N, ...) is needed")
+    if not x.is_floating_point():
+        raise GameError(f"inputs are {x.dtype}: scale them to floating point first, e.g. x.float() / 255")
+    low, high = bounds
+    if x.numel() == 0:
+        return
+    if not bool(torch.isfinite(x).all()):
+        raise GameError(f"{int((~torch.isfinite(x)).sum())} values of the inputs are not finite")
+    if not bool(((x >= low) & (x <= high)).all()):
+        raise GameError(
+            f"inputs lie in [{float(x.min()):g}, {float(x.max()):g}], outside their bounds: scale them, put a "
+            "normalization into the model, or pass bounds=(low, high)"
+        )
+
+
+def _check_labels(name: str, y: Tensor, x: Tensor) -> None:
+    if not isinstance(y, Tensor) or y.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8):
+        kind = y.dtype if isinstance(y, Tensor) else type(y).__name__
+        raise GameError(f"{name} are {kind}: a tensor of class numbers is needed, e.g. y.long()")
+    if y.shape != (len(x),):
+        raise GameError(f"{name} have shape {tuple(y.shape)} for {len(x)} inputs: ({len(x)},) is needed")
+
+
+def _check_classes(logits: Tensor, least: int) -> None:
+    if logits.shape[1] < least:
+        raise GameError(
+            f"the DLR loss needs at least {least} classes, the model has {logits.shape[1]}: use loss='ce' or 'margin'"
+        )
