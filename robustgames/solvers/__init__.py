@@ -1,6 +1,6 @@
 """Solvers: a scheme (where to ask the field) of rules (what to do with its value)."""
 
-from robustgames.solvers import diagnostics
+from robustgames.solvers import danskin, diagnostics
 from robustgames.solvers.recipes import RECIPES, make_solver
 from robustgames.solvers.rules import (
     SGD,
@@ -47,6 +47,7 @@ __all__ = [
     "Simultaneous",
     "Solver",
     "TorchRule",
+    "danskin",
     "diagnostics",
     "make_solver",
     "respond",
