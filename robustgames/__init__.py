@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from robustgames import attacks
 from robustgames.envs import GameEnv, GameVectorEnv, PlayerView, game_ids, register
 from robustgames.envs.registration import register_all
 from robustgames.errors import DivergedError, GameError
@@ -52,6 +53,7 @@ __all__ = [
     "Simplex",
     "Space",
     "ZeroSumGame",
+    "attacks",
     "diagnostics",
     "game_ids",
     "linf_ball",

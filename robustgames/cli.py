@@ -1,4 +1,4 @@
-"""The command line: robustgames list | train | evaluate."""
+"""The command line: robustgames list | train | evaluate | attack (in `robustgames.attack_command`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from robustgames.envs.registration import describe, game_ids
+from robustgames.envs.registration import ONE_PLAYER, describe, game_ids
 from robustgames.errors import GameError, unknown
 from robustgames.solvers import RECIPES
 
@@ -32,13 +32,18 @@ robustgames train                     the main job: standard and adversarial tra
 robustgames train AGENT ENV [flags]   e.g. robustgames train extra_adam robustgames/Forsaken-v0 --lr 0.01
 robustgames train AGENT --help        that agent's hyper-parameters, their defaults and sources
 robustgames train --resume RUN        continue an interrupted run
-robustgames evaluate RUN              certificates of a saved run"""
+robustgames evaluate RUN              certificates of a saved run
+robustgames attack RUN [flags]        AutoAttack or named attacks on a run's classifier: robust accuracy, examples
+robustgames attack --model my:load    the same on a torch.nn.Module of yours, which load() in my.py returns
+robustgames attack --help             attacks, ball, images, device"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 for wrong input, 130 when interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    commands: dict[str, Callable[[list[str]], None]] = {"list": list_, "train": train, "evaluate": evaluate}
+    commands: dict[str, Callable[[list[str]], int | None]] = {
+        "list": list_, "train": train, "evaluate": evaluate, "attack": attack,
+    }  # fmt: skip
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     torch.set_num_threads(1)  # two threads beside any other load were measured up to 30 times slower on small networks
     sys.path.insert(0, os.getcwd())  # a user's module:id is found from where the command is typed
@@ -50,8 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise unknown("command", words[0], commands)
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: console.print(f"[yellow]warning:[/] {escape(str(message))}")
-            commands[words[0]](words[1:])
-        return 0
+            return commands[words[0]](words[1:]) or 0
     except (GameError, gym.error.Error) as error:
         console.print(f"[red]robustgames:[/] {escape(str(error))}")
         return 2
@@ -63,11 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 # -- list -----------------------------------------------------------------------------------------------
 def list_(words: list[str]) -> None:
-    """Print the games and agents."""
+    """Print the games, envs and agents."""
     tyro.cli(_nothing, prog="robustgames list", args=words)
     agents = {name: (recipe.__doc__ or "").splitlines()[0] for name, recipe in RECIPES.items()}
     console = Console(highlight=False, soft_wrap=True)
-    for title, lines in (("games", {id: describe(id) for id in game_ids()}), ("agents", agents)):
+    games, alone = ({id: describe(id) for id in ids} for ids in (game_ids(), ONE_PLAYER))
+    for title, lines in (("games", games), ("envs for one player, with gym.make", alone), ("agents", agents)):
         console.print(f"[bold]{title}[/]")
         for name, line in lines.items():
             console.print(f"  [cyan]{name:<34}[/]{escape(line)}")
@@ -102,6 +107,8 @@ class RunOptions:
     """Compile each step; pays for cheap games with very many runs."""
     checkpoint: int = 1_000
     """Oracle calls between two checkpoints."""
+    patience: int = 0
+    """Stop after so many of 50 looks without a rise of the attacked accuracy; keep the best: --set validation=500."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ def train(words: list[str]) -> None:
     settings = {key: value for key, value in asdict(parsed.solver).items() if value is not None}
     experiment = Experiment(
         name, run.env, settings, _pairs(run.set), run.steps, run.runs, run.seed, run.device,
-        _average(run.average), run.compile, run.checkpoint,
+        _average(run.average), run.compile, run.checkpoint, run.patience,
     )  # fmt: skip
     return _run(experiment, run.out)
 
@@ -264,6 +271,14 @@ def evaluate(words: list[str]) -> None:
     _report([result], [options.run])
 
 
+# -- attack ---------------------------------------------------------------------------------------------
+def attack(words: list[str]) -> int:
+    """Attack a classifier; see `robustgames.attack_command`."""
+    from robustgames import attack_command
+
+    return attack_command.attack(words)
+
+
 # -- the result table -----------------------------------------------------------------------------------
 def _report(results: list[dict[str, Any]], folders: list[Path]) -> None:
     """Print one table of mean ± std over the runs, and what to type next."""
@@ -287,6 +302,13 @@ def _report(results: list[dict[str, Any]], folders: list[Path]) -> None:
     if any(r["diverged"] for r in results):
         table.add_row("[red]diverged runs[/]", *blank, *(f"{r['diverged']} of {r['runs']}" for r in results))
     console.print(table)
+    for r in results:
+        if any(collapsed := r.get("catastrophic_overfitting", [])):
+            whose = f"{sum(collapsed)} of {_count(r['runs'])} of {r['agent']}"
+            console.print(
+                f"[yellow]warning:[/] catastrophic overfitting in {whose}: FGSM is resisted, PGD is not; "
+                "take more attack steps (adversarial_training --inner-steps 7), or stop early (--patience 5)"
+            )
     for verdict, count in first.get("verdicts", {}).items():
         console.print(f"{count} of {_count(first['runs'])}: {escape(verdict)}")
     for folder in folders:

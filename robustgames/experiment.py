@@ -14,9 +14,9 @@ from stable_baselines3.common.logger import Figure, Logger, TensorBoardOutputFor
 
 from robustgames import envs, runs
 from robustgames.agents import GameAgent
-from robustgames.agents.callbacks import Checkpoint, Recorder
+from robustgames.agents.callbacks import Checkpoint, EarlyStopping, Recorder
 from robustgames.errors import GameError
-from robustgames.evaluation import figures, final_certificates, summarize, verdicts
+from robustgames.evaluation import catastrophic_overfitting, figures, final_certificates, summarize, verdicts
 from robustgames.solvers import SGD, Averaged, Scheme, make_solver
 
 ATTACK_STEPS = 40
@@ -38,6 +38,8 @@ class Experiment:
         average: see `make_solver`.
         compile: see `GameAgent`.
         checkpoint: timesteps between two checkpoints.
+        patience: stop after so many looks (a fiftieth of the steps each) at the watched images without a rise of the
+            accuracy under attack, and keep the best weights; 0: train to the end and keep the last.
     """
 
     agent: str
@@ -51,9 +53,10 @@ class Experiment:
     average: Any = None
     compile: bool = False
     checkpoint: int = 1_000
+    patience: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 0), ("runs", 1), ("seed", 0), ("checkpoint", 1)):
+        for name, least in (("steps", 0), ("runs", 1), ("seed", 0), ("checkpoint", 1), ("patience", 0)):
             if not isinstance(getattr(self, name), int) or not least <= getattr(self, name) < 2**63:
                 wanted = f"a whole number of at least {least} is needed, e.g. --{name} {least or 1000}"
                 raise GameError(f"{name} is {getattr(self, name)}: {wanted}")
@@ -99,7 +102,7 @@ def evaluate(folder: str | Path) -> dict[str, Any]:
     """Recompute the certificates of a saved run, write evaluation.json, and return its content."""
     folder, experiment = Path(folder), read_experiment(Path(folder))
     agent = GameAgent.load(folder, experiment.make_agent().env)
-    result = _result(experiment, agent, {}, 0.0) | {"verdicts": verdicts(agent.game, agent.best())}
+    result = _result(experiment, agent, {}, {}) | {"verdicts": verdicts(agent.game, agent.best())}
     runs.write_result(folder, "evaluation.json", result)
     return result
 
@@ -123,16 +126,17 @@ def _learn(
     logger = _logger(folder, agent.num_timesteps)
     agent.set_logger(logger)
     recorder = Recorder()
-    began = time.perf_counter()
+    watching = [recorder] if sum(agent.game.sizes) <= 4 else []
+    began, busy = time.perf_counter(), time.process_time()
     try:
         agent.learn(
             max(0, experiment.steps - agent.num_timesteps),
-            callback=[Checkpoint(folder, experiment.checkpoint), *([recorder] if sum(agent.game.sizes) <= 4 else [])],
+            callback=[*_early(experiment), Checkpoint(folder, experiment.checkpoint), *watching],
             log_interval=max(1, experiment.steps // 50),
             reset_num_timesteps=False,
             progress_bar=progress_bar,
         )
-        seconds = time.perf_counter() - began
+        seconds = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - busy}
         if progress_bar:
             print("evaluating, drawing figures …", file=sys.stderr)
         result = _result(experiment, agent, start, seconds)
@@ -145,6 +149,10 @@ def _learn(
     return result
 
 
+def _early(experiment: Experiment) -> list[EarlyStopping]:
+    return [EarlyStopping(max(1, experiment.steps // 50), experiment.patience)] if experiment.patience else []
+
+
 def _logger(folder: Path, timesteps: int) -> Logger:
     # a resumed run writes its curve beside the first part, which Stable-Baselines3 would overwrite
     suffix = f"-{timesteps}" if (folder / "progress.csv").exists() else ""
@@ -152,18 +160,23 @@ def _logger(folder: Path, timesteps: int) -> Logger:
         return Logger(str(folder), [make_output_format(kind, str(folder), suffix) for kind in ("csv", "tensorboard")])
 
 
-def _result(experiment: Experiment, agent: GameAgent, start: dict[str, Any], seconds: float) -> dict[str, Any]:
+def _result(
+    experiment: Experiment, agent: GameAgent, start: dict[str, Any], seconds: dict[str, float]
+) -> dict[str, Any]:
+    values = final_certificates(agent.game, agent.best(), ATTACK_STEPS)
+    collapsed = catastrophic_overfitting(values)
     return {
         "agent": experiment.agent,
         "env": experiment.env,
         "game": repr(agent.game),
         "timesteps": agent.num_timesteps,
         "steps": agent.steps,
-        "seconds": round(seconds, 2),
+        **{name: round(value, 2) for name, value in seconds.items()},
         "runs": experiment.runs,
         "diverged": agent.diverged,
         "start": start,
-        "metrics": summarize(final_certificates(agent.game, agent.best(), ATTACK_STEPS)),
+        "metrics": summarize(values),
+        **({} if collapsed is None else {"catastrophic_overfitting": collapsed.reshape(-1).tolist()}),
     }
 
 

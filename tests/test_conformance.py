@@ -20,13 +20,16 @@ IDS = [id for id in rg.game_ids() if id.startswith("robustgames/")]
 ENTROPIC = [name for name in RECIPES if "Entropic" in repr(rg.make_solver(name))]
 
 
-def game_of(id):
-    return gym.make(id).unwrapped.game
+SMALL = {
+    "robustgames/MnistAdversarial-v0": {"channels": (2, 2), "hidden": 8, "batch_size": 4, "validation": 10},
+    "robustgames/MnistAttack-v0": {"count": 2},
+    "robustgames/DigitsAttack-v0": {"count": 5},
+}
 
 
 @pytest.mark.parametrize("id", IDS)
 def test_game_keeps_its_contract(id):
-    check_game(id)
+    check_game(gym.make(id, **SMALL.get(id, {})).unwrapped.game)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -38,7 +41,7 @@ def test_solver_keeps_its_contract(name):
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("id", IDS)
 def test_every_solver_takes_steps_on_every_game(id, name):
-    env = gym.make_vec(id, num_envs=2, dtype="float64")
+    env = gym.make_vec(id, num_envs=2, dtype="float64", **SMALL.get(id, {}))
     if name in ENTROPIC and not all(isinstance(s, Simplex) for s in env.unwrapped.game.sets):
         pytest.skip("entropic steps live on simplices")
     agent = rg.GameAgent(env, rg.make_solver(name, lr=1e-3), seed=0)
@@ -61,14 +64,14 @@ def test_the_tables_hold_every_rule_and_scheme():
 
 @pytest.mark.parametrize("id", IDS)
 def test_gymnasium_accepts_the_env(id, recwarn):
-    check_env(gym.make(id).unwrapped)
+    check_env(gym.make(id, **SMALL.get(id, {})).unwrapped)
     unexpected = [str(w.message) for w in recwarn if "Box" not in str(w.message)]
     assert unexpected == []
 
 
 @pytest.mark.parametrize("id", IDS)
 def test_stable_baselines_accepts_both_views(id):
-    env = gym.make(id, max_episode_steps=20)
+    env = gym.make(id, max_episode_steps=20, **SMALL.get(id, {}))
     first, second = env.unwrapped.players
     for player, other in ((first, second), (second, first)):
         opponent = np.zeros(env.action_space[other].shape)

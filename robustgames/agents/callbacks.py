@@ -13,6 +13,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 from tqdm import tqdm
 
+from robustgames.errors import GameError
+from robustgames.evaluation import accuracies
+from robustgames.games import HeldOut
+
 if TYPE_CHECKING:
     from robustgames.agents.game_agent import GameAgent
 
@@ -83,6 +87,57 @@ class Checkpoint(BaseCallback):
         if not written and bool(torch.isfinite(agent.z).all(-1).any()):
             agent.save(self.folder)
             self._saved = agent.num_timesteps
+
+
+class EarlyStopping(BaseCallback):
+    """Keeps each run's classifier of highest attacked accuracy on the watched images, and stops when none rises.
+
+    Robust overfitting is the rule: accuracy under attack on new images falls long before training ends. The watched
+    images should be a validation split (`validation=500` of the game), or what is reported is selected on. At the end
+    the agent holds the best weights.
+
+    Source: Rice, Wong and Kolter 2020.
+
+    Args:
+        interval: timesteps between two looks, >= 1.
+        patience: looks in a row without a rise in any run, after which training stops.
+        attack_steps: of PGD.
+
+    Raises:
+        GameError: the game has no held-out images.
+    """
+
+    def __init__(self, interval: int, patience: int = 10, attack_steps: int = 20) -> None:
+        super().__init__()
+        if interval < 1 or patience < 1 or attack_steps < 1:
+            raise GameError(f"interval, patience and attack_steps are {interval}, {patience}, {attack_steps}: all >= 1")
+        self.interval, self.patience, self.attack_steps = interval, patience, attack_steps
+
+    def _on_training_start(self) -> None:
+        agent = cast("GameAgent", self.model)
+        if not isinstance(agent.game, HeldOut):
+            raise GameError(f"{agent.game!r} has no held-out images to stop early by: use e.g. DigitsAdversarial")
+        self._due, self._waited = self.num_timesteps, 0
+        self.best, self.accuracy = agent.best(), torch.full(agent.oracle.shape, -1.0, device=agent.z.device)
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps < self._due:
+            return True
+        self._due = self.num_timesteps + self.interval
+        agent = cast("GameAgent", self.model)
+        point = agent.best()
+        shares = accuracies(cast("HeldOut", agent.game).watched, point, self.attack_steps)
+        accuracy = shares[f"pgd{self.attack_steps}_accuracy"].to(self.accuracy)
+        better = accuracy > self.accuracy
+        self._waited = 0 if bool(better.any()) else self._waited + 1
+        self.best = torch.where(better.unsqueeze(-1), point, self.best)
+        self.accuracy = torch.maximum(accuracy, self.accuracy)
+        self.logger.record("eval/best_attacked_accuracy", float(self.accuracy.mean()))
+        return self._waited < self.patience
+
+    def _on_training_end(self) -> None:
+        if bool((self.accuracy >= 0).all()):
+            cast("GameAgent", self.model).adopt(self.best)
 
 
 class Recorder(BaseCallback):

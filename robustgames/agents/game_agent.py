@@ -185,11 +185,11 @@ class GameAgent:
 
     def _log(self, rate: float) -> None:
         point, sample = self.best(), self.oracle.sample
-        if sample is None:  # nothing is drawn before the first step: look at a sample that the run's generator never sees
+        if sample is None:  # nothing is drawn before the first step: look at a sample the run's generator never sees
             sample = self.game.draw(self.oracle.shape, Generator(self.game.device).manual_seed(self.seed))
         values = {f"game/{name}": value for name, value in self.game.metrics(self.z, sample).items()}
         evaluate = certificates if point is self.z else final_certificates  # of an average, all is news
-        values |= {f"eval/{name}": value for name, value in evaluate(self.game, point, LOG_ATTACK_STEPS).items()}
+        values |= {f"eval/{name}": value for name, value in evaluate(self.game, point, LOG_ATTACK_STEPS, True).items()}
         for name, (mean, std) in mean_and_std(values).items():
             self.logger.record(name, mean)
             if self.z.dim() > 1:
@@ -230,7 +230,8 @@ class GameAgent:
             self.steps += 1
         lost = (~self._finite() & healthy).nonzero()
         run, step, timestep = int(lost[0]) if len(lost) else 0, self.steps, self.num_timesteps
-        finite_field = bool(torch.isfinite(self.game.field(before, self.oracle.sample).reshape(len(healthy), -1)[run]).all())
+        field = self.game.field(before, self.oracle.sample).reshape(len(healthy), -1)[run]
+        finite_field = bool(torch.isfinite(field).all())
         self._recall()
         others = "" if len(healthy) == 1 else ", and all others did"
         cause = "try a smaller lr" if finite_field else "the field is not finite at a finite point, look at the payoff"
@@ -253,6 +254,13 @@ class GameAgent:
     def best(self) -> Tensor:
         """Return the point to evaluate: the average where the solver keeps one, else the last iterate."""
         return self.average() if isinstance(self.solver, Averaged) else self.z
+
+    def adopt(self, point: Tensor) -> None:
+        """Make a point, (*S, n + m), the current one, and the average where the solver keeps one."""
+        self.z = point.clone()
+        if isinstance(self.solver, Averaged):
+            self.state = {**self.state, "mean": point.clone()}
+        self._remember()
 
     def predict(
         self, observation: Any = None, state: Any = None, episode_start: Any = None, deterministic: bool = True
@@ -320,8 +328,8 @@ class GameAgent:
         same = there.shape == here.shape and there.dtype == here.dtype
         if not same or content["fingerprint"] != agent._fingerprint:
             raise GameError(
-                f"the checkpoint in {path} is of {content['game']} with z {tuple(there.shape)} in {there.dtype}, the env "
-                f"is {agent.game!r} with z {tuple(here.shape)} in {here.dtype}: make the env as in the run"
+                f"the checkpoint in {path} is of {content['game']} with z {tuple(there.shape)} in {there.dtype}, the "
+                f"env is {agent.game!r} with z {tuple(here.shape)} in {here.dtype}: make the env as in the run"
                 + (" (their settings or data differ)" if same and content["game"] == repr(agent.game) else "")
             )
         agent.z, agent.state = content["z"].to(agent.z), _like(content["state"], agent.z)

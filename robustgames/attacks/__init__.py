@@ -1,6 +1,31 @@
 """Attacks on classifiers: pure functions attack(model, x, y, ...) -> x_adv, batched, on the device of x."""
 
+from robustgames.attacks.deepfool import deepfool
+from robustgames.attacks.ensemble import autoattack, evaluate
+from robustgames.attacks.fab import fab, fab_targeted
 from robustgames.attacks.gradient import apgd, apgd_targeted, fgsm, pga, pgd
+from robustgames.attacks.majorize import mm
+from robustgames.attacks.minimum_norm import ddn, fmn
+from robustgames.attacks.square import square
+from robustgames.attacks.universal import linear_worst_case, universal
 from robustgames.attacks.victim import Victim
 
-__all__ = ["Victim", "apgd", "apgd_targeted", "fgsm", "pga", "pgd"]
+__all__ = [
+    "Victim",
+    "apgd",
+    "apgd_targeted",
+    "autoattack",
+    "ddn",
+    "deepfool",
+    "evaluate",
+    "fab",
+    "fab_targeted",
+    "fgsm",
+    "fmn",
+    "linear_worst_case",
+    "mm",
+    "pga",
+    "pgd",
+    "square",
+    "universal",
+]

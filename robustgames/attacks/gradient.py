@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Generator, Tensor
@@ -58,11 +58,7 @@ def fgsm(
         tensor([[0.4000]])
     """
     with problem(model, x, y, eps, norm, bounds, generator, loss, targets) as p:
-        if len(x) == 0:
-            return x.clone()
-        eta = torch.zeros_like(p.a)
-        _, _, g = p.gradient(eta)
-        return p.images(p.project(p.threat.eps * p.threat.steepest(g))).view_as(x)
+        return _run(p, x, lambda q: q.project(q.threat.eps * q.threat.steepest(q.gradient(torch.zeros_like(q.a))[2])))
 
 
 def pgd(
@@ -94,13 +90,16 @@ def pgd(
         step_size: in the norm; 2.5 eps / steps by default (raw gradients: 1).
         direction: "steepest" (sign in ℓ∞, g/|g| in ℓ2; "slide" in ℓ1, where the steepest direction moves one
             coordinate), "raw", "slide", "top_k".
-        start: "random" in the ball, or "zero".
+        start: "random" in the ball (in ℓ1 in a tenth of it: budget that lies on all coordinates is hard to take back),
+            or "zero".
         restarts: from other random starts, on what is not fooled yet.
         momentum: of MI-FGSM, e.g. 1.0.
         early: "best", "last", "drop" or "loss": see `engine.ascend`.
     """
     if direction not in DIRECTIONS:
         raise unknown("direction", direction, DIRECTIONS)
+    if start not in get_args(Start):
+        raise unknown("start", start, get_args(Start))
     check_steps(steps, early)
     if norm == "l1" and direction == "steepest":
         direction = "slide"
@@ -197,6 +196,9 @@ def apgd_targeted(
         early: see `engine.ascend`.
     """
     check_steps(steps, early)
+    if classes < 1:
+        raise GameError(f"classes is {classes}: at least 1 wrong class is needed")
+    _check_restarts(restarts)
     with problem(model, x, y, eps, norm, bounds, generator, loss) as p:
         return _run(p, x, lambda q: targeted(q, lambda t: auto_pgd(t, steps, early), classes, restarts))
 
@@ -215,7 +217,8 @@ def auto_pgd(p: Problem, steps: int, early: Early) -> Tensor:
         if count < 1:
             continue
         wide = replace(p, threat=replace(p.threat, eps=scale * p.threat.eps))
-        eta = ascend(wide, wide.project(eta), Sparse(count), count, early if scale == 1 else "loss")
+        step = Sparse(count, leap=scale == 1 and early != "last")
+        eta = ascend(wide, wide.project(eta), step, count, early if scale == 1 else "loss")
     return eta
 
 
@@ -228,31 +231,42 @@ def targeted(p: Problem, once: Callable[[Problem], Tensor], classes: int, restar
 
 
 def repeat(p: Problem, tries: list[Callable[[Problem, Tensor], Tensor]]) -> Tensor:
-    """Return η after several tries, each on the rows that are not fooled yet; a row keeps the last try otherwise."""
+    """Return η after several tries, each on the rows that are not fooled yet; else a row keeps its highest loss."""
     eta, open_ = torch.zeros_like(p.a), torch.arange(len(p.a), device=p.a.device)
+    if len(tries) == 1:
+        return tries[0](p, open_)
+    best = torch.full_like(p.a[:, 0], -float("inf"))
     for once in tries:
         part = p.rows(open_)
-        eta[open_] = once(part, open_)
-        if len(tries) > 1:
-            open_ = open_[~part.evaluate(eta[open_])[1]]
-            if len(open_) == 0:
-                break
+        new = once(part, open_)
+        loss, fooled = part.evaluate(new)
+        better = fooled | (loss > best[open_])
+        eta[open_] = torch.where(better.unsqueeze(-1), new, eta[open_])
+        best[open_] = torch.maximum(loss, best[open_])
+        open_ = open_[~fooled]
+        if len(open_) == 0:
+            break
     return eta
 
 
 def _run(p: Problem, x: Tensor, once: Callable[[Problem], Tensor], restarts: int = 1) -> Tensor:
-    if restarts < 1:
-        raise GameError(f"restarts is {restarts}: at least 1 run is needed")
+    _check_restarts(restarts)
     if len(x) == 0:
         return x.clone()
     eta = once(p) if restarts == 1 else repeat(p, [lambda q, _: once(q)] * restarts)
     return p.images(eta).view_as(x)
 
 
+def _check_restarts(restarts: int) -> None:
+    if restarts < 1:
+        raise GameError(f"restarts is {restarts}: at least 1 run is needed")
+
+
 def _start(p: Problem, start: str) -> Tensor:
-    if start not in ("random", "zero"):
-        raise unknown("start", start, ("random", "zero"))
-    return p.threat.sample(p.a, p.generator) if start == "random" else torch.zeros_like(p.a)
+    if start == "zero":
+        return torch.zeros_like(p.a)
+    eta = p.threat.sample(p.a, p.generator)
+    return 0.1 * eta if p.threat.norm == "l1" else eta
 
 
 def _corner_start(p: Problem) -> Tensor:

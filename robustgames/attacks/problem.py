@@ -69,7 +69,8 @@ class Problem:
 
     def images(self, eta: Tensor) -> Tensor:
         """Return a + η in the shape of the inputs, inside their box whatever was rounded."""
-        return torch.clamp(self.a + eta, self.threat.low, self.threat.high).view(-1, *self.shape)  # type: ignore[arg-type]
+        inside = (self.a + eta).clamp_min(self.threat.low).clamp_max(self.threat.high)  # one bound may be a number
+        return inside.view(-1, *self.shape)
 
     def _inputs(self, eta: Tensor) -> Tensor:
         return (self.a + eta).view(-1, *self.shape)
@@ -100,14 +101,16 @@ def problem(
     """Check the input of an attack, hold its model in evaluation mode, and yield the problem.
 
     Raises:
-        GameError: inputs that are integers, not finite or outside their bounds; labels of the wrong type or number.
+        GameError: inputs that are integers, not finite or outside their bounds; labels of the wrong type or number,
+            or beyond the classes of the model.
     """
     if not callable(loss) and loss not in LOSSES:
         raise unknown("loss", loss, LOSSES)
     _check_inputs(x, bounds)
-    _check_labels("labels", y, x)
+    classes = _check_labels("labels", y, x)
     if targets is not None:
-        _check_labels("targets", targets, x)
+        classes = max(classes, _check_labels("targets", targets, x))
+        targets = targets.long()
     a = x.detach().flatten(1) if x.dim() > 1 else x.detach().unsqueeze(1)
     radius = eps.to(a).reshape(-1, 1) if isinstance(eps, Tensor) and eps.dim() > 0 else eps
     if isinstance(radius, Tensor) and radius.dim() > 0 and len(radius) not in (1, len(a)):
@@ -115,16 +118,17 @@ def problem(
     threat = ThreatModel(norm, radius, *(_flat_bound(bound, x) for bound in bounds))
     victim = model if isinstance(model, Victim) else Victim(model)
     own = generator if generator is not None else Generator(x.device).manual_seed(0)
-    with victim.under_attack(), torch.no_grad():
-        yield Problem(victim, a.clone(), y.clone(), threat, tuple(x.shape[1:]), own, loss, targets)
+    with victim.under_attack(classes), torch.no_grad():
+        labels = y.to(torch.int64, copy=True)
+        yield Problem(victim, a.clone(), labels, threat, tuple(x.shape[1:]), own, loss, targets)
 
 
 def _flat_bound(bound: float | Tensor, x: Tensor) -> float | Tensor:
+    """Return a bound as a number, as one row (1, p) for all inputs, or as rows (N, p)."""
     if not isinstance(bound, Tensor) or bound.dim() == 0:
-        return bound
-    return (
-        bound.to(x).expand(x.shape).flatten(1) if bound.dim() == x.dim() else bound.to(x).expand(x.shape[1:]).flatten()
-    )
+        return bound if not isinstance(bound, Tensor) else float(bound)
+    rows = len(x) if bound.dim() == x.dim() and len(bound) == len(x) else 1
+    return bound.to(x).expand(rows, *x.shape[1:]).reshape(rows, -1)
 
 
 def _check_inputs(x: Tensor, bounds: Bounds) -> None:
@@ -133,6 +137,10 @@ def _check_inputs(x: Tensor, bounds: Bounds) -> None:
     if not x.is_floating_point():
         raise GameError(f"inputs are {x.dtype}: scale them to floating point first, e.g. x.float() / 255")
     low, high = bounds
+    for bound in bounds:
+        if isinstance(bound, Tensor) and not _broadcasts(bound, x):
+            shape = tuple(bound.shape)
+            raise GameError(f"a bound has shape {shape} for inputs of shape {tuple(x.shape)}: it must broadcast to it")
     if x.numel() == 0:
         return
     if not bool(torch.isfinite(x).all()):
@@ -144,12 +152,22 @@ def _check_inputs(x: Tensor, bounds: Bounds) -> None:
         )
 
 
-def _check_labels(name: str, y: Tensor, x: Tensor) -> None:
+def _broadcasts(bound: Tensor, x: Tensor) -> bool:
+    pairs = zip(bound.shape[::-1], x.shape[::-1], strict=False)
+    return bound.dim() <= x.dim() and all(size in (1, whole) for size, whole in pairs)
+
+
+def _check_labels(name: str, y: Tensor, x: Tensor) -> int:
+    """Return how many classes the labels speak of."""
     if not isinstance(y, Tensor) or y.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8):
         kind = y.dtype if isinstance(y, Tensor) else type(y).__name__
         raise GameError(f"{name} are {kind}: a tensor of class numbers is needed, e.g. y.long()")
     if y.shape != (len(x),):
         raise GameError(f"{name} have shape {tuple(y.shape)} for {len(x)} inputs: ({len(x)},) is needed")
+    least, most = (int(y.min()), int(y.max())) if len(y) > 0 else (0, 0)
+    if least < 0:
+        raise GameError(f"{name} go down to {least}: class numbers 0, 1, ... are needed")
+    return most + 1
 
 
 def _check_classes(logits: Tensor, least: int) -> None:

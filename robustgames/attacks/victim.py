@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustgames.errors import GameError
+from robustgames.games.fast import fast_input_gradients
 
 Model = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor], Tensor]  # logits (N, C) -> (N,)
@@ -40,23 +41,25 @@ class Victim:
             raise GameError(f"{model!r} is no classifier: pass a torch.nn.Module or a function images -> logits")
         self.model, self.precision = model, precision
         self.forwards = self.backwards = 0
-        self._asked = False
+        self._asked, self._named = False, 2
 
     @contextmanager
-    def under_attack(self) -> Iterator[None]:
-        """Set the modules to evaluation mode, and leave everything as it was found."""
+    def under_attack(self, classes: int = 2) -> Iterator[None]:
+        """Set the modules to evaluation mode, expect so many classes, and leave everything as it was found."""
         modules = list(self.model.modules()) if isinstance(self.model, nn.Module) else []
-        training = [module.training for module in modules]
+        training, named = [module.training for module in modules], self._named
         if any(mode and isinstance(module, MODE_DEPENDENT) for module, mode in zip(modules, training, strict=True)):
             warnings.warn(
                 "the model is in training mode: it is attacked in evaluation mode, and set back", stacklevel=4
             )
         try:
+            self._named = max(classes, 2)
             for module in modules:
                 module.training = False
-            with torch.inference_mode(False):
+            with torch.inference_mode(False), fast_input_gradients(self.model):
                 yield
         finally:
+            self._named = named
             for module, mode in zip(modules, training, strict=True):
                 module.training = mode
 
@@ -71,11 +74,19 @@ class Victim:
         with torch.enable_grad():
             logits = self._call(inputs)
             values = loss(logits)
-        if not values.requires_grad:
-            raise GameError("no gradient reaches the input: the model detaches it, rounds it or leaves torch")
         self.backwards += len(inputs)
-        (g,) = torch.autograd.grad(values, inputs, torch.ones_like(values))
-        return logits.detach(), values.detach(), g
+        return logits.detach(), values.detach(), _slope(values, inputs)
+
+    def gradients(self, inputs: Tensor, losses: Loss) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (logits (N, C), losses (N, k), gradient of each in its own input (N, k, ...)): k losses, one graph."""
+        inputs = inputs.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = self._call(inputs)
+            values = losses(logits)
+            columns = values.unbind(1)
+        self.backwards += len(inputs) * len(columns)
+        gs = [_slope(v, inputs, keep=i < len(columns) - 1) for i, v in enumerate(columns)]
+        return logits.detach(), values.detach(), torch.stack(gs, 1)
 
     def _call(self, inputs: Tensor) -> Tensor:
         self.forwards += len(inputs)
@@ -87,7 +98,21 @@ class Victim:
         if not self._asked:  # once: each of these checks waits for the device
             _check_logits(logits, len(inputs))
             self._asked = True
+        if logits.shape[-1] < self._named:
+            raise GameError(
+                f"labels or targets go up to {self._named - 1}, but the model has {logits.shape[-1]} classes: "
+                f"class numbers 0 … {logits.shape[-1] - 1} are allowed"
+            )
         return logits
+
+
+def _slope(values: Tensor, inputs: Tensor, keep: bool = False) -> Tensor:
+    g = None
+    if values.requires_grad:
+        (g,) = torch.autograd.grad(values, inputs, torch.ones_like(values), retain_graph=keep, allow_unused=True)
+    if g is None:
+        raise GameError("no gradient reaches the input: the model detaches it, rounds it or leaves torch")
+    return g
 
 
 def _check_logits(logits: Any, count: int) -> None:

@@ -47,7 +47,8 @@ def build_game(game: Game | type[Game] | str, noise: float = 0.0, bias: Any = 0.
     """
     game = find_game(game)
     if isinstance(game, Game) and settings:
-        raise GameError(f"{game!r} is made already: settings {', '.join(settings)} come too late, pass its class instead")
+        late = ", ".join(settings)
+        raise GameError(f"{game!r} is made already: settings {late} come too late, pass its class instead")
     if isinstance(game, type) and issubclass(game, Game):
         allowed = inspect.signature(game).parameters
         for setting in settings:

@@ -8,24 +8,37 @@ from typing import Any, TypeVar, overload
 
 import gymnasium as gym
 
+from robustgames.envs.black_box import BlackBoxAttack
 from robustgames.envs.first_order import GameEnv, GameVectorEnv, find_game
 from robustgames.errors import GameError, unknown
 from robustgames.games.game import Game
 
 G = TypeVar("G", bound=type[Game])
 
+TOY, MATRIX = "robustgames.games.toy", "robustgames.games.matrix:MatrixGame"
+ATTACK, TRAINING = "robustgames.games.attack", "robustgames.games.classification"
+
 BUILT_IN: dict[str, dict[str, Any]] = {
-    "robustgames/Bilinear-v0": {"game": "robustgames.games.toy:Bilinear"},
-    "robustgames/Quadratic-v0": {"game": "robustgames.games.toy:Quadratic"},
-    "robustgames/AlmostBilinear-v0": {"game": "robustgames.games.toy:AlmostBilinear"},
-    "robustgames/Forsaken-v0": {"game": "robustgames.games.toy:Forsaken"},
-    "robustgames/MatrixGame-v0": {"game": "robustgames.games.matrix:MatrixGame"},
-    "robustgames/MatchingPennies-v0": {"game": "robustgames.games.matrix:MatrixGame", "matrix": "matching_pennies"},
-    "robustgames/RockPaperScissors-v0": {"game": "robustgames.games.matrix:MatrixGame", "matrix": "rock_paper_scissors"},
-    "robustgames/DiracGAN-v0": {"game": "robustgames.games.toy:DiracGAN"},
-    "robustgames/Polar-v0": {"game": "robustgames.games.toy:Polar"},
-    "robustgames/DigitsAdversarial-v0": {"game": "robustgames.games.classification:DigitsAdversarial"},
+    "robustgames/Bilinear-v0": {"game": f"{TOY}:Bilinear"},
+    "robustgames/Quadratic-v0": {"game": f"{TOY}:Quadratic"},
+    "robustgames/AlmostBilinear-v0": {"game": f"{TOY}:AlmostBilinear"},
+    "robustgames/Forsaken-v0": {"game": f"{TOY}:Forsaken"},
+    "robustgames/MatrixGame-v0": {"game": MATRIX},
+    "robustgames/MatchingPennies-v0": {"game": MATRIX, "matrix": "matching_pennies"},
+    "robustgames/RockPaperScissors-v0": {"game": MATRIX, "matrix": "rock_paper_scissors"},
+    "robustgames/DiracGAN-v0": {"game": f"{TOY}:DiracGAN"},
+    "robustgames/Polar-v0": {"game": f"{TOY}:Polar"},
+    "robustgames/LinearAttack-v0": {"game": f"{ATTACK}:LinearAttack"},
+    "robustgames/DigitsAttack-v0": {"game": f"{ATTACK}:DigitsAttack"},
+    "robustgames/MnistAttack-v0": {"game": f"{ATTACK}:MnistAttack"},
+    "robustgames/DigitsAdversarial-v0": {"game": f"{TRAINING}:DigitsAdversarial"},
+    "robustgames/MnistAdversarial-v0": {"game": f"{TRAINING}:MnistAdversarial"},
 }
+ONE_PLAYER: dict[str, dict[str, Any]] = {
+    "robustgames/DigitsBlackBox-v0": {"game": f"{ATTACK}:DigitsAttack"},
+    "robustgames/MnistBlackBox-v0": {"game": f"{ATTACK}:MnistAttack", "patch": 4},
+}
+"""Envs for a reinforcement learner alone: the black-box attacker."""
 
 
 @overload
@@ -71,6 +84,9 @@ def register_all() -> None:
     for id, settings in BUILT_IN.items():
         if id not in gym.registry:
             register(id, **settings)
+    for id, settings in ONE_PLAYER.items():
+        if id not in gym.registry:
+            gym.register(id, entry_point=BlackBoxAttack, kwargs=settings)
 
 
 def game_ids() -> list[str]:
@@ -104,5 +120,5 @@ def make(id: str, runs: int | None = None, **settings: Any) -> gym.Env | gym.vec
     if name not in gym.registry:
         raise unknown("env", name, game_ids())
     if gym.spec(name).entry_point is not GameEnv:
-        raise GameError(f"{name} is no game: `robustgames list` names those that are")
+        raise GameError(f"{name} is no game: `robustgames list` names those that are; `gym.make` makes the others")
     return gym.make(name, **settings) if runs is None else gym.make_vec(name, num_envs=runs, **settings)

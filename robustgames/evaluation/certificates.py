@@ -8,31 +8,33 @@ from collections import Counter
 import torch
 from torch import Generator, Tensor
 
+from robustgames.attacks import fgsm, pgd
 from robustgames.errors import GameError
-from robustgames.games import AdversarialClassification, DigitsAdversarial, Game, Oracle, Space, ZeroSumGame
-from robustgames.solvers import Sign, diagnostics, respond
+from robustgames.games import AdversarialClassification, Game, HeldOut, Space, ZeroSumGame
+from robustgames.games.losses import predictions
+from robustgames.solvers import diagnostics
 
 SMALL = 16  # coordinates up to which the Jacobian of every run is worth its time
 
 
-def certificates(game: Game, z: Tensor, attack_steps: int = 40) -> dict[str, Tensor]:
+def certificates(game: Game, z: Tensor, attack_steps: int = 40, quick: bool = False) -> dict[str, Tensor]:
     """Return what can be certified of z beyond `game.metrics`, each of shape (*S,).
 
-    Games with known best responses: the duality gap. The digits game: accuracy on the held-out images, clean and under
-    a PGD attack of `attack_steps` steps.
+    Games with known best responses: the duality gap. Classifiers: accuracy on the held-out images, clean, under FGSM
+    and under PGD with `attack_steps` steps; `quick` looks at the watched images instead.
     """
-    if isinstance(game, DigitsAdversarial):
-        return accuracies(game.held_out, z, attack_steps)
+    if isinstance(game, HeldOut):
+        return accuracies(game.watched if quick else game.held_out, z, attack_steps)
     try:
         return {"duality_gap": diagnostics.duality_gap(game, z)}
     except GameError:
         return {}
 
 
-def final_certificates(game: Game, z: Tensor, attack_steps: int = 40) -> dict[str, Tensor]:
+def final_certificates(game: Game, z: Tensor, attack_steps: int = 40, quick: bool = False) -> dict[str, Tensor]:
     """Return all that can be said of z without a minibatch: metrics of a game without data, and `certificates`."""
-    if game.sets_follow_sample:
-        return certificates(game, z, attack_steps)
+    if isinstance(game, HeldOut) or game.sets_follow_sample:
+        return certificates(game, z, attack_steps, quick)
     sample = game.draw(tuple(z.shape[:-1]), Generator(game.device).manual_seed(0))
     return {**game.metrics(z, sample), **certificates(game, z)}
 
@@ -53,9 +55,9 @@ def verdicts(game: Game, z: Tensor) -> dict[str, int]:
 
 @torch.no_grad()
 def accuracies(game: AdversarialClassification, z: Tensor, attack_steps: int = 40) -> dict[str, Tensor]:
-    """Return the shares of the game's images classified correctly, clean and under `attack`, (*S,).
+    """Return the shares of the game's images classified correctly: clean, under FGSM and under PGD, (*S,).
 
-    An image counts as robust only if it is also right when clean.
+    An image counts as robust only if it is also right when clean, and under PGD in every iterate.
 
     Args:
         game: a game on all its images (`batch_size=None`).
@@ -64,25 +66,51 @@ def accuracies(game: AdversarialClassification, z: Tensor, attack_steps: int = 4
     """
     x = z[..., : game.sizes[0]]
     images = game.images.expand(*x.shape[:-1], *game.images.shape)
-    perturbed = images + attack(game, z, attack_steps).view(images.shape)
-    right = game.logits(x, images).argmax(-1) == game.labels
-    robust = right & (game.logits(x, perturbed).argmax(-1) == game.labels)
-    return {"clean_accuracy": right.to(z).mean(-1), f"pgd{attack_steps}_accuracy": robust.to(z).mean(-1)}
+    right = predictions(game.logits(x, images)) == game.labels
+    shares = {"clean_accuracy": right}
+    for name, steps in (("fgsm", 1), (f"pgd{attack_steps}", attack_steps)):
+        perturbed = images + attack(game, z, steps).view(images.shape)
+        shares[f"{name}_accuracy"] = right & (predictions(game.logits(x, perturbed)) == game.labels)
+    return {name: hits.to(z).mean(-1) for name, hits in shares.items()}
+
+
+def catastrophic_overfitting(shares: dict[str, Tensor]) -> Tensor | None:
+    """Return where a classifier resists one step of attack but not several, (*S,): None where it was not measured.
+
+    That is, FGSM leaves at least half of the images and PGD takes more than 20 points more: training against weak
+    attacks has taught the network to mislead them. Source: Wong, Rice and Kolter 2020, section 5.
+
+    Args:
+        shares: of `accuracies`.
+    """
+    several = [share for name, share in shares.items() if name.startswith("pgd")]
+    if not several or "fgsm_accuracy" not in shares:
+        return None
+    return (shares["fgsm_accuracy"] >= 0.5) & (shares["fgsm_accuracy"] - several[0] > 0.2)
 
 
 @torch.no_grad()
 def attack(game: AdversarialClassification, z: Tensor, steps: int = 40) -> Tensor:
-    """Return perturbations of all the game's images by PGD, (*S, N p): the attacker plays, the classifier is held.
+    """Return perturbations of all the game's images, (*S, N p): the attacker plays, the classifier is held.
 
-    `steps` signed steps of 2.5 eps / steps from a random start inside the ball (seed 0); the last iterate. Source:
-    Madry et al. 2018.
+    PGD: `steps` steps of 2.5 eps / steps from a random start inside the ball (seed 0), of each image the last iterate
+    that fools the classifier, else the one of highest loss. One step is FGSM, from zero. Source: Madry et al. 2018.
     """
     x = z[..., : game.sizes[0]]
-    start = torch.cat([x, x.new_zeros(*x.shape[:-1], game.sizes[1])], -1)
+    runs, count = x.shape[:-1], len(game.images)
+    images = game.images.expand(*runs, *game.images.shape)
     if game.eps == 0:
-        return game.split(start)[1]
-    oracle = Oracle(game, tuple(x.shape[:-1]), Generator(game.device).manual_seed(0))
-    oracle.draw()
-    rule = Sign(2.5 * game.eps / steps)
-    attacked, _ = respond(rule, oracle, oracle.restart(start, 1), 1, steps, rule.init(start))
-    return game.split(attacked)[1]
+        return torch.zeros_like(images).flatten(-2)
+    labels = game.labels.expand(*runs, count).flatten()
+
+    def classifiers(rows: Tensor) -> Tensor:
+        scores = game.logits(x, rows.view(images.shape)).flatten(0, -2)
+        return scores if scores.shape[-1] > 1 else torch.cat([-scores, scores], -1) / 2  # the same logistic loss
+
+    rows = images.reshape(-1, images.shape[-1])
+    if steps == 1:
+        attacked = fgsm(classifiers, rows, labels, game.eps, game.norm)
+    else:
+        own = Generator(game.device).manual_seed(0)
+        attacked = pgd(classifiers, rows, labels, game.eps, game.norm, steps, generator=own)
+    return (attacked - rows).view(*runs, -1)

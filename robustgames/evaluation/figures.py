@@ -18,7 +18,7 @@ from robustgames.errors import GameError
 from robustgames.evaluation.certificates import attack
 from robustgames.evaluation.curves import learning_curves
 from robustgames.evaluation.portraits import has_portrait, phase_portrait
-from robustgames.games import AdversarialClassification, DigitsAdversarial, Game
+from robustgames.games import AdversarialClassification, Game, HeldOut
 
 RIGHT, WRONG = "#1A7F37", "#C62828"
 
@@ -39,7 +39,7 @@ def digit_grid(game: AdversarialClassification, z: Tensor, count: int = 10, step
     Raises:
         GameError: the images are not square.
     """
-    game = _first_of_each_class(game.held_out if isinstance(game, DigitsAdversarial) else game, count)
+    game = _first_of_each_class(game.held_out if isinstance(game, HeldOut) else game, count)
     side = isqrt(game.images[0].numel())
     if side * side != game.images[0].numel():
         raise GameError(f"images of shape {tuple(game.images[0].shape)} cannot be drawn: square gray ones are needed")

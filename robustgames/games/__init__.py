@@ -1,12 +1,31 @@
 """Games: Φ(x, y; ζ) and the field V, in torch only."""
 
-from robustgames.games.classification import AdversarialClassification, DigitsAdversarial
+from robustgames.games.attack import ClassifierAttack, DigitsAttack, LinearAttack, MnistAttack
+from robustgames.games.classification import (
+    AdversarialClassification,
+    DigitsAdversarial,
+    HeldOut,
+    MnistAdversarial,
+    small_cnn,
+)
 from robustgames.games.game import Game, GeneralSumGame, ZeroSumGame
 from robustgames.games.matrix import MatrixGame
-from robustgames.games.networks import MLP, Network
+from robustgames.games.networks import MLP, Frozen, Network
 from robustgames.games.noisy import Noisy
 from robustgames.games.oracle import Oracle
-from robustgames.games.sets import Box, L1Ball, L1BallInBox, L2Ball, Set, Simplex, Space, linf_ball
+from robustgames.games.sets import (
+    Box,
+    L1Ball,
+    L1BallInBox,
+    L2Ball,
+    L2BallInBox,
+    Product,
+    Set,
+    Simplex,
+    Space,
+    linf_ball,
+)
+from robustgames.games.threat import ThreatModel
 from robustgames.games.toy import AlmostBilinear, Bilinear, DiracGAN, Forsaken, Polar, Quadratic
 
 __all__ = [
@@ -15,23 +34,34 @@ __all__ = [
     "AlmostBilinear",
     "Bilinear",
     "Box",
+    "ClassifierAttack",
     "DigitsAdversarial",
+    "DigitsAttack",
     "DiracGAN",
     "Forsaken",
+    "Frozen",
     "Game",
     "GeneralSumGame",
+    "HeldOut",
     "L1Ball",
     "L1BallInBox",
     "L2Ball",
+    "L2BallInBox",
+    "LinearAttack",
     "MatrixGame",
+    "MnistAdversarial",
+    "MnistAttack",
     "Network",
     "Noisy",
     "Oracle",
     "Polar",
+    "Product",
     "Quadratic",
     "Set",
     "Simplex",
     "Space",
+    "ThreatModel",
     "ZeroSumGame",
     "linf_ball",
+    "small_cnn",
 ]

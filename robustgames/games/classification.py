@@ -2,70 +2,98 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
 import torch
-from torch import Generator, Tensor
-from torch.nn.functional import cross_entropy
+from torch import Generator, Tensor, nn
+from torch.nn import functional
 
-from robustgames.errors import GameError
-from robustgames.games.game import ZeroSumGame
-from robustgames.games.networks import MLP, Network
-from robustgames.games.sets import Space, linf_ball
+from robustgames.data import Split, digits, mnist
+from robustgames.errors import GameError, unknown
+from robustgames.games.attackers import ATTACKERS, Batch
+from robustgames.games.augmentation import distort
+from robustgames.games.game import ZeroSumGame, join
+from robustgames.games.losses import LOSSES, predictions
+from robustgames.games.networks import MLP, Frozen, Network
+from robustgames.games.sets import Space
+from robustgames.games.threat import ThreatModel
 
-
-class Batch(NamedTuple):
-    """ζ: a minibatch of images (*S, B, p) and labels (*S, B)."""
-
-    images: Tensor
-    labels: Tensor
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 class AdversarialClassification(ZeroSumGame):
-    """Φ(x, η; ζ) = mean_i L(h_x(a_i + η_i), b_i) over a minibatch ζ = (a, b), |η_i|_inf <= eps, a_i + η_i in [0, 1].
+    """Φ(x, η; ζ) = mean_i L(h_x(a_i + η_i), b_i) over a minibatch ζ = (a, b), |η_i|_norm <= eps, a_i + η_i in [0, 1].
 
-    x are the weights of the classifier, y = η one perturbation per sample of the minibatch; L is the cross-entropy.
+    x are the weights of the classifier, y = η the perturbations. With `trades` = β > 0 it is the payoff of TRADES,
+    Φ = mean_i L(h_x(a_i), b_i) + β KL(softmax h_x(a_i) || softmax h_x(a_i + η_i)), whose second term grows with η only.
 
-    Source: lecture "Adversarial Training"; Madry et al. 2018, eq. (2.1).
+    Source: lecture "Adversarial Training"; Madry et al. 2018, eq. (2.1); Zhang et al. 2019, eq. (5), for TRADES.
 
     Args:
         images: (N, p) in [0, 1].
         labels: (N,) integers.
-        network: h; `MLP((p, ..., classes))` or a `Network`.
-        eps: radius of the ℓ∞ ball, >= 0 (0: no attacker).
+        network: h; `MLP((p, ..., classes))` or a `Network`. One output takes labels 0 and 1.
+        eps: radius of the ball, >= 0 (0: no attacker).
         batch_size: B; None: all N images in order, the same in every draw.
+        norm: "linf", "l2" or "l1".
+        loss: L: cross_entropy, logistic, squared or hinge.
+        trades: β; 0: the payoff above.
+        attacker: what y holds: "minibatch" (η_i per image of the minibatch), "remembered" (η_i per image of the data,
+            kept from visit to visit) or "universal" (one η for all).
+        augment: distort the images of each minibatch (square gray images; see `augmentation.distort`).
+        precision: "float32" or "bfloat16", of the network's arithmetic under autocast; z keeps its own.
     """
 
     players = ("classifier", "attacker")
-    sets_follow_sample = True
 
     def __init__(
-        self, images: Tensor, labels: Tensor, network: MLP | Network, eps: float = 0.1, batch_size: int | None = 128
+        self,
+        images: Tensor,
+        labels: Tensor,
+        network: MLP | Network | Frozen,
+        eps: float = 0.1,
+        batch_size: int | None = 128,
+        norm: str = "linf",
+        loss: str = "cross_entropy",
+        trades: float = 0.0,
+        attacker: str = "minibatch",
+        augment: bool = False,
+        precision: str = "float32",
     ) -> None:
-        if images.dim() != 2 or len(images) == 0:
-            raise GameError(f"images have shape {tuple(images.shape)}: (N, p) with N >= 1 is needed")
-        low, high = float(images.min()), float(images.max())
-        if not 0 <= low <= high <= 1:
-            raise GameError(f"images lie in [{low:g}, {high:g}]: they must be scaled to [0, 1]")
-        if not 0 <= eps <= 1:
-            raise GameError(f"eps is {eps}: the radius of the attack is in [0, 1], e.g. eps=0.1")
-        if batch_size is not None and batch_size < 1:
-            raise GameError(f"batch_size is {batch_size}: at least 1 image, or None for all {len(images)}")
-        if len(labels) != len(images):
-            raise GameError(f"{len(images)} images have {len(labels)} labels: one label per image is needed")
-        if labels.is_floating_point() or int(labels.min()) < 0:
-            raise GameError(f"labels are {labels.dtype} from {labels.min()}: class numbers 0, 1, ... are needed")
+        _check_data(images, labels, eps, norm, batch_size)
+        for what, name, known in (("loss", loss, LOSSES), ("attacker", attacker, ATTACKERS)):
+            if name not in known:
+                raise unknown(what, name, known)
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
+        if not 0 <= trades < float("inf"):
+            raise GameError(f"trades is {trades}: the weight of the robust term is >= 0, e.g. trades=6")
+        if augment and attacker == "remembered":
+            raise GameError(
+                "a remembered perturbation belongs to one image: use augment=False, or attacker='minibatch'"
+            )
         self.images, self.labels, self.network = images, labels, network
-        self.eps, self.batch_size = eps, batch_size
-        self.sets = (Space(), linf_ball(eps))
-        self.sizes = (network.size, (batch_size or len(images)) * images[0].numel())
+        self.eps, self.batch_size, self.norm, self.loss, self.trades = eps, batch_size, norm, loss, trades
+        self.augment, self.precision = augment, precision
+        self.threat = ThreatModel(norm, eps)
+        self.attacker = ATTACKERS[attacker](self.threat, images, batch_size or len(images))
+        self.sets = (Space(), self.attacker.strategies)
+        self.sets_follow_sample = self.attacker.follows_sample
+        self.sizes = (network.size, self.attacker.size)
 
     def draw(self, shape: tuple[int, ...], generator: Generator) -> Batch:
+        count = len(self.images)
         if self.batch_size is None:
-            images, labels = self.images, self.labels
-            return Batch(images.expand(*shape, *images.shape), labels.expand(*shape, *labels.shape))
-        index = torch.randint(len(self.images), (*shape, self.batch_size), generator=generator, device=generator.device)
-        return Batch(self.images[index], self.labels[index])
+            return self.everything(shape)
+        index = torch.randint(count, (*shape, self.batch_size), generator=generator, device=generator.device)
+        images = self.images[index]
+        return Batch(distort(images, generator) if self.augment else images, self.labels[index], index)
+
+    def everything(self, shape: tuple[int, ...]) -> Batch:
+        """Return all the data, in order, as one batch."""
+        count = len(self.images)
+        index = torch.arange(count, device=self.images.device).expand(*shape, count)
+        return Batch(self.images.expand(*shape, *self.images.shape), self.labels.expand(*shape, count), index)
 
     def start(self, player: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
         """Draw weights as the network does, and perturbations uniform in the ball."""
@@ -75,46 +103,165 @@ class AdversarialClassification(ZeroSumGame):
 
     def logits(self, x: Tensor, images: Tensor) -> Tensor:
         """Return h_x(images): (*S, n), (*S, B, p) -> (*S, B, classes)."""
-        return self.network(x, images)
+        lower = PRECISIONS[self.precision]
+        if lower is None:
+            return self.network(x, images)
+        with torch.autocast(images.device.type, lower):
+            return self.network(x, images).to(x.dtype)
 
     def payoff(self, x: Tensor, y: Tensor, sample: Batch) -> Tensor:
-        attacked = sample.images + y.view(sample.images.shape)
-        logits = self.logits(x, attacked)
-        loss = cross_entropy(logits.flatten(0, -2), sample.labels.flatten(), reduction="none")
-        return loss.view(sample.labels.shape).mean(-1)
+        attacked = self.logits(x, self.attacker.attacked(y, sample))
+        if not self.trades:
+            return LOSSES[self.loss](attacked, sample.labels).mean(-1)
+        clean = self.logits(x, sample.images)
+        p, q = clean.log_softmax(-1), attacked.log_softmax(-1)
+        divergence = functional.kl_div(q, p, reduction="none", log_target=True).sum(-1)
+        return (LOSSES[self.loss](clean, sample.labels) + self.trades * divergence).mean(-1)
 
     def project(self, z: Tensor, sample: Batch | None = None) -> Tensor:
-        """Clip η to the ball, and a + η to [0, 1] where the minibatch is known: both boxes at once."""
+        """Project η onto ball and box jointly, where the minibatch is known."""
         x, y = self.split(z)
-        low, high = -self.eps, self.eps
-        if sample is None:
-            return torch.cat([x, y.clamp(low, high)], -1)
-        images = sample.images.reshape(y.shape)
-        return torch.cat([x, torch.clamp(y, (-images).clamp_min(low), (1 - images).clamp_max(high))], -1)
+        return join([x, self.attacker.project(y, sample)], z)
+
+    def place(self, z: Tensor, player: int, block: Tensor, sample: Batch | None = None) -> Tensor:
+        x, y = self.split(z)
+        return join(
+            [block, y] if player == 0 else [x, self.attacker.project(block, sample)], z
+        )  # one copy of the weights
 
     def metrics(self, z: Tensor, sample: Batch | None = None) -> dict[str, Tensor]:
-        """Return the loss and the accuracy on the minibatch, perturbed as it is."""
+        """Return the payoff and the accuracy on the minibatch, perturbed as it is."""
         if sample is None:
             return {}
         x, y = self.split(z)
-        attacked = sample.images + y.view(sample.images.shape)
-        hit = self.logits(x, attacked).argmax(-1) == sample.labels
+        hit = predictions(self.logits(x, self.attacker.attacked(y, sample))) == sample.labels
         return {"loss": self.payoff(x, y, sample), "batch_accuracy": hit.to(z).mean(-1)}
 
+    def on(self, images: Tensor, labels: Tensor, precision: str = "float32") -> AdversarialClassification:
+        """Return the same classifier and threat on all of other images, for evaluation."""
+        return AdversarialClassification(
+            images, labels, self.network, self.eps, None, self.norm, self.loss, precision=precision
+        ).to(self.device, self.dtype)
 
-class DigitsAdversarial(AdversarialClassification):
+
+class HeldOut(AdversarialClassification):
+    """Attacker against classifier on training images, with others to judge by.
+
+    `held_out` is the game on the held-out images; `watched` the one that learning curves and early stopping look at:
+    the validation images where there are any, else the first 250 held-out ones.
+
+    Args:
+        data: images and labels, to train and held out.
+        network: h.
+        validation: how many training images to keep for validation, the last ones.
+        **settings: of `AdversarialClassification`.
+    """
+
+    def __init__(self, data: Split, network: MLP | Network, validation: int = 0, **settings: Any) -> None:
+        count = len(data.train_images) - validation
+        if not (validation >= 0 and count >= 1):
+            raise GameError(
+                f"validation is {validation}: 0 to {len(data.train_images) - 1} training images can be kept"
+            )
+        super().__init__(data.train_images[:count], data.train_labels[:count], network, **settings)
+        self.validation = validation
+        self.held_out = self.on(data.test_images, data.test_labels)
+        kept = (data.train_images[count:], data.train_labels[count:])
+        watched = kept if validation else (data.test_images[:250], data.test_labels[:250])
+        self.watched = self.on(*watched, precision=self.precision)
+
+
+class DigitsAdversarial(HeldOut):
     """Attacker against classifier on scikit-learn's 8x8 digits: adversarial training of a small network.
 
     Args:
-        eps: radius of the ℓ∞ attack, pixels in [0, 1].
+        eps: radius of the attack, pixels in [0, 1].
         hidden: widths of the hidden layers (ReLU).
         batch_size: images in a minibatch.
+        validation: training images kept for validation.
+        norm, loss, trades, attacker, augment, precision: see `AdversarialClassification`.
     """
 
-    def __init__(self, eps: float = 0.1, hidden: tuple[int, ...] = (128, 128, 128, 128), batch_size: int = 128) -> None:
-        from robustgames.data import digits
-
+    def __init__(
+        self,
+        eps: float = 0.1,
+        hidden: tuple[int, ...] = (128, 128, 128, 128),
+        batch_size: int = 128,
+        validation: int = 0,
+        norm: str = "linf",
+        loss: str = "cross_entropy",
+        trades: float = 0.0,
+        attacker: str = "minibatch",
+        augment: bool = False,
+        precision: str = "float32",
+    ) -> None:
         data = digits()
         network = MLP((data.train_images.shape[1], *hidden, 10))
-        super().__init__(data.train_images, data.train_labels, network, eps, batch_size)
-        self.held_out = AdversarialClassification(data.test_images, data.test_labels, network, eps, None)
+        super().__init__(
+            data, network, validation, eps=eps, batch_size=batch_size, norm=norm, loss=loss, trades=trades,
+            attacker=attacker, augment=augment, precision=precision,
+        )  # fmt: skip
+
+
+class MnistAdversarial(HeldOut):
+    """Attacker against classifier on MNIST: adversarial training of a convolutional network.
+
+    The network has two convolutions (4 x 4, stride 2), a hidden layer of 256 and 0.84 million weights. By default it
+    sees the 4,000 training images that a dependency ships; 1,000 are held out.
+
+    Args:
+        eps: radius of the attack, pixels in [0, 1].
+        channels: of the two convolutions.
+        hidden: width of the hidden layer.
+        batch_size: images in a minibatch.
+        validation: training images kept for validation.
+        data: folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
+        norm, loss, trades, attacker, augment, precision: see `AdversarialClassification`.
+    """
+
+    def __init__(
+        self,
+        eps: float = 0.3,
+        channels: tuple[int, int] = (32, 64),
+        hidden: int = 256,
+        batch_size: int = 100,
+        validation: int = 0,
+        data: str | None = None,
+        norm: str = "linf",
+        loss: str = "cross_entropy",
+        trades: float = 0.0,
+        attacker: str = "minibatch",
+        augment: bool = False,
+        precision: str = "float32",
+    ) -> None:
+        first, second = channels
+        super().__init__(
+            mnist(data), Network(lambda: small_cnn(first, second, hidden)), validation, eps=eps, batch_size=batch_size,
+            norm=norm, loss=loss, trades=trades, attacker=attacker, augment=augment, precision=precision,
+        )  # fmt: skip
+        self.channels, self.hidden, self.data = tuple(channels), hidden, data
+
+
+def small_cnn(first: int = 32, second: int = 64, hidden: int = 256) -> nn.Sequential:
+    """Return the network of `MnistAdversarial`: flat images of 28 x 28 pixels (B, 784) -> logits (B, 10)."""
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, first, 4, 2, 1), nn.ReLU(), nn.Conv2d(first, second, 4, 2, 1),
+        nn.ReLU(), nn.Flatten(), nn.Linear(49 * second, hidden), nn.ReLU(), nn.Linear(hidden, 10),
+    )  # fmt: skip
+
+
+def _check_data(images: Tensor, labels: Tensor, eps: float, norm: str, batch_size: int | None) -> None:
+    if images.dim() != 2 or len(images) == 0:
+        raise GameError(f"images have shape {tuple(images.shape)}: (N, p) with N >= 1 is needed")
+    low, high = float(images.min()), float(images.max())
+    if not 0 <= low <= high <= 1:
+        raise GameError(f"images lie in [{low:g}, {high:g}]: they must be scaled to [0, 1]")
+    if not 0 <= eps < float("inf") or (norm == "linf" and eps > 1):
+        allowed = "in [0, 1]" if norm == "linf" else "a finite number >= 0"
+        raise GameError(f"eps is {eps}: the radius of the attack is {allowed}, e.g. eps=0.1")
+    if batch_size is not None and batch_size < 1:
+        raise GameError(f"batch_size is {batch_size}: at least 1 image, or None for all {len(images)}")
+    if len(labels) != len(images):
+        raise GameError(f"{len(images)} images have {len(labels)} labels: one label per image is needed")
+    if labels.is_floating_point() or int(labels.min()) < 0:
+        raise GameError(f"labels are {labels.dtype} from {labels.min()}: class numbers 0, 1, ... are needed")

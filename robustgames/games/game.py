@@ -11,6 +11,7 @@ Conventions of the whole package, stated here once:
 from __future__ import annotations
 
 import hashlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -87,6 +88,11 @@ class Game(Movable, ABC):
         x, y = self.split(z)
         return join([first.project(x), second.project(y)], z)
 
+    def place(self, z: Tensor, player: int, block: Tensor, sample: Sample = None) -> Tensor:
+        """Return the projection of z with one player's block replaced; z is feasible but for that block."""
+        x, y = self.split(z)
+        return self.project(join([block, y] if player == 0 else [x, block], z), sample)
+
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the views (x, y) of z."""
         x, y = torch.split_with_sizes(z, self.sizes, -1)
@@ -127,16 +133,18 @@ class Game(Movable, ABC):
 
     def fingerprint(self) -> str:
         """Return a digest of the game's name, settings and tensors: what a checkpoint must find again."""
-        digest = hashlib.sha256(repr(self).encode())
+        settings = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str)}
+        digest = hashlib.sha256(f"{type(self).__name__}{settings}".encode())
         for tensor in self.tensors():
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def __repr__(self) -> str:
-        settings = ", ".join(
-            f"{name}={value!r}" for name, value in vars(self).items() if isinstance(value, int | float | str)
-        )
-        return f"{type(self).__name__}({settings})"
+        own, shown = vars(self), []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if isinstance(value := own.get(name), int | float | str | tuple) and value != parameter.default:
+                shown.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 class ZeroSumGame(Game):

@@ -27,12 +27,14 @@ class Oracle:
         self.generator = generator if generator is not None else Generator(game.device).manual_seed(0)
         self.calls = 0
         self.sample: Sample = None
+        self._feasible: Tensor | None = None  # what was projected for the current sample last
         self.asked = torch.empty(0)  # the point of the last call: a look-ahead, where the scheme has one
         _check_shapes(game, shape)
 
     def draw(self) -> None:
         """Draw a new ζ: called wherever the paper writes a new ζ."""
         self.sample = self.game.draw(self.shape, self.generator)
+        self._feasible = None
 
     def __call__(self, z: Tensor, player: int | None = None) -> Tensor:
         """Return V(z; ζ), or one player's block of it, and count one call."""
@@ -44,19 +46,25 @@ class Oracle:
 
     def _ask(self, z: Tensor) -> Tensor:
         self.calls += 1
-        self.asked = self.project(z) if self.game.sets_follow_sample else z
+        follows = self.game.sets_follow_sample and z is not self._feasible
+        self.asked = self.project(z) if follows else z
         return self.asked
 
     def project(self, z: Tensor) -> Tensor:
         """Return the projection of z onto X × Y (which may depend on ζ)."""
-        return self.game.project(z, self.sample)
+        self._feasible = self.game.project(z, self.sample)
+        return self._feasible
+
+    def place(self, z: Tensor, player: int, block: Tensor) -> Tensor:
+        """Return z with one player's block replaced and projected."""
+        self._feasible = self.game.place(z, player, block, self.sample)
+        return self._feasible
 
     def restart(self, z: Tensor, player: int, zero: bool = False) -> Tensor:
         """Return z with one player's strategy drawn anew (or set to 0) and projected."""
-        blocks = list(self.game.split(z))
-        fresh = self.game.start(player, self.shape, self.generator) if not zero else torch.zeros_like(blocks[player])
-        blocks[player] = fresh
-        return self.project(torch.cat(blocks, -1))
+        block = self.game.split(z)[player]
+        fresh = torch.zeros_like(block) if zero else self.game.start(player, self.shape, self.generator)
+        return self.place(z, player, fresh)
 
 
 def _check_shapes(game: Game, shape: tuple[int, ...]) -> None:

@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 
 from robustgames.errors import GameError
 from robustgames.games.movable import Movable
+from robustgames.games.projections import project_l1_in_box, project_l2_in_box, way
 
 
 class Set(Movable, ABC):
@@ -179,7 +180,7 @@ class L1BallInBox(Set):
         _check_ball_in_box(self.radius, self.low, self.high)
 
     def _room(self, direction: Tensor) -> Tensor:
-        return _way(direction, self.radius, self.low, self.high)
+        return way(direction, self.radius, self.low, self.high)
 
     def project(self, point: Tensor) -> Tensor:
         return project_l1_in_box(point, self.radius, self.low, self.high)
@@ -230,6 +231,28 @@ class L2BallInBox(Set):
 
 
 @dataclass(frozen=True, eq=False)
+class Product(Set):
+    """{u : each row of u, cut into rows of `width` coordinates, lies in `factor`}: one strategy per image, say."""
+
+    factor: Set
+    width: int
+
+    def project(self, point: Tensor) -> Tensor:
+        return self.factor.project(point.unflatten(-1, (-1, self.width))).flatten(-2)
+
+    def maximize(self, g: Tensor) -> Tensor:
+        return self.factor.maximize(g.unflatten(-1, (-1, self.width))).flatten(-2)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.factor.bounds
+
+    def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
+        rows = (*shape[:-1], shape[-1] // self.width, self.width)
+        return self.factor.sample(rows, generator, dtype).flatten(-2)
+
+
+@dataclass(frozen=True, eq=False)
 class Simplex(Set):
     """{u : u_i >= 0, sum u_i = 1}: mixed strategies; random points are uniform (Dirichlet(1, ..., 1))."""
 
@@ -246,32 +269,6 @@ class Simplex(Set):
     def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
         waits = torch.empty(shape, device=generator.device, dtype=dtype).exponential_(generator=generator)
         return waits / waits.sum(-1, keepdim=True)
-
-
-def project_l1_in_box(v: Tensor, radius: float | Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
-    """Return the projection of v onto `L1BallInBox(radius, low, high)`, whose arguments are not checked."""
-    size, room = v.abs(), _way(v, radius, low, high)
-    theta = _clipped_threshold(size, room, radius)
-    return v.sign() * torch.minimum((size - theta).clamp_min(0), room)
-
-
-def project_l2_in_box(
-    v: Tensor, radius: float | Tensor, low: float | Tensor, high: float | Tensor, most: float = 1.0
-) -> Tensor:
-    """Return sign(v) min(s |v|, room) with the largest s <= most inside `L2BallInBox`: its projection for most = 1."""
-    size, room = v.abs(), _way(v, radius, low, high)
-    scale = _clipped_scale(size, room, radius).clamp_max(most)
-    reach = torch.where(size > 0, scale * size, 0)  # the scale is infinite where the box lies inside the ball
-    return v.sign() * torch.minimum(reach, room)
-
-
-def _way(direction: Tensor, radius: float | Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
-    """Return how far each coordinate may go in its direction: to the box, and no farther than the whole budget."""
-    return torch.where(direction > 0, _like(high, direction), -_like(low, direction)).clamp_max(radius)
-
-
-def _like(bound: float | Tensor, point: Tensor) -> Tensor:
-    return bound.to(point) if isinstance(bound, Tensor) else torch.full_like(point, bound)
 
 
 def _least(bound: float | Tensor) -> float:
@@ -302,34 +299,3 @@ def _simplex_threshold(v: Tensor, total: float) -> Tensor:
     count = torch.arange(1, v.shape[-1] + 1, device=v.device, dtype=v.dtype)
     rho = (u * count > excess).sum(-1, keepdim=True).clamp_min(1)  # the test holds up to rho, then never again
     return excess.gather(-1, rho - 1) / rho
-
-
-def _clipped_threshold(size: Tensor, room: Tensor, radius: float | Tensor) -> Tensor:
-    """Return the least theta >= 0 with sum_i clip(size_i - theta, 0, room_i) <= radius, shape (*S, 1)."""
-    breaks, order = torch.cat([size, size - room], -1).sort(dim=-1)
-    # the sum falls with theta: slope -1 for every coordinate with size_i - room_i < theta < size_i
-    n = size.shape[-1]
-    turn = torch.where(order < n, 1.0, -1.0).to(size)  # +1: a coordinate has reached 0; -1: it leaves its wall
-    slope = turn.cumsum(-1)
-    fall = (slope[..., :-1] * breaks.diff(dim=-1)).cumsum(-1)
-    total = torch.cat([torch.zeros_like(breaks[..., :1]), fall], -1) + room.sum(-1, keepdim=True)
-    last = (total > radius).sum(-1, keepdim=True)  # total is non-increasing: the crossing lies before `last`
-    left = (last - 1).clamp_min(0)
-    start, value = breaks.gather(-1, left), total.gather(-1, left)
-    step = (value - radius) / -slope.gather(-1, left).clamp_max(-1)
-    return torch.where(last > 0, start + step, 0).clamp_min(0)
-
-
-def _clipped_scale(size: Tensor, room: Tensor, radius: float | Tensor) -> Tensor:
-    """Return the largest s with sum_i min(s size_i, room_i)² <= radius², shape (*S, 1); infinite where all s do."""
-    breaks, order = (room / size).nan_to_num(nan=float("inf")).sort(dim=-1)  # 0 / 0: never at its wall
-    walls = room.square().gather(-1, order).cumsum(-1)  # of the coordinates at their walls
-    squares = size.square().gather(-1, order)
-    free = squares.sum(-1, keepdim=True) - squares.cumsum(-1)  # of the others
-    free = torch.cat([squares.sum(-1, keepdim=True), free], -1).clamp_min(0)
-    walls = torch.cat([torch.zeros_like(walls[..., :1]), walls], -1)
-    budget = torch.as_tensor(radius, device=size.device, dtype=size.dtype) ** 2
-    at_break = walls[..., 1:] + torch.where(free[..., 1:] > 0, breaks.square() * free[..., 1:], 0)
-    count = (at_break <= budget).sum(-1, keepdim=True)  # the sum grows with s: that many are at their walls
-    left, rest = (budget - walls.gather(-1, count)).clamp_min(0), free.gather(-1, count)
-    return torch.where(count < size.shape[-1], (left / rest).sqrt(), float("inf"))

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from robustgames.errors import GameError, unknown
 from robustgames.games.movable import Movable
+from robustgames.games.projections import project_l1_in_box, project_l2_in_box
 from robustgames.games.sets import (
     Box,
     L1Ball,
@@ -17,8 +18,7 @@ from robustgames.games.sets import (
     L2Ball,
     L2BallInBox,
     Set,
-    project_l1_in_box,
-    project_l2_in_box,
+    linf_ball,
 )
 
 NORMS = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}
@@ -57,12 +57,18 @@ class ThreatModel(Movable):
         if not bool(((radius >= 0) & (radius < float("inf"))).all()):  # also refuses NaN
             raise GameError(f"eps is {self.eps}: the radius of an attack is a finite number >= 0, e.g. eps=0.3")
 
+    @property
+    def ball(self) -> Set:
+        """The norm ball without the box; one radius."""
+        radius = float(self.eps)
+        return linf_ball(radius) if self.norm == "linf" else (L2Ball if self.norm == "l2" else L1Ball)(radius)
+
     def rows(self, keep: Tensor) -> Self:
-        """Return the threat model of some rows: an index or mask into the first dimension."""
+        """Return the threat model of some rows (N, p): an index or mask; what all rows share stays as it is."""
         chosen = {
             name: value[keep]
             for name in ("eps", "low", "high")
-            if isinstance(value := getattr(self, name), Tensor) and value.dim() > 0 and len(value) > 1
+            if isinstance(value := getattr(self, name), Tensor) and value.dim() > 1 and len(value) > 1
         }
         return replace(self, **chosen) if chosen else self
 
@@ -92,6 +98,7 @@ class ThreatModel(Movable):
         """Return the direction u of norm 1 with the largest <g, u>: sign(g), g/|g|_2, or one signed coordinate."""
         if self.norm == "linf":
             return g.sign()
+        g = g / g.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)  # squares of tiny ones vanish
         return (L2Ball() if self.norm == "l2" else L1Ball()).maximize(g)
 
     def size(self, eta: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from robustgames.solvers.rules import (
     RMSProp,
     Rule,
     Sign,
+    Steepest,
+    Triangular,
 )
 from robustgames.solvers.schemes import (
     Alternating,
@@ -46,7 +48,9 @@ __all__ = [
     "Sign",
     "Simultaneous",
     "Solver",
+    "Steepest",
     "TorchRule",
+    "Triangular",
     "danskin",
     "diagnostics",
     "make_solver",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustgames.errors import GameError, unknown
-from robustgames.solvers.rules import InversePower, Rule
+from robustgames.solvers.rules import InversePower, Rule, Triangular
 from robustgames.solvers.schemes import Scheme
 
 
@@ -20,7 +20,7 @@ def to_config(value: Any) -> Any:
     Example:
         >>> from robustgames.solvers.recipes import make_solver
         >>> to_config(make_solver("gda", lr=0.5))
-        {'class': 'Simultaneous', 'rule': {'class': 'SGD', 'lr': 0.5}}
+        {'class': 'Simultaneous', 'rule': {'class': 'SGD', 'lr': 0.5}, 'replays': 1}
     """
     if is_dataclass(value) and not isinstance(value, type):
         return {"class": type(value).__name__, **{f.name: to_config(getattr(value, f.name)) for f in fields(value)}}
@@ -58,9 +58,8 @@ def from_config(config: Any) -> Any:
         return optimizers[config["$optimizer"]]
     if "class" not in config:
         return {name: from_config(item) for name, item in config.items()}
-    classes = {cls.__name__: cls for root in (Rule, Scheme) for cls in _subclasses(root)} | {
-        "InversePower": InversePower
-    }
+    schedules = {"InversePower": InversePower, "Triangular": Triangular}
+    classes = {cls.__name__: cls for root in (Rule, Scheme) for cls in _subclasses(root)} | schedules
     if config["class"] not in classes:
         raise unknown("solver class", config["class"], classes)
     return classes[config["class"]](**{k: from_config(v) for k, v in config.items() if k != "class"})

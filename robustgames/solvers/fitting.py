@@ -9,13 +9,13 @@ from torch import Tensor
 
 from robustgames.errors import GameError
 from robustgames.games.oracle import Oracle
-from robustgames.games.sets import Simplex
-from robustgames.solvers.rules import Entropic
+from robustgames.games.sets import Product, Simplex
+from robustgames.solvers.rules import Entropic, Steepest
 from robustgames.solvers.schemes import Scheme
 
 
 def fit(solver: Scheme, oracle: Oracle) -> Scheme:
-    """Return the solver with its rates on the device and in the dtype of the game.
+    """Return the solver with its rates on the device and in the dtype of the game, and its rows as wide as an image.
 
     Raises:
         GameError: no scheme; a tensor of rates that is not one per run; entropic steps off the simplex.
@@ -32,6 +32,8 @@ def _fit(part: Any, oracle: Oracle) -> Any:
         return part.to(oracle.game.device, oracle.game.dtype)
     if isinstance(part, Entropic) and not all(isinstance(s, Simplex) for s in oracle.game.sets):
         raise GameError(f"entropic steps live on simplices, {oracle.game!r} has other sets: use e.g. extragradient")
+    if isinstance(part, Steepest) and part.width is None and isinstance(rows := oracle.game.sets[1], Product):
+        return replace(part, width=rows.width)
     if isinstance(part, tuple):
         return tuple(_fit(item, oracle) for item in part)
     if is_dataclass(part) and not isinstance(part, type):

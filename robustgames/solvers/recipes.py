@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from robustgames.errors import GameError, unknown
-from robustgames.solvers.rules import SGD, Adam, Entropic, RMSProp, Rule, Sign
+from robustgames.solvers.rules import SGD, Adam, Entropic, RMSProp, Rule, Sign, Steepest, Triangular
 from robustgames.solvers.schemes import (
     Alternating,
     Averaged,
@@ -204,32 +204,139 @@ def optimistic_mwu(lr: float = 0.1, lr_y: float | None = None) -> Scheme:
     return Optimistic(_players(Entropic, lr, lr_y))
 
 
+def pgd(lr: float = 0.01) -> Scheme:
+    """Signed steps of both players: on an attack game, whose classifier is fixed, the attacker's PGD.
+
+    Source: Madry et al. 2018; lecture "Projected gradient ascent".
+
+    Args:
+        lr: size of a step in the ℓ∞ norm, in units of the image.
+    """
+    return Simultaneous(Sign(lr))
+
+
 def adversarial_training(
     lr: float = 3e-3,
     betas: tuple[float, float] = (0.9, 0.999),
     inner_steps: int = 3,
     inner_lr: float = 0.25 / 3,
+    norm: Literal["linf", "l2", "l1"] = "linf",
     start: Literal["random", "zero", "keep"] = "random",
+    lookahead: Literal["none", "extra", "past"] = "none",
+    horizon: int = 0,
     ema: float = 0.99,
 ) -> Scheme:
-    """K signed ascent steps on the perturbations of a held minibatch, then one Adam step on the weights.
+    """K steps of steepest ascent on the perturbations of a held minibatch, then one Adam step on the weights.
 
-    Source: Madry et al. 2018; lecture "Stochastic Adversarial Training". K = 1 is FGSM training. The defaults were
-    tuned on a validation split of the digits with eps = 0.1.
+    Source: Madry et al. 2018; lecture "Stochastic Adversarial Training"; for the look-ahead Gidel et al. 2019,
+    algorithm 4. K = 1 is FGSM training. The defaults were tuned on a validation split of the digits with eps = 0.1.
 
     Args:
         lr: learning rate of the classifier.
         betas: decay of Adam's moments.
         inner_steps: K, steps of the attacker per step of the classifier.
-        inner_lr: size of a signed step, in units of the image; 2.5 eps / K is usual.
+        inner_lr: size of a step in the norm, in units of the image; 2.5 eps / K is usual.
+        norm: of the step; that of the game.
         start: where the attack begins: random in the ball, zero, or keep the last perturbations.
+        lookahead: extragradient on the weights: none, extra (ExtraAdam, two attacks a step) or past (one).
+        horizon: oracle calls of the whole run, over the first quarter of which the learning rate rises and the attack
+            grows to full size, and over the rest of which the rate falls to 0; 0: both constant.
         ema: decay of the exponential average of the weights that is evaluated (0: the last weights).
     """
-    solver = BestResponse(Adam(lr, betas), Sign(inner_lr), inner_steps, start)
+    halves = 1 if lookahead == "none" else 2  # applications of Adam in a step
+    steps = horizon // ((inner_steps + 1) * (2 if lookahead == "extra" else 1))
+    rate = Triangular(lr, max(1, halves * steps)) if horizon else lr
+    inner = Sign(inner_lr) if norm == "linf" else Steepest(inner_lr, norm)
+    solver = BestResponse(Adam(rate, betas), inner, inner_steps, start, lookahead=lookahead, ramp=steps // 4)
     return Averaged(solver, ema) if ema else solver
 
 
-def standard_training(lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999)) -> Scheme:
+def fast_training(
+    lr: float = 3e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    inner_lr: float = 0.125,
+    horizon: int = 0,
+    ema: float = 0.0,
+) -> Scheme:
+    """One signed step of 1.25 eps from a random start, then one Adam step on the weights.
+
+    Fast, and prone to catastrophic overfitting: the network learns to mislead this one step and falls to any other.
+    Source: Wong, Rice and Kolter 2020.
+
+    Args:
+        lr: learning rate of the classifier.
+        betas: decay of Adam's moments.
+        inner_lr: size of the step, in units of the image; 1.25 eps in the paper.
+        horizon: see adversarial_training.
+        ema: decay of the average of the weights that is evaluated (0: the last weights).
+    """
+    return adversarial_training(lr, betas, 1, inner_lr, horizon=horizon, ema=ema)
+
+
+def free_training(
+    lr: float = 3e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    inner_lr: float = 0.1,
+    replays: int = 8,
+    horizon: int = 0,
+    ema: float = 0.0,
+) -> Scheme:
+    """Both players move at once, `replays` times on each minibatch: one gradient serves weights and perturbations.
+
+    Source: Shafahi et al. 2019, algorithm 1.
+
+    Args:
+        lr: learning rate of the classifier.
+        betas: decay of Adam's moments.
+        inner_lr: size of a signed step, in units of the image; eps in the paper.
+        replays: steps on one minibatch; the perturbations are kept from one to the next.
+        horizon: see adversarial_training; the attack has full size from the start.
+        ema: decay of the average of the weights that is evaluated (0: the last weights).
+    """
+    rate = Triangular(lr, horizon) if horizon else lr
+    solver = Simultaneous((Adam(rate, betas), Sign(inner_lr)), replays)
+    return Averaged(solver, ema) if ema else solver
+
+
+def game_training(
+    lr: float = 3e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    inner_lr: float = 0.1,
+    scheme: Literal["simultaneous", "alternating", "extragradient", "past"] = "extragradient",
+    horizon: int = 0,
+    ema: float = 0.0,
+) -> Scheme:
+    """Adam on the weights and signed steps on the perturbations, as the two players of any scheme.
+
+    Meant for games whose attacker remembers one perturbation per image (`--set attacker=remembered`).
+    Source: Gidel et al. 2019, algorithms 2 and 3, on the game of Madry et al. 2018.
+
+    Args:
+        lr: learning rate of the classifier.
+        betas: decay of Adam's moments.
+        inner_lr: size of a signed step, in units of the image.
+        scheme: simultaneous (GDA), alternating, extragradient or past (extrapolation from the past).
+        horizon: see adversarial_training; the attack has full size from the start.
+        ema: decay of the average of the weights that is evaluated (0: the last weights).
+    """
+    schemes = {
+        "simultaneous": Simultaneous,
+        "alternating": Alternating,
+        "extragradient": Extragradient,
+        "past": Optimistic,
+    }
+    if scheme not in schemes:
+        raise unknown("scheme", scheme, schemes)
+    calls = 2 if scheme in ("alternating", "extragradient") else 1  # of a step; Adam is applied twice by the last two
+    applied = horizon // calls * (2 if scheme in ("extragradient", "past") else 1)
+    rate = Triangular(lr, max(1, applied)) if horizon else lr
+    solver = schemes[scheme]((Adam(rate, betas), Sign(inner_lr)))
+    return Averaged(solver, ema) if ema else solver
+
+
+def standard_training(
+    lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), horizon: int = 0, ema: float = 0.0
+) -> Scheme:
     """Adam on the weights with no attacker (y = 0): empirical risk minimization, the baseline of adversarial training.
 
     Source: lecture "From empirical risk minimization".
@@ -237,8 +344,12 @@ def standard_training(lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999
     Args:
         lr: learning rate of the classifier.
         betas: decay of Adam's moments.
+        horizon: see adversarial_training.
+        ema: decay of the average of the weights that is evaluated (0: the last weights).
     """
-    return BestResponse(Adam(lr, betas), Sign(lr), inner_steps=0, start="zero")
+    rate = Triangular(lr, horizon) if horizon else lr
+    solver = BestResponse(Adam(rate, betas), Sign(lr), inner_steps=0, start="zero")
+    return Averaged(solver, ema) if ema else solver
 
 
 RECIPES: dict[str, Callable[..., Scheme]] = {
@@ -255,7 +366,11 @@ RECIPES: dict[str, Callable[..., Scheme]] = {
     "mirror_descent": mirror_descent,
     "mirror_prox": mirror_prox,
     "optimistic_mwu": optimistic_mwu,
+    "pgd": pgd,
     "adversarial_training": adversarial_training,
+    "fast_training": fast_training,
+    "free_training": free_training,
+    "game_training": game_training,
     "standard_training": standard_training,
 }
 

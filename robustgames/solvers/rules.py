@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
+from robustgames.games.threat import ThreatModel
 
 State = dict[str, Any]
 """Tensors, integers, and dictionaries of these: everything that changes between two steps."""
@@ -58,6 +59,32 @@ class InversePower:
 
     def __call__(self, k: int) -> float:
         return self.scale / k**self.power
+
+
+@dataclass(frozen=True)
+class Triangular:
+    """lr_k rises linearly from 0 to `peak` over the first quarter of `steps`, then falls linearly to 0.
+
+    k counts applications of the rule. After `steps` the rate stays at its last positive value. Source: Smith and Topin
+    2019; Wong, Rice and Kolter 2020 for adversarial training.
+
+    Example:
+        >>> rate = Triangular(1.0, steps=8)
+        >>> [round(rate(k), 3) for k in (1, 2, 3, 5, 8)]
+        [0.5, 1.0, 0.857, 0.571, 0.143]
+    """
+
+    peak: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not (0 < self.peak < float("inf") and self.steps >= 1):
+            raise GameError(f"{self} is no schedule: peak must be positive and steps at least 1")
+
+    def __call__(self, k: int) -> float:
+        up = max(1, self.steps // 4)
+        k = min(k, self.steps)
+        return self.peak * (k / up if k <= up else (self.steps + 1 - k) / (self.steps + 1 - up))
 
 
 @dataclass(frozen=True)
@@ -172,6 +199,37 @@ class Sign(Rule):
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
         k = state["k"] + 1
         return z + _rate(self.lr, k) * v.sign(), {"k": k}
+
+
+@dataclass(frozen=True)
+class Steepest(Rule):
+    """z⁺ = z + lr u, u the direction of norm 1 with the largest <v, u> in every row of `width` coordinates.
+
+    In ℓ∞ it is `Sign`, in ℓ2 the normalized row, in ℓ1 one signed coordinate: the steps of PGD on a minibatch, whose
+    rows are the perturbations of its images.
+
+    Args:
+        lr: size of the step in the norm.
+        norm: "linf", "l2" or "l1".
+        width: coordinates of a row; None: the whole block.
+    """
+
+    lr: Rate
+    norm: str = "l2"
+    width: int | None = None
+    blockwise = True
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+        ThreatModel(self.norm)  # refuses an unknown norm
+
+    def init(self, z: Tensor) -> State:
+        return {"k": 0}
+
+    def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
+        k = state["k"] + 1
+        rows = v.unflatten(-1, (-1, self.width or v.shape[-1]))
+        return z + _rate(self.lr, k) * ThreatModel(self.norm).steepest(rows).flatten(-2), {"k": k}
 
 
 @dataclass(frozen=True)

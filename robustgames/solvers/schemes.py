@@ -40,15 +40,28 @@ Solver = Scheme
 
 @dataclass(frozen=True)
 class Simultaneous(Scheme):
-    """z⁺ = P(rule(z, V(z; ζ))): both players move at once. One call a step."""
+    """z⁺ = P(rule(z, V(z; ζ))): both players move at once. One call a step.
+
+    Args:
+        rule: of both players, or one each.
+        replays: steps that one sample ζ serves; "free" adversarial training replays every minibatch.
+    """
 
     rule: Rules
+    replays: int = 1
+
+    def __post_init__(self) -> None:
+        if self.replays < 1:
+            raise GameError(f"replays is {self.replays}: a sample serves at least 1 step")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
         return _init(self.rule, oracle, z)
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
-        return _together(self.rule, oracle, base=z, point=z, state=state)
+        if state.get("x", state)["k"] % self.replays == 0:  # the rule counts the steps
+            oracle.draw()
+        z, state = _move(self.rule, oracle, z, oracle(z), state)
+        return oracle.project(z), state
 
 
 @dataclass(frozen=True)
@@ -117,16 +130,22 @@ class Optimistic(Scheme):
 class BestResponse(Scheme):
     """Player 1 takes `inner_steps` steps against the frozen player 0, then player 0 one step: Danskin's gradient.
 
-    x⁺ = P(outer(x, -∇x Φ(x, y_K; ζ))), y_k+1 = P(inner(y_k, ∇y Φ(x, y_k; ζ))). inner_steps + 1 calls a step.
+    y_k+1 = P(inner(y_k, ∇y Φ(x, y_k; ζ))) for k < K, then x⁺ = P(outer(x, -∇x Φ(x, y_K; ζ))). inner_steps + 1 calls a
+    step. With a look-ahead, player 0 plays extragradient on f(x) = max_y Φ(x, y): x_half = P(outer(x, g)), and
+    x⁺ = P(outer(x, g')) with the gradient g' at the answer to x_half; g is the one at the answer to x ("extra", twice
+    the calls) or the g' of the step before ("past", at first 0).
 
     Args:
-        outer: rule of player 0.
+        outer: rule of player 0; with a look-ahead both half steps apply it.
         inner: rule of player 1.
         inner_steps: K >= 0.
         start: where y begins in each step: "random" (drawn anew by the game), "zero" or "keep" (where it is; then
             the inner rule's state is kept too).
-        hold: one ζ for the whole step (adversarial training); False draws a new one for every call (WGAN's critic
-            steps).
+        hold: one ζ for an answer and its gradient (adversarial training); False draws a new one for every call (WGAN's
+            critic steps).
+        lookahead: "none", "extra" or "past".
+        ramp: steps over which player 1's answers grow to full size: y_K is scaled by k / ramp in step k. From scratch,
+            training against a strong attacker can stall.
 
     Source: lecture "Stochastic Adversarial Training"; Madry et al. 2018, section 2.1.
     """
@@ -136,26 +155,51 @@ class BestResponse(Scheme):
     inner_steps: int = 1
     start: Literal["random", "zero", "keep"] = "random"
     hold: bool = True
+    lookahead: Literal["none", "extra", "past"] = "none"
+    ramp: int = 0
 
     def __post_init__(self) -> None:
         if self.inner_steps < 0:
             raise GameError(f"inner_steps is {self.inner_steps}: a number >= 0 of steps of player 1 is needed")
         if self.start not in ("random", "zero", "keep"):
             raise GameError(f"start is {self.start!r}: one of random, zero, keep")
+        if self.lookahead not in ("none", "extra", "past"):
+            raise GameError(f"lookahead is {self.lookahead!r}: one of none, extra, past")
+        if self.ramp < 0:
+            raise GameError(f"ramp is {self.ramp}: a number of steps >= 0")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
-        return _init((self.outer, self.inner), oracle, z)
+        state = {**_init((self.outer, self.inner), oracle, z), "k": 0}
+        return {**state, "v": torch.zeros_like(oracle.game.split(z)[0])} if self.lookahead == "past" else state
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
+        x, outer, inner, news = oracle.game.split(z)[0], state["x"], state["y"], {"k": state["k"] + 1}
+        if self.lookahead != "none":
+            if self.lookahead == "extra":
+                z, ahead, inner = self._answer(oracle, z, inner, state["k"])
+            else:
+                ahead = state["v"]
+            half, outer = self.outer.step(x, ahead, outer, oracle.generator)
+            z = oracle.place(z, 0, half)
+        z, v, inner = self._answer(oracle, z, inner, state["k"])
+        moved, outer = self.outer.step(x, v, outer, oracle.generator)
+        if self.lookahead == "past":
+            news["v"] = v
+        return oracle.place(z, 0, moved), {"x": outer, "y": inner, **news}
+
+    def _answer(self, oracle: Oracle, z: Tensor, inner: State, k: int) -> tuple[Tensor, Tensor, State]:
+        """Return (z with player 1's answer to x, player 0's field there, the inner rule's state)."""
         if self.hold or self.start != "keep":  # else every call draws its own
             oracle.draw()
-        inner = state["y"]
         if self.start != "keep":
             z = oracle.restart(z, 1, zero=self.start == "zero")
             inner = self.inner.init(oracle.game.split(z)[1])
         z, inner = respond(self.inner, oracle, z, player=1, steps=self.inner_steps, state=inner, hold=self.hold)
-        z, outer = respond(self.outer, oracle, z, player=0, steps=1, state=state["x"], hold=self.hold)
-        return z, {"x": outer, "y": inner}
+        if k + 1 < self.ramp:
+            z = oracle.place(z, 1, oracle.game.split(z)[1] * ((k + 1) / self.ramp))
+        if not self.hold:
+            oracle.draw()
+        return z, oracle(z, 0), inner
 
 
 @dataclass(frozen=True)
@@ -202,7 +246,7 @@ def respond(
         if not hold:
             oracle.draw()
         block, state = rule.step(oracle.game.split(z)[player], oracle(z, player), state, oracle.generator)
-        z = oracle.project(_replace(oracle, z, player, block))
+        z = oracle.place(z, player, block)
     return z, state
 
 
@@ -265,10 +309,5 @@ def _in_turn(
         oracle.draw()
         v = oracle(point, player)
         block, state[name] = rules[player].step(oracle.game.split(base)[player], v, state[name], oracle.generator)
-        point = oracle.project(_replace(oracle, point, player, block))
+        point = oracle.place(point, player, block)
     return point, state
-
-
-def _replace(oracle: Oracle, z: Tensor, player: int, block: Tensor) -> Tensor:
-    x, y = oracle.game.split(z)
-    return join([block, y] if player == 0 else [x, block], z)

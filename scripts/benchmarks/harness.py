@@ -23,7 +23,7 @@ class Contestant(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: ratio = ours / peer, with a target or none."""
+    """One line of the table: ratio = ours / peer, with a target or none, and whether the results agree."""
 
     name: str
     unit: str
@@ -31,6 +31,8 @@ class Row:
     peer: float
     at_least: float | None = None
     at_most: float | None = None
+    note: str = ""
+    agreed: bool = True
 
     @property
     def ratio(self) -> float:
@@ -39,14 +41,16 @@ class Row:
     @property
     def passed(self) -> bool:
         low, high = self.at_least or 0.0, self.at_most or float("inf")
-        return low <= self.ratio <= high
+        return self.agreed and low <= self.ratio <= high
 
     def cells(self) -> tuple[str, ...]:
         """Return what the table shows."""
-        free = self.at_least is None and self.at_most is None
-        target = "" if free else f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
-        verdict = "" if free else "[green]PASS" if self.passed else "[red]FAIL"
-        return self.name, self.unit, f"{self.ours:.4g}", f"{self.peer:.4g}", f"{self.ratio:.3g}", target, verdict
+        free = self.agreed and self.at_least is None and self.at_most is None
+        target = f">= {self.at_least:g}" if self.at_least is not None else ""
+        target = f"<= {self.at_most:g}" if self.at_most is not None else target
+        verdict = "" if free else "[green]PASS" if self.passed else "[red]FAIL" if self.agreed else "[red]DIFFER"
+        name = f"{self.name}\n  [dim]{self.note}[/]" if self.note else self.name
+        return name, self.unit, f"{self.ours:.4g}", f"{self.peer:.4g}", f"{self.ratio:.3g}", target, verdict
 
 
 def seconds_per_step(contestants: dict[str, Contestant], rounds: int, device: str) -> dict[str, float]:
@@ -56,11 +60,12 @@ def seconds_per_step(contestants: dict[str, Contestant], rounds: int, device: st
         contestant.run(max(5, contestant.block // 10))
     for _ in range(rounds):
         for name, contestant in contestants.items():
-            times[name].append(statistics.median(_timed(contestant, device) for _ in range(3)))
+            times[name].append(statistics.median(timed(contestant, device) for _ in range(3)))
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def _timed(contestant: Contestant, device: str) -> float:
+def timed(contestant: Contestant, device: str) -> float:
+    """Return the seconds of one step: of CPU time, or on a GPU of wall clock."""
     clock = time.process_time if device == "cpu" else time.perf_counter
     synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
     synchronize()

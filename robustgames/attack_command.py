@@ -1,0 +1,205 @@
+"""The command `robustgames attack`: the classifier of a saved run, or a network of the user's, under attack."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Generator
+
+from robustgames.attack_report import Outcome, content_of, predict, show, write
+from robustgames.attacks.ensemble import Report, evaluate, names_of
+from robustgames.attacks.gradient import fgsm, pgd
+from robustgames.attacks.saving import Quantized, to_8_bit
+from robustgames.classifiers import Classifiers, of_run, own
+from robustgames.envs.first_order import choose_device
+from robustgames.errors import GameError, unknown
+from robustgames.evaluation.certificates import catastrophic_overfitting
+from robustgames.games.classification import PRECISIONS
+from robustgames.games.threat import ThreatModel
+
+EXAMPLE = "robustgames attack runs/…/20260101-120000-seed0, or robustgames attack --model my_nets:load"
+ATTACKS = (
+    "autoattack (= standard), plus, rand, or names, one after the other, each on the images that are still robust: "
+    "fgsm pgd apgd-ce apgd-dlr apgd-t fab fab-t square, and of least norm deepfool ddn fmn."
+)
+FEW, STEPS = 250, 20  # images and steps that look for catastrophic overfitting
+
+
+@dataclass(frozen=True)
+class AttackOptions:
+    """Attack the classifier of a saved run on its held-out images, or a network of yours with --model."""
+
+    folder: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
+    """Folder of the run."""
+    model: str | None = None
+    """module:function in your folder, which returns a torch.nn.Module (or is one): images to logits."""
+    attack: Annotated[tuple[str, ...], tyro.conf.arg(help=ATTACKS)] = ("autoattack",)
+    eps: float | None = None
+    """Radius of the ball; of the run's game, or 0.3 (digits: 0.1) for --model."""
+    norm: str | None = None
+    """linf, l2 or l1; that of the run's game, or linf."""
+    images: int = 1000
+    """Held-out images to attack, at most."""
+    batch: int = 250
+    """Images attacked together."""
+    run: int | None = None
+    """Attack this one of the runs side by side; all of them in turn by default."""
+    data: str | None = None
+    """Images: digits, mnist, or a folder of MNIST's four IDX files; the run's own, or mnist for --model."""
+    precision: str = "float32"
+    """Of the search: float32, or bfloat16, faster; successes are judged in the model's own."""
+    seed: int = 0
+    """Seed of the attacks' random starts."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    out: Path | None = None
+    """Where attack.json and examples.safetensors go; RUN/attacks/<attack>-<norm>-<eps> by default."""
+
+
+def attack(words: list[str]) -> int:
+    """Attack, write the files, print the table; return 130 where Ctrl-C ended it early, else 0."""
+    options = tyro.cli(AttackOptions, prog="robustgames attack", args=words)
+    names = _check(options)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        outcome = _attack(options, names)
+    except KeyboardInterrupt:
+        console.print("[red]robustgames:[/] interrupted: nothing is written")
+        return 130
+    folder, content = _folder(options, outcome.subject), content_of(outcome, asdict(options))
+    write(folder, outcome, content)
+    show(outcome, content, folder)
+    if outcome.interrupted:
+        console.print(f"[red]robustgames:[/] interrupted; what was found until then is in {escape(str(folder))}")
+    return 130 if outcome.interrupted else 0
+
+
+def _check(options: AttackOptions) -> tuple[str, ...]:
+    """Check what needs no classifier; return the names of the attacks."""
+    if options.folder is None and (taken := [word for word in options.attack if Path(word).is_dir()]):
+        raise GameError(
+            f"{taken[0]} stands among the attacks: put it first, robustgames attack {taken[0]} --attack ..."
+        )
+    if (options.folder is None) == (options.model is None):
+        both = "both a run and --model are" if options.model else "neither a run nor --model is"
+        raise GameError(f"{both} given: give one of them, e.g. {EXAMPLE}")
+    if options.run is not None and options.model is not None:
+        raise GameError("--run picks a run of a folder: leave it out with --model")
+    for name in ("images", "batch", "seed"):
+        value, least = getattr(options, name), 0 if name == "seed" else 1
+        if not least <= value < 2**63:
+            raise GameError(f"{name} is {value}: a whole number of at least {least} is needed, e.g. --{name} 100")
+    if options.precision not in PRECISIONS:
+        raise unknown("precision", options.precision, PRECISIONS)
+    ThreatModel(options.norm or "linf", options.eps if options.eps is not None else 0.0)  # refuses the wrong ones
+    choose_device(options.device)
+    found = [name for word in options.attack for name in names_of("standard" if word == "autoattack" else word)]
+    return names_of(list(dict.fromkeys(found)))
+
+
+def _folder(options: AttackOptions, subject: Classifiers) -> Path:
+    """Return where the files go, once it is clear that they can: before the attack, which may take long."""
+    run = "" if options.run is None else f"-run{options.run}"
+    name = f"{'+'.join(options.attack)}-{subject.threat.norm}-{float(subject.threat.eps):g}{run}"
+    folder = options.out or subject.home / name
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise GameError(f"cannot write to {folder}: {there} is no folder of yours; choose another one with --out")
+    return folder
+
+
+def _subject(options: AttackOptions) -> Classifiers:
+    common = {key: getattr(options, key) for key in ("eps", "norm", "data", "device")}
+    if options.model is not None:
+        return own(options.model, options.images, **common)
+    return of_run(Path(options.folder or "."), options.images, run=options.run, **common)
+
+
+# -- attacking ------------------------------------------------------------------------------------------
+def _attack(options: AttackOptions, names: tuple[str, ...]) -> Outcome:
+    with warnings.catch_warnings(record=True) as caught:  # they stand below the table
+        warnings.simplefilter("always")
+        subject, began = _subject(options), time.perf_counter()
+        _folder(options, subject)
+        reports, interrupted = _attack_each(subject, names, options)
+        quantized = {name: _quantize(subject, name, report) for name, report in reports.items()}
+    notes = list(dict.fromkeys(str(warning.message) for warning in caught))
+    return Outcome(subject, reports, quantized, notes, interrupted, time.perf_counter() - began)
+
+
+def _attack_each(
+    subject: Classifiers, names: tuple[str, ...], options: AttackOptions
+) -> tuple[dict[str, Report], bool]:
+    """Return ({classifier: report}, whether Ctrl-C ended it)."""
+    reports: dict[str, Report] = {}
+    for name in subject.models:
+        try:
+            reports[name] = _attack_one(subject, name, names, options)
+        except KeyboardInterrupt:
+            if reports:
+                return reports, True
+            raise
+        if reports[name].interrupted:
+            return reports, True
+    return reports, False
+
+
+def _attack_one(subject: Classifiers, name: str, names: tuple[str, ...], options: AttackOptions) -> Report:
+    x, threat = subject.images, subject.threat
+    own = Generator(x.device).manual_seed(options.seed)
+    _warn_of_overfitting(subject, name, own)
+    with _bar(name, names[0], len(x)) as progress:
+        return evaluate(
+            subject.models[name], x, subject.labels, threat.eps, threat.norm, names, generator=own,
+            batch_size=options.batch, precision=PRECISIONS[options.precision], progress=progress,
+        )  # fmt: skip
+
+
+@contextmanager
+def _bar(classifier: str, first: str, count: int) -> Iterator[Callable[[str, int, int, int], None]]:
+    """Show how far each attack is, on a terminal; yield the function to tell."""
+    robust = TextColumn("{task.fields[robust]} robust")
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), robust, TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        tasks = {first: bar.add_task(f"{classifier}  {first}", total=count, robust="…")}
+
+        def progress(attack: str, done: int, total: int, robust: int) -> None:
+            if attack not in tasks:
+                tasks[attack] = bar.add_task(f"{classifier}  {attack}", robust=robust)
+            bar.update(tasks[attack], completed=done, total=total, robust=robust)
+
+        yield progress
+
+
+def _warn_of_overfitting(subject: Classifiers, name: str, generator: Generator) -> None:
+    """Warn where a classifier resists FGSM but not PGD."""
+    model, x, y, threat = subject.models[name], subject.images[:FEW], subject.labels[:FEW], subject.threat
+    found = {
+        "fgsm_accuracy": fgsm(model, x, y, threat.eps, threat.norm),
+        "pgd_accuracy": pgd(model, x, y, threat.eps, threat.norm, STEPS, generator=generator),
+    }
+    shares = {key: (predict(model, x_adv) == y).double().mean() for key, x_adv in found.items()}
+    if (misled := catastrophic_overfitting(shares)) is not None and bool(misled):
+        one, several = (f"{100 * float(share):.0f} %" for share in shares.values())
+        warnings.warn(
+            f"catastrophic overfitting of {name}: FGSM leaves {one}, {STEPS} steps of PGD {several}; it was trained "
+            "against weak attacks, and has learned to mislead them",
+            stacklevel=2,
+        )
+
+
+def _quantize(subject: Classifiers, name: str, report: Report) -> Quantized:
+    eps, norm = float(subject.threat.eps), subject.threat.norm
+    return to_8_bit(subject.models[name], subject.images, report.x_adv, subject.labels, eps, norm)

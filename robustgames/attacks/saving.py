@@ -1,0 +1,221 @@
+"""Adversarial examples on disk: floating point in safetensors, and 8-bit images that stay in ball and box."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from robustgames.attacks.victim import Model, Victim
+from robustgames.errors import GameError
+from robustgames.games.threat import ThreatModel
+from robustgames.runs import writing
+
+LEVELS = 255
+ON_LEVEL = 1e-4  # levels: k / 255 in float32 is less than 2e-5 of a level away from k
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """Adversarial inputs in 8 bits.
+
+    Args:
+        images: uint8, in the shape of the inputs (N, ...); level k stands for low + k (high - low) / 255.
+        adversarial: inside, and the classifier errs on the 8-bit image, (N,).
+        inside: |image - x|_norm <= eps holds after rounding, (N,); False only where the clean image itself lies
+            between the levels, and the ball around it holds none.
+        lost: inputs on which the classifier erred before rounding and that are not `adversarial`.
+    """
+
+    images: Tensor
+    adversarial: Tensor
+    inside: Tensor
+    lost: int
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """What `save_examples` wrote.
+
+    Args:
+        adversarial: inputs (*S, N, ...): one set, or one for each of several classifiers.
+        clean: inputs that they were made from, (N, ...).
+        labels: true classes (N,).
+        predictions: classes of the adversarial inputs, (*S, N).
+        images: the adversarial inputs in 8 bits, uint8; None where they were not saved.
+        images_adversarial: `adversarial` of `Quantized`, (*S, N).
+        about: eps, norm, attack and whatever else was said.
+    """
+
+    adversarial: Tensor
+    clean: Tensor
+    labels: Tensor
+    predictions: Tensor
+    images: Tensor | None = None
+    images_adversarial: Tensor | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def to_8_bit(
+    model: Model | Victim,
+    x: Tensor,
+    x_adv: Tensor,
+    y: Tensor,
+    eps: float,
+    norm: str = "linf",
+    bounds: tuple[float, float] = (0.0, 1.0),
+    batch_size: int = 250,
+) -> Quantized:
+    """Round adversarial inputs to 256 levels inside ball and box, and ask the classifier again.
+
+    In ℓ∞ every pixel takes the level nearest to it that the ball holds; in ℓ2 and ℓ1 the perturbation is shortened
+    until the rounded one is in the ball. An example that this destroys is rounded once more, every pixel away from the
+    clean one as far as the ball lets it. (Truncation, the usual way, moves pixels by up to a level out of the ball.)
+
+    Args:
+        model: inputs (N, ...) -> logits (N, C).
+        x, x_adv: clean and adversarial inputs (N, ...).
+        y: true classes (N,).
+        eps, norm: the ball.
+        bounds: values of level 0 and of level 255.
+        batch_size: inputs that the model sees together.
+
+    Raises:
+        GameError: shapes that differ, unknown norm, negative eps, empty bounds.
+
+    Example:
+        >>> x = torch.tensor([[100.0, 200.0]]) / 255
+        >>> to_8_bit(torch.nn.Linear(2, 2), x, x + 0.3, torch.tensor([0]), eps=0.3).images    # 0.3 is 76.5 levels
+        tensor([[176, 255]], dtype=torch.uint8)
+    """
+    low, high = bounds
+    if x_adv.shape != x.shape or y.shape != x.shape[:1]:
+        shapes = f"{tuple(x_adv.shape)} with {tuple(y.shape)} labels"
+        raise GameError(f"adversarial inputs have shape {shapes}, clean ones {tuple(x.shape)}: one for each is needed")
+    if not low < high:
+        raise GameError(f"bounds are ({low}, {high}): low < high is needed, e.g. (0, 1)")
+    threat, level = ThreatModel(norm, eps), (high - low) / LEVELS
+    a, wanted = ((part.double().flatten(1) - low) / level for part in (x, x_adv))
+    a = torch.where((a - a.round()).abs() < ON_LEVEL, a.round(), a)
+    radius = eps / level * (1 + 1e-9) + 1e-9  # eps = 8 / 255 is to hold 8 levels
+    before, kept = _errs(model, x_adv, y, batch_size), torch.zeros_like(y, dtype=torch.bool)
+    images, inside = torch.zeros_like(x, dtype=torch.uint8), kept.clone()
+    for rounded in (wanted.round(), torch.where(wanted > a, wanted.ceil(), wanted.floor())):
+        k = _clipped(a, rounded, radius) if norm == "linf" else _shortened(a, rounded, radius, threat)
+        candidates, fits = k.to(torch.uint8).view_as(x), threat.size(k - a) <= radius
+        errs = fits & _errs(model, from_8_bit(candidates, bounds, x.dtype), y, batch_size)
+        new = (errs | ~inside) & ~kept
+        images[new], inside = candidates[new], torch.where(new, fits, inside)
+        kept = kept | errs
+    return Quantized(images, kept, inside, int((before & ~kept).sum()))
+
+
+def from_8_bit(images: Tensor, bounds: tuple[float, float] = (0.0, 1.0), dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return low + k (high - low) / 255 for the levels k of 8-bit images.
+
+    Example:
+        >>> from_8_bit(torch.tensor([0, 51, 255], dtype=torch.uint8))
+        tensor([0.0000, 0.2000, 1.0000])
+    """
+    low, high = bounds
+    return low + (high - low) * (images.to(dtype) / LEVELS)
+
+
+def save_examples(
+    path: str | Path,
+    x_adv: Tensor,
+    x: Tensor,
+    y: Tensor,
+    predictions: Tensor,
+    *,
+    eps: float,
+    norm: str,
+    attack: str,
+    quantized: Quantized | None = None,
+    **about: Any,
+) -> Path:
+    """Write adversarial examples as one safetensors file, whole or not at all; return its path.
+
+    Args:
+        path: the file; its folder is made.
+        x_adv, x, y, predictions: see `Examples`.
+        eps, norm, attack: how they were found; with `about`, what JSON can hold, they go into the header.
+        quantized: the same examples in 8 bits, to be saved beside.
+
+    Raises:
+        GameError: shapes that do not fit, or a folder that cannot be written.
+    """
+    _check_shapes(x_adv, x, y, predictions)
+    tensors = {"adversarial": x_adv, "clean": x, "labels": y, "predictions": predictions}
+    if quantized is not None:
+        tensors |= {"images": quantized.images, "images_adversarial": quantized.adversarial}
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    header = json.dumps({"eps": eps, "norm": norm, "attack": attack, **about})
+    path = Path(path)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f"{path.name}.new")
+        new.write_bytes(tensors_to_bytes(plain, {"about": header}))
+        os.replace(new, path)
+    return path
+
+
+def load_examples(path: str | Path) -> Examples:
+    """Read what `save_examples` wrote.
+
+    Raises:
+        GameError: no such file, or another or a damaged one.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Examples(**tensors, about=json.loads(file.metadata()["about"]))
+    except FileNotFoundError:
+        raise GameError(f"no examples in {path}: `robustgames attack` and save_examples() write such a file") from None
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        problem = f"{path} is cut off or holds no examples ({type(error).__name__})"
+        raise GameError(f"{problem}: write it again with `robustgames attack` or save_examples()") from error
+
+
+def _clipped(a: Tensor, levels: Tensor, radius: float) -> Tensor:
+    """Return the levels nearest to the given ones with |k - a| <= radius; where there is none, that nearest to a."""
+    least, most = (a - radius).ceil(), (a + radius).floor()
+    return torch.where(least <= most, levels.clamp(least, most), a.round()).clamp(0, LEVELS)
+
+
+def _shortened(a: Tensor, levels: Tensor, radius: float, threat: ThreatModel, halvings: int = 20) -> Tensor:
+    """Return the levels nearest to a + t (levels - a), with the largest t for which they are in the ball."""
+    best, t = a.round().clamp(0, LEVELS), torch.ones_like(a[:, :1])
+    left, right = torch.zeros_like(t), torch.ones_like(t)
+    for _ in range(halvings):
+        k = (a + t * (levels - a)).round().clamp(0, LEVELS)
+        fits = threat.size(k - a).unsqueeze(-1) <= radius
+        best = torch.where(fits, k, best)
+        left, right = torch.where(fits, t, left), torch.where(fits, right, t)
+        t = (left + right) / 2
+    return best
+
+
+def _errs(model: Model | Victim, x: Tensor, y: Tensor, batch_size: int) -> Tensor:
+    """Return where the classifier errs, (N,)."""
+    victim = Victim(model.model if isinstance(model, Victim) else model)
+    with victim.under_attack(int(y.max()) + 1 if len(y) > 0 else 2):
+        return torch.cat([victim.logits(part).argmax(-1) for part in x.split(batch_size)]) != y
+
+
+def _check_shapes(x_adv: Tensor, x: Tensor, y: Tensor, predictions: Tensor) -> None:
+    several = x_adv.shape[: x_adv.dim() - x.dim()]
+    if x_adv.shape != (*several, *x.shape) or y.shape != x.shape[:1] or predictions.shape != (*several, len(x)):
+        shapes = ", ".join(str(tuple(part.shape)) for part in (x_adv, x, y, predictions))
+        raise GameError(
+            f"examples, clean inputs, labels and predictions have shapes {shapes}: "
+            "(*S, N, ...), (N, ...), (N,) and (*S, N) are needed"
+        )

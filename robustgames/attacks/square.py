@@ -1,0 +1,239 @@
+"""Square: random search with the classifier as a black box, forward passes only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from robustgames.attacks.losses import LabelLoss
+from robustgames.attacks.problem import Bounds, Problem, problem
+from robustgames.attacks.victim import Model, Victim
+from robustgames.errors import GameError
+
+# after that many queries the share of the coordinates in a window is halved once more
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+
+
+class Grid(NamedTuple):
+    """How the coordinates of an input lie: channels, height, width."""
+
+    channels: int
+    height: int
+    width: int
+
+
+class Window(NamedTuple):
+    """A rectangle of a grid, in all its channels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, images: Tensor) -> Tensor:
+        """Return the view of the window in images (N, c, h, w)."""
+        return images[..., self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+def square(
+    model: Model | Victim,
+    x: Tensor,
+    y: Tensor,
+    eps: float | Tensor,
+    norm: str = "linf",
+    queries: int = 5000,
+    p_init: float = 0.8,
+    *,
+    loss: str | LabelLoss = "margin",
+    targets: Tensor | None = None,
+    bounds: Bounds = (0.0, 1.0),
+    generator: Generator | None = None,
+) -> Tensor:
+    """Square attack: η⁺ = η with a random window redrawn, kept where the loss rises. No gradient is used.
+
+    In ℓ∞ a window goes to a corner of the ball, +eps or -eps per channel. In ℓ2 and ℓ1 it takes the budget of a second
+    window, in the form of two bumps of opposite sign. Windows shrink with a fixed schedule. A proposal that would not
+    change a row costs it no forward pass (about one in seven in ℓ∞). A row that is fooled leaves the search; the host
+    waits for the device in every query.
+
+    Inputs of one dimension (tables) have intervals of neighboring coordinates as windows; of inputs with more than
+    two, the last two dimensions are height and width. Source: Andriushchenko, Croce, Flammarion and Hein 2020, with
+    the schedule of AutoAttack (not rescaled to the number of queries).
+
+    Args:
+        model, x, y, eps, norm, loss, targets, bounds, generator: see `robustgames.attacks.gradient`.
+        queries: proposals for each row.
+        p_init: share of the coordinates in the first windows, in (0, 1].
+
+    Example:
+        >>> model = lambda x: torch.cat([x, 0.5 + 0 * x], 1)
+        >>> square(model, torch.tensor([[0.55]]), torch.tensor([0]), eps=0.1, queries=9)
+        tensor([[0.4500]])
+    """
+    if not queries >= 1:
+        raise GameError(f"queries is {queries}: a search takes at least 1 query")
+    if not 0 < p_init <= 1:
+        raise GameError(f"p_init is {p_init}: it is a share of the coordinates, in (0, 1], e.g. 0.8")
+    with problem(model, x, y, eps, norm, bounds, generator, loss, targets) as p:
+        return x.clone() if len(x) == 0 else p.images(random_search(p, queries, p_init)).view_as(x)
+
+
+def random_search(p: Problem, queries: int = 5000, p_init: float = 0.8) -> Tensor:
+    """Return the perturbations (N, p) that Square ends with."""
+    return (_corners if p.threat.norm == "linf" else _bumps)(p, queries, p_init)
+
+
+# -- ℓ∞ ---------------------------------------------------------------------------------------------------------
+def _corners(p: Problem, queries: int, p_init: float) -> Tensor:
+    grid, full = _grid(p.shape), p.threat.eps * torch.ones_like(p.a)
+    low, high = (p.project(corner) for corner in (-full, full))
+    dark, bright = ((p.a + corner).view(-1, *grid) for corner in (low, high))
+    up = _coins(p, len(p.a), grid.channels, 1, grid.width).repeat(1, 1, grid.height, 1)  # vertical stripes
+    images = torch.where(up, bright, dark)
+    judge = replace(p, a=p.a[:, :0])  # rows of labels and targets alone: the images are kept here
+    best, done = _look(judge, images)
+    coins = _coins(p, queries, grid.channels, 1, 1)
+    for coin, window in zip(coins, _windows(p, grid, queries, p_init), strict=True):
+        rows = (~done & (window.of(up) != coin).flatten(1).any(-1)).nonzero().squeeze(-1)
+        if len(rows) == 0:
+            if bool(done.all()):
+                break
+            continue
+        trial, corner = images[rows], torch.where(coin, window.of(bright), window.of(dark))[rows]
+        window.of(trial).copy_(corner)
+        value, fooled = _look(judge.rows(rows), trial)
+        better = (value > best[rows]) | fooled
+        kept = rows[better]
+        window.of(images)[kept], window.of(up)[kept] = corner[better], coin
+        best[kept], done[kept] = value[better], fooled[better]
+    return torch.where(up.flatten(1), high, low)
+
+
+def _look(p: Problem, images: Tensor) -> tuple[Tensor, Tensor]:
+    logits = p.victim.logits(images.view(-1, *p.shape))
+    return p._loss(logits), p.fooled(logits)
+
+
+# -- ℓ2 and ℓ1 --------------------------------------------------------------------------------------------------
+def _bumps(p: Problem, queries: int, p_init: float) -> Tensor:
+    grid = _grid(p.shape)
+    eta = p.project(_tiles(p, grid))
+    out, alive = eta.clone(), torch.arange(len(eta), device=eta.device)
+    best, fooled = p.evaluate(eta)
+    pairs = zip(_windows(p, grid, queries, p_init, odd=True), _windows(p, grid, queries, p_init, odd=True), strict=True)
+    for window, source in pairs:
+        if bool(fooled.any()):
+            out[alive[fooled]] = eta[fooled]
+            keep = (~fooled).nonzero().squeeze(-1)
+            p, eta, best, alive = p.rows(keep), eta[keep], best[keep], alive[keep]
+            if len(alive) == 0:
+                return out
+        trial = _move(p, eta.view(-1, *grid), window, source)
+        value, fooled = p.evaluate(trial)
+        better = (value > best) | fooled
+        eta, best = torch.where(better.unsqueeze(-1), trial, eta), torch.where(better, value, best)
+    out[alive] = eta
+    return out
+
+
+def _move(p: Problem, eta: Tensor, window: Window, source: Window) -> Tensor:
+    """Return η (N, p) with the budget of the source, and what is left of eps, moved to bumps in the window."""
+    order, grid = _order(p), Grid(*eta.shape[1:])
+    eps = torch.as_tensor(p.threat.eps, dtype=eta.dtype, device=eta.device).reshape(-1, 1, 1, 1)
+    both = torch.zeros(1, 1, *grid[1:], device=eta.device, dtype=eta.dtype)
+    window.of(both).fill_(1)
+    source.of(both).fill_(1)
+    budget = _size(eta * both, order, (-2, -1)) ** order
+    spare = (eps**order - _size(eta, order, (-3, -2, -1)) ** order).clamp_min(0)
+    length = (spare / grid.channels + budget) ** (1 / order)
+    if order == 1:
+        length = length * grid.channels  # as the authors' code; the projection takes it back
+    old = window.of(eta)
+    signs = _signs(p, len(eta), grid.channels)
+    new = _bump(p, window.height, window.width) * signs + old / (_size(old, order, (-2, -1)) + 1e-12)
+    moved = eta.clone()
+    source.of(moved).zero_()
+    window.of(moved).copy_(length * new / (_size(new, order, (-2, -1)) + 1e-12))
+    if order == 1:
+        return p.project(moved.flatten(1))
+    onto = (eps * moved / (_size(moved, 2, (-3, -2, -1)) + 1e-12)).flatten(1)
+    return onto.clamp_min(p.threat.low - p.a).clamp_max(p.threat.high - p.a)  # the projection of a point in the ball
+
+
+def _tiles(p: Problem, grid: Grid) -> Tensor:
+    """Return the start: bumps of random signs in tiles, 5 along the shorter side."""
+    eta = torch.zeros(len(p.a), *grid, device=p.a.device, dtype=p.a.dtype)
+    width = max((grid.width if grid.height == 1 else min(grid.height, grid.width)) // 5, 1)
+    height = min(grid.height, width)
+    for top in range(grid.height % height // 2, grid.height - height + 1, height):
+        for left in range(grid.width % width // 2, grid.width - width + 1, width):
+            tile = _bump(p, height, width) * _signs(p, len(eta), grid.channels)
+            Window(top, left, height, width).of(eta).copy_(tile)
+    order = _order(p)
+    return eta.flatten(1) if order == 1 else p.threat.eps * torch.nn.functional.normalize(eta.flatten(1), dim=-1)
+
+
+def _bump(p: Problem, height: int, width: int) -> Tensor:
+    """Return two pyramids of opposite sign side by side, (height, width), of norm 1, turned by a coin."""
+    order = _order(p)
+    across = height > 1 and (width == 1 or bool(torch.rand((), generator=p.generator, device=p.a.device) < 0.5))
+    long, other = (height, width) if across else (width, height)
+    upper = long // 2
+    pair = torch.cat([_pyramid(upper, other, order, p.a), -_pyramid(long - upper, other, order, p.a)])
+    pair = pair / _size(pair, order, (-2, -1))
+    return pair if across else pair.T
+
+
+def _pyramid(height: int, width: int, order: int, like: Tensor) -> Tensor:
+    """Return sum_{m >= d} 1 / (m + 1)^(2 order) at distance d from the center in the maximum norm, scaled to norm 1."""
+    rows, columns = (torch.arange(n, device=like.device) - n // 2 for n in (height, width))
+    distance = torch.maximum(rows.abs().unsqueeze(-1), columns.abs().unsqueeze(0))
+    count = max(height // 2, width // 2) + 1
+    rings = torch.arange(1, count + 1, device=like.device, dtype=like.dtype) ** (-2.0 if order == 2 else -4.0)
+    bump = rings.flip(0).cumsum(0).flip(0)[distance]
+    return bump / _size(bump, order, (-2, -1)).clamp_min(1e-12)
+
+
+# -- draws ------------------------------------------------------------------------------------------------------
+def _windows(p: Problem, grid: Grid, queries: int, p_init: float, odd: bool = False) -> Iterator[Window]:
+    draws = torch.rand(queries, 2, generator=p.generator, device=p.a.device).tolist()
+    for k, (down, right) in enumerate(draws):
+        height, width = _sides(grid, p_init / 2 ** sum(k > mark for mark in HALVINGS), odd)
+        top, left = int(down * (grid.height - height + 1)), int(right * (grid.width - width + 1))
+        yield Window(min(top, grid.height - height), min(left, grid.width - width), height, width)
+
+
+def _sides(grid: Grid, share: float, odd: bool) -> tuple[int, int]:
+    """Return the sides of a window with that share of the coordinates: a square, or an interval in one dimension."""
+    flat = grid.height == 1
+    side = round(share * grid.width) if flat else round(math.sqrt(share * grid.height * grid.width))
+    side = max(side, 3) // 2 * 2 + 1 if odd else max(side, 1)  # bumps have a center
+    side = min(side, grid.width) if flat else min(side, grid.height, grid.width)
+    return 1 if flat else side, side
+
+
+def _grid(shape: tuple[int, ...]) -> Grid:
+    if len(shape) < 2:
+        return Grid(1, 1, math.prod(shape))
+    return Grid(math.prod(shape[:-2]), *shape[-2:])
+
+
+def _coins(p: Problem, *shape: int) -> Tensor:
+    return torch.rand(shape, generator=p.generator, device=p.a.device) < 0.5
+
+
+def _signs(p: Problem, count: int, channels: int) -> Tensor:
+    return 1 - 2 * _coins(p, count, channels, 1, 1).to(p.a.dtype)
+
+
+def _order(p: Problem) -> int:
+    return 2 if p.threat.norm == "l2" else 1
+
+
+def _size(t: Tensor, order: int, dim: tuple[int, ...]) -> Tensor:
+    return torch.linalg.vector_norm(t, order, dim=dim, keepdim=True)

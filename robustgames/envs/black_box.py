@@ -1,0 +1,117 @@
+"""The attacker as a reinforcement learner: it sees an image and the classifier's logits, and no gradient."""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustgames.envs.first_order import build_game
+from robustgames.errors import GameError
+from robustgames.games.attack import ClassifierAttack
+
+
+class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
+    """One image an episode: η⁺ = P(η + step u), u the action, P the projection onto ball and box.
+
+    Observation: {"image": a + η, "logits": h(a + η)}. Action: u in [-1, 1]^k, one number per patch of pixels. Reward:
+    by how much the step raised the margin max_{i != b} h_i - h_b, and 1 more when the image is misclassified, which
+    ends the episode. `info` holds the label, the number of queries and whether the classifier is fooled. Only images
+    that it classifies correctly are played. Every step is one query of the classifier.
+
+    Args:
+        game: a `ClassifierAttack`, its class or "module:Class": the images, the classifier and the threat.
+        step: largest change of a pixel in one step; eps by default.
+        patch: side of the square patches that an action moves together (images must be square for patch > 1).
+        queries: steps after which an episode is cut off.
+        **settings: of the game.
+
+    Raises:
+        GameError: a game without a fixed classifier, or sizes that do not fit.
+
+    Example:
+        >>> env = gym.make("robustgames/DigitsBlackBox-v0", eps=0.2)
+        >>> observation, info = env.reset(seed=0)
+        >>> observation["image"].shape, observation["logits"].shape
+        ((64,), (10,))
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(
+        self,
+        game: ClassifierAttack | type[ClassifierAttack] | str,
+        step: float | None = None,
+        patch: int = 1,
+        queries: int = 50,
+        **settings: Any,
+    ) -> None:
+        made = build_game(game, **settings)
+        if not isinstance(made, ClassifierAttack):
+            raise GameError(f"{made!r} has no fixed classifier: use a ClassifierAttack, e.g. DigitsAttack")
+        self.game, self.queries = made, queries
+        self.step_size = made.eps if step is None else step
+        if not 0 < self.step_size < float("inf") or queries < 1:
+            raise GameError(f"step is {self.step_size} and queries {queries}: both must be positive, e.g. step=0.1")
+        width = made.images.shape[-1]
+        self._patch, self._side = patch, isqrt(width)
+        if patch < 1 or (patch > 1 and (self._side**2 != width or self._side % patch)):
+            raise GameError(f"patch is {patch}: it must divide the side {self._side} of square images, or be 1")
+        logits = self._logits(made.images)
+        self._playable = (logits.argmax(-1) == made.labels).nonzero().squeeze(-1)
+        if len(self._playable) == 0:
+            raise GameError("the classifier is wrong on every image: there is nothing to attack")
+        self.observation_space = gym.spaces.Dict(  # type: ignore[assignment]
+            {
+                "image": gym.spaces.Box(0.0, 1.0, (width,), np.float32),
+                "logits": gym.spaces.Box(-np.inf, np.inf, (logits.shape[-1],), np.float32),
+            }
+        )
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (width // patch**2,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Start on a random image, or on that of number `options["image"]`."""
+        super().reset(seed=seed)
+        chosen = (options or {}).get("image", self.np_random.choice(self._playable.numpy()))
+        self._image, self._label = self.game.images[int(chosen)], int(self.game.labels[int(chosen)])
+        self._eta, self._used = torch.zeros_like(self._image), 0
+        observation, self._margin = self._look()
+        return observation, self._info()
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        u = torch.as_tensor(action, dtype=self._image.dtype).clamp(-1, 1)
+        self._eta = self.game.threat.project(self._image, self._eta + self.step_size * self._spread(u))
+        self._used, before = self._used + 1, self._margin
+        observation, self._margin = self._look()
+        fooled = self._margin > 0
+        reward = self._margin - before + float(fooled)
+        return observation, reward, fooled, self._used >= self.queries and not fooled, self._info()
+
+    def _look(self) -> tuple[dict[str, np.ndarray], float]:
+        image = (self._image + self._eta).clamp(0, 1)
+        logits = self._logits(image.unsqueeze(0)).squeeze(0)
+        others = logits.clone()
+        others[self._label] = -float("inf")
+        margin = float(others.max() - logits[self._label])
+        return {"image": image.numpy().copy(), "logits": logits.numpy().copy()}, margin
+
+    def _info(self) -> dict[str, Any]:
+        return {"label": self._label, "queries": self._used, "fooled": self._margin > 0}
+
+    @torch.no_grad()
+    def _logits(self, images: Tensor) -> Tensor:
+        """Return two or more logits for images (B, p); one score s becomes (-s / 2, s / 2)."""
+        scores = self.game.logits(images.new_empty(0), images)
+        return scores if scores.shape[-1] > 1 else torch.cat([-scores, scores], -1) / 2
+
+    def _spread(self, u: Tensor) -> Tensor:
+        if self._patch == 1:
+            return u
+        grid = u.view(self._side // self._patch, -1)
+        return grid.repeat_interleave(self._patch, 0).repeat_interleave(self._patch, 1).flatten()

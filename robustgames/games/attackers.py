@@ -1,0 +1,93 @@
+"""What the attacker's strategy y stands for: one perturbation per image of a minibatch, per image of the data, or one.
+
+An attacker maps its block y of z to the images that the classifier sees, and knows its strategy set.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from torch import Tensor
+
+from robustgames.games.movable import Movable
+from robustgames.games.sets import Product, Set
+from robustgames.games.threat import ThreatModel
+
+
+class Batch(NamedTuple):
+    """ζ: a minibatch of images (*S, B, p), labels (*S, B) and their places in the data (*S, B)."""
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor
+
+
+class Attacker(Movable, ABC):
+    """One reading of y, with `size` coordinates in `strategies`.
+
+    Args:
+        threat: the perturbations that are allowed.
+        images: the data, (N, p).
+        batch: B, images in a minibatch.
+    """
+
+    follows_sample: bool = False
+    """True where the strategy set depends on the minibatch."""
+    size: int
+    strategies: Set
+
+    @abstractmethod
+    def __init__(self, threat: ThreatModel, images: Tensor, batch: int) -> None: ...
+
+    @abstractmethod
+    def attacked(self, y: Tensor, sample: Batch) -> Tensor:
+        """Return the images that the classifier sees, (*S, B, p)."""
+
+    def project(self, y: Tensor, sample: Batch | None) -> Tensor:
+        """Return the projection of y onto the strategy set."""
+        return self.strategies.project(y)
+
+
+class PerMinibatch(Attacker):
+    """y = (η_1 … η_B), one perturbation per image of the minibatch: Madry's attacker, who starts anew in each."""
+
+    follows_sample = True
+
+    def __init__(self, threat: ThreatModel, images: Tensor, batch: int) -> None:
+        self.threat, width = threat, images.shape[-1]
+        self.size, self.strategies = batch * width, Product(threat.ball, width)
+
+    def attacked(self, y: Tensor, sample: Batch) -> Tensor:
+        return sample.images + y.view(sample.images.shape)
+
+    def project(self, y: Tensor, sample: Batch | None) -> Tensor:
+        if sample is None:
+            return self.strategies.project(y)
+        return self.threat.project(sample.images, y.view(sample.images.shape)).view(y.shape)
+
+
+class Remembered(Attacker):
+    """y = (η_1 … η_N), one perturbation per image of the data, which the attacker keeps from visit to visit."""
+
+    def __init__(self, threat: ThreatModel, images: Tensor, batch: int) -> None:
+        self.width = images.shape[-1]
+        self.size, self.strategies = images.numel(), Product(threat.at(images), self.width)
+
+    def attacked(self, y: Tensor, sample: Batch) -> Tensor:
+        rows = y.unflatten(-1, (-1, self.width))
+        return sample.images + rows.take_along_dim(sample.index.unsqueeze(-1), -2)
+
+
+class Universal(Attacker):
+    """y = η, one perturbation for all images; a + η is clipped to the box. Source: Moosavi-Dezfooli et al. 2017."""
+
+    def __init__(self, threat: ThreatModel, images: Tensor, batch: int) -> None:
+        self.threat = threat
+        self.size, self.strategies = images.shape[-1], threat.ball
+
+    def attacked(self, y: Tensor, sample: Batch) -> Tensor:
+        return (sample.images + y.unsqueeze(-2)).clamp(self.threat.low, self.threat.high)  # type: ignore[arg-type]
+
+
+ATTACKERS: dict[str, type[Attacker]] = {"minibatch": PerMinibatch, "remembered": Remembered, "universal": Universal}
