@@ -18,8 +18,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Generator
 
 from robustgames.attack_report import Outcome, content_of, predict, show, write
-from robustgames.attacks.ensemble import Report, evaluate, names_of
+from robustgames.attacks.ensemble import evaluate
 from robustgames.attacks.gradient import fgsm, pgd
+from robustgames.attacks.members import names_of
+from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, to_8_bit
 from robustgames.classifiers import Classifiers, of_run, own
 from robustgames.envs.first_order import choose_device

@@ -13,7 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 from robustgames import runs
-from robustgames.attacks.ensemble import Report
+from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, save_examples
 from robustgames.attacks.victim import Model
 from robustgames.classifiers import Classifiers

@@ -87,7 +87,10 @@ def judge(agent: rg.GameAgent, images: int) -> dict[str, Any]:
         return game.held_out.logits(weights, a.flatten(1))
 
     began = time.process_time()
-    report = evaluate(classifier, x.view(-1, 1, 28, 28), y, game.eps, batch_size=250)
+    lower = (
+        torch.bfloat16 if game.precision == "bfloat16" else None
+    )  # of the search; every success is judged in float32
+    report = evaluate(classifier, x.view(-1, 1, 28, 28), y, game.eps, batch_size=100, precision=lower)
     values = {name: float(share) for name, share in shares.items()}
     seconds = time.process_time() - began
     return {**values, "autoattack": report.robust_accuracy, "judging": round(seconds, 1), "collapsed": bool(flagged)}

@@ -11,8 +11,8 @@ from torch import nn
 
 import robustgames as rg
 from robustgames import classifiers, data, experiment, runs
-from robustgames.attacks import ensemble
-from robustgames.attacks.ensemble import Member
+from robustgames.attacks import ensemble, members
+from robustgames.attacks.members import Member
 from robustgames.attacks.saving import from_8_bit, load_examples
 from robustgames.cli import main
 from robustgames.games import HeldOut, Network
@@ -148,8 +148,8 @@ def test_one_run_can_be_picked(trained, capsys):
 
 def test_versions_and_names_mix_and_run_once(trained, capsys, monkeypatch):
     begun = []
-    for name in {*ensemble.VERSIONS["standard"], "fgsm"}:
-        monkeypatch.setitem(ensemble.MEMBERS, name, Member(lambda p, n=name: begun.append(n) or torch.zeros_like(p.a)))
+    for name in {*members.VERSIONS["standard"], "fgsm"}:
+        monkeypatch.setitem(members.MEMBERS, name, Member(lambda p, n=name: begun.append(n) or torch.zeros_like(p.a)))
     words = ["--attack", "fgsm", "autoattack", "square", "--images", "10", "--run", "0"]
     attack([trained[0], *words], capsys)
     assert begun == ["fgsm", "apgd-ce", "apgd-t", "fab-t", "square"]
@@ -182,7 +182,7 @@ def test_ctrl_c_keeps_what_is_found(trained, capsys, monkeypatch):
     def stop(p):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(ensemble.MEMBERS, "square", Member(stop, "margin"))
+    monkeypatch.setitem(members.MEMBERS, "square", Member(stop, "margin"))
     words = ["--attack", "fgsm", "square", "--images", "60", "--out", "here"]
     printed = attack([trained[0], *words], capsys, 130)
     assert printed.err.strip() == "robustgames: interrupted; what was found until then is in here"
@@ -365,7 +365,7 @@ def test_help_and_usage_tell_of_the_command(capsys):
         main(["attack", "--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    for name in {*ensemble.MEMBERS, *ensemble.MINIMUM_NORM} - {"apgd-ce-5", "apgd-dlr-5", "fab-5"}:
+    for name in {*members.MEMBERS, *members.MINIMUM_NORM} - {"apgd-ce-5", "apgd-dlr-5", "fab-5"}:
         assert name.removesuffix("-rand") in text, name
     assert "--precision" in text and rg.__version__
 

@@ -11,8 +11,10 @@ from torch import nn
 
 from robustgames import data
 from robustgames.attacks import checks, ensemble
-from robustgames.attacks.ensemble import MEMBERS, VERSIONS, Member, Report, autoattack, evaluate
+from robustgames.attacks.ensemble import autoattack, evaluate
 from robustgames.attacks.gradient import auto_pgd, targeted
+from robustgames.attacks.members import MEMBERS, VERSIONS, Member
+from robustgames.attacks.report import Report
 from robustgames.attacks.square import random_search, square
 from robustgames.attacks.victim import Victim
 from robustgames.errors import GameError

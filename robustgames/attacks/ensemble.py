@@ -4,103 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
-from typing import Any
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Generator, Tensor
 
 from robustgames.attacks import checks
-from robustgames.attacks.deepfool import cross
-from robustgames.attacks.engine import Constant, ascend, slide, steepest
-from robustgames.attacks.fab import Fab, fast_boundary, fast_boundary_targeted
-from robustgames.attacks.gradient import auto_pgd, repeat, targeted
-from robustgames.attacks.minimum_norm import adaptive_norm, decoupled
+from robustgames.attacks.members import PASSES, VERSIONS, Member, check_norm, member_of, names_of
 from robustgames.attacks.problem import Bounds, Problem, problem
-from robustgames.attacks.square import random_search
+from robustgames.attacks.report import Report, Tally
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError, unknown
 from robustgames.games.threat import NORMS
 
 Progress = Callable[[str, int, int, int], None]  # (attack, inputs done, inputs to do, inputs still robust)
-PASSES = 20  # of a randomized classifier, for each loss and gradient
-
-
-@dataclass(frozen=True)
-class Member:
-    """One attack of an ensemble.
-
-    Args:
-        run: the attack: problem -> perturbations (N, p).
-        loss: that it raises: a key of `LOSSES`.
-        least: fewest classes for which that loss exists; with fewer it raises the margin.
-        passes: forward passes for each loss and gradient.
-        norms: of the balls that it can attack in.
-    """
-
-    run: Callable[[Problem], Tensor]
-    loss: str = "ce"
-    least: int = 2
-    passes: int = 1
-    norms: tuple[str, ...] = tuple(NORMS)
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What one attack did: inputs it attacked, inputs that fell, images passed through per input, wall-clock time."""
-
-    name: str
-    attacked: int = 0
-    fell: int = 0
-    forwards: float = 0.0
-    backwards: float = 0.0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Report:
-    """What an evaluation found.
-
-    Args:
-        x_adv: adversarial inputs (N, ...); the input itself where it is robust, or misclassified from the start.
-        clean: classified correctly, (N,).
-        robust: classified correctly under every attack, (N,).
-        attacks: one tally for each attack that began.
-        warnings: signs that the figures say less than they seem to.
-        interrupted: Ctrl-C stopped it; what was found until then is kept.
-        unfinished: inputs that count as robust, though not every attack was tried on them.
-    """
-
-    x_adv: Tensor
-    clean: Tensor
-    robust: Tensor
-    attacks: tuple[Tally, ...]
-    warnings: tuple[str, ...] = ()
-    interrupted: bool = False
-    unfinished: int = 0
-
-    @property
-    def clean_accuracy(self) -> float:
-        """Share of inputs that are classified correctly."""
-        return _share(self.clean)
-
-    @property
-    def robust_accuracy(self) -> float:
-        """Share of inputs that no attack could fool."""
-        return _share(self.robust)
-
-    def table(self) -> dict[str, Any]:
-        """Return all but the tensors, ready for JSON."""
-        return {
-            "inputs": len(self.clean),
-            "clean_accuracy": self.clean_accuracy,
-            "robust_accuracy": self.robust_accuracy,
-            "attacks": [asdict(tally) for tally in self.attacks],
-            "warnings": list(self.warnings),
-            "interrupted": self.interrupted,
-            "unfinished": self.unfinished,
-        }
 
 
 def autoattack(
@@ -171,7 +88,7 @@ def evaluate(
             of all attacks.
     """
     names = names_of(attacks)
-    _check_norm(names, norm)
+    check_norm(names, norm)
     if not batch_size >= 1:
         raise GameError(f"batch_size is {batch_size}: at least 1 input is attacked at a time")
     search = model if isinstance(model, Victim) and precision is None else Victim(_plain(model), precision)
@@ -210,10 +127,10 @@ class _Run:
             logits = self.judge.logits(self.p.rows(rows).images(self.eta[rows]))
             self.clean[rows], self.classes = logits.argmax(-1) == self.p.labels[rows], logits.shape[1]
         return [
-            f"the loss of {name} needs {_member(name).least} classes, the model has {self.classes}: {name} raises the "
-            "margin instead"
+            f"the loss of {name} needs {member_of(name).least} classes, the model has {self.classes}: "
+            f"{name} raises the margin instead"
             for name in dict.fromkeys(names)
-            if 0 < self.classes < _member(name).least
+            if 0 < self.classes < member_of(name).least
         ]
 
     def attack(self, name: str, progress: Progress | None) -> None:
@@ -221,7 +138,7 @@ class _Run:
         before, began, attacked, fell = self._passes(), time.perf_counter(), 0, int(self.fell.sum())
         robust = self.clean & ~self.fell
         count = int(robust.sum())
-        member = _member(name)
+        member = member_of(name)
         member = member if self.classes >= member.least else replace(member, loss="margin")
         try:
             for batch in self._batches(robust):
@@ -309,99 +226,5 @@ def _allowed(p: Problem, x_adv: Tensor) -> Tensor:
     return inside & (exact <= radius + slack)
 
 
-def _share(mask: Tensor) -> float:
-    return float(mask.double().mean()) if len(mask) > 0 else float("nan")
-
-
 def _plain(model: Model | Victim) -> Model:
     return model.model if isinstance(model, Victim) else model
-
-
-def names_of(attacks: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the attacks that a version, or names of attacks, stand for.
-
-    Raises:
-        GameError: an unknown one, or none.
-    """
-    known = {*MEMBERS, *MINIMUM_NORM}
-    if isinstance(attacks, str):
-        if attacks not in {*VERSIONS, *known}:
-            raise unknown("version or attack", attacks, {*VERSIONS, *known})
-        return VERSIONS.get(attacks, (attacks,))
-    for name in attacks:
-        if name not in known:
-            raise unknown("attack", name, known)
-    if not attacks:
-        raise GameError("no attack is named: give a version or names, e.g. attacks=('apgd-ce', 'square')")
-    return tuple(attacks)
-
-
-def _check_norm(names: Sequence[str], norm: str) -> None:
-    for name in names:
-        if norm in NORMS and norm not in _member(name).norms:
-            raise GameError(f"{name} attacks in {' and '.join(_member(name).norms)}, not in {norm}: use fmn or apgd-ce")
-
-
-def _member(name: str) -> Member:
-    return MEMBERS[name] if name in MEMBERS else MINIMUM_NORM[name]
-
-
-# -- the members ----------------------------------------------------------------------------------------------
-def _fgsm(p: Problem) -> Tensor:
-    return ascend(p, torch.zeros_like(p.a), Constant(share=1.0), 1, "last")
-
-
-def _pgd(p: Problem, steps: int = 40) -> Tensor:
-    direction = slide if p.threat.norm == "l1" else steepest
-    start = p.threat.sample(p.a, p.generator)
-    return ascend(p, start, Constant(share=2.5 / steps, direction=direction), steps, "drop")
-
-
-def _apgd(p: Problem, restarts: int = 1) -> Tensor:
-    restarts = 5 if p.threat.norm == "l1" else restarts  # as the standard has it
-    return repeat(p, [lambda q, _: auto_pgd(q, 100, "drop")] * restarts)
-
-
-def _apgd_targeted(p: Problem) -> Tensor:
-    return targeted(p, lambda q: auto_pgd(q, 100, "drop"), classes=5 if p.threat.norm == "l1" else 9)
-
-
-def _fab(p: Problem, restarts: int = 1) -> Tensor:
-    return fast_boundary(p, Fab(100, "drop", restarts))
-
-
-def _fab_targeted(p: Problem) -> Tensor:
-    return fast_boundary_targeted(p, Fab(100, "drop"))
-
-
-def _smallest(find: Callable[[Problem], Tensor], p: Problem) -> Tensor:
-    return p.project(find(p))  # of no use beyond the ball, unless its projection is
-
-
-MEMBERS: dict[str, Member] = {
-    "fgsm": Member(_fgsm),
-    "pgd": Member(_pgd),
-    "apgd-ce": Member(_apgd),
-    "apgd-ce-5": Member(partial(_apgd, restarts=5)),
-    "apgd-dlr": Member(_apgd, "dlr", 3),
-    "apgd-dlr-5": Member(partial(_apgd, restarts=5), "dlr", 3),
-    "apgd-t": Member(_apgd_targeted, "dlr", 4),
-    "fab": Member(_fab),
-    "fab-5": Member(partial(_fab, restarts=5)),
-    "fab-t": Member(_fab_targeted),
-    "square": Member(random_search, "margin"),
-    "apgd-ce-rand": Member(_apgd, passes=PASSES),
-    "apgd-dlr-rand": Member(_apgd, "dlr", 3, PASSES),
-}
-MINIMUM_NORM: dict[str, Member] = {
-    "deepfool": Member(partial(_smallest, lambda p: cross(p, 50, 0.02, 9)), norms=("linf", "l2")),
-    "ddn": Member(partial(_smallest, lambda p: decoupled(p, 100, 0.05, 1.0)), norms=("l2",)),
-    "fmn": Member(
-        partial(_smallest, lambda p: adaptive_norm(p, 100, 0.05, 10.0 if p.threat.norm == "linf" else 3.0)), "margin"
-    ),
-}
-VERSIONS: dict[str, tuple[str, ...]] = {
-    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
-    "plus": ("apgd-ce-5", "apgd-dlr-5", "fab-5", "square", "apgd-t", "fab-t"),
-    "rand": ("apgd-ce-rand", "apgd-dlr-rand"),
-}
