@@ -322,7 +322,7 @@ def _count(runs: int) -> str:
 
 
 def _label(name: str) -> str:
-    return re.sub(r"^pgd(\d+)", r"PGD-\1", name).replace("_", " ")
+    return re.sub(r"^pgd(\d+)", r"PGD-\1", name).replace("fgsm", "FGSM").replace("_", " ")
 
 
 def _cell(name: str, row: dict[str, Any], runs: int) -> str:

@@ -66,7 +66,8 @@ class Checkpoint(BaseCallback):
 
     def __init__(self, folder: Path, interval: int) -> None:
         super().__init__()
-        self.folder, self.interval, self._saved = folder, interval, -1
+        self.folder, self.interval = folder, interval
+        self._saved: tuple[int, Tensor | None] = -1, None
 
     def _on_training_start(self) -> None:
         self._due = self.num_timesteps + self.interval
@@ -83,18 +84,20 @@ class Checkpoint(BaseCallback):
 
     def _save(self) -> None:
         agent = cast("GameAgent", self.model)
-        written = agent.num_timesteps == self._saved  # writing it again would push out the previous one for nothing
+        timesteps, z = self._saved  # writing it again would push out the previous one for nothing
+        written = agent.num_timesteps == timesteps and agent.z is z
         if not written and bool(torch.isfinite(agent.z).all(-1).any()):
             agent.save(self.folder)
-            self._saved = agent.num_timesteps
+            self._saved = agent.num_timesteps, agent.z
 
 
 class EarlyStopping(BaseCallback):
     """Keeps each run's classifier of highest attacked accuracy on the watched images, and stops when none rises.
 
     Robust overfitting is the rule: accuracy under attack on new images falls long before training ends. The watched
-    images should be a validation split (`validation=500` of the game), or what is reported is selected on. At the end
-    the agent holds the best weights.
+    images should be a validation split (`validation=500` of the game), or what is reported is selected on. At the end,
+    by patience or by the number of timesteps, the agent holds the best weights; a training that was interrupted stays
+    where it was, so that it can go on.
 
     Source: Rice, Wong and Kolter 2020.
 
@@ -131,13 +134,15 @@ class EarlyStopping(BaseCallback):
         better = accuracy > self.accuracy
         self._waited = 0 if bool(better.any()) else self._waited + 1
         self.best = torch.where(better.unsqueeze(-1), point, self.best)
-        self.accuracy = torch.maximum(accuracy, self.accuracy)
+        self.accuracy = torch.where(better, accuracy, self.accuracy)
         self.logger.record("eval/best_attacked_accuracy", float(self.accuracy.mean()))
         return self._waited < self.patience
 
     def _on_training_end(self) -> None:
-        if bool((self.accuracy >= 0).all()):
-            cast("GameAgent", self.model).adopt(self.best)
+        agent, looked = cast("GameAgent", self.model), self.accuracy >= 0
+        over = self._waited >= self.patience or agent.num_timesteps >= self.locals["total_timesteps"]
+        if over and bool(looked.any()):
+            agent.adopt(torch.where(looked.unsqueeze(-1), self.best, agent.best()))
 
 
 class Recorder(BaseCallback):

@@ -13,6 +13,7 @@ from torch import Tensor
 from robustgames.envs.first_order import build_game
 from robustgames.errors import GameError
 from robustgames.games.attack import ClassifierAttack
+from robustgames.games.losses import as_logits
 
 
 class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
@@ -53,7 +54,7 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
         made = build_game(game, **settings)
         if not isinstance(made, ClassifierAttack):
             raise GameError(f"{made!r} has no fixed classifier: use a ClassifierAttack, e.g. DigitsAttack")
-        self.game, self.queries = made, queries
+        self.game, self.queries = made.to("cpu", torch.float32), queries
         self.step_size = made.eps if step is None else step
         if not 0 < self.step_size < float("inf") or queries < 1:
             raise GameError(f"step is {self.step_size} and queries {queries}: both must be positive, e.g. step=0.1")
@@ -61,8 +62,8 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
         self._patch, self._side = patch, isqrt(width)
         if patch < 1 or (patch > 1 and (self._side**2 != width or self._side % patch)):
             raise GameError(f"patch is {patch}: it must divide the side {self._side} of square images, or be 1")
-        logits = self._logits(made.images)
-        self._playable = (logits.argmax(-1) == made.labels).nonzero().squeeze(-1)
+        logits = self._logits(self.game.images)
+        self._playable = (logits.argmax(-1) == self.game.labels).nonzero().squeeze(-1)
         if len(self._playable) == 0:
             raise GameError("the classifier is wrong on every image: there is nothing to attack")
         self.observation_space = gym.spaces.Dict(  # type: ignore[assignment]
@@ -76,10 +77,20 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Start on a random image, or on that of number `options["image"]`."""
+        """Start on a random image, or on that of number `options["image"]`.
+
+        Raises:
+            GameError: there is no such image, or the classifier is wrong on it from the start.
+        """
         super().reset(seed=seed)
-        chosen = (options or {}).get("image", self.np_random.choice(self._playable.numpy()))
-        self._image, self._label = self.game.images[int(chosen)], int(self.game.labels[int(chosen)])
+        playable = self._playable.tolist()
+        chosen = (options or {}).get("image")
+        if chosen is None:
+            chosen = self.np_random.choice(playable)
+        elif chosen not in playable:
+            first = ", ".join(map(str, playable[:5]))
+            raise GameError(f"image {chosen} is none of the {len(playable)} classified correctly: {first}, …")
+        self._image, self._label = self.game.images[chosen], int(self.game.labels[chosen])
         self._eta, self._used = torch.zeros_like(self._image), 0
         observation, self._margin = self._look()
         return observation, self._info()
@@ -106,9 +117,8 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
 
     @torch.no_grad()
     def _logits(self, images: Tensor) -> Tensor:
-        """Return two or more logits for images (B, p); one score s becomes (-s / 2, s / 2)."""
-        scores = self.game.logits(images.new_empty(0), images)
-        return scores if scores.shape[-1] > 1 else torch.cat([-scores, scores], -1) / 2
+        """Return two or more logits for images (B, p)."""
+        return as_logits(self.game.logits(images.new_empty(0), images))
 
     def _spread(self, u: Tensor) -> Tensor:
         if self._patch == 1:

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from robustgames.attacks import fgsm, pgd
 from robustgames.errors import GameError
 from robustgames.games import AdversarialClassification, Game, HeldOut, Space, ZeroSumGame
-from robustgames.games.losses import predictions
+from robustgames.games.losses import as_logits, predictions
 from robustgames.solvers import diagnostics
 
 SMALL = 16  # coordinates up to which the Jacobian of every run is worth its time
@@ -57,7 +57,8 @@ def verdicts(game: Game, z: Tensor) -> dict[str, int]:
 def accuracies(game: AdversarialClassification, z: Tensor, attack_steps: int = 40) -> dict[str, Tensor]:
     """Return the shares of the game's images classified correctly: clean, under FGSM and under PGD, (*S,).
 
-    An image counts as robust only if it is also right when clean, and under PGD in every iterate.
+    An image counts as robust only if it is also right when clean, and under PGD in every iterate. NaN where a run left
+    the finite numbers.
 
     Args:
         game: a game on all its images (`batch_size=None`).
@@ -66,12 +67,15 @@ def accuracies(game: AdversarialClassification, z: Tensor, attack_steps: int = 4
     """
     x = z[..., : game.sizes[0]]
     images = game.images.expand(*x.shape[:-1], *game.images.shape)
-    right = predictions(game.logits(x, images)) == game.labels
+    scores = game.logits(x, images)
+    finite = torch.isfinite(scores).all(-1).all(-1)
+    x = torch.where(finite.unsqueeze(-1), x, 0)  # the others are attacked all the same
+    right = predictions(scores) == game.labels
     shares = {"clean_accuracy": right}
     for name, steps in (("fgsm", 1), (f"pgd{attack_steps}", attack_steps)):
-        perturbed = images + attack(game, z, steps).view(images.shape)
+        perturbed = images + attack(game, x, steps).view(images.shape)
         shares[f"{name}_accuracy"] = right & (predictions(game.logits(x, perturbed)) == game.labels)
-    return {name: hits.to(z).mean(-1) for name, hits in shares.items()}
+    return {name: hits.to(z).mean(-1).where(finite, float("nan")) for name, hits in shares.items()}
 
 
 def catastrophic_overfitting(shares: dict[str, Tensor]) -> Tensor | None:
@@ -104,8 +108,7 @@ def attack(game: AdversarialClassification, z: Tensor, steps: int = 40) -> Tenso
     labels = game.labels.expand(*runs, count).flatten()
 
     def classifiers(rows: Tensor) -> Tensor:
-        scores = game.logits(x, rows.view(images.shape)).flatten(0, -2)
-        return scores if scores.shape[-1] > 1 else torch.cat([-scores, scores], -1) / 2  # the same logistic loss
+        return as_logits(game.logits(x, rows.view(images.shape)).flatten(0, -2))
 
     rows = images.reshape(-1, images.shape[-1])
     if steps == 1:

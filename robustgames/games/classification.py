@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from robustgames.errors import GameError, unknown
 from robustgames.games.attackers import ATTACKERS, Batch
 from robustgames.games.augmentation import distort
 from robustgames.games.game import ZeroSumGame, join
-from robustgames.games.losses import LOSSES, predictions
+from robustgames.games.losses import LOSSES, as_logits, predictions
 from robustgames.games.networks import MLP, Frozen, Network
 from robustgames.games.sets import Space
 from robustgames.games.threat import ThreatModel
@@ -72,6 +73,9 @@ class AdversarialClassification(ZeroSumGame):
             raise GameError(
                 "a remembered perturbation belongs to one image: use augment=False, or attacker='minibatch'"
             )
+        if augment and (batch_size is None or isqrt(images.shape[-1]) ** 2 != images.shape[-1]):
+            got = f"batch_size={batch_size} and {images.shape[-1]} pixels"
+            raise GameError(f"augment distorts minibatches of square images, not {got}: use augment=False")
         self.images, self.labels, self.network = images, labels, network
         self.eps, self.batch_size, self.norm, self.loss, self.trades = eps, batch_size, norm, loss, trades
         self.augment, self.precision = augment, precision
@@ -114,7 +118,7 @@ class AdversarialClassification(ZeroSumGame):
         if not self.trades:
             return LOSSES[self.loss](attacked, sample.labels).mean(-1)
         clean = self.logits(x, sample.images)
-        p, q = clean.log_softmax(-1), attacked.log_softmax(-1)
+        p, q = as_logits(clean).log_softmax(-1), as_logits(attacked).log_softmax(-1)
         divergence = functional.kl_div(q, p, reduction="none", log_target=True).sum(-1)
         return (LOSSES[self.loss](clean, sample.labels) + self.trades * divergence).mean(-1)
 

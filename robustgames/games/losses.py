@@ -52,6 +52,11 @@ def predictions(scores: Tensor) -> Tensor:
     return (scores.squeeze(-1) > 0).long() if scores.shape[-1] == 1 else scores.argmax(-1)
 
 
+def as_logits(scores: Tensor) -> Tensor:
+    """Return two or more logits: one score s becomes (-s / 2, s / 2), whose cross-entropy is the logistic loss of s."""
+    return scores if scores.shape[-1] > 1 else torch.cat([-scores, scores], -1) / 2
+
+
 LOSSES: dict[str, ClassLoss] = {
     "cross_entropy": cross_entropy,
     "logistic": logistic,

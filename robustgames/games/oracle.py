@@ -27,6 +27,7 @@ class Oracle:
         self.generator = generator if generator is not None else Generator(game.device).manual_seed(0)
         self.calls = 0
         self.sample: Sample = None
+        self._before: Tensor | None = None  # the generator's state from which a sample to replay was drawn
         self._feasible: Tensor | None = None  # what was projected for the current sample last
         self.asked = torch.empty(0)  # the point of the last call: a look-ahead, where the scheme has one
         _check_shapes(game, shape)
@@ -34,7 +35,27 @@ class Oracle:
     def draw(self) -> None:
         """Draw a new ζ: called wherever the paper writes a new ζ."""
         self.sample = self.game.draw(self.shape, self.generator)
-        self._feasible = None
+        self._feasible = self._before = None
+
+    def draw_to_replay(self) -> Tensor:
+        """Draw a new ζ, and return by what `replay` finds it again: the state of the generator before."""
+        before = self.generator.get_state()
+        self.draw()
+        self._before = before
+        return before
+
+    def replay(self, before: Tensor) -> Tensor:
+        """Hold the ζ that was drawn from the generator's state `before`, and return that; the generator stays.
+
+        It is drawn again only where the oracle has lost it: after a resumed run, or a step of the env in between.
+        """
+        if self._before is not before:
+            now = self.generator.get_state()
+            self.generator.set_state(before.cpu())
+            self.draw()
+            self.generator.set_state(now)
+            self._before = before
+        return before
 
     def __call__(self, z: Tensor, player: int | None = None) -> Tensor:
         """Return V(z; ζ), or one player's block of it, and count one call."""

@@ -25,20 +25,21 @@ def fit(solver: Scheme, oracle: Oracle) -> Scheme:
     return _fit(solver, oracle)
 
 
-def _fit(part: Any, oracle: Oracle) -> Any:
+def _fit(part: Any, oracle: Oracle, player: int = 1) -> Any:
+    """Fit a part of a solver; rows are those of the player whose rule it is, of player 1 in a rule for both."""
     if isinstance(part, Tensor):
         if part.dim() > 0 and tuple(part.shape) != (*oracle.shape, 1):
             raise GameError(f"lr has shape {tuple(part.shape)}: one rate per run has shape {(*oracle.shape, 1)} here")
         return part.to(oracle.game.device, oracle.game.dtype)
     if isinstance(part, Entropic) and not all(isinstance(s, Simplex) for s in oracle.game.sets):
         raise GameError(f"entropic steps live on simplices, {oracle.game!r} has other sets: use e.g. extragradient")
-    if isinstance(part, Steepest) and part.width is None and isinstance(rows := oracle.game.sets[1], Product):
+    if isinstance(part, Steepest) and part.width is None and isinstance(rows := oracle.game.sets[player], Product):
         return replace(part, width=rows.width)
     if isinstance(part, tuple):
-        return tuple(_fit(item, oracle) for item in part)
+        return tuple(_fit(item, oracle, i) for i, item in enumerate(part))
     if is_dataclass(part) and not isinstance(part, type):
         values = {f.name: getattr(part, f.name) for f in fields(part)}
-        fitted = {name: _fit(value, oracle) for name, value in values.items()}
+        fitted = {name: _fit(value, oracle, 0 if name == "outer" else player) for name, value in values.items()}
         changed = {name: value for name, value in fitted.items() if value is not values[name]}
         return replace(part, **changed) if changed else part
     return part

@@ -28,6 +28,12 @@ def _players(rule: Callable[..., Rule], lr: float, lr_y: float | None, *settings
     return rule(lr, *settings) if lr_y is None else (rule(lr, *settings), rule(lr_y, *settings))
 
 
+def _horizon(calls: int) -> int:
+    if calls < 0:
+        raise GameError(f"horizon is {calls}: the oracle calls of the whole run, or 0 for constant rates")
+    return calls
+
+
 def gda(lr: float = 0.1, lr_y: float | None = None) -> Scheme:
     """Simultaneous gradient descent ascent: z⁺ = z + lr V(z).
 
@@ -244,7 +250,7 @@ def adversarial_training(
         ema: decay of the exponential average of the weights that is evaluated (0: the last weights).
     """
     halves = 1 if lookahead == "none" else 2  # applications of Adam in a step
-    steps = horizon // ((inner_steps + 1) * (2 if lookahead == "extra" else 1))
+    steps = _horizon(horizon) // ((max(inner_steps, 0) + 1) * (2 if lookahead == "extra" else 1))
     rate = Triangular(lr, max(1, halves * steps)) if horizon else lr
     inner = Sign(inner_lr) if norm == "linf" else Steepest(inner_lr, norm)
     solver = BestResponse(Adam(rate, betas), inner, inner_steps, start, lookahead=lookahead, ramp=steps // 4)
@@ -293,7 +299,7 @@ def free_training(
         horizon: see adversarial_training; the attack has full size from the start.
         ema: decay of the average of the weights that is evaluated (0: the last weights).
     """
-    rate = Triangular(lr, horizon) if horizon else lr
+    rate = Triangular(lr, horizon) if _horizon(horizon) else lr
     solver = Simultaneous((Adam(rate, betas), Sign(inner_lr)), replays)
     return Averaged(solver, ema) if ema else solver
 
@@ -328,7 +334,7 @@ def game_training(
     if scheme not in schemes:
         raise unknown("scheme", scheme, schemes)
     calls = 2 if scheme in ("alternating", "extragradient") else 1  # of a step; Adam is applied twice by the last two
-    applied = horizon // calls * (2 if scheme in ("extragradient", "past") else 1)
+    applied = _horizon(horizon) // calls * (2 if scheme in ("extragradient", "past") else 1)
     rate = Triangular(lr, max(1, applied)) if horizon else lr
     solver = schemes[scheme]((Adam(rate, betas), Sign(inner_lr)))
     return Averaged(solver, ema) if ema else solver
@@ -347,7 +353,7 @@ def standard_training(
         horizon: see adversarial_training.
         ema: decay of the average of the weights that is evaluated (0: the last weights).
     """
-    rate = Triangular(lr, horizon) if horizon else lr
+    rate = Triangular(lr, horizon) if _horizon(horizon) else lr
     solver = BestResponse(Adam(rate, betas), Sign(lr), inner_steps=0, start="zero")
     return Averaged(solver, ema) if ema else solver
 

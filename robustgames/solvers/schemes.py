@@ -58,10 +58,15 @@ class Simultaneous(Scheme):
         return _init(self.rule, oracle, z)
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
-        if state.get("x", state)["k"] % self.replays == 0:  # the rule counts the steps
+        if self.replays == 1:
             oracle.draw()
-        z, state = _move(self.rule, oracle, z, oracle(z), state)
-        return oracle.project(z), state
+            z, state = _move(self.rule, oracle, z, oracle(z), state)
+            return oracle.project(z), state
+        rule = {name: part for name, part in state.items() if name != "drawn"}
+        first = rule.get("x", rule)["k"] % self.replays == 0  # the rule counts the steps
+        drawn = oracle.draw_to_replay() if first else oracle.replay(state["drawn"])
+        z, rule = _move(self.rule, oracle, z, oracle(z), rule)
+        return oracle.project(z), {**rule, "drawn": drawn}
 
 
 @dataclass(frozen=True)
