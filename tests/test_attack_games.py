@@ -137,11 +137,11 @@ def test_the_solution_of_the_linear_attack_solves_the_program_where_the_box_bind
     assert (drop < eps * np.linalg.norm(w, dual) - 1e-3).mean() > 0.5  # the box did bind
 
 
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize(("name", "lr"), [("pgd", 0.05), ("gda", 1e6), ("extragradient", 1e6)])
+@pytest.mark.parametrize(
+    ("name", "lr", "norm"),
+    [("pgd", 0.05, "linf"), *((name, 1e6, norm) for name in ("gda", "extragradient") for norm in NORMS)],
+)  # signed steps solve the problem in the maximum norm only
 def test_training_free_solvers_find_the_solution_of_the_linear_attack(name, lr, norm):
-    if name == "pgd" and norm != "linf":
-        pytest.skip("signed steps solve the problem in the maximum norm only")
     env = rg.GameVectorEnv(LinearAttack, 2, dtype="float64", device="cpu", norm=norm)
     agent = rg.GameAgent(env, rg.make_solver(name, lr=lr), seed=1)
     before = agent.game.metrics(agent.z)["distance"]
@@ -162,13 +162,14 @@ def test_the_linear_attack_is_a_game_that_keeps_its_contract(loss):
 
 
 # -- attacks on trained classifiers -----------------------------------------------------------------------------
-@pytest.mark.parametrize(("id", "width"), [("DigitsAttack", 64), ("MnistAttack", 784)])
-def test_the_classifier_under_attack_is_good_and_has_no_coordinates(id, width):
-    env = gym.make(f"robustgames/{id}-v0", count=50)
+@pytest.mark.parametrize(("id", "width", "right"), [("DigitsAttack", 64, 0.93), ("MnistAttack", 784, 0.91)])
+def test_the_classifier_under_attack_is_good_and_has_no_coordinates(id, width, right):
+    env = gym.make(f"robustgames/{id}-v0", count=300)
     game = env.unwrapped.game
-    assert game.sizes == (0, 50 * width) and not game.sets_follow_sample
-    clean = game.metrics(torch.zeros(2, 50 * width))
-    assert clean["accuracy"].min() > 0.9 and clean["loss"].shape == (2,)
+    assert game.sizes == (0, 300 * width) and not game.sets_follow_sample
+    clean = game.metrics(torch.zeros(2, 300 * width))
+    assert clean["accuracy"].min() > right and clean["loss"].shape == (2,)
+    env = gym.make(f"robustgames/{id}-v0", count=5)
     check_env(env.unwrapped, skip_render_check=True)
 
 
@@ -184,7 +185,7 @@ def test_pgd_through_the_agent_is_the_attack_of_the_library():
     played = game.images + agent.z.view(game.images.shape)
     torch.testing.assert_close(played, attacked, rtol=0, atol=1e-6)
     accuracy = game.metrics(agent.z)["accuracy"]
-    assert accuracy < 0.2 < 0.9 < game.metrics(0 * agent.z)["accuracy"]
+    assert accuracy < 0.3 < 0.9 < game.metrics(0 * agent.z)["accuracy"]
 
 
 def test_an_attack_of_another_norm_by_its_id():
@@ -248,7 +249,8 @@ def test_a_universal_perturbation_is_clipped_to_the_box_image_by_image():
     y = torch.linspace(-0.9, 0.9, 9, dtype=F64)
     seen = game.attacker.attacked(y, sample)
     assert torch.equal(seen, (sample.images + y).clamp(0, 1)) and ((seen == 0) | (seen == 1)).any()
-    assert torch.equal(game.project(torch.cat([torch.zeros(game.sizes[0], dtype=F64), 2 * y]), sample)[-9:].abs().max(), y.max())  # fmt: skip # noqa: E501
+    far = torch.cat([torch.zeros(game.sizes[0], dtype=F64), 2 * y])
+    assert torch.equal(game.project(far, sample)[-9:], (2 * y).clamp(-0.9, 0.9))
 
 
 # -- payoffs and views of a game --------------------------------------------------------------------------------
@@ -309,7 +311,7 @@ def test_augmentation_moves_a_point_by_little():
     place = torch.arange(28.0) - 13.5
     mass = moved.sum((1, 2))
     down, right = (((moved.sum(axis) * place).sum(-1) / mass) for axis in (2, 1))
-    assert mass.min() > 2.5 and mass.max() < 6
+    assert mass.min() > 2 and mass.max() < 7
     for shift in (down, right):  # up to 2 pixels, and the warp: 3 % of 14 pixels in each standard deviation
         assert 2 / 3**0.5 * 0.8 < shift.std() < 1.7 and shift.abs().max() < 2 + 4 * 0.42 + 0.5
 
