@@ -297,7 +297,7 @@ def _report(results: list[dict[str, Any]], folders: list[Path]) -> None:
         table.add_row(_label(name), *(_cell(name, c[name], first["runs"]) for c in cells))
     blank = [""] if starts else []
     table.add_row("oracle calls", *blank, *(f"{r['timesteps']:,}" for r in results))
-    if any(r["seconds"] for r in results):
+    if all("seconds" in r for r in results):
         table.add_row("seconds", *blank, *(f"{r['seconds']:.1f}" for r in results))
     if any(r["diverged"] for r in results):
         table.add_row("[red]diverged runs[/]", *blank, *(f"{r['diverged']} of {r['runs']}" for r in results))

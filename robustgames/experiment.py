@@ -17,6 +17,7 @@ from robustgames.agents import GameAgent
 from robustgames.agents.callbacks import Checkpoint, EarlyStopping, Recorder
 from robustgames.errors import GameError
 from robustgames.evaluation import catastrophic_overfitting, figures, final_certificates, summarize, verdicts
+from robustgames.games import HeldOut
 from robustgames.solvers import SGD, Averaged, Scheme, make_solver
 
 ATTACK_STEPS = 40
@@ -70,6 +71,8 @@ class Experiment:
         solver = make_solver(self.agent, average=self.average, **self.settings)
         try:
             env = envs.make(self.env, self.runs, device=self.device, **self.env_settings)
+            if self.patience and not isinstance(env.unwrapped.game, HeldOut):  # type: ignore[attr-defined]
+                raise GameError(f"patience is {self.patience}: {self.env} has no held-out images to stop early by")
             return GameAgent(env, solver, seed=self.seed, compile=self.compile)
         except (TypeError, RuntimeError, ValueError) as error:
             if isinstance(error, GameError):
@@ -93,7 +96,8 @@ def resume(folder: str | Path, progress_bar: bool = True) -> tuple[Path, dict[st
     first = experiment.make_agent()
     with runs.locked(folder):
         agent = GameAgent.load(folder, first.env, compile=experiment.compile)
-        if agent.num_timesteps >= experiment.steps and (finished := runs.read_result(folder)):
+        finished = runs.read_result(folder)
+        if finished and (experiment.patience or agent.num_timesteps >= experiment.steps):  # patience may end it early
             return folder, finished
         return folder, _learn(experiment, first, agent, folder, progress_bar)
 
