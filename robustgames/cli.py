@@ -101,6 +101,8 @@ class RunOptions:
     """Where the run folder goes."""
     set: tuple[str, ...] = ()
     """Settings of the game, key=value ..., e.g. --set eps=0.05 noise=0.1."""
+    data: str | None = None
+    """Folder of the data, where the game reads some: the IDX files of the full MNIST, or openml (as --set data=)."""
     average: str | None = None
     """Also average the iterates: "uniform", or the decay of an exponential average such as 0.999."""
     compile: bool = False
@@ -147,8 +149,9 @@ def train(words: list[str]) -> None:
     )
     run: RunOptions = parsed.run
     settings = {key: value for key, value in asdict(parsed.solver).items() if value is not None}
+    game = _pairs(run.set if run.data is None else [*run.set, f"data={run.data}"])
     experiment = Experiment(
-        name, run.env, settings, _pairs(run.set), run.steps, run.runs, run.seed, run.device,
+        name, run.env, settings, game, run.steps, run.runs, run.seed, run.device,
         _average(run.average), run.compile, run.checkpoint, run.patience,
     )  # fmt: skip
     return _run(experiment, run.out)

@@ -176,6 +176,12 @@ def refused(words, capsys, *, lines=1):
         ("train gda robustgames/Bilinear-v0 --set radius", "--set takes key=value"),
         ("train gda robustgames/Bilinear-v0 --average mean", "--average is 'mean'"),
         ("train adversarial_training robustgames/DigitsAdversarial-v0 --set eps=-0.1", "eps is -0.1"),
+        ("train pgd robustgames/MnistAttack-v0 --data no_folder", "no_folder"),
+        ("train gda robustgames/Bilinear-v0 --data no_folder", "unknown setting of Bilinear 'data'"),
+        (
+            "train gda robustgames/Bilinear-v0 --patience 3",
+            "patience is 3: robustgames/Bilinear-v0 has no held-out images",
+        ),
         ("train gda robustgames/Bilinear-v0 --set radius=1 --set radius=2", "--set has radius twice"),
         ("train gda robustgames/Bilinear-v0 --set device=cpu", "--set cannot change device"),
         ("train gda robustgames/Bilinear-v0 --set n=abc", "cannot be made with n='abc'"),
