@@ -90,8 +90,8 @@ def pgd(
         step_size: in the norm; 2.5 eps / steps by default (raw gradients: 1).
         direction: "steepest" (sign in ℓ∞, g/|g| in ℓ2; "slide" in ℓ1, where the steepest direction moves one
             coordinate), "raw", "slide", "top_k".
-        start: "random" in the ball (in ℓ1 in a tenth of it: budget that lies on all coordinates is hard to take back),
-            or "zero".
+        start: "random" in the ball (in ℓ2 and ℓ1 in a tenth of it: budget that lies on all coordinates is hard to
+            take back), or "zero".
         restarts: from other random starts, on what is not fooled yet.
         momentum: of MI-FGSM, e.g. 1.0.
         early: "best", "last", "drop" or "loss": see `engine.ascend`.
@@ -266,7 +266,7 @@ def _start(p: Problem, start: str) -> Tensor:
     if start == "zero":
         return torch.zeros_like(p.a)
     eta = p.threat.sample(p.a, p.generator)
-    return 0.1 * eta if p.threat.norm == "l1" else eta
+    return eta if p.threat.norm == "linf" else 0.1 * eta
 
 
 def _corner_start(p: Problem) -> Tensor:
