@@ -16,6 +16,7 @@ from robustgames.data import digits, mnist
 from robustgames.envs.first_order import choose_device
 from robustgames.errors import GameError, unknown
 from robustgames.games import AdversarialClassification, HeldOut, Network
+from robustgames.games.losses import as_logits
 from robustgames.games.threat import ThreatModel
 
 DEFAULT_EPS = {"digits": 0.1, "mnist": 0.3}
@@ -143,8 +144,7 @@ def _classifier(game: AdversarialClassification, weights: Tensor) -> Model:
         return module.requires_grad_(False)
 
     def logits(images: Tensor) -> Tensor:
-        scores = game.logits(weights, images)
-        return scores if scores.shape[-1] > 1 else torch.cat([-scores, scores], -1) / 2  # the same logistic loss
+        return as_logits(game.logits(weights, images))
 
     return logits
 

@@ -248,3 +248,11 @@ def test_draw_all_draws_what_applies_without_pyplot(trained, tmp_path, monkeypat
     assert list(figures.draw_all(trained.game, trained.z)) == ["digits"]
     assert figures.draw_all(Bilinear(n=3), torch.zeros(6)) == {}
     assert isinstance(trained.game, DigitsAdversarial)
+
+
+def test_digits_are_attacked_in_the_norm_of_the_game():
+    game = DigitsAdversarial(eps=2.0, norm="l2", hidden=(8,))
+    z = game.initial((), torch.Generator().manual_seed(0))
+    drawn = np.array(figures.digit_grid(game, z, count=4).axes).reshape(3, 4)
+    for axes in drawn[1]:  # in ℓ∞ this radius does not exist
+        assert 0.5 < np.linalg.norm(axes.images[0].get_array()) <= 2.0 + 1e-5

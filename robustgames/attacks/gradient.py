@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor
 
+from robustgames.attacks.deepfool import candidates
 from robustgames.attacks.engine import (
     Constant,
     Direction,
@@ -107,7 +108,8 @@ def pgd(
         step = Constant(
             1.0 if step_size is None and direction == "raw" else step_size, 2.5 / steps, DIRECTIONS[direction], momentum
         )
-        return _run(p, x, lambda q: ascend(q, _start(q, start), step, steps, early), restarts)
+        begin = random_start if start == "random" else lambda q: torch.zeros_like(q.a)
+        return _run(p, x, lambda q: ascend(q, begin(q), step, steps, early), restarts)
 
 
 def pga(
@@ -224,9 +226,7 @@ def auto_pgd(p: Problem, steps: int, early: Early) -> Tensor:
 
 def targeted(p: Problem, once: Callable[[Problem], Tensor], classes: int, restarts: int = 1) -> Tensor:
     """Return the perturbations of an attack towards each of the likeliest wrong classes, on what is not fooled yet."""
-    logits = p.victim.logits(p.images(torch.zeros_like(p.a)))
-    order = logits.scatter(-1, p.labels.long().unsqueeze(-1), -float("inf")).argsort(-1, descending=True)
-    tries = [order[:, i] for i in range(min(classes, logits.shape[1] - 1)) for _ in range(restarts)]
+    tries = [target for target in candidates(p, classes).unbind(-1) for _ in range(restarts)]
     return repeat(p, [lambda q, rows, t=t: once(replace(q, targets=t[rows], reach=False)) for t in tries])
 
 
@@ -262,9 +262,8 @@ def _check_restarts(restarts: int) -> None:
         raise GameError(f"restarts is {restarts}: at least 1 run is needed")
 
 
-def _start(p: Problem, start: str) -> Tensor:
-    if start == "zero":
-        return torch.zeros_like(p.a)
+def random_start(p: Problem) -> Tensor:
+    """Return where PGD begins: anywhere in the ball in ℓ∞, in a tenth of it in ℓ2 and ℓ1."""
     eta = p.threat.sample(p.a, p.generator)
     return eta if p.threat.norm == "linf" else 0.1 * eta
 

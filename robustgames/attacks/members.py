@@ -12,7 +12,7 @@ from torch import Tensor
 from robustgames.attacks.deepfool import cross
 from robustgames.attacks.engine import Constant, ascend, slide, steepest
 from robustgames.attacks.fab import Fab, fast_boundary, fast_boundary_targeted
-from robustgames.attacks.gradient import auto_pgd, repeat, targeted
+from robustgames.attacks.gradient import auto_pgd, random_start, repeat, targeted
 from robustgames.attacks.minimum_norm import adaptive_norm, decoupled
 from robustgames.attacks.problem import Problem
 from robustgames.attacks.square import random_search
@@ -47,8 +47,7 @@ def _fgsm(p: Problem) -> Tensor:
 
 def _pgd(p: Problem, steps: int = 40) -> Tensor:
     direction = slide if p.threat.norm == "l1" else steepest
-    start = p.threat.sample(p.a, p.generator)
-    return ascend(p, start, Constant(share=2.5 / steps, direction=direction), steps, "drop")
+    return ascend(p, random_start(p), Constant(share=2.5 / steps, direction=direction), steps, "drop")
 
 
 def _apgd(p: Problem, restarts: int = 1) -> Tensor:

@@ -22,7 +22,7 @@ from robustgames.attacks.problem import problem
 from robustgames.attacks.victim import Model
 from robustgames.errors import GameError
 from robustgames.evaluation.curves import INK, PALETTE, quiet
-from robustgames.evaluation.figures import RIGHT, WRONG
+from robustgames.evaluation.figures import RIGHT, WRONG, first_of_each_class
 from robustgames.evaluation.saliency import compare_saliency, saliency_map
 
 Models = Mapping[str, Model | Victim]
@@ -242,12 +242,6 @@ def _draw_maps(row: np.ndarray, maps: Tensor, side: int) -> None:
 
 
 # -- what the figures share ------------------------------------------------------------------------------------
-def first_of_each_class(y: Tensor, count: int) -> Tensor:
-    """Return the indices of the first `count` images in turns through the classes."""
-    turn = torch.nn.functional.one_hot(y.long()).cumsum(0).gather(1, y.long().unsqueeze(1)).squeeze(1)
-    return (turn * (int(y.max()) + 1) + y).argsort(stable=True)[:count]
-
-
 def _draw_row(row: np.ndarray, images: Tensor, side: int, name: str = "") -> None:
     for axes, image in zip(row, images, strict=True):
         axes.imshow(image.reshape(side, side).cpu().numpy(), cmap="gray", vmin=0, vmax=1)

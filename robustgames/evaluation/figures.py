@@ -64,12 +64,14 @@ def digit_grid(game: AdversarialClassification, z: Tensor, count: int = 10, step
 
 
 def _first_of_each_class(game: AdversarialClassification, count: int) -> AdversarialClassification:
-    labels = game.labels.long()
-    turn = torch.nn.functional.one_hot(labels).cumsum(0).gather(1, labels.unsqueeze(1)).squeeze(1)
-    chosen = (turn * (labels.max() + 1) + labels).argsort()[:count]
-    return AdversarialClassification(game.images[chosen], game.labels[chosen], game.network, game.eps, None).to(
-        game.device, game.dtype
-    )
+    chosen = first_of_each_class(game.labels, count)
+    return game.on(game.images[chosen], game.labels[chosen])
+
+
+def first_of_each_class(y: Tensor, count: int) -> Tensor:
+    """Return the indices of the first `count` images in turns through the classes."""
+    turn = torch.nn.functional.one_hot(y.long()).cumsum(0).gather(1, y.long().unsqueeze(1)).squeeze(1)
+    return (turn * (int(y.max()) + 1) + y).argsort(stable=True)[:count]
 
 
 def _write_labels(row: np.ndarray, game: AdversarialClassification, predicted: Tensor, with_truth: bool) -> None:
