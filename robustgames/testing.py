@@ -18,6 +18,7 @@ from robustgames import envs
 from robustgames.errors import GameError
 from robustgames.games import Game, GeneralSumGame, Oracle, Quadratic, ZeroSumGame
 from robustgames.games.game import Sample
+from robustgames.games.movable import tensors_of
 from robustgames.solvers import Scheme, make_solver
 from robustgames.solvers.config import from_config, to_config
 
@@ -69,7 +70,7 @@ def _require(holds: bool, game: Any, problem: str, hint: str) -> None:
 def _check_randomness(game: Game) -> None:
     def everything() -> list[Tensor]:
         generator = Generator().manual_seed(1)
-        return [game.initial((RUNS,), generator), *_tensors(game.draw((RUNS,), generator))]
+        return [game.initial((RUNS,), generator), *tensors_of(game.draw((RUNS,), generator))]
 
     same = all(torch.equal(a, b) for a, b in zip(everything(), everything(), strict=True))
     _require(same, game, "initial or draw does not repeat with its generator", "pass generator=generator to torch")
@@ -238,13 +239,6 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     return torch.equal(a, b) if isinstance(a, Tensor) else a == b
-
-
-def _tensors(sample: Sample) -> list[Tensor]:
-    if isinstance(sample, Tensor):
-        return [sample]
-    parts = sample.values() if isinstance(sample, dict) else sample if isinstance(sample, tuple | list) else ()
-    return [t for part in parts for t in _tensors(part)]
 
 
 def _take(sample: Sample, i: int) -> Sample:

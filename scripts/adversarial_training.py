@@ -30,7 +30,7 @@ from robustgames.games import MnistAdversarial
 Settings = dict[str, Any]
 REMEMBERED: Settings = {"attacker": "remembered"}
 PGD7: Settings = {"inner_steps": 7, "inner_lr": 0.1, "ema": 0.0}
-BEST: Settings = {"inner_steps": 5, "inner_lr": 0.12, "lr": 4e-3, "ema": 0.999}
+BEST: Settings = {"inner_steps": 4, "inner_lr": 0.15, "lr": 4e-3, "ema": 0.999}
 
 # name: (recipe, its settings, settings of the game)
 METHODS: dict[str, tuple[str, Settings, Settings]] = {

@@ -72,7 +72,12 @@ ENTROPIC = {"mirror_descent", "mirror_prox", "optimistic_mwu"}
 TRAINING = {name for name in RECIPES if name.endswith("_training")}
 
 
+NOISY = {"langevin", "mirror_gan", "mirror_prox_gan"}
+
+
 def settings_of(recipe):
+    if recipe in NOISY:  # a batch and a run alone draw other noise
+        return {"noise": 0.0}
     return {"start": "zero"} if recipe == "adversarial_training" else {}
 
 

@@ -19,6 +19,7 @@ from robustgames.agents.callbacks import ProgressBar, deferred_interrupt
 from robustgames.errors import DivergedError, GameError
 from robustgames.evaluation import certificates, final_certificates, mean_and_std
 from robustgames.games import Game, Oracle
+from robustgames.games.movable import tensors_of
 from robustgames.solvers import Scheme, make_solver
 from robustgames.solvers.config import from_config, to_config
 from robustgames.solvers.fitting import fit
@@ -235,6 +236,8 @@ class GameAgent:
         self._recall()
         others = "" if len(healthy) == 1 else ", and all others did"
         cause = "try a smaller lr" if finite_field else "the field is not finite at a finite point, look at the payoff"
+        if not all(bool(torch.isfinite(part).all()) for part in tensors_of(self.oracle.sample)):
+            cause = "the minibatch holds values that are not finite, look at the data"
         raise DivergedError(
             f"run {run} of {len(healthy)} left the finite numbers at step {step} (timestep {timestep}){others}: "
             f"the agent is back at timestep {self.num_timesteps}; {cause}"

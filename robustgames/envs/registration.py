@@ -17,6 +17,7 @@ G = TypeVar("G", bound=type[Game])
 
 TOY, MATRIX = "robustgames.games.toy", "robustgames.games.matrix:MatrixGame"
 ATTACK, TRAINING = "robustgames.games.attack", "robustgames.games.classification"
+PLANAR = "robustgames.games.planar_gans"
 
 BUILT_IN: dict[str, dict[str, Any]] = {
     "robustgames/Bilinear-v0": {"game": f"{TOY}:Bilinear"},
@@ -33,6 +34,10 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     "robustgames/MnistAttack-v0": {"game": f"{ATTACK}:MnistAttack"},
     "robustgames/DigitsAdversarial-v0": {"game": f"{TRAINING}:DigitsAdversarial"},
     "robustgames/MnistAdversarial-v0": {"game": f"{TRAINING}:MnistAdversarial"},
+    "robustgames/GaussianMixture-v0": {"game": f"{PLANAR}:GaussianMixtureGAN"},
+    "robustgames/GaussianRing-v0": {"game": f"{PLANAR}:GaussianRingGAN"},
+    "robustgames/SwissRoll-v0": {"game": f"{PLANAR}:SwissRollGAN"},
+    "robustgames/GaussianWGAN1D-v0": {"game": f"{PLANAR}:GaussianWGAN1D"},
 }
 ONE_PLAYER: dict[str, dict[str, Any]] = {
     "robustgames/DigitsBlackBox-v0": {"game": f"{ATTACK}:DigitsAttack"},

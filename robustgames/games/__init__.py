@@ -9,10 +9,12 @@ from robustgames.games.classification import (
     small_cnn,
 )
 from robustgames.games.game import Game, GeneralSumGame, ZeroSumGame
+from robustgames.games.gan import GAN
 from robustgames.games.matrix import MatrixGame
 from robustgames.games.networks import MLP, Frozen, Network
 from robustgames.games.noisy import Noisy
 from robustgames.games.oracle import Oracle
+from robustgames.games.planar_gans import GaussianMixtureGAN, GaussianRingGAN, GaussianWGAN1D, PlanarGAN, SwissRollGAN
 from robustgames.games.sets import (
     Box,
     L1Ball,
@@ -29,6 +31,7 @@ from robustgames.games.threat import ThreatModel
 from robustgames.games.toy import AlmostBilinear, Bilinear, DiracGAN, Forsaken, Polar, Quadratic
 
 __all__ = [
+    "GAN",
     "MLP",
     "AdversarialClassification",
     "AlmostBilinear",
@@ -41,6 +44,9 @@ __all__ = [
     "Forsaken",
     "Frozen",
     "Game",
+    "GaussianMixtureGAN",
+    "GaussianRingGAN",
+    "GaussianWGAN1D",
     "GeneralSumGame",
     "HeldOut",
     "L1Ball",
@@ -54,12 +60,14 @@ __all__ = [
     "Network",
     "Noisy",
     "Oracle",
+    "PlanarGAN",
     "Polar",
     "Product",
     "Quadratic",
     "Set",
     "Simplex",
     "Space",
+    "SwissRollGAN",
     "ThreatModel",
     "ZeroSumGame",
     "linf_ball",

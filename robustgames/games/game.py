@@ -88,6 +88,14 @@ class Game(Movable, ABC):
         x, y = self.split(z)
         return join([first.project(x), second.project(y)], z)
 
+    def settle(self, z: Tensor) -> Tensor:
+        """Return z with the coordinates that follow the others, and that no player moves, brought up to date.
+
+        None by default. The oracle asks for it before every projection; spectral normalization keeps its power
+        iteration there.
+        """
+        return z
+
     def place(self, z: Tensor, player: int, block: Tensor, sample: Sample = None) -> Tensor:
         """Return the projection of z with one player's block replaced; z is feasible but for that block."""
         x, y = self.split(z)
@@ -176,8 +184,8 @@ class ZeroSumGame(Game):
     def _value_and_field(self, z: Tensor, sample: Sample, player: int | None) -> tuple[Tensor, Tensor]:
         # payoff maps batches to batches, so the gradient of its sum is the batch of gradients
         wanted = (0, 1) if player is None else (player,)
-        value, gradients = _gradient(lambda x, y: self.payoff(x, y, sample), self.split(z), wanted)
-        blocks = [-g if i == 0 else g for i, g in zip(wanted, gradients, strict=True)]
+        (value,), (found,) = gradients(lambda x, y: (self.payoff(x, y, sample),), self.split(z), (wanted,))
+        blocks = [-g if i == 0 else g for i, g in zip(wanted, found, strict=True)]
         return value, blocks[0] if player is not None else join(blocks, z)
 
 
@@ -188,21 +196,24 @@ class GeneralSumGame(Game):
     def losses(self, x: Tensor, y: Tensor, sample: Sample) -> tuple[Tensor, Tensor]:
         """Return (ℓx, ℓy), each of shape (*S,)."""
 
+    def loss(self, x: Tensor, y: Tensor, sample: Sample, player: int) -> Tensor:
+        """Return one player's loss, up to what does not depend on its own strategy: where that is cheaper, override."""
+        return self.losses(x, y, sample)[player]
+
     def field(self, z: Tensor, sample: Sample = None, player: int | None = None) -> Tensor:
-        wanted = (0, 1) if player is None else (player,)
-        blocks = [self._loss_and_ascent(z, sample, i)[1] for i in wanted]
-        return blocks[0] if player is not None else join(blocks, z)
+        if player is None:
+            return self.evaluate(z, sample)[1]
+        _, ((g,),) = gradients(lambda x, y: (self.loss(x, y, sample, player),), self.split(z), ((player,),))
+        return -g
 
     def evaluate(self, z: Tensor, sample: Sample = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        (loss_x, v_x), (loss_y, v_y) = (self._loss_and_ascent(z, sample, i) for i in (0, 1))
-        return (-loss_x, -loss_y), join([v_x, v_y], z)
+        (loss_x, loss_y), ((g_x,), (g_y,)) = gradients(
+            lambda x, y: self.losses(x, y, sample), self.split(z), ((0,), (1,))
+        )
+        return (-loss_x, -loss_y), join([-g_x, -g_y], z)
 
     def scores(self, rewards: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         return {f"loss_{player}": -reward for player, reward in zip(self.players, rewards, strict=True)}
-
-    def _loss_and_ascent(self, z: Tensor, sample: Sample, player: int) -> tuple[Tensor, Tensor]:
-        loss, (g,) = _gradient(lambda x, y: self.losses(x, y, sample)[player], self.split(z), (player,))
-        return loss, -g
 
 
 def join(blocks: Sequence[Tensor], z: Tensor) -> Tensor:
@@ -212,34 +223,59 @@ def join(blocks: Sequence[Tensor], z: Tensor) -> Tensor:
     return torch.cat(list(blocks), -1)
 
 
-def _gradient(
-    function: Callable[[Tensor, Tensor], Tensor], blocks: tuple[Tensor, Tensor], wanted: tuple[int, ...]
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return function(x, y) of shape (*S,) and the gradients of its sum in the wanted blocks.
+def gradients(
+    function: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
+    blocks: tuple[Tensor, Tensor],
+    wanted: tuple[tuple[int, ...], ...],
+) -> tuple[tuple[Tensor, ...], list[tuple[Tensor, ...]]]:
+    """Return the values of function(x, y), each of shape (*S,), and of each the gradients of its sum.
 
-    `torch.autograd.grad` on leaves is 3 to 4 times faster than `torch.func.grad` on small networks, but only the
-    latter can be traced by `torch.compile` into one graph.
+    One forward pass serves all values. `torch.autograd.grad` on leaves is 3 to 4 times faster than `torch.func.grad`
+    on small networks, but only the latter can be traced by `torch.compile` into one graph.
+
+    Args:
+        function: of both blocks, to a tuple of values.
+        blocks: (x, y).
+        wanted: for each value the blocks in which its gradient is wanted.
     """
     if torch.compiler.is_compiling():
-
-        def total(*xy: Tensor) -> tuple[Tensor, Tensor]:
-            value = function(*xy)
-            return value.sum(), value
-
-        gradients, value = torch.func.grad(total, argnums=wanted, has_aux=True)(*blocks)
-        return value, gradients
+        both = [_traceable(function, blocks, i, own) for i, own in enumerate(wanted)]
+        return tuple(value for value, _ in both), [gradient for _, gradient in both]
     differentiable = torch.is_grad_enabled() and any(block.requires_grad for block in blocks)
+    every = {i for own in wanted for i in own}
     with torch.enable_grad():
         if not differentiable:
-            blocks = tuple(b.detach().requires_grad_(i in wanted) for i, b in enumerate(blocks))  # type: ignore[assignment]
-        value = function(*blocks)
-        if not value.requires_grad:  # a payoff that depends on no wanted block
-            return value, tuple(torch.zeros_like(blocks[i]) for i in wanted)
-        gradients = torch.autograd.grad(
-            value,
-            [blocks[i] for i in wanted],
-            torch.ones_like(value),  # the gradient of value.sum(), without the sum
-            create_graph=differentiable,
-            materialize_grads=True,
-        )
-    return (value if differentiable else value.detach()), gradients
+            blocks = tuple(b.detach().requires_grad_(i in every) for i, b in enumerate(blocks))  # type: ignore[assignment]
+        values = function(*blocks)
+        found = [
+            _gradient(value, [blocks[i] for i in own], differentiable, last=k == len(values) - 1)
+            for k, (value, own) in enumerate(zip(values, wanted, strict=True))
+        ]
+    return (values if differentiable else tuple(value.detach() for value in values)), found
+
+
+def _gradient(value: Tensor, blocks: list[Tensor], differentiable: bool, last: bool) -> tuple[Tensor, ...]:
+    if not value.requires_grad:  # it depends on no wanted block
+        return tuple(torch.zeros_like(block) for block in blocks)
+    return torch.autograd.grad(
+        value,
+        blocks,
+        torch.ones_like(value),  # the gradient of value.sum(), without the sum
+        retain_graph=differentiable or not last,
+        create_graph=differentiable,
+        materialize_grads=True,
+    )
+
+
+def _traceable(
+    function: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
+    blocks: tuple[Tensor, Tensor],
+    index: int,
+    wanted: tuple[int, ...],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def total(*xy: Tensor) -> tuple[Tensor, Tensor]:
+        value = function(*xy)[index]
+        return value.sum(), value
+
+    found, value = torch.func.grad(total, argnums=wanted, has_aux=True)(*blocks)
+    return value, found

@@ -28,17 +28,18 @@ class Movable:
     def tensors(self) -> Iterator[Tensor]:
         """Yield the tensors that the object holds, in order of their names."""
         for _, value in sorted(vars(self).items()):
-            yield from _tensors(value)
+            yield from tensors_of(value)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a value: its own, those of a movable, or of the items of a tuple, list or dictionary."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Movable):
         yield from value.tensors()
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _tensors(item)
+    elif isinstance(value, tuple | list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from tensors_of(item)
 
 
 def _moved(value: Any, device: torch.device | str | None, dtype: torch.dtype | None) -> Any:

@@ -50,6 +50,11 @@ class MLP(Movable):
         self._parts = [n for p, q in pairwise(widths) for n in (p * q, q)]
         self.size = sum(self._parts)
 
+    @property
+    def parameter_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of what the flat weights hold, in order: matrices (outputs, inputs) and biases (outputs,)."""
+        return [shape for p, q in pairwise(self.widths) for shape in ((q, p), (q,))]
+
     def __call__(self, weights: Tensor, inputs: Tensor) -> Tensor:
         """Return h_w(inputs): weights (*S, size), inputs (*S, B, p) or (B, p) -> (*S, B, q)."""
         if weights.dim() == 2 and len(weights) == 1 and inputs.dim() == 3:  # one run: plain products beat batched ones
@@ -103,6 +108,11 @@ class Network(Movable):
         shapes = {name: p.shape for name, p in self.module.named_parameters()}
         self._shapes = tuple(shapes.items())
         self.size = sum(prod(shape) for shape in shapes.values())
+
+    @property
+    def parameter_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of what the flat weights hold, in order."""
+        return [tuple(shape) for _, shape in self._shapes]
 
     def __call__(self, weights: Tensor, inputs: Tensor) -> Tensor:
         """Return the module's output: weights (*S, size), inputs (*S, B, ...), none shared by runs -> (*S, B, ...)."""

@@ -69,6 +69,9 @@ class Noisy(Game):
     def project(self, z: Tensor, sample: Sample = None) -> Tensor:
         return self.game.project(z, None if sample is None else sample[0])
 
+    def settle(self, z: Tensor) -> Tensor:
+        return self.game.settle(z)
+
     def solution(self) -> Tensor | None:
         return self.game.solution()
 

@@ -72,13 +72,13 @@ class Oracle:
         return self.asked
 
     def project(self, z: Tensor) -> Tensor:
-        """Return the projection of z onto X × Y (which may depend on ζ)."""
-        self._feasible = self.game.project(z, self.sample)
+        """Return the projection of z, settled, onto X × Y (which may depend on ζ)."""
+        self._feasible = self.game.project(self.game.settle(z), self.sample)
         return self._feasible
 
     def place(self, z: Tensor, player: int, block: Tensor) -> Tensor:
-        """Return z with one player's block replaced and projected."""
-        self._feasible = self.game.place(z, player, block, self.sample)
+        """Return z with one player's block replaced, settled and projected."""
+        self._feasible = self.game.settle(self.game.place(z, player, block, self.sample))
         return self._feasible
 
     def restart(self, z: Tensor, player: int, zero: bool = False) -> Tensor:

@@ -1,14 +1,17 @@
 """Solvers: a scheme (where to ask the field) of rules (what to do with its value)."""
 
 from robustgames.solvers import danskin, diagnostics
+from robustgames.solvers.chains import LangevinChains
 from robustgames.solvers.recipes import RECIPES, make_solver
 from robustgames.solvers.rules import (
     SGD,
     Adam,
     Entropic,
+    Exponential,
     InversePower,
     Langevin,
     Momentum,
+    PreconditionedLangevin,
     RMSProp,
     Rule,
     Sign,
@@ -37,11 +40,14 @@ __all__ = [
     "Averaged",
     "BestResponse",
     "Entropic",
+    "Exponential",
     "Extragradient",
     "InversePower",
     "Langevin",
+    "LangevinChains",
     "Momentum",
     "Optimistic",
+    "PreconditionedLangevin",
     "RMSProp",
     "Rule",
     "Scheme",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from robustgames.errors import GameError, unknown
+from robustgames.solvers.gan_recipes import langevin, mirror_gan, mirror_prox_gan, wgan
 from robustgames.solvers.rules import SGD, Adam, Entropic, RMSProp, Rule, Sign, Steepest, Triangular
 from robustgames.solvers.schemes import (
     Alternating,
@@ -378,6 +379,10 @@ RECIPES: dict[str, Callable[..., Scheme]] = {
     "free_training": free_training,
     "game_training": game_training,
     "standard_training": standard_training,
+    "wgan": wgan,
+    "langevin": langevin,
+    "mirror_gan": mirror_gan,
+    "mirror_prox_gan": mirror_prox_gan,
 }
 
 

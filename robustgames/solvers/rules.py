@@ -62,6 +62,26 @@ class InversePower:
 
 
 @dataclass(frozen=True)
+class Exponential:
+    """rate_k = scale * (1 - decay)^k.
+
+    Example:
+        >>> Exponential(1.0, decay=0.5)(2)
+        0.25
+    """
+
+    scale: float
+    decay: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.scale < float("inf") and 0 <= self.decay < 1):
+            raise GameError(f"{self} is no decreasing schedule: scale must be >= 0 and decay in [0, 1), e.g. 1e-5")
+
+    def __call__(self, k: int) -> float:
+        return self.scale * (1 - self.decay) ** k
+
+
+@dataclass(frozen=True)
 class Triangular:
     """lr_k rises linearly from 0 to `peak` over the first quarter of `steps`, then falls linearly to 0.
 
@@ -257,17 +277,16 @@ class Entropic(Rule):
 class Langevin(Rule):
     """z⁺ = z + lr v + noise sqrt(2 lr) ξ, ξ ~ N(0, I): stochastic gradient Langevin dynamics.
 
-    Samples exp(-loss / noise²) as lr -> 0; on loss |z|²/2 its stationary variance is noise² / (1 - lr/2).
-    Source: Welling and Teh 2011, eq. (4); for games Hsieh, Liu and Cevher 2019.
+    Samples exp(-loss / noise²) as lr -> 0; on loss |z|²/2 its stationary variance is noise² / (1 - lr/2). The noise
+    may be a schedule k -> noise, too. Source: Welling and Teh 2011, eq. (4); for games Hsieh, Liu and Cevher 2019.
     """
 
     lr: Rate
-    noise: float = 1.0
+    noise: float | Callable[[int], float] = 1.0
 
     def __post_init__(self) -> None:
         _check_rate(self.lr)
-        if not 0 <= self.noise < float("inf"):
-            raise GameError(f"noise is {self.noise}: a standard deviation >= 0 is needed, e.g. noise=0.01")
+        _check_noise(self.noise)
 
     def init(self, z: Tensor) -> State:
         return {"k": 0}
@@ -276,7 +295,39 @@ class Langevin(Rule):
         k = state["k"] + 1
         lr = _rate(self.lr, k)
         xi = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
-        return z + lr * v + self.noise * (2 * lr) ** 0.5 * xi, {"k": k}
+        return z + lr * v + _rate(self.noise, k) * (2 * lr) ** 0.5 * xi, {"k": k}
+
+
+@dataclass(frozen=True)
+class PreconditionedLangevin(Rule):
+    """s⁺ = decay s + (1 - decay) v², D = sqrt(s⁺) + eps, z⁺ = z + lr v / D + noise sqrt(2 lr / D) ξ, ξ ~ N(0, I).
+
+    RMSProp with the noise that belongs to its steps; the derivative of D that exact sampling needs is left out, as
+    usual. Where the gradient stays 0 the noise has standard deviation noise sqrt(2 lr / eps), so eps bounds it.
+    Source: Li, Chen, Carlson and Carin 2016, algorithm 1; Kamalaruban et al. 2020 (code) for games.
+    """
+
+    lr: Rate
+    noise: float | Callable[[int], float] = 1.0
+    decay: float = 0.99
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+        _check_noise(self.noise)
+        _check_decay("decay", self.decay)
+        if not 0 < self.eps < float("inf"):
+            raise GameError(f"eps is {self.eps}: a small number > 0 is needed, e.g. eps=1e-5")
+
+    def init(self, z: Tensor) -> State:
+        return {"k": 0, "s": torch.zeros_like(z)}
+
+    def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
+        k = state["k"] + 1
+        s = torch.lerp(state["s"], v * v, 1 - self.decay)
+        rate = _rate(self.lr, k) / (s.sqrt() + self.eps)
+        xi = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+        return z + rate * v + _rate(self.noise, k) * (2 * rate).sqrt() * xi, {"k": k, "s": s}
 
 
 def _rate(lr: Rate, k: int) -> Any:
@@ -293,6 +344,11 @@ def _check_rate(lr: Rate) -> None:
             raise GameError(f"lr is {lr.flatten().tolist()}: every learning rate must be positive")
     elif not callable(lr) and not (isinstance(lr, int | float | np.number) and 0 < lr < float("inf")):
         raise GameError(f"lr is {lr!r}: a learning rate is a positive number, e.g. lr=0.01")
+
+
+def _check_noise(noise: float | Callable[[int], float]) -> None:
+    if not callable(noise) and not 0 <= noise < float("inf"):
+        raise GameError(f"noise is {noise}: a standard deviation >= 0 is needed, e.g. noise=0.01")
 
 
 def _check_eps(eps: float) -> None:

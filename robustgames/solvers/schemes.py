@@ -76,10 +76,10 @@ class Alternating(Scheme):
     rule: Rules
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
-        return _init(_pair(self.rule), oracle, z)
+        return _init(pair(self.rule), oracle, z)
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
-        return _in_turn(_pair(self.rule), oracle, base=z, point=z, state=state)
+        return _in_turn(pair(self.rule), oracle, base=z, point=z, state=state)
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ class Extragradient(Scheme):
     alternating: bool = False
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
-        return _init(_pair(self.rule) if self.alternating else self.rule, oracle, z)
+        return _init(pair(self.rule) if self.alternating else self.rule, oracle, z)
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
         if self.alternating:
-            half, state = _in_turn(_pair(self.rule), oracle, base=z, point=z, state=state)
-            return _in_turn(_pair(self.rule), oracle, base=z, point=half, state=state)
+            half, state = _in_turn(pair(self.rule), oracle, base=z, point=z, state=state)
+            return _in_turn(pair(self.rule), oracle, base=z, point=half, state=state)
         half, state = _together(self.rule, oracle, base=z, point=z, state=state)
         return _together(self.rule, oracle, base=z, point=half, state=state)
 
@@ -276,14 +276,15 @@ def trajectory(solver: Scheme, game: Game, z: Tensor, steps: int, seed: int = 0)
 
 
 # -- the two passes that all schemes are made of ------------------------------------------------------
-def _pair(rules: Rules) -> tuple[Rule, Rule]:
+def pair(rules: Rules) -> tuple[Rule, Rule]:
+    """Return the rules of both players."""
     return (rules, rules) if isinstance(rules, Rule) else rules
 
 
 def _init(rules: Rules, oracle: Oracle, z: Tensor) -> State:
     if isinstance(rules, Rule) and not rules.blockwise:
         return rules.init(z)
-    return {name: r.init(b) for name, r, b in zip(NAMES, _pair(rules), oracle.game.split(z), strict=True)}
+    return {name: r.init(b) for name, r, b in zip(NAMES, pair(rules), oracle.game.split(z), strict=True)}
 
 
 def _move(rules: Rules, oracle: Oracle, z: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
@@ -293,7 +294,7 @@ def _move(rules: Rules, oracle: Oracle, z: Tensor, v: Tensor, state: State) -> t
     split = oracle.game.split
     moved = [
         rule.step(block, ascent, state[name], oracle.generator)
-        for name, rule, block, ascent in zip(NAMES, _pair(rules), split(z), split(v), strict=True)
+        for name, rule, block, ascent in zip(NAMES, pair(rules), split(z), split(v), strict=True)
     ]
     return join([block for block, _ in moved], z), {n: s for n, (_, s) in zip(NAMES, moved, strict=True)}
 

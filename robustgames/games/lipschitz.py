@@ -1,0 +1,134 @@
+"""Keeping a critic Lipschitz: penalties on its slope, and spectral normalization inside the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+import torch
+from torch import Generator, Tensor
+
+from robustgames.errors import GameError
+from robustgames.games.movable import Movable
+from robustgames.games.networks import MLP, Network
+
+Critic = Callable[[Tensor, Tensor], Tensor]
+"""critic(y, points) -> scores, (*S, m), (*S, B, p) -> (*S, B)."""
+
+
+def squared_slope(critic: Critic, y: Tensor, points: Tensor) -> Tensor:
+    """Return |∇_a D_y(a)|² at every point, (*S, B), differentiable in y.
+
+    Args:
+        critic: D.
+        y: its weights, (*S, m).
+        points: (*S, B, p).
+    """
+    if torch.compiler.is_compiling():
+        slope = torch.func.grad(lambda a: critic(y, a).sum())(points)
+    else:
+        with torch.enable_grad():
+            a = points.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(critic(y, a).sum(), a, create_graph=y.requires_grad)
+    return slope.square().sum(-1)
+
+
+def two_sided(squared: Tensor) -> Tensor:
+    """Return (|∇D| - 1)²: Gulrajani et al. 2017, eq. (3)."""
+    return (_root(squared) - 1).square()
+
+
+def one_sided(squared: Tensor) -> Tensor:
+    """Return max(|∇D| - 1, 0)², which lets the critic be flatter: Petzka et al. 2018, section 5."""
+    return (_root(squared) - 1).clamp_min(0).square()
+
+
+def _root(squared: Tensor) -> Tensor:
+    return (squared + 1e-12).sqrt()  # a finite derivative at 0, where a dead ReLU network has slope 0
+
+
+def r1(squared: Tensor) -> Tensor:
+    """Return |∇D|²/2: Mescheder et al. 2018, eq. (9)."""
+    return squared / 2
+
+
+# the penalty, and whether it looks between real and generated points or at the real ones
+PENALTIES: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "gp": (two_sided, "between"),
+    "gp_one_sided": (one_sided, "between"),
+    "r1": (r1, "real"),
+}
+LIPSCHITZ = ("none", "clip", "spectral", *PENALTIES)
+
+
+class Spectral(Movable):
+    """A network whose weight matrices W are divided by their largest singular value: h with W / σ(W).
+
+    Its flat weights are [those of the network | one vector u per matrix]. A call refines u by one step of power
+    iteration, v = Wᵀu / |Wᵀu|, u⁺ = Wv / |Wv|, and divides by σ = u⁺ᵀWv, in which u⁺ and v are held constant for the
+    gradient. `settle` is what keeps u⁺: the oracle calls it after each move, so that the vectors live in z, one set
+    per run, and a checkpoint holds them. Kernels of convolutions count as matrices (output channels, all others), as
+    in the paper; that bounds the convolution's own norm only up to a factor.
+
+    With 1-Lipschitz activations and no convolutions the network is 1-Lipschitz. Source: Miyato et al. 2018, algorithm
+    1.
+
+    Example:
+        >>> net = Spectral(MLP((2, 8, 1)))
+        >>> net.size - net.network.size    # u of the 8 x 2 and of the 1 x 8 matrix
+        9
+    """
+
+    def __init__(self, network: MLP | Network) -> None:
+        if not isinstance(network, MLP | Network):
+            raise GameError(f"spectral normalization takes an MLP or a Network, got {type(network).__name__}")
+        self.network = network
+        self._shapes = network.parameter_shapes
+        self._parts = [prod(shape) for shape in self._shapes]
+        self._vectors = [shape[0] for shape in self._shapes if len(shape) > 1]
+        if not self._vectors:
+            raise GameError("spectral normalization divides weight matrices: the network has none")
+        self.size = network.size + sum(self._vectors)
+
+    def __call__(self, weights: Tensor, inputs: Tensor) -> Tensor:
+        """Return h(inputs) with normalized matrices: (*S, size), (*S, B, ...) -> (*S, B, ...)."""
+        return self.network(self.normalized(weights), inputs)
+
+    def normalized(self, weights: Tensor) -> Tensor:
+        """Return the network's flat weights, its matrices divided by σ: (*S, size) -> (*S, network.size)."""
+        parts, vectors = self._split(weights)
+        out, k = [], 0
+        for part, shape in zip(parts, self._shapes, strict=True):
+            if len(shape) > 1:
+                matrix = part.unflatten(-1, (shape[0], -1))
+                u, v = _refine(matrix.detach(), vectors[k].detach())
+                sigma = torch.einsum("...i,...ij,...j->...", u, matrix, v)
+                part, k = part / sigma.unsqueeze(-1), k + 1
+            out.append(part)
+        return torch.cat(out, -1)
+
+    @torch.no_grad()
+    def settle(self, weights: Tensor, steps: int = 1) -> Tensor:
+        """Return the weights with every u refined by steps of power iteration."""
+        parts, vectors = self._split(weights)
+        matrices = [p.unflatten(-1, (s[0], -1)) for p, s in zip(parts, self._shapes, strict=True) if len(s) > 1]
+        for _ in range(steps):
+            vectors = [_refine(matrix, u)[0] for matrix, u in zip(matrices, vectors, strict=True)]
+        return torch.cat([*parts, *vectors], -1)
+
+    def initial(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
+        """Draw weights as the network does, and u from N(0, I), refined by 20 steps."""
+        weights = self.network.initial(shape, generator, dtype)
+        u = torch.randn((*shape, sum(self._vectors)), generator=generator, device=generator.device, dtype=dtype)
+        return self.settle(torch.cat([weights, u], -1), steps=20)
+
+    def _split(self, weights: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        parts = weights.split([*self._parts, *self._vectors], -1)
+        return list(parts[: len(self._parts)]), list(parts[len(self._parts) :])
+
+
+def _refine(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (u⁺, v) of one step of power iteration: (*S, q, p), (*S, q) -> (*S, q), (*S, p)."""
+    normalize = torch.nn.functional.normalize
+    v = normalize((u.unsqueeze(-2) @ matrix).squeeze(-2), dim=-1, eps=1e-12)
+    return normalize((matrix @ v.unsqueeze(-1)).squeeze(-1), dim=-1, eps=1e-12), v

@@ -1,0 +1,92 @@
+"""Mirror descent and mirror-prox on mixed strategies, by Langevin chains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from robustgames.errors import GameError
+from robustgames.games.game import join
+from robustgames.games.oracle import Oracle
+from robustgames.solvers.rules import State
+from robustgames.solvers.schemes import NAMES, Rules, Scheme, pair
+
+
+@dataclass(frozen=True)
+class LangevinChains(Scheme):
+    """Each player samples its answer to the other's mean by a chain of noisy steps, and moves towards the chain's mean.
+
+    Entropic mirror descent on measures over strategies keeps Gibbs measures, which Langevin dynamics samples; a
+    measure is then replaced by a damped mean. In step t, from z_t = (x_t, y_t), for k = 1 … K_t:
+
+        x^(k+1) = rule(x^(k), V_x(x^(k), y_t; ζ_k)),      y^(k+1) = rule(y^(k), V_y(x_t, y^(k); ζ_k)),
+        mean ← (1 - b) mean + b (x^(k+1), y^(k+1)),       starting from x^(1) = x_t, y^(1) = y_t, mean = z_t,
+
+    and z_{t+1} = (1 - b) z_t + b mean. With `prox` the chains run twice, both times from z_t: against z_t, then against
+    the mean of the first pass; the second mean counts. 1 + 2 (K_t - 1) calls a step: the first one serves both players;
+    twice that with `prox`. A rule sees t as its count in all K_t steps, so that its schedules are per step; moments of
+    a rule persist.
+
+    With K = 1, b = 1 and no noise this is simultaneous gradient descent ascent, bit for bit, and with `prox` on
+    bilinear games extragradient.
+
+    Source: Hsieh, Liu and Cevher 2019, algorithms 3 (Mirror-GAN) and 5 (Mirror-Prox-GAN); Kamalaruban et al. 2020.
+
+    Args:
+        rule: of both players, or one each: Langevin or PreconditionedLangevin.
+        inner_steps: K, the most steps of a chain.
+        damping: b in (0, 1].
+        prox: mirror-prox instead of mirror descent.
+        growth: 0: K_t = K; else K_t = min(K, floor((1 + growth)^t)).
+    """
+
+    rule: Rules
+    inner_steps: int = 5
+    damping: float = 0.9
+    prox: bool = False
+    growth: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.inner_steps < 1:
+            raise GameError(f"inner_steps is {self.inner_steps}: a chain takes at least 1 step")
+        if not 0 < self.damping <= 1:
+            raise GameError(f"damping is {self.damping}: the weight of the newest point lies in (0, 1], e.g. 0.9")
+        if not 0 <= self.growth < float("inf"):
+            raise GameError(f"growth is {self.growth}: a rate >= 0, e.g. 1e-5; 0 for chains of constant length")
+
+    def init(self, oracle: Oracle, z: Tensor) -> State:
+        blocks = zip(NAMES, pair(self.rule), oracle.game.split(z), strict=True)
+        return {"t": 0, **{name: rule.init(block) for name, rule, block in blocks}}
+
+    def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
+        t, rules = state["t"] + 1, {name: state[name] for name in NAMES}
+        against = z
+        for _ in range(2 if self.prox else 1):
+            against, rules = self._sample(oracle, z, against, rules, t)
+        return oracle.project(z.lerp(against, self.damping)), {"t": t, **rules}
+
+    def length(self, t: int) -> int:
+        """Return K_t, the steps of a chain in step t >= 1."""
+        return min(self.inner_steps, int((1 + self.growth) ** t)) if self.growth else self.inner_steps
+
+    def _sample(self, oracle: Oracle, start: Tensor, against: Tensor, rules: State, t: int) -> tuple[Tensor, State]:
+        """Return the damped mean of both chains from `start`, each player's against the other's block of `against`."""
+        chain, mean, rules = start, start, dict(rules)
+        for k in range(self.length(t)):
+            oracle.draw()
+            fields = self._fields(oracle, chain, against, one_point=k == 0 and against is start)
+            moved = []
+            for name, rule, block, v in zip(NAMES, pair(self.rule), oracle.game.split(chain), fields, strict=True):
+                block, after = rule.step(block, v, {**rules[name], "k": t - 1}, oracle.generator)
+                rules[name] = after
+                moved.append(block)
+            chain = oracle.project(join(moved, start))
+            mean = mean.lerp(chain, self.damping)
+        return mean, rules
+
+    def _fields(self, oracle: Oracle, chain: Tensor, against: Tensor, one_point: bool) -> list[Tensor]:
+        if one_point:  # both players are where the other sees them: one call serves both
+            return list(oracle.game.split(oracle(chain)))
+        (x, y), (other_x, other_y) = oracle.game.split(chain), oracle.game.split(against)
+        return [oracle(join([x, other_y], chain), 0), oracle(join([other_x, y], chain), 1)]
