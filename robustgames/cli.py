@@ -102,9 +102,11 @@ class RunOptions:
     set: tuple[str, ...] = ()
     """Settings of the game, key=value ..., e.g. --set eps=0.05 noise=0.1."""
     data: str | None = None
-    """Folder of the data, where the game reads some: the IDX files of the full MNIST, or openml (as --set data=)."""
+    """Folder of the data, where the game reads some (as --set data=): images; MNIST's IDX files, or openml."""
     average: str | None = None
     """Also average the iterates: "uniform", or the decay of an exponential average such as 0.999."""
+    anneal: bool = False
+    """Let all learning rates fall linearly to 0 over the run."""
     compile: bool = False
     """Compile each step; pays for cheap games with very many runs."""
     checkpoint: int = 1_000
@@ -152,7 +154,7 @@ def train(words: list[str]) -> None:
     game = _pairs(run.set if run.data is None else [*run.set, f"data={run.data}"])
     experiment = Experiment(
         name, run.env, settings, game, run.steps, run.runs, run.seed, run.device,
-        _average(run.average), run.compile, run.checkpoint, run.patience,
+        _average(run.average), run.anneal, run.compile, run.checkpoint, run.patience,
     )  # fmt: skip
     return _run(experiment, run.out)
 
@@ -330,7 +332,7 @@ def _label(name: str) -> str:
 
 def _cell(name: str, row: dict[str, Any], runs: int) -> str:
     mean, std = row["mean"], row["std"]
-    if name.endswith("accuracy"):
+    if name.endswith(("accuracy", "high_quality")):
         return f"{100 * mean:.1f} ± {100 * std:.1f} %" if runs > 1 else f"{100 * mean:.1f} %"
     return f"{mean:.4g} ± {std:.2g}" if runs > 1 else f"{mean:.4g}"
 

@@ -10,14 +10,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure as MatplotlibFigure
 from stable_baselines3.common.logger import Figure, Logger, TensorBoardOutputFormat, make_output_format
+from torch import Tensor
 
 from robustgames import envs, runs
 from robustgames.agents import GameAgent
-from robustgames.agents.callbacks import Checkpoint, EarlyStopping, Recorder
+from robustgames.agents.callbacks import Checkpoint, EarlyStopping, Recorder, Snapshots
 from robustgames.errors import GameError
 from robustgames.evaluation import catastrophic_overfitting, figures, final_certificates, summarize, verdicts
-from robustgames.games import HeldOut
+from robustgames.games import GAN, HeldOut
 from robustgames.solvers import SGD, Averaged, Scheme, make_solver
 
 ATTACK_STEPS = 40
@@ -37,6 +39,7 @@ class Experiment:
         seed: of the runs' common generator.
         device: "auto", "cpu" or "cuda".
         average: see `make_solver`.
+        anneal: let all learning rates fall linearly to 0 over the steps.
         compile: see `GameAgent`.
         checkpoint: timesteps between two checkpoints.
         patience: stop after so many looks (a fiftieth of the steps each) at the watched images without a rise of the
@@ -52,6 +55,7 @@ class Experiment:
     seed: int = 0
     device: str = "auto"
     average: Any = None
+    anneal: bool = False
     compile: bool = False
     checkpoint: int = 1_000
     patience: int = 0
@@ -68,7 +72,8 @@ class Experiment:
         Raises:
             GameError: unknown names or settings, unusable values.
         """
-        solver = make_solver(self.agent, average=self.average, **self.settings)
+        fall = self.steps if self.anneal else 0
+        solver = make_solver(self.agent, average=self.average, anneal=fall, **self.settings)
         try:
             env = envs.make(self.env, self.runs, device=self.device, **self.env_settings)
             if self.patience and not isinstance(env.unwrapped.game, HeldOut):  # type: ignore[attr-defined]
@@ -129,8 +134,8 @@ def _learn(
     start = summarize(final_certificates(first.game, first.best(), ATTACK_STEPS))
     logger = _logger(folder, agent.num_timesteps)
     agent.set_logger(logger)
-    recorder = Recorder()
-    watching = [recorder] if sum(agent.game.sizes) <= 4 else []
+    recorder, shots = Recorder(), _snapshots(experiment, agent, logger)
+    watching = [recorder] if sum(agent.game.sizes) <= 4 else [shots] if isinstance(agent.game, GAN) else []
     began, busy = time.perf_counter(), time.process_time()
     try:
         agent.learn(
@@ -145,7 +150,7 @@ def _learn(
             print("evaluating, drawing figures …", file=sys.stderr)
         result = _result(experiment, agent, start, seconds)
         runs.write_result(folder, "result.json", result)
-        _draw(experiment, agent, recorder, folder, logger)
+        _draw(agent, recorder, shots, folder, logger)
     except KeyboardInterrupt:  # the checkpoint is written by now: say where
         raise KeyboardInterrupt(str(folder)) from None
     finally:
@@ -184,20 +189,36 @@ def _result(
     }
 
 
-def _draw(experiment: Experiment, agent: GameAgent, recorder: Recorder, folder: Path, logger: Logger) -> None:
+def _snapshots(experiment: Experiment, agent: GameAgent, logger: Logger) -> Snapshots:
+    """Return the callback that shows a GAN's figures after 1/8, 1/4, 1/2 and all of the steps."""
+
+    def show(timesteps: int, point: Tensor) -> None:
+        if timesteps < experiment.steps:  # the last ones are drawn with all the others
+            _show(figures.draw_all(agent.game.to("cpu"), point, snapshots={timesteps: point}), logger, timesteps)
+
+    return Snapshots([max(1, experiment.steps // k) for k in (8, 4, 2, 1)], show)
+
+
+def _draw(agent: GameAgent, recorder: Recorder, shots: Snapshots, folder: Path, logger: Logger) -> None:
     """Draw the figures that apply to the game: as PNG in the run folder, and for TensorBoard."""
     trajectory = recorder.trajectory.cpu() if recorder.points else None
     game = agent.game.to("cpu")
     dt = recorder.stride * _time_of_a_step(agent.solver)
-    drawn = figures.draw_all(game, agent.best().cpu(), trajectory, sorted(folder.glob("progress*.csv")), dt)
+    progress = sorted(folder.glob("progress*.csv"))
+    drawn = figures.draw_all(game, agent.best().cpu(), trajectory, progress, dt, shots.points)
     for name, figure in drawn.items():
         with runs.writing(folder):
             figures.save(figure, folder / "figures" / f"{name}.png")
-    # TensorBoard draws the curves itself
-    images = {f"figures/{name}": Figure(drawn[name], close=False) for name in drawn if name != "learning_curves"}
+    drawn.pop("learning_curves", None)  # TensorBoard draws the curves itself
+    _show(drawn, logger, agent.num_timesteps)
+
+
+def _show(drawn: dict[str, MatplotlibFigure], logger: Logger, timesteps: int) -> None:
+    """Write figures to TensorBoard."""
+    images = {f"figures/{name}": Figure(figure, close=False) for name, figure in drawn.items()}
     for writer in logger.output_formats:
         if isinstance(writer, TensorBoardOutputFormat):
-            writer.write(images, dict.fromkeys(images, ()), agent.num_timesteps)
+            writer.write(images, dict.fromkeys(images, ()), timesteps)
 
 
 def _time_of_a_step(solver: Scheme) -> float:

@@ -1,6 +1,6 @@
 """Speed of robustgames against NumPy, plain torch and the two-call ExtraAdam in circulation.
 
-    python scripts/benchmark.py {games,attacks} [--rounds 9] [--device cpu] [--out results.json] [--strict] [--quick]
+    python scripts/benchmark.py {games,attacks,gans} [--rounds 9] [--device cpu] [--out FILE] [--strict] [--quick]
 
 All contestants of a row run in one process and one thread, in turn: a round gives every contestant three blocks of
 steps and keeps the median block; the table shows the median over rounds. Time is CPU time of the process (on a GPU:
@@ -17,6 +17,9 @@ wall clock between two synchronizations). Compilation and warm-up are outside; `
 The suite `attacks`, in images per second on MNIST's held-out images, on a standard and a robust network that are
 trained first (about a minute): robustgames against a bare loop, torchattacks, foolbox, ART and pyautoattack, which are
 skipped where they are not installed. Under each row: accuracy left, and passes forward + back per image, ours : peer.
+
+The suite `gans`: ExtraAdam on the 25 Gaussians (generator and discriminator of 3 x 128, minibatch 256) against the
+usual loop of modules and two torch Adams with as many gradients; one run, and ten seeds as one batch on two threads.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ import torch
 import tyro
 from benchmarks.attacks import attacks
 from benchmarks.games import games
+from benchmarks.gans import gans
 from benchmarks.harness import Row
 from rich.console import Console
 from rich.table import Table
@@ -38,11 +42,12 @@ from rich.table import Table
 SUITES: dict[str, Callable[[int, str, bool], Iterator[Row]]] = {
     "games": lambda rounds, device, quick: games(1 if quick else rounds, device),
     "attacks": attacks,
+    "gans": gans,
 }
 
 
 def main(
-    suite: tyro.conf.Positional[Literal["games", "attacks"]],
+    suite: tyro.conf.Positional[Literal["games", "attacks", "gans"]],
     rounds: int = 9,
     device: Literal["cpu", "cuda"] = "cpu",
     out: Path | None = None,

@@ -1,11 +1,15 @@
 """Every game and every solver keeps its contract; new ones are picked up from the tables without a new line here."""
 
+import tempfile
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 from pettingzoo.test import parallel_api_test, parallel_seed_test
+from PIL import Image
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
@@ -20,7 +24,17 @@ IDS = [id for id in rg.game_ids() if id.startswith("robustgames/")]
 ENTROPIC = [name for name in RECIPES if "Entropic" in repr(rg.make_solver(name))]
 
 
+PLANAR = {"hidden": (4,), "batch_size": 4}
+PHOTOS = Path(tempfile.mkdtemp())
+for i in range(4):
+    Image.fromarray(np.random.default_rng(i).integers(0, 255, (9, 12, 3), np.uint8)).save(PHOTOS / f"{i}.png")
 SMALL = {
+    "robustgames/GaussianMixture-v0": PLANAR,
+    "robustgames/GaussianRing-v0": PLANAR,
+    "robustgames/SwissRoll-v0": PLANAR,
+    "robustgames/DigitsGAN-v0": {**PLANAR, "latent": 3},
+    "robustgames/MnistGAN-v0": {"width": 2, "latent": 3, "batch_size": 2},
+    "robustgames/ImageGAN-v0": {"data": str(PHOTOS), "side": 8, "width": 2, "latent": 3, "batch_size": 2},
     "robustgames/MnistAdversarial-v0": {"channels": (2, 2), "hidden": 8, "batch_size": 4, "validation": 10},
     "robustgames/MnistAttack-v0": {"count": 2},
     "robustgames/DigitsAttack-v0": {"count": 5},
@@ -56,7 +70,7 @@ def test_every_solver_takes_steps_on_every_game(id, name):
 
 def test_the_tables_hold_every_rule_and_scheme():
     used = " ".join(repr(rg.make_solver(name)) for name in RECIPES)
-    tested_elsewhere = {"Momentum", "Langevin", "Steepest", "TorchRule"}
+    tested_elsewhere = {"Momentum", "PreconditionedLangevin", "Steepest", "TorchRule"}
     for cls in [*_subclasses(Rule), *_subclasses(Scheme)]:
         if cls.__module__.startswith("robustgames."):
             assert cls.__name__ in used or cls.__name__ in tested_elsewhere, cls

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -143,6 +143,33 @@ class EarlyStopping(BaseCallback):
         over = self._waited >= self.patience or agent.num_timesteps >= self.locals["total_timesteps"]
         if over and bool(looked.any()):
             agent.adopt(torch.where(looked.unsqueeze(-1), self.best, agent.best()))
+
+
+class Snapshots(BaseCallback):
+    """Keeps the evaluated point of the first runs at chosen timesteps, and shows it.
+
+    Args:
+        timesteps: when; what lies before the start is left out.
+        show: called with (timesteps, point) at each.
+        runs: how many runs to keep.
+    """
+
+    def __init__(self, timesteps: list[int], show: Callable[[int, Tensor], None], runs: int = 3) -> None:
+        super().__init__()
+        self.timesteps, self.show, self.runs = timesteps, show, runs
+        self.points: dict[int, Tensor] = {}
+
+    def _on_training_start(self) -> None:
+        self._left = [t for t in self.timesteps if t > self.num_timesteps]
+
+    def _on_step(self) -> bool:
+        if self._left and self.num_timesteps >= self._left[0]:
+            self._left = [t for t in self._left if t > self.num_timesteps]
+            agent = cast("GameAgent", self.model)
+            point = agent.best().reshape(-1, agent.z.shape[-1])[: self.runs]
+            self.points[agent.num_timesteps] = point.cpu()
+            self.show(agent.num_timesteps, point.cpu())
+        return True
 
 
 class Recorder(BaseCallback):

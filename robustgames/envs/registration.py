@@ -17,7 +17,7 @@ G = TypeVar("G", bound=type[Game])
 
 TOY, MATRIX = "robustgames.games.toy", "robustgames.games.matrix:MatrixGame"
 ATTACK, TRAINING = "robustgames.games.attack", "robustgames.games.classification"
-PLANAR = "robustgames.games.planar_gans"
+PLANAR, IMAGES = "robustgames.games.planar_gans", "robustgames.games.image_gans"
 
 BUILT_IN: dict[str, dict[str, Any]] = {
     "robustgames/Bilinear-v0": {"game": f"{TOY}:Bilinear"},
@@ -38,6 +38,9 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     "robustgames/GaussianRing-v0": {"game": f"{PLANAR}:GaussianRingGAN"},
     "robustgames/SwissRoll-v0": {"game": f"{PLANAR}:SwissRollGAN"},
     "robustgames/GaussianWGAN1D-v0": {"game": f"{PLANAR}:GaussianWGAN1D"},
+    "robustgames/DigitsGAN-v0": {"game": f"{IMAGES}:DigitsGAN"},
+    "robustgames/MnistGAN-v0": {"game": f"{IMAGES}:MnistGAN"},
+    "robustgames/ImageGAN-v0": {"game": f"{IMAGES}:ImageGAN"},
 }
 ONE_PLAYER: dict[str, dict[str, Any]] = {
     "robustgames/DigitsBlackBox-v0": {"game": f"{ATTACK}:DigitsAttack"},

@@ -10,7 +10,8 @@ from torch import Generator, Tensor
 
 from robustgames.attacks import fgsm, pgd
 from robustgames.errors import GameError
-from robustgames.games import AdversarialClassification, Game, HeldOut, Space, ZeroSumGame
+from robustgames.evaluation.generators import generator_metrics
+from robustgames.games import GAN, AdversarialClassification, Game, HeldOut, Space, ZeroSumGame
 from robustgames.games.losses import as_logits, predictions
 from robustgames.solvers import diagnostics
 
@@ -21,8 +22,11 @@ def certificates(game: Game, z: Tensor, attack_steps: int = 40, quick: bool = Fa
     """Return what can be certified of z beyond `game.metrics`, each of shape (*S,).
 
     Games with known best responses: the duality gap. Classifiers: accuracy on the held-out images, clean, under FGSM
-    and under PGD with `attack_steps` steps; `quick` looks at the watched images instead.
+    and under PGD with `attack_steps` steps; `quick` looks at the watched images instead. Generators:
+    `generator_metrics`.
     """
+    if isinstance(game, GAN):
+        return generator_metrics(game, z, quick)
     if isinstance(game, HeldOut):
         return accuracies(game.watched if quick else game.held_out, z, attack_steps)
     try:
@@ -33,7 +37,7 @@ def certificates(game: Game, z: Tensor, attack_steps: int = 40, quick: bool = Fa
 
 def final_certificates(game: Game, z: Tensor, attack_steps: int = 40, quick: bool = False) -> dict[str, Tensor]:
     """Return all that can be said of z without a minibatch: metrics of a game without data, and `certificates`."""
-    if isinstance(game, HeldOut) or game.sets_follow_sample:
+    if isinstance(game, HeldOut | GAN) or game.sets_follow_sample:
         return certificates(game, z, attack_steps, quick)
     sample = game.draw(tuple(z.shape[:-1]), Generator(game.device).manual_seed(0))
     return {**game.metrics(z, sample), **certificates(game, z)}

@@ -17,8 +17,9 @@ from torch import Tensor
 from robustgames.errors import GameError
 from robustgames.evaluation.certificates import attack
 from robustgames.evaluation.curves import learning_curves
+from robustgames.evaluation.generators import generator_figures
 from robustgames.evaluation.portraits import has_portrait, phase_portrait
-from robustgames.games import AdversarialClassification, Game, HeldOut
+from robustgames.games import GAN, AdversarialClassification, Game, HeldOut
 
 RIGHT, WRONG = "#1A7F37", "#C62828"
 
@@ -87,8 +88,11 @@ def draw_all(
     trajectory: Tensor | None = None,
     progress: str | Path | Sequence[str | Path] | None = None,
     dt: float = 1.0,
+    snapshots: dict[int, Tensor] | None = None,
 ) -> dict[str, Figure]:
     """Return the figures that apply to a game, by name: "phase_portrait", "learning_curves", "digits".
+
+    Those of a GAN are named in `generator_figures`.
 
     Args:
         game: the game.
@@ -96,6 +100,7 @@ def draw_all(
         trajectory: iterates, (T, runs, n + m); without them a portrait shows z alone.
         progress: `progress.csv` of a run, or of several.
         dt: time between two iterates.
+        snapshots: {timesteps: joint strategies} of a GAN, the newest last; without them z alone is shown.
     """
     figures = {}
     if has_portrait(game):
@@ -104,6 +109,8 @@ def draw_all(
         figures["learning_curves"] = learning_curves(progress)
     if isinstance(game, AdversarialClassification) and isqrt(game.images[0].numel()) ** 2 == game.images[0].numel():
         figures["digits"] = digit_grid(game, z)
+    if isinstance(game, GAN):
+        figures |= generator_figures(game, snapshots or {0: z})
     return figures
 
 

@@ -10,6 +10,7 @@ from robustgames.games.classification import (
 )
 from robustgames.games.game import Game, GeneralSumGame, ZeroSumGame
 from robustgames.games.gan import GAN
+from robustgames.games.image_gans import DigitsGAN, ImageGAN, MnistGAN
 from robustgames.games.matrix import MatrixGame
 from robustgames.games.networks import MLP, Frozen, Network
 from robustgames.games.noisy import Noisy
@@ -40,6 +41,7 @@ __all__ = [
     "ClassifierAttack",
     "DigitsAdversarial",
     "DigitsAttack",
+    "DigitsGAN",
     "DiracGAN",
     "Forsaken",
     "Frozen",
@@ -49,6 +51,7 @@ __all__ = [
     "GaussianWGAN1D",
     "GeneralSumGame",
     "HeldOut",
+    "ImageGAN",
     "L1Ball",
     "L1BallInBox",
     "L2Ball",
@@ -57,6 +60,7 @@ __all__ = [
     "MatrixGame",
     "MnistAdversarial",
     "MnistAttack",
+    "MnistGAN",
     "Network",
     "Noisy",
     "Oracle",

@@ -32,6 +32,7 @@ class MLP(Movable):
     Args:
         widths: (p, hidden ..., q).
         activation: one of relu, tanh, elu, leaky_relu, between the layers.
+        last: one of them after the last layer, e.g. "tanh" for pixels in [-1, 1]; None: nothing.
 
     Example:
         >>> net = MLP((2, 8, 1))
@@ -41,12 +42,13 @@ class MLP(Movable):
         torch.Size([5, 10, 1])
     """
 
-    def __init__(self, widths: tuple[int, ...], activation: str = "relu") -> None:
+    def __init__(self, widths: tuple[int, ...], activation: str = "relu", last: str | None = None) -> None:
         if len(widths) < 2 or min(widths) < 1:
             raise GameError(f"widths is {widths}: at least an input and an output width, all >= 1, e.g. (2, 64, 1)")
-        if activation not in ACTIVATIONS:
-            raise unknown("activation", activation, ACTIVATIONS)
-        self.widths, self.activation = tuple(widths), activation
+        for name in (activation,) if last is None else (activation, last):
+            if name not in ACTIVATIONS:
+                raise unknown("activation", name, ACTIVATIONS)
+        self.widths, self.activation, self.last = tuple(widths), activation, last
         self._parts = [n for p, q in pairwise(widths) for n in (p * q, q)]
         self.size = sum(self._parts)
 
@@ -65,7 +67,7 @@ class MLP(Movable):
             if i > 0:
                 h = ACTIVATIONS[self.activation](h)
             h = _affine(h, parts[2 * i].unflatten(-1, (q, p)), parts[2 * i + 1])
-        return h
+        return h if self.last is None else ACTIVATIONS[self.last](h)
 
     def initial(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
         """Draw weights as `torch.nn.Linear` does: uniform in ±1/sqrt(fan-in), biases too."""

@@ -26,13 +26,13 @@ class PlanarGAN(GAN):
     def __init__(
         self,
         source: Source,
-        hidden: tuple[int, ...] = (128, 128, 128),
+        hidden: tuple[int, ...] = (64, 64, 64),
         latent: int = 2,
         objective: str = "nonsaturating",
         lipschitz: str = "r1",
         clip: float = 0.01,
         penalty: float = 0.1,
-        batch_size: int = 256,
+        batch_size: int = 128,
     ) -> None:
         generator, critic = MLP((latent, *hidden, source.size)), MLP((source.size, *hidden, 1))
         super().__init__(generator, critic, source, latent, objective, lipschitz, clip, penalty, batch_size)
@@ -58,13 +58,13 @@ class GaussianMixtureGAN(PlanarGAN):
         side: int = 5,
         spacing: float = 2.0,
         std: float = 0.05,
-        hidden: tuple[int, ...] = (128, 128, 128),
+        hidden: tuple[int, ...] = (64, 64, 64),
         latent: int = 2,
         objective: str = "nonsaturating",
         lipschitz: str = "r1",
         clip: float = 0.01,
         penalty: float = 0.1,
-        batch_size: int = 256,
+        batch_size: int = 128,
     ) -> None:
         source = GaussianMixture.grid(side, spacing, std)
         super().__init__(source, hidden, latent, objective, lipschitz, clip, penalty, batch_size)
@@ -90,13 +90,13 @@ class GaussianRingGAN(PlanarGAN):
         modes: int = 8,
         radius: float = 2.0,
         std: float = 0.02,
-        hidden: tuple[int, ...] = (128, 128, 128),
+        hidden: tuple[int, ...] = (64, 64, 64),
         latent: int = 2,
         objective: str = "nonsaturating",
         lipschitz: str = "r1",
         clip: float = 0.01,
         penalty: float = 0.1,
-        batch_size: int = 256,
+        batch_size: int = 128,
     ) -> None:
         source = GaussianMixture.ring(modes, radius, std)
         super().__init__(source, hidden, latent, objective, lipschitz, clip, penalty, batch_size)
@@ -116,13 +116,13 @@ class SwissRollGAN(PlanarGAN):
     def __init__(
         self,
         noise: float = 0.25,
-        hidden: tuple[int, ...] = (128, 128, 128),
+        hidden: tuple[int, ...] = (64, 64, 64),
         latent: int = 2,
         objective: str = "nonsaturating",
         lipschitz: str = "r1",
         clip: float = 0.01,
         penalty: float = 0.1,
-        batch_size: int = 256,
+        batch_size: int = 128,
     ) -> None:
         super().__init__(SwissRoll(noise), hidden, latent, objective, lipschitz, clip, penalty, batch_size)
         self.noise = noise

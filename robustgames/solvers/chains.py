@@ -24,8 +24,8 @@ class LangevinChains(Scheme):
         mean ← (1 - b) mean + b (x^(k+1), y^(k+1)),       starting from x^(1) = x_t, y^(1) = y_t, mean = z_t,
 
     and z_{t+1} = (1 - b) z_t + b mean. With `prox` the chains run twice, both times from z_t: against z_t, then against
-    the mean of the first pass; the second mean counts. 1 + 2 (K_t - 1) calls a step: the first one serves both players;
-    twice that with `prox`. A rule sees t as its count in all K_t steps, so that its schedules are per step; moments of
+    the mean of the first pass; the second mean counts. 2 K_t - 1 calls a step, as the first serves both players, and
+    2 K_t more with `prox`. A rule sees t as its count in all K_t steps, so that its schedules are per step; moments of
     a rule persist.
 
     With K = 1, b = 1 and no noise this is simultaneous gradient descent ascent, bit for bit, and with `prox` on
@@ -75,9 +75,9 @@ class LangevinChains(Scheme):
         chain, mean, rules = start, start, dict(rules)
         for k in range(self.length(t)):
             oracle.draw()
-            fields = self._fields(oracle, chain, against, one_point=k == 0 and against is start)
+            asked = self._fields(oracle, chain, against, one_point=k == 0 and against is start)
             moved = []
-            for name, rule, block, v in zip(NAMES, pair(self.rule), oracle.game.split(chain), fields, strict=True):
+            for name, rule, block, v in zip(NAMES, pair(self.rule), oracle.game.split(chain), asked, strict=True):
                 block, after = rule.step(block, v, {**rules[name], "k": t - 1}, oracle.generator)
                 rules[name] = after
                 moved.append(block)

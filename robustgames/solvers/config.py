@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustgames.errors import GameError, unknown
-from robustgames.solvers.rules import Exponential, InversePower, Rule, Triangular
+from robustgames.solvers.rules import Exponential, InversePower, Linear, Rule, Triangular
 from robustgames.solvers.schemes import Scheme
 
 
@@ -58,7 +58,7 @@ def from_config(config: Any) -> Any:
         return optimizers[config["$optimizer"]]
     if "class" not in config:
         return {name: from_config(item) for name, item in config.items()}
-    schedules = {cls.__name__: cls for cls in (Exponential, InversePower, Triangular)}
+    schedules = {cls.__name__: cls for cls in (Exponential, InversePower, Linear, Triangular)}
     classes = {cls.__name__: cls for root in (Rule, Scheme) for cls in _subclasses(root)} | schedules
     if config["class"] not in classes:
         raise unknown("solver class", config["class"], classes)

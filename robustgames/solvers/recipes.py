@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from robustgames.errors import GameError, unknown
+from robustgames.solvers.annealing import annealed
 from robustgames.solvers.gan_recipes import langevin, mirror_gan, mirror_prox_gan, wgan
 from robustgames.solvers.rules import SGD, Adam, Entropic, RMSProp, Rule, Sign, Steepest, Triangular
 from robustgames.solvers.schemes import (
@@ -386,12 +387,15 @@ RECIPES: dict[str, Callable[..., Scheme]] = {
 }
 
 
-def make_solver(name: str, average: Literal["uniform"] | float | None = None, **settings: Any) -> Scheme:
+def make_solver(
+    name: str, average: Literal["uniform"] | float | None = None, anneal: int = 0, **settings: Any
+) -> Scheme:
     """Return the solver of that name.
 
     Args:
         name: a key of `RECIPES`.
         average: also keep an average of the iterates: "uniform", or the decay of an exponential one, e.g. 0.999.
+        anneal: oracle calls of one run, over which all learning rates fall linearly to 0; 0: as the recipe has them.
         **settings: arguments of the recipe.
 
     Raises:
@@ -408,6 +412,8 @@ def make_solver(name: str, average: Literal["uniform"] | float | None = None, **
         if setting not in allowed:
             raise unknown(f"setting of {name}", setting, allowed)
     solver = RECIPES[name](**settings)
+    if anneal:
+        solver = annealed(solver, anneal)
     if average is None:
         return solver
     if isinstance(average, str) and average != "uniform":

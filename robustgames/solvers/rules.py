@@ -82,6 +82,26 @@ class Exponential:
 
 
 @dataclass(frozen=True)
+class Linear:
+    """lr_k falls linearly from `scale` to 0 over `steps` applications of the rule; then it stays at its last value.
+
+    Example:
+        >>> [Linear(1.0, steps=4)(k) for k in (1, 2, 4, 5)]
+        [1.0, 0.75, 0.25, 0.25]
+    """
+
+    scale: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not (0 < self.scale < float("inf") and self.steps >= 1):
+            raise GameError(f"{self} is no schedule: scale must be positive and steps at least 1")
+
+    def __call__(self, k: int) -> float:
+        return self.scale * (1 - (min(k, self.steps) - 1) / self.steps)
+
+
+@dataclass(frozen=True)
 class Triangular:
     """lr_k rises linearly from 0 to `peak` over the first quarter of `steps`, then falls linearly to 0.
 
@@ -294,8 +314,7 @@ class Langevin(Rule):
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
         k = state["k"] + 1
         lr = _rate(self.lr, k)
-        xi = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
-        return z + lr * v + _rate(self.noise, k) * (2 * lr) ** 0.5 * xi, {"k": k}
+        return z + lr * v + _noise(z, _rate(self.noise, k), generator) * (2 * lr) ** 0.5, {"k": k}
 
 
 @dataclass(frozen=True)
@@ -326,8 +345,14 @@ class PreconditionedLangevin(Rule):
         k = state["k"] + 1
         s = torch.lerp(state["s"], v * v, 1 - self.decay)
         rate = _rate(self.lr, k) / (s.sqrt() + self.eps)
-        xi = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
-        return z + rate * v + _rate(self.noise, k) * (2 * rate).sqrt() * xi, {"k": k, "s": s}
+        return z + rate * v + _noise(z, _rate(self.noise, k), generator) * (2 * rate).sqrt(), {"k": k, "s": s}
+
+
+def _noise(z: Tensor, std: float, generator: Generator) -> Tensor | float:
+    """Return std ξ; without noise nothing is drawn, so that a quiet solver sees the minibatches of its limit."""
+    if std == 0:
+        return 0.0
+    return std * torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
 
 
 def _rate(lr: Rate, k: int) -> Any:

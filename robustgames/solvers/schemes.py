@@ -204,6 +204,8 @@ class BestResponse(Scheme):
             z = oracle.place(z, 1, oracle.game.split(z)[1] * ((k + 1) / self.ramp))
         if not self.hold:
             oracle.draw()
+            if oracle.game.sets_follow_sample:
+                z = oracle.project(z)
         return z, oracle(z, 0), inner
 
 

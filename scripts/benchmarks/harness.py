@@ -65,7 +65,7 @@ def seconds_per_step(contestants: dict[str, Contestant], rounds: int, device: st
 
 
 def timed(contestant: Contestant, device: str) -> float:
-    """Return the seconds of one step: of CPU time, or on a GPU of wall clock."""
+    """Return the seconds of one step: of CPU time, or on a GPU, or where device is "wall", of wall clock."""
     clock = time.process_time if device == "cpu" else time.perf_counter
     synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
     synchronize()

@@ -1,0 +1,130 @@
+"""From encoded images to pixels, by threads, past the ones that cannot be read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from tqdm import tqdm
+
+from robustgames.errors import GameError
+from robustgames.image_files import Encoded
+
+MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name
+CHUNK = 1024  # images handed to the threads at a time: Ctrl+C waits for no more
+FURTHEST = 1000  # how many images are tried in place of an unreadable one
+
+
+class Decoder:
+    """Pixels of encoded images, by threads; it remembers in `unreadable` which cannot be read, and why.
+
+    Args:
+        encoded: the images.
+        side: pixels of a side.
+        channels: 1 or 3.
+        workers: threads.
+    """
+
+    def __init__(self, encoded: Encoded, side: int, channels: int, workers: int) -> None:
+        self.encoded, self.side, self.channels, self.workers = encoded, side, channels, workers
+        self.unreadable: dict[int, str] = {}
+        self._warned = False
+
+    def all(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the readable ones of the images as uint8 (n, channels, side, side), in their order."""
+        out, filled = np.empty((len(numbers), self.channels, self.side, self.side), np.uint8), 0
+        with (
+            ThreadPoolExecutor(self.workers) as pool,
+            tqdm(total=len(numbers), desc="decoding", unit="image", delay=3) as bar,
+        ):
+            for start in range(0, len(numbers), CHUNK):
+                for pixels in pool.map(self._pixels, numbers[start : start + CHUNK]):
+                    bar.update()
+                    if pixels is not None:
+                        out[filled], filled = pixels, filled + 1
+        return out[:filled]
+
+    def replaced(self, order: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Return the images order[index] as uint8 (n, channels, side, side), unreadable ones replaced by successors.
+
+        Raises:
+            GameError: no successor can be read.
+        """
+
+        def first_readable(i: int) -> np.ndarray:
+            successors = (int(order[(i + k) % len(order)]) for k in range(min(len(order), FURTHEST)))
+            pixels = next((p for p in map(self._pixels, successors) if p is not None), None)
+            if pixels is None:
+                raise self.nothing_readable()
+            return pixels
+
+        if self.workers == 1:
+            images = [first_readable(i) for i in index]
+        else:
+            with ThreadPoolExecutor(self.workers) as pool:
+                images = list(pool.map(first_readable, index))
+        if self.unreadable:
+            self.warn("so far and are replaced by their successors")
+        return np.stack(images)
+
+    def warn(self, what: str) -> None:
+        """Say once that images cannot be read, how many there are until now, and which is the first."""
+        if not self._warned and self.unreadable:
+            self._warned = True
+            count = f"{len(self.unreadable)} of {len(self.encoded.names)} images of {self.encoded.place}"
+            warnings.warn(f"{count} cannot be read {what}; the first: {self._first()}", stacklevel=2)
+
+    def nothing_readable(self) -> GameError:
+        """Return the error that says so."""
+        return GameError(f"no image of {self.encoded.place} can be read; the first: {self._first()}; copy them again")
+
+    def identity(self, numbers: np.ndarray) -> bytes:
+        """Return 32 bytes that tell these pixels from others, by names and sizes of the images and by `numbers`."""
+        settings = f"{self.side} {self.channels}".encode()
+        return hashlib.sha256(self.encoded.digest + settings + numbers.astype("<i8").tobytes()).digest()
+
+    def _pixels(self, number: int) -> np.ndarray | None:
+        if number in self.unreadable:
+            return None
+        try:
+            return decode(self.encoded.read(number), self.side, self.channels)
+        except Exception as error:  # Pillow's decoders raise anything on damaged bytes
+            unknown_format = type(error).__name__ == "UnidentifiedImageError"
+            self.unreadable[number] = "not an image" if unknown_format else " ".join(str(error).split())
+            return None
+
+    def _first(self) -> str:
+        number = min(self.unreadable)
+        return f"{os.fsdecode(self.encoded.names[number])!r} ({self.unreadable[number]})"
+
+
+def check_settings(side: int, channels: int, held_out: float, memory: int, workers: int | None) -> None:
+    """Refuse settings of `images.image_folder` that are out of range."""
+    if channels not in MODES:
+        raise GameError(f"channels is {channels}: 3 (red, green, blue) or 1 (gray)")
+    if side < 1:
+        raise GameError(f"side is {side}: images have at least 1 pixel a side, e.g. side=64")
+    if not (0 <= held_out < 1 or (held_out >= 1 and held_out == int(held_out))):
+        raise GameError(f"held_out is {held_out}: a share in [0, 1) or a whole number of images, e.g. held_out=0.1")
+    if memory < 0 or (workers is not None and workers < 1):
+        raise GameError(f"memory is {memory} and workers is {workers}: memory >= 0 bytes and workers >= 1 are needed")
+
+
+def decode(encoded: bytes, side: int, channels: int) -> np.ndarray:
+    """Return an encoded image as uint8 pixels (channels, side, side): its central square, resized with antialiasing.
+
+    Exceptions are those of Pillow's decoders, which may be of any kind.
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(encoded)) as image:
+        image.draft(MODES[channels], (2 * side, 2 * side))  # a JPEG is decoded at the least scale that leaves this
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):  # Pillow would clip 16 bits at 255
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        square = ImageOps.fit(upright.convert(MODES[channels]), (side, side), Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(square).reshape(side, side, channels).transpose(2, 0, 1))

@@ -1,0 +1,93 @@
+"""Generator against discriminator: one run, and ten seeds as one batch, against the loop that everybody writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import torch
+from benchmarks.games import learning
+from benchmarks.harness import Contestant, Row, repeat, seconds_per_step
+from torch import nn
+from torch.nn.functional import softplus
+
+import robustgames as rg
+from robustgames.games import GaussianMixtureGAN
+
+HIDDEN, BATCH = (128, 128, 128), 256
+
+
+def gans(rounds: int, device: str, quick: bool) -> Iterator[Row]:
+    """Yield all rows of the gans suite."""
+    rounds = 1 if quick else rounds
+    yield from one_run(rounds, device)
+    yield from many_seeds(rounds, device, seeds=10 if device == "cpu" else 64)
+
+
+def agent(seeds: int, device: str, lipschitz: str = "none") -> rg.GameAgent:
+    """Return ExtraAdam on the 25 Gaussians, non-saturating."""
+    game = GaussianMixtureGAN(hidden=HIDDEN, batch_size=BATCH, lipschitz=lipschitz)
+    env = rg.GameVectorEnv(game, num_envs=seeds, device=device)
+    return rg.GameAgent(env, rg.make_solver("extra_adam", lr=1e-4))
+
+
+def one_run(rounds: int, device: str) -> Iterator[Row]:
+    """Time a step of ExtraAdam (two fields) against two rounds of two Adams (two gradients of each player)."""
+    contestants = {
+        "ours": Contestant(learning(agent(1, device), 2), 30),
+        "loop": Contestant(repeat(twice(plain_loop(device))), 30),
+    }
+    t = {name: 1e3 * seconds for name, seconds in seconds_per_step(contestants, rounds, device).items()}
+    note = "as many gradients of each player; minibatch 256"
+    yield Row("ExtraAdam, 3 x 128, one run : two torch Adams", "ms/step", t["ours"], t["loop"], at_most=1.0, note=note)
+
+
+def many_seeds(rounds: int, device: str, seeds: int) -> Iterator[Row]:
+    """Time many seeds as one batch against that loop, per seed, on two threads."""
+    torch.set_num_threads(2)
+    contestants = {
+        "ours": Contestant(learning(agent(seeds, device), 2), 6),
+        "loop": Contestant(repeat(twice(plain_loop(device))), 30),
+    }
+    t = seconds_per_step(contestants, rounds, "cuda" if device == "cuda" else "wall")
+    torch.set_num_threads(1)
+    ours, loop = seeds / t["ours"], 1 / t["loop"]
+    title = f"ExtraAdam, 3 x 128, {seeds} seeds as one batch : the loop"
+    yield Row(title, "seed-steps/s", ours, loop, at_least=1.5 if device == "cpu" else 8.0, note="wall clock, 2 threads")
+
+
+def plain_loop(device: str) -> Callable[[], None]:
+    """Return one round of the usual loop: modules, a step of the discriminator, a step of the generator."""
+    generator, critic = perceptron(2, 2).to(device), perceptron(2, 1).to(device)
+    adams = [torch.optim.Adam(net.parameters(), 1e-4, (0.5, 0.9)) for net in (generator, critic)]
+    source = GaussianMixtureGAN(hidden=(4,)).source
+    own = torch.Generator(device).manual_seed(0)
+
+    def step() -> None:
+        real = source.sample((BATCH,), own, torch.float32)
+        noise = torch.randn(BATCH, 2, generator=own, device=device)
+        adams[1].zero_grad()
+        fake = generator(noise).detach()
+        (softplus(-critic(real)).mean() + softplus(critic(fake)).mean()).backward()
+        adams[1].step()
+        adams[0].zero_grad()
+        softplus(-critic(generator(torch.randn(BATCH, 2, generator=own, device=device)))).mean().backward()
+        adams[0].step()
+
+    return step
+
+
+def twice(step: Callable[[], None]) -> Callable[[], None]:
+    """Return the step taken twice."""
+
+    def both() -> None:
+        step()
+        step()
+
+    return both
+
+
+def perceptron(inputs: int, outputs: int) -> nn.Sequential:
+    """Return a module with the hidden layers of ours."""
+    layers = [layer for p, q in pairwise((inputs, *HIDDEN)) for layer in (nn.Linear(p, q), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Linear(HIDDEN[-1], outputs))
