@@ -16,7 +16,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from rich.console import Console
@@ -98,7 +98,7 @@ def run(name: str, runs: int, calls: int, seed: int, out: Path) -> dict[str, Any
     if (folder / "seconds.json").exists():
         agent = rg.GameAgent.load(folder, agent.env)
         seconds = json.loads((folder / "seconds.json").read_text())
-    agent.tensorboard_log = str(out)
+    agent.tensorboard_log, game = str(out), cast("GaussianMixtureGAN", agent.game)
     for target in (round(share * calls) for share in SHARES):
         if agent.num_timesteps >= target:
             continue
@@ -109,13 +109,11 @@ def run(name: str, runs: int, calls: int, seed: int, out: Path) -> dict[str, Any
             diverged = True
         seconds += time.process_time() - began
         agent.save(folder)
-        save_file(
-            {"samples": samples(agent.game, agent.best()[0]).contiguous()}, folder / f"samples-{target}.safetensors"
-        )
+        save_file({"samples": samples(game, agent.best()[0]).contiguous()}, folder / f"samples-{target}.safetensors")
         (folder / "seconds.json").write_text(json.dumps(seconds))
         if diverged:
             break
-    found = generator_metrics(agent.game, agent.best())  # type: ignore[arg-type]
+    found = generator_metrics(game, agent.best())
     values = {key: [round(v, 5) for v in value.tolist()] for key, value in found.items()}
     key = {"method": name, "runs": runs, "calls": calls, "seed": seed}
     return {**key, "cpu_seconds": round(seconds, 1), "diverged": diverged or agent.diverged, **values}

@@ -29,12 +29,11 @@ from robustgames.evaluation.modes import (
     optimal_discriminator,
     push_forward_density,
 )
+from robustgames.evaluation.rates import Rate, rate
 from robustgames.evaluation.transport import (
-    Rate,
     dual_estimate,
     kantorovich_rubinstein,
     lipschitz_constant,
-    rate,
     sliced_wasserstein,
     wasserstein,
 )

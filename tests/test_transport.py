@@ -16,12 +16,11 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
 
 from robustgames.errors import GameError
+from robustgames.evaluation.rates import Rate, rate
 from robustgames.evaluation.transport import (
-    Rate,
     dual_estimate,
     kantorovich_rubinstein,
     lipschitz_constant,
-    rate,
     sliced_wasserstein,
     wasserstein,
 )
@@ -232,7 +231,7 @@ def test_on_a_line_the_rate_is_one_half_with_the_constant_of_the_brownian_bridge
 
 
 def test_the_distance_to_the_uniform_law_is_the_limit_of_distances_to_its_grids():
-    from robustgames.evaluation.transport import _to_uniform_law
+    from robustgames.evaluation.rates import _to_uniform_law
 
     u = torch.rand(5, 17, generator=rng(), dtype=KIND)
     grid = (torch.arange(20_000, dtype=KIND) + 0.5) / 20_000
@@ -258,7 +257,7 @@ def test_in_the_plane_one_half_without_logarithm_and_one_third_are_rejected():
 
 
 def test_the_torus_knows_no_boundary():
-    from robustgames.evaluation.transport import _draw
+    from robustgames.evaluation.rates import _draw
 
     a, b = torch.rand(2, 12, 2, generator=rng(3), dtype=KIND)
     gap = (a.unsqueeze(1) - b).abs()

@@ -1,4 +1,4 @@
-"""Wasserstein distances between samples: exact, on lines, by duality, and their rate; slopes of critics.
+"""Wasserstein distances between samples: exact, on lines, by duality; slopes of critics.
 
 Samples have shape (*S, N, p): N points of R^p, each of weight 1/N, for each of S independent runs. The exact distance
 in R^p, p >= 2, is POT's network simplex on the CPU, run by run; the linear programs take one run, all else is batched.
@@ -6,9 +6,9 @@ in R^p, p >= 2, is POT's network simplex on the CPU, run by run; the linear prog
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ def wasserstein(a: Tensor, b: Tensor, order: float = 1.0) -> Tensor:
         cost = _on_line(a.squeeze(-1), b.squeeze(-1), order)
     else:
         pairs = zip(a.reshape(-1, *a.shape[-2:]).cpu(), b.reshape(-1, *b.shape[-2:]).cpu(), strict=True)
-        cost = a.new_tensor([_emd(_distances(u, v) ** order) for u, v in pairs]).view(runs)
+        cost = a.new_tensor([exact_cost(_distances(u, v) ** order) for u, v in pairs]).view(runs)
     finite = torch.isfinite(a).all(-1).all(-1) & torch.isfinite(b).all(-1).all(-1)
     return torch.where(finite, cost ** (1 / order), float("nan"))
 
@@ -92,7 +92,7 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a.double(), b.double(), compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _emd(cost: Tensor) -> float:
+def exact_cost(cost: Tensor) -> float:
     """Return the least cost of a coupling of uniform weights, cost (N, M) in float64 on the CPU."""
     if not bool(torch.isfinite(cost).all()):
         return float("nan")
@@ -218,101 +218,6 @@ def lipschitz_constant(function: Callable[[Tensor], Tensor], points: Tensor) -> 
         (gradient,) = torch.autograd.grad(values.sum(), points, materialize_grads=True)
     slope = torch.linalg.vector_norm(gradient, dim=-1)
     return {"lipschitz": slope.amax(-1), "unit_gradient_error": (slope - 1).abs().mean(-1)}
-
-
-# -- rates of the empirical measure -------------------------------------------------------------------------
-class Slope(NamedTuple):
-    """A fitted slope and the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, eq=False)
-class Rate:
-    """Mean W_1 of samples of n points, of `rate`."""
-
-    p: int
-    sizes: tuple[int, ...]
-    """The n."""
-    mean: Tensor
-    """Mean over trials, (sizes,), float64."""
-    error: Tensor
-    """Standard error of the mean, (sizes,)."""
-
-    def slope(self, log_power: float = 0.0) -> Slope:
-        """Return the s of mean W_1 = C n^s (log n)^log_power, fitted by least squares weighted with the errors."""
-        n = torch.tensor(self.sizes, dtype=torch.float64).log()
-        return _line(n, self.mean.log() - log_power * n.log(), self.error / self.mean)
-
-    def logarithm(self) -> Slope:
-        """Return the A of n (mean W_1)^2 = A log n + B: 0 under the rate n^(-1/2), positive under sqrt(log n / n)."""
-        n = torch.tensor(self.sizes, dtype=torch.float64)
-        return _line(n.log(), n * self.mean**2, 2 * n * self.mean * self.error)
-
-
-def rate(p: int, sizes: Sequence[int], trials: int | Sequence[int], generator: Generator, torus: bool = False) -> Rate:
-    """Measure how W_1 falls with the number n of points of the uniform law on [0, 1]^p.
-
-    p = 1: W_1 between the sample and the law itself, the integral of |F_n - F|, whose mean tends to
-    sqrt(pi / 32 / n). p >= 2: W_1 between two independent samples, which lies between 1 and 2 times the mean distance
-    of a sample to the law, so that the rate is the same: n^(-1/2) for p = 1, sqrt(log n / n) for p = 2, n^(-1/p) for
-    p >= 3. From 64 to 2,048 points the boundary of the cube still makes slopes steeper than these, and on the torus,
-    without boundary, they are flatter: docs/wasserstein.md has the figures.
-
-    Source: Dudley 1969; Ajtai, Komlos and Tusnady 1984; Fournier and Guillin 2015, theorem 1.
-
-    Args:
-        p: dimension.
-        sizes: the n, at least 3 of them, each >= 2.
-        trials: of each size, or one number per size, >= 2.
-        generator: decides all draws.
-        torus: identify opposite faces: |u - v| is the way around where that is shorter; always two samples.
-
-    Raises:
-        GameError: a value out of these ranges.
-    """
-    sizes = tuple(sizes)
-    counts = (trials,) * len(sizes) if isinstance(trials, int) else tuple(trials)
-    if p < 1 or len(sizes) < 3 or min(sizes) < 2 or len(counts) != len(sizes) or min(counts) < 2:
-        raise GameError(
-            f"p is {p}, sizes {sizes}, trials {counts}: p >= 1, three sizes >= 2 or more, and for each trials >= 2"
-        )
-    draws = [torch.stack([_draw(p, n, generator, torus) for _ in range(k)]) for n, k in zip(sizes, counts, strict=True)]
-    mean = torch.stack([values.mean() for values in draws])
-    error = torch.stack([values.std() / len(values) ** 0.5 for values in draws])
-    return Rate(p, sizes, mean, error)
-
-
-def _draw(p: int, n: int, generator: Generator, torus: bool) -> Tensor:
-    if p == 1 and not torus:
-        return _to_uniform_law(torch.rand(n, generator=generator, device=generator.device, dtype=torch.float64))
-    a, b = torch.rand(2, n, p, generator=generator, device=generator.device, dtype=torch.float64)
-    if not torus:
-        return wasserstein(a, b)
-    gaps = ((u.unsqueeze(1) - v).abs() for u, v in zip(a.T, b.T, strict=True))
-    square = sum(torch.minimum(gap, 1 - gap) ** 2 for gap in gaps)
-    return a.new_tensor(_emd(torch.as_tensor(square).sqrt().cpu()))
-
-
-def _to_uniform_law(u: Tensor) -> Tensor:
-    """Return the integral over t in [0, 1] of |F_n(t) - t| for a sample u (*S, n) of [0, 1], exactly: (*S,)."""
-    n, u = u.shape[-1], u.sort(-1).values
-    level = torch.arange(n + 1, dtype=u.dtype, device=u.device) / n  # of F_n, from one end to the next
-    ends = torch.cat([u.new_zeros(*u.shape[:-1], 1), u, u.new_ones(*u.shape[:-1], 1)], -1)
-    low, high = ends[..., :-1] - level, ends[..., 1:] - level
-    return ((high * high.abs() - low * low.abs()) / 2).sum(-1)
-
-
-def _line(x: Tensor, y: Tensor, error: Tensor) -> Slope:
-    """Fit y = s x + c; where the line misses by more than the errors they are scaled up (Birge ratio)."""
-    design = torch.stack([x, torch.ones_like(x)], -1) / error.unsqueeze(-1)
-    covariance = torch.linalg.inv(design.T @ design)
-    fit = covariance @ design.T @ (y / error)
-    excess = (design @ fit - y / error).square().sum() / (len(x) - 2)
-    half = 1.96 * float((covariance[0, 0] * excess.clamp_min(1)) ** 0.5)
-    return Slope(float(fit[0]), float(fit[0]) - half, float(fit[0]) + half)
 
 
 def _pair(a: Tensor, b: Tensor, order: float) -> tuple[Tensor, Tensor]:

@@ -106,9 +106,7 @@ class ImageGAN(GAN):
         batch_size: int = 64,
     ) -> None:
         if data is None:
-            raise GameError(
-                "ImageGAN needs images: give their folder as data, e.g. --data photos (or --set data=photos)"
-            )
+            raise GameError("data is None: give the folder of the images, e.g. --data photos, or data='photos'")
         if network not in NETWORKS:
             raise unknown("network", network, NETWORKS)
         source = image_folder(data, side, channels, held_out, memory, workers)
