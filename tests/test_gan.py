@@ -13,7 +13,7 @@ from robustgames.games import GAN, MLP, Bilinear, GaussianWGAN1D, Network, Oracl
 from robustgames.games.densities import GaussianMixture, SwissRoll
 from robustgames.games.lipschitz import LIPSCHITZ, PENALTIES, Spectral, one_sided, squared_slope, two_sided
 from robustgames.games.objectives import OBJECTIVES
-from robustgames.solvers import SGD, respond, trajectory
+from robustgames.solvers import SGD, BestResponse, respond, trajectory
 from robustgames.testing import check_game
 
 KIND = torch.float64
@@ -184,6 +184,30 @@ def test_power_iteration_goes_on_once_a_move_and_a_checkpoint_holds_it(tmp_path)
     first.save(tmp_path)
     second = rg.GameAgent.load(tmp_path, agent().env)
     assert torch.equal(first.learn(10).z, second.learn(10).z)
+
+
+# -- the WGAN loop -----------------------------------------------------------------------------------------------
+def test_the_wgan_loop_by_hand():
+    """M critic steps, each on a minibatch of its own and from where the last one ended, then one of the generator."""
+    game = small("wasserstein", "clip", clip=0.3)
+    z = game.project(game.initial((), generator()))
+    solver = BestResponse(SGD(0.1), SGD(0.2), inner_steps=3, start="keep", hold=False)
+    ours, own = trajectory(solver, game, z, 4)[-1], generator()
+    x, y = game.split(z)
+    for _ in range(4):
+        for _ in range(3):
+            y = (y + 0.2 * game.field(torch.cat([x, y]), game.draw((), own), 1)).clamp(-0.3, 0.3)
+        x = x + 0.1 * game.field(torch.cat([x, y]), game.draw((), own), 0)
+    assert torch.equal(ours, torch.cat([x, y]))
+
+
+def test_the_generator_of_a_wgan_descends_on_minus_the_critics_score():
+    game = small("wasserstein")
+    x, y = game.split(game.initial((), generator()))
+    sample = game.draw((), generator())
+    moved = x + 1e-3 * game.field(torch.cat([x, y]), sample, 0)
+    before, after = (game.score(y, game.generate(w, sample.noise)).mean() for w in (x, moved))
+    assert float(after) > float(before)
 
 
 # -- sources ---------------------------------------------------------------------------------------------------

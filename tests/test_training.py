@@ -81,16 +81,24 @@ def test_steepest_steps_have_the_length_of_the_rate_in_every_row(norm):
     torch.testing.assert_close(alone.norm(order, -1), torch.full((2,), 0.3, dtype=F64), rtol=1e-12, atol=0)
 
 
+def test_an_attacker_that_steps_in_another_norm_than_its_ball_is_refused():
+    oracle = Oracle(some_game(norm="l2"))
+    for inner in (Sign(0.1), Steepest(0.1, "l1")):
+        with pytest.raises(rg.GameError, match=r"the ball of the game is in l2: use norm='l2' \(--norm l2\)"):
+            fit(BestResponse(SGD(0.1), inner), oracle)
+    assert fit(make_solver("standard_training"), oracle) == make_solver("standard_training")  # no step, no norm
+
+
 def test_fitting_sets_the_rows_of_the_attacker_and_of_nobody_else():
     oracle = Oracle(some_game(norm="l2"))
-    fitted = fit(BestResponse(Steepest(0.1), Steepest(0.2, "l1")), oracle)
+    fitted = fit(BestResponse(Steepest(0.1), Steepest(0.2, "l2")), oracle)
     assert (fitted.outer.width, fitted.inner.width) == (None, 6)
     pair = fit(Simultaneous((Steepest(0.1), Steepest(0.1))), oracle).rule
     assert [rule.width for rule in pair] == [None, 6]
     averaged = fit(make_solver("adversarial_training", norm="l2"), oracle)
     assert averaged.scheme.inner.width == 6
     assert fit(BestResponse(SGD(0.1), Steepest(0.1, width=3)), oracle).inner.width == 3
-    universal = Oracle(some_game(attacker="universal"))
+    universal = Oracle(some_game(attacker="universal", norm="l2"))
     assert fit(BestResponse(SGD(0.1), Steepest(0.1)), universal).inner.width is None
     alone = fit(Simultaneous(Steepest(0.1)), Oracle(DigitsAttack(count=3)))
     assert alone.rule.width == 64

@@ -76,6 +76,8 @@ class AdversarialClassification(ZeroSumGame):
         if augment and (batch_size is None or isqrt(images.shape[-1]) ** 2 != images.shape[-1]):
             got = f"batch_size={batch_size} and {images.shape[-1]} pixels"
             raise GameError(f"augment distorts minibatches of square images, not {got}: use augment=False")
+        if getattr(network, "widths", (2,))[-1] == 1 and int(labels.max()) > 1:
+            raise GameError(f"labels go up to {int(labels.max())}: a network with one output takes labels 0 and 1")
         self.images, self.labels, self.network = images, labels, network
         self.eps, self.batch_size, self.norm, self.loss, self.trades = eps, batch_size, norm, loss, trades
         self.augment, self.precision = augment, precision

@@ -10,15 +10,16 @@ from torch import Tensor
 from robustgames.errors import GameError
 from robustgames.games.oracle import Oracle
 from robustgames.games.sets import Product, Simplex
-from robustgames.solvers.rules import Entropic, Steepest
-from robustgames.solvers.schemes import Scheme
+from robustgames.solvers.rules import Entropic, Rule, Sign, Steepest
+from robustgames.solvers.schemes import BestResponse, Scheme
 
 
 def fit(solver: Scheme, oracle: Oracle) -> Scheme:
     """Return the solver with its rates on the device and in the dtype of the game, and its rows as wide as an image.
 
     Raises:
-        GameError: no scheme; a tensor of rates that is not one per run; entropic steps off the simplex.
+        GameError: no scheme; a tensor of rates that is not one per run; entropic steps off the simplex; an attacker's
+            steps in another norm than its ball.
     """
     if not isinstance(solver, Scheme):
         raise GameError(f"the solver is {solver!r}: a scheme is needed, e.g. make_solver('gda', lr=0.1)")
@@ -33,6 +34,8 @@ def _fit(part: Any, oracle: Oracle, player: int = 1) -> Any:
         return part.to(oracle.game.device, oracle.game.dtype)
     if isinstance(part, Entropic) and not all(isinstance(s, Simplex) for s in oracle.game.sets):
         raise GameError(f"entropic steps live on simplices, {oracle.game!r} has other sets: use e.g. extragradient")
+    if isinstance(part, BestResponse) and part.inner_steps:
+        _check_norm(part.inner, oracle)
     if isinstance(part, Steepest) and part.width is None and isinstance(rows := oracle.game.sets[player], Product):
         return replace(part, width=rows.width)
     if isinstance(part, tuple):
@@ -43,3 +46,11 @@ def _fit(part: Any, oracle: Oracle, player: int = 1) -> Any:
         changed = {name: value for name, value in fitted.items() if value is not values[name]}
         return replace(part, **changed) if changed else part
     return part
+
+
+def _check_norm(rule: Rule, oracle: Oracle) -> None:
+    ball = getattr(oracle.game, "threat", None)  # of an attacker
+    steps = "linf" if isinstance(rule, Sign) else rule.norm if isinstance(rule, Steepest) else None
+    if ball is not None and steps is not None and steps != ball.norm:
+        wanted = f"use norm={ball.norm!r} (--norm {ball.norm})"
+        raise GameError(f"the attacker steps in {steps}, the ball of the game is in {ball.norm}: {wanted}")
