@@ -126,9 +126,13 @@ def _panels(game: GAN, snapshots: dict[int, Tensor]) -> tuple[dict[str, dict], d
             panels.setdefault(f"run {i}", {})[timesteps] = own
             if isinstance(game.source, GaussianMixture):
                 found = mode_metrics(own, game.source.means, game.source.std)
-                text = f"{float(found['modes']):.0f} modes, {100 * float(found['high_quality']):.0f} % high quality"
-                captions.setdefault(f"run {i}", {})[timesteps] = text
+                captions.setdefault(f"run {i}", {})[timesteps] = _said(found)
     return panels, captions
+
+
+def _said(found: dict[str, Tensor]) -> str:
+    modes = int(found["modes"].nan_to_num())
+    return f"{modes} mode{'' if modes == 1 else 's'}, {100 * float(found['high_quality']):.0f} % high quality"
 
 
 def _pictures(game: GAN, z: Tensor, side: int, channels: int) -> dict[str, Figure]:

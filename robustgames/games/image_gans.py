@@ -40,7 +40,8 @@ class DigitsGAN(GAN):
 class MnistGAN(GAN):
     """A DCGAN on MNIST, by default on the 4,000 images that a dependency ships.
 
-    Source: Radford, Metz and Chintala 2016, for the networks.
+    Source: Radford, Metz and Chintala 2016, for the networks; layer norm in the discriminator, where neither clipping
+    nor spectral normalization bounds its slope, as in Gulrajani et al. 2017.
 
     Args:
         width: feature maps of the generator before its last layer, and of the discriminator after its first.
@@ -62,7 +63,7 @@ class MnistGAN(GAN):
     ) -> None:
         source = mnist_images(data)
         generator = Network(lambda: dcgan_generator(latent, source.side, source.channels, width))
-        critic = Network(lambda: dcgan_critic(source.side, source.channels, width))
+        critic = Network(lambda: dcgan_critic(source.side, source.channels, width, _norm(lipschitz)))
         super().__init__(generator, critic, source, latent, objective, lipschitz, clip, penalty, batch_size)
         self.width, self.data = width, data
 
@@ -112,7 +113,12 @@ class ImageGAN(GAN):
         source = image_folder(data, side, channels, held_out, memory, workers)
         of_generator, of_critic = NETWORKS[network]
         generator = Network(lambda: of_generator(latent, side, channels, width))
-        critic = Network(lambda: of_critic(side, channels, width))
+        critic = Network(lambda: of_critic(side, channels, width, _norm(lipschitz)))
         super().__init__(generator, critic, source, latent, objective, lipschitz, clip, penalty, batch_size)
         self.data, self.side, self.channels, self.network, self.width = data, side, channels, network, width
         self.held_out = held_out
+
+
+def _norm(lipschitz: str) -> str:
+    """Return the discriminator's norm: layer norm, but where weights alone have to bound the slope."""
+    return "none" if lipschitz in ("spectral", "clip") else "layer"
