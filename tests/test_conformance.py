@@ -60,7 +60,7 @@ def test_every_solver_takes_steps_on_every_game(id, name):
         pytest.skip("entropic steps live on simplices")
     agent = rg.GameAgent(env, rg.make_solver(name, lr=1e-3), seed=0)
     start = agent.z.clone()
-    agent.learn(12)
+    agent.learn(12, log_interval=1000)  # a look at images takes longer than the steps
     assert agent.z.shape == start.shape and torch.isfinite(agent.z).all()
     assert agent.num_timesteps >= 12
     projected = agent.game.project(agent.z, agent.oracle.sample)

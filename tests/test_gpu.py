@@ -9,7 +9,7 @@ from robustgames.games import L1BallInBox, Simplex
 from robustgames.solvers import RECIPES
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
-IDS = [id for id in rg.game_ids() if id.startswith("robustgames/")]
+IDS = [id for id in rg.game_ids() if id.startswith("robustgames/") and "ImageGAN" not in id]  # it needs a folder
 PAIRS = [
     (id, name)
     for id in IDS
