@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import textwrap
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -150,7 +151,7 @@ def figure(results: dict[str, dict[str, Any]], out: Path) -> None:
         for share in SHARES:
             path = folder / f"samples-{round(share * result['calls'])}.safetensors"
             if path.exists():
-                row = panels.setdefault(METHODS[name].label, {})
+                row = panels.setdefault(textwrap.fill(METHODS[name].label, 18), {})
                 row[round(share * result["calls"])] = load_file(path)["samples"]
     grid = GaussianMixture.grid()
     save(samples_figure(panels, grid.means, grid.std, column="oracle calls"), out / "samples.png")
