@@ -107,7 +107,7 @@ def _check_derivative(game: Game, z: Tensor, sample: Sample) -> None:
         block.copy_(torch.randn(block.shape, dtype=z.dtype, generator=Generator().manual_seed(2)))
         block.div_(max(1.0, float(block[0].norm()) / 10))  # a long step would cross kinks of a large network
         expected, close = (v[player] * block).sum(-1), False
-        for h in (1e-6, 1e-7, 1e-8):  # a step that crosses a kink is followed by a shorter one
+        for h in (1e-6, 1e-8, 1e-10):  # a step that crosses a kink is followed by a shorter one
             up, down = (game.evaluate(z + s * h * direction, sample)[0][player] for s in (1, -1))
             close = close or torch.allclose((up - down) / (2 * h), expected, rtol=1e-3, atol=1e-5)
         hint = "is the payoff differentiable, and a function of its arguments only?"
