@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from robustgames.envs.registration import ONE_PLAYER, describe, game_ids
+from robustgames.envs.registration import ONE_PLAYER, control_ids, describe, game_ids
 from robustgames.errors import GameError, unknown
 from robustgames.solvers import RECIPES
 
@@ -71,11 +71,12 @@ def list_(words: list[str]) -> None:
     tyro.cli(_nothing, prog="robustgames list", args=words)
     agents = {name: (recipe.__doc__ or "").splitlines()[0] for name, recipe in RECIPES.items()}
     console = Console(highlight=False, soft_wrap=True)
-    games, alone = ({id: describe(id) for id in ids} for ids in (game_ids(), ONE_PLAYER))
-    for title, lines in (("games", games), ("envs for one player, with gym.make", alone), ("agents", agents)):
+    games, control, alone = ({id: describe(id) for id in ids} for ids in (game_ids(), control_ids(), ONE_PLAYER))
+    titles = {"games": games, "control with an adversary, with gym.make": control, "envs for one player": alone}
+    for title, lines in {**titles, "agents": agents}.items():
         console.print(f"[bold]{title}[/]")
         for name, line in lines.items():
-            console.print(f"  [cyan]{name:<34}[/]{escape(line)}")
+            console.print(f"  [cyan]{name:<45}[/]{escape(line)}")
 
 
 def _nothing() -> None:

@@ -1,8 +1,46 @@
-"""Envs: the Gymnasium face of games, one player's view, registration."""
+"""Envs: the Gymnasium face of games, control with an adversary, one player's view, registration."""
 
+from robustgames.envs.action_robust import ActionRobustEnv
 from robustgames.envs.black_box import BlackBoxAttack
+from robustgames.envs.couplings import (
+    COUPLINGS,
+    BodyForce,
+    Coupling,
+    DynamicsShift,
+    NoisyAction,
+    ObservationShift,
+    Play,
+    ProbabilisticAction,
+)
 from robustgames.envs.first_order import GameEnv, GameVectorEnv
-from robustgames.envs.registration import game_ids, make, register
+from robustgames.envs.perturbations import Choice, Distribution, LogUniform, Uniform
+from robustgames.envs.registration import control_ids, game_ids, make, register
+from robustgames.envs.uncertainty_sets import UNCERTAINTY_SETS, UncertaintySet, uncertainty_set
 from robustgames.envs.views import PlayerView
 
-__all__ = ["BlackBoxAttack", "GameEnv", "GameVectorEnv", "PlayerView", "game_ids", "make", "register"]
+__all__ = [
+    "COUPLINGS",
+    "UNCERTAINTY_SETS",
+    "ActionRobustEnv",
+    "BlackBoxAttack",
+    "BodyForce",
+    "Choice",
+    "Coupling",
+    "Distribution",
+    "DynamicsShift",
+    "GameEnv",
+    "GameVectorEnv",
+    "LogUniform",
+    "NoisyAction",
+    "ObservationShift",
+    "Play",
+    "PlayerView",
+    "ProbabilisticAction",
+    "UncertaintySet",
+    "Uniform",
+    "control_ids",
+    "game_ids",
+    "make",
+    "register",
+    "uncertainty_set",
+]

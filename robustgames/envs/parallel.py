@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +12,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError('PettingZoo is not installed: pip install "robustgames[pettingzoo]"') from error
 
-from robustgames.envs.views import rewards_of
+from robustgames.envs.views import has_own_observations, observations_of, rewards_of
 
 
 class ParallelGame(ParallelEnv):
@@ -29,12 +30,13 @@ class ParallelGame(ParallelEnv):
 
     def __init__(self, env: gym.Env | str) -> None:
         self.env = gym.make(env) if isinstance(env, str) else env
-        self.metadata = {"name": str(self.env.spec.id if self.env.spec else type(self.env.unwrapped).__name__)}
+        name = str(self.env.spec.id if self.env.spec else type(self.env.unwrapped).__name__)
+        self.metadata, self.render_mode = {**self.env.metadata, "name": name}, self.env.render_mode
         self.possible_agents: list[str] = list(self.env.unwrapped.players)  # type: ignore[attr-defined]
         self.agents: list[str] = []
         observed, acted = self.env.observation_space, self.env.action_space
-        self._own = isinstance(observed, gym.spaces.Dict) and set(observed.keys()) == set(self.possible_agents)
-        self.observation_spaces = {a: observed[a] if self._own else observed for a in self.possible_agents}  # type: ignore[index]
+        own = has_own_observations(self.env)
+        self.observation_spaces = {a: observed[a] if own else observed for a in self.possible_agents}  # type: ignore[index]
         self.action_spaces = {a: acted[a] for a in self.possible_agents}  # type: ignore[index]
 
     def observation_space(self, agent: str) -> gym.Space:
@@ -49,14 +51,14 @@ class ParallelGame(ParallelEnv):
         """Start a new game; returns ({player: observation}, {player: info})."""
         self.agents = list(self.possible_agents)
         observation, info = self.env.reset(seed=seed, options=options)
-        return self._each(observation), {a: dict(info) for a in self.agents}
+        return self._each(observation, info), {a: dict(info) for a in self.agents}
 
     def step(self, actions: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
         """Play both strategies; returns observations, rewards, terminations, truncations, infos by player."""
         observation, reward, terminated, truncated, info = self.env.step(actions)
         players = self.agents
         result = (
-            self._each(observation),
+            self._each(observation, info),
             rewards_of(self.env, reward, info),
             dict.fromkeys(players, terminated),
             dict.fromkeys(players, truncated),
@@ -66,9 +68,14 @@ class ParallelGame(ParallelEnv):
             self.agents = []
         return result
 
+    def render(self) -> Any:
+        """Render the env."""
+        return self.env.render()
+
     def close(self) -> None:
         """Close the env."""
         self.env.close()
 
-    def _each(self, observation: Any) -> dict[str, Any]:
-        return {a: observation[a] if self._own else observation.copy() for a in self.possible_agents}
+    def _each(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
+        seen = observations_of(self.env, observation, info)
+        return {agent: copy.copy(seen[agent]) for agent in self.possible_agents}

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 import gymnasium as gym
+from gymnasium.envs.registration import WrapperSpec
 
+from robustgames.envs.action_robust import ActionRobustEnv
 from robustgames.envs.black_box import BlackBoxAttack
 from robustgames.envs.first_order import GameEnv, GameVectorEnv, find_game
 from robustgames.errors import GameError, unknown
@@ -47,6 +49,18 @@ ONE_PLAYER: dict[str, dict[str, Any]] = {
     "robustgames/MnistBlackBox-v0": {"game": f"{ATTACK}:MnistAttack", "patch": 4},
 }
 """Envs for a reinforcement learner alone: the black-box attacker."""
+CONTROL: dict[str, str] = {
+    "robustgames/ActionRobustPendulum-v0": "Pendulum-v1",
+    "robustgames/ActionRobustInvertedPendulum-v0": "InvertedPendulum-v5",
+    "robustgames/ActionRobustHopper-v0": "Hopper-v5",
+    "robustgames/ActionRobustWalker2d-v0": "Walker2d-v5",
+    "robustgames/ActionRobustHalfCheetah-v0": "HalfCheetah-v5",
+    "robustgames/ActionRobustAnt-v0": "Ant-v5",
+    "robustgames/ActionRobustSwimmer-v0": "Swimmer-v5",
+    "robustgames/ActionRobustReacher-v0": "Reacher-v5",
+    "robustgames/ActionRobustHumanoid-v0": "Humanoid-v5",
+}
+"""Control with an adversary; `robustgames/ActionRobust-v0` takes any other id as `env_id=`."""
 
 
 @overload
@@ -95,6 +109,13 @@ def register_all() -> None:
     for id, settings in ONE_PLAYER.items():
         if id not in gym.registry:
             gym.register(id, entry_point=BlackBoxAttack, kwargs=settings)
+    for id, env_id in CONTROL.items():
+        if id not in gym.registry:
+            limit = gym.spec(env_id).max_episode_steps
+            gym.register(id, entry_point=ActionRobustEnv, max_episode_steps=limit, kwargs={"env_id": env_id})
+    if (id := "robustgames/ActionRobust-v0") not in gym.registry:
+        limit = WrapperSpec("keep_time_limit", "robustgames.envs.action_robust:keep_time_limit", {})
+        gym.register(id, entry_point=ActionRobustEnv, additional_wrappers=(limit,))
 
 
 def game_ids() -> list[str]:
@@ -102,9 +123,17 @@ def game_ids() -> list[str]:
     return sorted(id for id, spec in gym.registry.items() if spec.entry_point is GameEnv)
 
 
+def control_ids() -> list[str]:
+    """Return every registered id of a control env with an adversary, the user's own included."""
+    return sorted(id for id, spec in gym.registry.items() if spec.entry_point is ActionRobustEnv)
+
+
 def describe(id: str) -> str:
     """Return the first line of the docstring of the game behind an id."""
-    game = find_game(gym.spec(id).kwargs["game"])
+    spec = gym.spec(id)
+    if spec.entry_point is ActionRobustEnv:
+        return f"{spec.kwargs.get('env_id', 'Any env_id= with continuous actions')}, and an adversary."
+    game = find_game(spec.kwargs["game"])
     lines = (game.__doc__ or "").strip().splitlines()
     return lines[0] if lines else "(no docstring)"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -18,12 +19,13 @@ class PlayerView(gym.Env[Any, np.ndarray]):
 
     The action space is [-1, 1]^n, stretched over the player's own strategy box; the observation is the player's own
     where the env observes per player, else the shared one; the reward is the player's own, so that every view is a
-    maximization.
+    maximization. Put wrappers that count rewards around the view, not inside it: there they see the first player's.
 
     Args:
         env: a two-player env (Dict actions named after `env.unwrapped.players`), or its id.
         player: the name of the player that acts.
-        opponent: the other's strategy (an array) or policy (observation -> strategy); `set_opponent` changes it.
+        opponent: the other's strategy (an array), policy (observation -> strategy) or "random" (uniform on its box);
+            `set_opponent` changes it.
         bound: half-width of the action box where the player's strategy set is unbounded.
 
     Raises:
@@ -39,7 +41,11 @@ class PlayerView(gym.Env[Any, np.ndarray]):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
 
     def __init__(
-        self, env: gym.Env | str, player: str, opponent: Policy | np.ndarray | list[float], bound: float | None = None
+        self,
+        env: gym.Env | str,
+        player: str,
+        opponent: Policy | np.ndarray | list[float] | str,
+        bound: float | None = None,
     ) -> None:
         self.env = gym.make(env) if isinstance(env, str) else env
         players: tuple[str, str] = self.env.unwrapped.players  # type: ignore[attr-defined]
@@ -49,9 +55,9 @@ class PlayerView(gym.Env[Any, np.ndarray]):
         self._low, self._high = self._bounds(bound)
         self.action_space = gym.spaces.Box(-1.0, 1.0, self._low.shape, np.float32)
         observed = self.env.observation_space
-        self._own = isinstance(observed, gym.spaces.Dict) and set(observed.keys()) == set(players)
-        self.observation_space = observed[player] if self._own else observed  # type: ignore[index]
-        self._last: Any = None
+        self.observation_space = observed[player] if has_own_observations(self.env) else observed  # type: ignore[index]
+        self.metadata, self.render_mode = {**self.env.metadata}, self.env.render_mode  # type: ignore[misc]
+        self._last: dict[str, Any] = {}
         self.set_opponent(opponent)
 
     def _bounds(self, bound: float | None) -> tuple[np.ndarray, np.ndarray]:
@@ -64,34 +70,67 @@ class PlayerView(gym.Env[Any, np.ndarray]):
             raise GameError(f"the strategy set of player {self.player!r} is unbounded: pass bound=, e.g. bound=2.0")
         return box.low, box.high
 
-    def set_opponent(self, opponent: Policy | np.ndarray | list[float]) -> None:
+    def set_opponent(self, opponent: Policy | np.ndarray | list[float] | str) -> None:
         """Let the other player follow another strategy or policy from now on."""
         if callable(opponent):
             self._policy: Policy = opponent
             return
         space: gym.spaces.Box = self.env.action_space[self.other]  # type: ignore[index]
+        if isinstance(opponent, str):
+            if opponent != "random":
+                raise unknown("opponent", opponent, ["random"])
+            if not space.is_bounded():
+                raise GameError(f"the strategy set of {self.other!r} is unbounded: a random opponent needs a box")
+            self._policy = self._draw
+            return
         strategy = np.asarray(opponent, dtype=space.dtype)
         if strategy.shape != space.shape:
             raise GameError(f"the opponent's strategy has shape {strategy.shape}: {self.other!r} plays {space.shape}")
-        self._policy = lambda observation: strategy
+        self._policy = partial(_always, strategy)
+
+    def _draw(self, observation: Any) -> np.ndarray:
+        space: gym.spaces.Box = self.env.action_space[self.other]  # type: ignore[index]
+        return self.np_random.uniform(space.low, space.high).astype(space.dtype)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        self._last, info = self.env.reset(seed=seed, options=options)
-        return self._seen(self.player), info
+        if seed is not None:
+            # the env starts from the same seed: another child stream than its own, or the two draws would be one
+            self._np_random = self.np_random.spawn(2)[1]
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._last = observations_of(self.env, observation, info)
+        return self._last[self.player], info
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         share = (np.clip(action, -1, 1) + 1) / 2
         own = (self._low + share * (self._high - self._low)).astype(self._low.dtype)
-        joint = {self.player: own, self.other: self._policy(self._seen(self.other))}
-        self._last, reward, terminated, truncated, info = self.env.step(joint)
-        return self._seen(self.player), rewards_of(self.env, reward, info)[self.player], terminated, truncated, info
+        joint = {self.player: own, self.other: self._policy(self._last[self.other])}
+        observation, reward, terminated, truncated, info = self.env.step(joint)
+        self._last = observations_of(self.env, observation, info)
+        return self._last[self.player], rewards_of(self.env, reward, info)[self.player], terminated, truncated, info
+
+    def render(self) -> Any:
+        return self.env.render()
 
     def close(self) -> None:
         self.env.close()
 
-    def _seen(self, player: str) -> Any:
-        return self._last[player] if self._own else self._last
+
+def _always(strategy: np.ndarray, observation: Any) -> np.ndarray:
+    return strategy
+
+
+def has_own_observations(env: gym.Env) -> bool:
+    """Return whether the env observes a dict with a block for every player."""
+    space, players = env.observation_space, env.unwrapped.players  # type: ignore[attr-defined]
+    return isinstance(space, gym.spaces.Dict) and set(space.keys()) == set(players)
+
+
+def observations_of(env: gym.Env, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
+    """Return {player: observation}: its own block, else `info["observations"]`, else the one that all share."""
+    if has_own_observations(env):
+        return observation
+    return info.get("observations") or dict.fromkeys(env.unwrapped.players, observation)  # type: ignore[attr-defined]
 
 
 def rewards_of(env: gym.Env, reward: Any, info: dict[str, Any]) -> dict[str, float]:

@@ -1,0 +1,252 @@
+"""Control with an adversary: two players act in one Gymnasium env with continuous actions."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+
+from robustgames.envs.couplings import Coupling, Play, make_coupling
+from robustgames.envs.inner import Copied, is_finite, is_real_box, make_inner
+from robustgames.envs.perturbations import AXES, NOISES, Perturbation, checked, draw
+from robustgames.envs.physics import physics_of
+from robustgames.errors import GameError, unknown
+
+
+class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
+    """A protagonist controls an env, and an adversary disturbs it.
+
+    Action: {"protagonist": a, "adversary": ā}, float32 in [-1, 1], stretched over the action box of the inner env.
+    Observation: the inner env's. Reward: the protagonist's; the adversary's is its negative. `info` holds
+
+    * `executed_action`: what the actuators got, in [-1, 1]^n (what a critic should learn from),
+    * `adversary_acted`, `reward_adversary`,
+    * `perturbation`: the perturbation of this episode, as drawn,
+    * `observations`: both players' where they differ (coupling "observation", observation noise): the adversary sees
+      the truth,
+    * `adversary_scales`: with coupling "dynamics", what it set.
+
+    Args:
+        env_id: a Gymnasium id with a bounded Box of actions.
+        alpha: the adversary's share, of "noisy" and "probabilistic"; 0.1 by default. 0 is the inner env, bit for bit.
+        coupling: "noisy" (NR-MDP), "probabilistic" (PR-MDP), "force" (RARL), "dynamics", "observation", or a
+            `Coupling`.
+        perturbation: as in `reset`.
+        render_mode: of the inner env.
+        **settings: of the coupling (`bodies`, `plane`, `bound`; `scales`; `eps`), else of the inner env.
+
+    Raises:
+        GameError: an unknown id or setting, actions that are no bounded Box, alpha outside [0, 1], and what `reset`
+            and `step` raise.
+
+    Example:
+        >>> env = gym.make("robustgames/ActionRobustPendulum-v0", alpha=0.25)
+        >>> observation, info = env.reset(seed=0, options={"perturbation": {"mass": 1.5}})
+        >>> *_, info = env.step({"protagonist": [1.0], "adversary": [-1.0]})
+        >>> info["executed_action"].tolist(), info["perturbation"]
+        ([0.5], {'mass': 1.5})
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["human", "rgb_array", "depth_array"]}
+    players: ClassVar[tuple[str, str]] = ("protagonist", "adversary")
+
+    def __init__(
+        self,
+        env_id: str = "Pendulum-v1",
+        alpha: float | None = None,
+        coupling: str | Coupling = "noisy",
+        perturbation: Perturbation | None = None,
+        render_mode: str | None = None,
+        **settings: Any,
+    ) -> None:
+        self.env_id = env_id
+        self.coupling, rest = make_coupling(coupling, alpha, settings)
+        self.inner = make_inner(env_id, render_mode, rest)
+        self.render_mode = render_mode
+        self.metadata = {**self.inner.metadata}  # type: ignore[misc]
+        box = self.inner.action_space
+        assert isinstance(box, gym.spaces.Box)
+        self._center, self._half = (box.high + box.low.astype(float)) / 2, (box.high - box.low.astype(float)) / 2
+        self.physics = physics_of(self.inner.unwrapped)
+        self.perturbation: dict[str, Any] = {}
+        self._source = checked(perturbation, self.physics)
+        self._told: set[str] = set()
+        self._steps = 0
+        own, other = (gym.spaces.Box(-1.0, 1.0, shape, np.float32) for shape in (box.shape, self.coupling.shape(self)))
+        self.action_space = gym.spaces.Dict(protagonist=own, adversary=other)  # type: ignore[assignment]
+        self.observation_space = self.coupling.observed(self.inner.observation_space)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode.
+
+        Args:
+            seed: of the inner env, and of a stream of its own for coins, noise and drawn perturbations.
+            options: {"perturbation": {axis: value}} from this episode on until another is given, None for the nominal
+                env: scales (1.0 is nominal), {body: scale}, or distributions drawn anew at every reset, e.g.
+                {"mass": (0.5, 2.0), "friction": 0.5, "action_noise": 0.1}. Other options go to the inner env.
+
+        Raises:
+            GameError: unknown axes or bodies, values that are not allowed, an observation that is not finite.
+        """
+        options = dict(options or {})
+        if "perturbation" in options:
+            self._source = checked(options.pop("perturbation"), self.physics)
+        super().reset(seed=seed)
+        if seed is not None:
+            # the inner env starts from the same seed: a child stream, or coins would repeat its initial state
+            self._np_random = self.np_random.spawn(1)[0]
+        self._steps = 0
+        self.coupling.clear(self)
+        self._perturb()
+        observation, info = self.inner.reset(seed=seed, options=options or None)
+        seen, more = self._seen(observation, None)
+        return seen, {**info, **more, "perturbation": dict(self.perturbation)}
+
+    def set_perturbation(self, perturbation: Perturbation | None) -> None:
+        """Perturb from the next step on, and in the episodes after; None restores the nominal env."""
+        self._source = checked(perturbation, self.physics)
+        self._perturb()
+
+    def acts(self, axis: str, value: Any = 0.5) -> bool:
+        """Return whether this value of a perturbation's axis can change a trajectory of this env.
+
+        Example:
+            >>> pendulum = gym.make("robustgames/ActionRobustInvertedPendulum-v0").unwrapped
+            >>> pendulum.acts("mass"), pendulum.acts("friction"), pendulum.why_idle("friction")
+            (True, False, 'no two geoms of the model touch with friction')
+        """
+        return self.why_idle(axis, value) is None
+
+    def why_idle(self, axis: str, value: Any = 0.5) -> str | None:
+        """Return why a value of an axis can change nothing here, None where it can."""
+        if axis not in AXES:
+            raise unknown("axis of a perturbation", axis, AXES)
+        if axis == "observation_noise":
+            return None if is_real_box(self.inner.observation_space) else "the observation is no Box of real numbers"
+        return None if axis in NOISES else self.physics.idle(axis, value)
+
+    def step(self, action: dict[str, np.ndarray]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Play both actions.
+
+        Raises:
+            GameError: an action that misses a player, has the wrong shape or is not finite; a reward or observation
+                of the inner env that is not finite.
+        """
+        own, adversary = (self._checked_action(action, player) for player in self.players)
+        play = self.coupling.apply(self, own, adversary)
+        executed = self._replaced(play.action)
+        if play.scales:
+            self.physics.set(self.perturbation, play.scales)
+        self._steps += 1
+        applied = (self._center + self._half * executed).astype(self.inner.action_space.dtype)
+        observation, reward, terminated, truncated, info = self.inner.step(applied)
+        reward = float(reward)
+        if not isfinite(reward):
+            raise self._broken("reward", reward, executed)
+        seen, more = self._seen(observation, play, executed)
+        own_info = {
+            "executed_action": executed,
+            "adversary_acted": play.acted,
+            "reward_adversary": -reward,
+            "perturbation": dict(self.perturbation),
+        }
+        return seen, reward, bool(terminated), bool(truncated), {**info, **more, **own_info}
+
+    def render(self) -> Any:
+        return self.inner.render()
+
+    def close(self) -> None:
+        """Restore the nominal parameters and close the inner env."""
+        self.coupling.clear(self)
+        self.physics.set()
+        self.inner.close()
+
+    def _perturb(self) -> None:
+        self.perturbation = draw(self._source, self.np_random)
+        self.physics.set(self.perturbation)
+        for axis, value in self.perturbation.items():
+            changes = any(v != 1.0 for v in (value.values() if isinstance(value, dict) else [value]))
+            if changes and axis not in self._told:
+                self._told.add(axis)
+                if reason := self.why_idle(axis, value):
+                    warnings.warn(f"{axis} does not act on {self.env_id}: {reason}", stacklevel=4)
+
+    def _checked_action(self, action: Any, player: str) -> np.ndarray:
+        shape = self.action_space[player].shape  # type: ignore[index]
+        if not (isinstance(action, Mapping) and player in action):
+            raise GameError(f"action is {action!r}: pass both, {{'protagonist': a, 'adversary': b}} of [-1, 1]^n")
+        value = np.asarray(action[player], dtype=np.float32)
+        if value.shape != shape:
+            raise GameError(f"the {player}'s action has shape {value.shape}: expected {shape}")
+        if not isfinite(np.vdot(value, value)):  # a third of the time of np.isfinite(value).all()
+            raise GameError(f"the {player}'s action is {value}: expected numbers in [-1, 1]")
+        return np.minimum(np.maximum(value, -1), 1)
+
+    def _replaced(self, action: np.ndarray) -> np.ndarray:
+        probability = self.perturbation.get("action_noise", 0.0)
+        if probability and self.np_random.random() < probability:
+            return self.np_random.uniform(-1, 1, action.shape).astype(np.float32)
+        return action.astype(np.float32)
+
+    def _seen(
+        self, observation: Any, play: Play | None, executed: np.ndarray | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return what the protagonist observes, and what of it goes into info."""
+        if not is_finite(observation):
+            raise self._broken("observation", observation, executed)
+        more = {"adversary_scales": dict(play.scales)} if play and play.scales else {}
+        std = self.perturbation.get("observation_noise", 0.0)
+        shift = play.shift if play else None
+        if (shift is None and not std) or not is_real_box(self.inner.observation_space):
+            return observation, more
+        noisy = observation + (0.0 if shift is None else shift)
+        if std:
+            noisy = noisy + std * self.np_random.standard_normal(observation.shape)
+        space: Any = self.observation_space
+        seen = np.clip(noisy, space.low, space.high).astype(space.dtype)
+        return seen, {**more, "observations": {"protagonist": seen, "adversary": observation}}
+
+    def _broken(self, what: str, value: Any, executed: np.ndarray | None) -> GameError:
+        shown = " ".join(str(value).split())[:120]
+        after = "at reset" if executed is None else f"at step {self._steps} after action {executed.tolist()}"
+        return GameError(
+            f"{self.env_id} gave {what} {shown} {after}, perturbation {self.perturbation}: "
+            "this is no number; reset() starts anew, weaker perturbations may help"
+        )
+
+    # A copied or unpickled Gymnasium env is rebuilt from its arguments: it forgets its state, its generator and every
+    # change to its model. They are kept here.
+    def __getstate__(self) -> dict[str, Any]:
+        core = self.inner.unwrapped
+        kept = core._np_random, getattr(core, "data", None)
+        return {**self.__dict__, "inner": Copied(self.env_id, self.inner), "_kept": kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        generator, data = state["_kept"]
+        self.__dict__.update({key: value for key, value in state.items() if key != "_kept"})
+        if isinstance(self.inner, Copied):  # copy.copy shares the inner env
+            self.inner = self.inner.env
+        core: Any = self.inner.unwrapped
+        core._np_random = generator
+        self.physics.bind(core)
+        self.physics.set(self.perturbation)
+        if type(data).__name__ == "MjData" and data is not core.data:
+            mujoco: Any = importlib.import_module("mujoco")
+            mujoco.mj_copyData(core.data, core.model, data)
+
+
+def keep_time_limit(env: gym.Env) -> gym.Env:
+    """Return the env with the time limit of its inner env, unless it has one already.
+
+    `robustgames/ActionRobust-v0` does not know its `env_id` when it is registered, so its limit comes here.
+    `gym.make(..., max_episode_steps=N)` replaces it; -1 does not remove it.
+    """
+    spec, inner = env.spec, gym.spec(env.unwrapped.env_id)  # type: ignore[attr-defined]
+    if inner.max_episode_steps is None or (spec is not None and spec.max_episode_steps is not None):
+        return env
+    return gym.wrappers.TimeLimit(env, inner.max_episode_steps)

@@ -1,0 +1,104 @@
+"""The one-player env inside a game: made from its id, without its time limit and checkers."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import pickle
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import isfinite
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from robustgames.errors import GameError, unknown
+
+
+def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]) -> gym.Env:
+    """Return the env of an id without its time limit and checkers, which belong around the game.
+
+    Raises:
+        GameError: the id or a setting is unknown, or the actions are no bounded Box of real numbers.
+    """
+    if not isinstance(env_id, str):
+        raise GameError(f"env_id is {env_id!r}: pass the id of a registered env, e.g. 'Pendulum-v1'")
+    given = {**settings} if render_mode is None else {**settings, "render_mode": render_mode}
+    try:
+        with _without_settotalmass(env_id):
+            made = gym.make(env_id, max_episode_steps=-1, disable_env_checker=True, **given)
+    except gym.error.UnregisteredEnv as error:
+        raise unknown("env_id", env_id, gym.registry) from error
+    except (gym.error.Error, ImportError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise GameError(f"gym.make({env_id!r}) failed: {reason[:300]}") from error
+    # what is registered with wrappers of its own keeps them
+    inner = made.unwrapped if type(made) is gym.wrappers.OrderEnforcing else made
+    space = inner.action_space
+    if not is_real_box(space):
+        raise GameError(f"{env_id} has actions {space}: pass an env with a Box of real numbers, e.g. Pendulum-v1")
+    assert isinstance(space, gym.spaces.Box)
+    if not space.is_bounded():
+        raise GameError(f"{env_id} has unbounded actions {space}: register it with RescaleAction, or with bounds")
+    return inner
+
+
+class Copied:
+    """Stands for an inner env in the state of a copy or a pickle, and becomes that env when it is restored.
+
+    MuJoCo envs are restored by loading their XML again, which must be as quiet as the first time.
+    """
+
+    def __init__(self, env_id: str, env: gym.Env) -> None:
+        self._env_id, self.env = env_id, env
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> gym.Env:
+        with _without_settotalmass(self._env_id):
+            return copy.deepcopy(self.env, memo)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self._env_id, pickle.dumps(self.env))
+
+
+def _restored(env_id: str, pickled: bytes) -> gym.Env:
+    with _without_settotalmass(env_id):
+        return pickle.loads(pickled)
+
+
+@contextmanager
+def _without_settotalmass(env_id: str) -> Iterator[None]:
+    """Keep MuJoCo from printing, and logging to a file, that a model of Gymnasium's has a deprecated attribute."""
+    spec = gym.registry.get(env_id.rpartition(":")[2])
+    if not str(getattr(spec, "entry_point", "")).startswith("gymnasium.envs.mujoco"):
+        yield
+        return
+    mujoco: Any = importlib.import_module("mujoco")
+    before: Any = mujoco.get_mju_user_warning()
+
+    def pass_on(message: str) -> None:
+        if "settotalmass" not in message:
+            (before or warnings.warn)(message)
+
+    mujoco.set_mju_user_warning(pass_on)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
+
+
+def is_real_box(space: gym.Space) -> bool:
+    """Return whether a space is a Box of floating-point numbers."""
+    return isinstance(space, gym.spaces.Box) and space.dtype is not None and space.dtype.kind == "f"
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether an observation, nested ones included, holds finite numbers only."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind != "f" or bool(isfinite(value.sum()))
+    if isinstance(value, Mapping):
+        return all(is_finite(one) for one in value.values())
+    if isinstance(value, tuple):
+        return all(is_finite(one) for one in value)
+    return not isinstance(value, float) or isfinite(value)

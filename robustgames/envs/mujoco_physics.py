@@ -1,0 +1,199 @@
+"""Scaling a MuJoCo model consistently, and telling what a scale cannot change. Imported with the first MuJoCo env."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import mujoco as untyped
+import numpy as np
+
+from robustgames.envs.physics import Physics, Scales
+from robustgames.errors import unknown
+
+mujoco: Any = untyped  # its compiled parts have no stubs
+FIELDS: dict[str, tuple[str, ...]] = {
+    "mass": ("body_mass", "body_inertia"),
+    "friction": ("geom_friction", "pair_friction"),
+    "damping": ("dof_damping", "dof_dampingpoly", "dof_frictionloss"),
+    "gain": ("actuator_gainprm", "actuator_biasprm"),
+}
+"""Arrays of an `MjModel` that an axis scales; gravity, a vector of its options, is the fifth axis."""
+
+PARTS = {"mass": "body", "friction": "body", "damping": "joint", "gain": "actuator"}
+"""What the names of an axis are names of."""
+
+
+class MujocoModel(Physics):
+    """Physics in the arrays of a MuJoCo model.
+
+    Mass scales the inertia with it and `mj_setConst` follows, so that the model equals one compiled with that mass.
+    Friction scales all geoms: a contact takes the larger coefficient of its two geoms, so that the floor alone often
+    does nothing (on Hopper-v5 and Walker2d-v5 up to 2.0 and 1.9, the coefficients of the feet).
+
+    Args:
+        env: a MuJoCo env, with `model` and `data`.
+    """
+
+    def __init__(self, env: Any) -> None:
+        fields = [field for fields in FIELDS.values() for field in fields if field in dir(env.model)]
+        self._nominal = {field: getattr(env.model, field).copy() for field in fields}
+        self._gravity = env.model.opt.gravity.copy()
+        self._scaled: set[str] = set()
+        self.bind(env)
+
+    def bind(self, env: Any) -> None:
+        self._model = env.model
+        # mj_setConst overwrites the state in the data it is given, so it never gets the env's
+        self._scratch = mujoco.MjData(env.model)
+        self._parts = {axis: _part_names(env.model, axis) for axis in PARTS}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_model", "_scratch")}
+
+    def names(self, axis: str) -> list[str]:
+        return [name for name in self._parts.get(axis, ()) if name]
+
+    def nominal(self, axis: str, name: str | None = None) -> float:
+        if axis == "gravity":
+            return float(np.linalg.norm(self._gravity))
+        if axis == "friction":
+            return float(np.max(contact_frictions(self._copy({})), initial=0.0))
+        if axis != "mass":
+            raise unknown("axis", axis, ["mass", "friction", "gravity"])
+        return float(self._nominal["body_mass"][slice(None) if name is None else self._part("mass", name)].sum())
+
+    def set(self, *scales: Scales) -> None:
+        wanted = {axis for some in scales for axis in some if axis in FIELDS or axis == "gravity"}
+        self._write(self._model, self._scratch, wanted | self._scaled, scales)
+        self._scaled = wanted
+
+    def idle(self, axis: str, scale: Any) -> str | None:
+        if axis not in FIELDS and axis != "gravity":
+            return f"a MuJoCo model has no {axis}"
+        before, after = self._copy({}), self._copy({axis: scale})
+        if axis == "friction":
+            used, now = contact_frictions(before), contact_frictions(after)
+            if not used.size:
+                return "no two geoms of the model touch with friction"
+            same = np.array_equal(used, now)
+            return "a contact takes the larger friction of its two geoms, here the other one's" if same else None
+        same = np.allclose(_responses(before), _responses(after), rtol=1e-9, atol=1e-12)
+        return "it changes no acceleration of the model" if same else None
+
+    def _copy(self, scales: Scales) -> Any:
+        model = copy.deepcopy(self._model)
+        self._write(model, mujoco.MjData(model), {*FIELDS, "gravity"}, (scales,))
+        return model
+
+    def _write(self, model: Any, scratch: Any, axes: set[str], scales: tuple[Scales, ...]) -> None:
+        for axis in axes:
+            factors = [some[axis] for some in scales if axis in some]
+            if axis == "gravity":
+                model.opt.gravity[:] = self._gravity * np.prod(factors)
+                continue
+            for field in FIELDS[axis]:
+                if field in self._nominal:
+                    nominal = self._nominal[field]
+                    rows = self._rows(model, axis, field, factors)
+                    getattr(model, field)[:] = nominal * rows.reshape(-1, *[1] * (nominal.ndim - 1))
+        if "mass" in axes:
+            mujoco.mj_setConst(model, scratch)
+            model.stat.meaninertia = model.dof_M0.mean()  # scales the solver's tolerance; mj_setConst leaves it stale
+
+    def _rows(self, model: Any, axis: str, field: str, factors: list[Any]) -> np.ndarray:
+        """Return the factor of every row of a field."""
+        owner = _owner(model, field)
+        rows = np.ones(len(owner))
+        for factor in factors:
+            if isinstance(factor, Mapping):
+                for name, value in factor.items():
+                    rows[owner == self._part(axis, name)] *= value
+            else:
+                rows *= factor
+        return np.where(_linear_actuators(model), rows, 1.0) if axis == "gain" else rows
+
+    def _part(self, axis: str, name: str) -> int:
+        if name not in self._parts[axis]:
+            raise unknown(PARTS[axis], name, self.names(axis))
+        return self._parts[axis].index(name)
+
+
+def _part_names(model: Any, axis: str) -> list[str | None]:
+    """Return the names of bodies, joints or actuators by number; a nameless motor has the name of its joint."""
+    kinds = mujoco.mjtObj
+    if PARTS[axis] == "body":
+        return [mujoco.mj_id2name(model, kinds.mjOBJ_BODY, i) for i in range(model.nbody)]
+    joints = [mujoco.mj_id2name(model, kinds.mjOBJ_JOINT, i) for i in range(model.njnt)]
+    if PARTS[axis] == "joint":
+        return joints
+    own = [mujoco.mj_id2name(model, kinds.mjOBJ_ACTUATOR, i) for i in range(model.nu)]
+    driven = [joints[i] if 0 <= i < len(joints) else None for i in model.actuator_trnid[:, 0]]
+    return [name or joint for name, joint in zip(own, driven, strict=True)]
+
+
+def _owner(model: Any, field: str) -> np.ndarray:
+    """Return the number of the body, joint or actuator that each row of a field belongs to."""
+    if field == "geom_friction":
+        return model.geom_bodyid
+    if field == "pair_friction":
+        return model.geom_bodyid[model.pair_geom1]
+    return model.dof_jntid if field.startswith("dof") else np.arange(len(getattr(model, field)))
+
+
+def _linear_actuators(model: Any) -> np.ndarray:
+    """Return which actuators have a force linear in their parameters: motors and servos, no muscles."""
+    gains = [int(mujoco.mjtGain.mjGAIN_FIXED), int(mujoco.mjtGain.mjGAIN_AFFINE)]
+    biases = [int(mujoco.mjtBias.mjBIAS_NONE), int(mujoco.mjtBias.mjBIAS_AFFINE)]
+    return np.isin(model.actuator_gaintype, gains) & np.isin(model.actuator_biastype, biases)
+
+
+def contact_frictions(model: Any) -> np.ndarray:
+    """Return the coefficients (sliding, torsional, rolling) of every contact a model can make, unused ones 0: (k, 3).
+
+    Counted are collision masks, exclusions, priorities, contact dimensions and explicit pairs. Contacts without
+    friction are left out.
+    """
+    off = mujoco.mjtDisableBit.mjDSBL_CONTACT | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT
+    if model.opt.disableflags & int(off):
+        return np.zeros((0, 3))
+    i, j = np.triu_indices(model.ngeom, 1)
+    touch = _touching(model, i, j)
+    i, j = i[touch], j[touch]
+    ahead = (model.geom_priority[i] - model.geom_priority[j])[:, None]
+    mixed = [
+        np.where(ahead > 0, of[i], np.where(ahead < 0, of[j], np.maximum(of[i], of[j])))
+        for of in (model.geom_friction, model.geom_condim[:, None])
+    ]
+    friction = np.concatenate([mixed[0], model.pair_friction[:, [0, 2, 3]]])
+    active = np.concatenate([mixed[1], model.pair_dim[:, None]]) >= np.array([3, 4, 6])
+    return np.where(active, friction, 0.0)[active.any(-1)]
+
+
+def _touching(model: Any, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """Return which pairs of geoms MuJoCo would test for a contact."""
+    masks = (model.geom_contype[i] & model.geom_conaffinity[j]) | (model.geom_contype[j] & model.geom_conaffinity[i])
+    bodies = model.geom_bodyid[i].astype(int), model.geom_bodyid[j].astype(int)
+    first, second = (model.body_weldid[body] for body in bodies)
+    above_first, above_second = (model.body_weldid[model.body_parentid[weld]] for weld in (first, second))
+    related = (first != 0) & (second != 0) & ((above_first == second) | (above_second == first))
+    if model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_FILTERPARENT):
+        related[:] = False
+    excluded = np.isin((np.minimum(*bodies) << 16) + np.maximum(*bodies), model.exclude_signature)
+    return (masks != 0) & (first != second) & ~related & ~excluded
+
+
+def _responses(model: Any, states: int = 4) -> np.ndarray:
+    """Return accelerations without contacts at random states and controls, and the masses where geoms can touch."""
+    data, rng, seen = mujoco.MjData(model), np.random.default_rng(0), []
+    for _ in range(states):
+        mujoco.mj_resetData(model, data)
+        mujoco.mj_integratePos(model, data.qpos, rng.normal(size=model.nv), 0.3)
+        data.qvel[:], data.act[:] = rng.normal(size=model.nv), rng.uniform(size=model.na)
+        data.ctrl[:] = rng.uniform(-1, 1, model.nu)
+        mujoco.mj_forward(model, data)
+        seen.append(data.qacc_smooth.copy())
+    if len(contact_frictions(model)):
+        seen.append(model.body_mass)
+    return np.concatenate(seen)

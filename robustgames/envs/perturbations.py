@@ -1,0 +1,170 @@
+"""Perturbations of a control env, as data: what may be changed, and distributions to draw it from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite, log
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from robustgames.envs.physics import Physics
+from robustgames.errors import GameError, unknown
+
+AXES = {
+    "mass": "masses and inertias",
+    "friction": "friction of all geoms",
+    "gravity": "gravity",
+    "damping": "damping and dry friction of the joints",
+    "gain": "force of the actuators",
+    "length": "length (Pendulum-v1)",
+    "action_noise": "probability that an action is replaced by a uniformly random one",
+    "observation_noise": "standard deviation of Gaussian noise on the observation",
+}
+"""What a perturbation can change. All but the two noises are relative: 1.0 is the nominal env."""
+
+NOISES = ("action_noise", "observation_noise")
+
+Perturbation = Mapping[str, Any]
+"""{axis: value}; a value is a number, a `Distribution`, (low, high) for a uniform one, or {body: value}."""
+
+
+class Distribution(ABC):
+    """What a value is drawn from at every reset, with the env's generator."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator) -> float:
+        """Return one value."""
+
+    @abstractmethod
+    def extremes(self) -> Sequence[float]:
+        """Return the values that must be allowed for all others to be."""
+
+
+@dataclass(frozen=True)
+class Uniform(Distribution):
+    """Uniform on [low, high]; `(low, high)` in a perturbation means the same."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _ordered(self.low, self.high)
+
+    def draw(self, rng: np.random.Generator) -> float:
+        return float(rng.uniform(self.low, self.high))
+
+    def extremes(self) -> Sequence[float]:
+        return self.low, self.high
+
+
+@dataclass(frozen=True)
+class LogUniform(Distribution):
+    """Uniform on a logarithmic scale between low > 0 and high: halving is as likely as doubling."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _ordered(self.low, self.high)
+        if not self.low > 0:
+            raise GameError(f"LogUniform from {self.low}: the lower end must be positive, e.g. LogUniform(0.5, 2.0)")
+
+    def draw(self, rng: np.random.Generator) -> float:
+        return float(np.exp(rng.uniform(log(self.low), log(self.high))))
+
+    def extremes(self) -> Sequence[float]:
+        return self.low, self.high
+
+
+@dataclass(frozen=True)
+class Choice(Distribution):
+    """One of some values, all as likely."""
+
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise GameError("Choice of no values: give some, e.g. Choice((0.5, 1.0, 2.0))")
+
+    def draw(self, rng: np.random.Generator) -> float:
+        return float(self.values[rng.integers(len(self.values))])
+
+    def extremes(self) -> Sequence[float]:
+        return self.values
+
+
+def _ordered(low: float, high: float) -> None:
+    if not (isfinite(low) and isfinite(high) and low <= high):
+        raise GameError(f"bounds {low} and {high}: give finite ones, the lower first, e.g. (0.5, 2.0)")
+
+
+def checked(perturbation: Perturbation | None, physics: Physics) -> dict[str, Any]:
+    """Return a perturbation as a dict of plain numbers and distributions; none is {}.
+
+    Raises:
+        GameError: unknown axes or bodies, scales that are not positive, probabilities outside [0, 1].
+
+    Example:
+        >>> from robustgames.envs.physics import physics_of
+        >>> physics = physics_of(gym.make("Pendulum-v1").unwrapped)
+        >>> checked({"mass": 1.5, "length": (0.5, 2)}, physics)
+        {'mass': 1.5, 'length': Uniform(low=0.5, high=2.0)}
+    """
+    if perturbation is None:
+        return {}
+    if not isinstance(perturbation, Mapping):
+        raise GameError(f"perturbation is {perturbation!r}: pass a dict of axes, e.g. {{'mass': 1.5}}")
+    for axis in perturbation:
+        if axis not in AXES:
+            raise unknown("axis of a perturbation", str(axis), AXES)
+    return {axis: _checked_axis(axis, value, physics) for axis, value in perturbation.items()}
+
+
+def _checked_axis(axis: str, value: Any, physics: Physics) -> Any:
+    if not isinstance(value, Mapping):
+        return _checked_value(axis, axis, value)
+    known = physics.names(axis)
+    if not known:
+        raise GameError(f"{axis} is {value!r}: this env names no parts of it, pass one number, e.g. {axis}=0.5")
+    for name in value:
+        if name not in known:
+            raise unknown(f"name in {axis}", str(name), known)
+    return {name: _checked_value(axis, f"{axis} of {name}", one) for name, one in value.items()}
+
+
+def _checked_value(axis: str, what: str, value: Any) -> float | Distribution:
+    if isinstance(value, (list, tuple)) and len(value) == 2 and all(_is_number(end) for end in value):
+        value = Uniform(float(value[0]), float(value[1]))
+    if isinstance(value, Distribution):
+        for end in value.extremes():
+            _checked_value(axis, what, end)
+        return value
+    if isinstance(value, (list, tuple)) or not _is_number(value):
+        raise GameError(f"{what} is {value!r}: pass a number, (low, high) or a distribution such as Choice((0.5, 2.0))")
+    number = float(value)
+    if axis == "action_noise" and not 0 <= number <= 1:
+        raise GameError(f"{what} is {number}: a probability lies in [0, 1], e.g. action_noise=0.1")
+    if axis == "observation_noise" and not (isfinite(number) and number >= 0):
+        raise GameError(f"{what} is {number}: a standard deviation is finite and not negative, e.g. 0.05")
+    if axis not in NOISES and not (isfinite(number) and number > 0):
+        raise GameError(f"{what} is {number}: a relative scale is positive and finite, 1.0 is nominal")
+    return number
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def draw(perturbation: Perturbation, rng: np.random.Generator) -> dict[str, Any]:
+    """Return {axis: number} or {axis: {name: number}}: every distribution replaced by a value from it."""
+    return {axis: _drawn(value, rng) for axis, value in perturbation.items()}
+
+
+def _drawn(value: Any, rng: np.random.Generator) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _drawn(one, rng) for name, one in value.items()}
+    return value.draw(rng) if isinstance(value, Distribution) else value

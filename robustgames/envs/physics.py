@@ -1,0 +1,112 @@
+"""What the axes of a perturbation scale: the numbers of an env written in Python, or the arrays of a MuJoCo model."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+
+from robustgames.errors import GameError, unknown
+
+Scales = Mapping[str, Any]
+"""{axis: factor}, or {axis: {name: factor}} for single bodies, joints or actuators."""
+
+NUMBERS: dict[str, dict[str, str]] = {
+    "gymnasium.envs.classic_control.pendulum:PendulumEnv": {"mass": "m", "length": "l", "gravity": "g"},
+}
+"""Attributes that an axis scales, for envs written in Python; an env of your own has `perturbable` in this form."""
+
+
+class Physics(ABC):
+    """The nominal parameters of one env, and how to scale them: always the nominal ones, so scales never compound."""
+
+    @abstractmethod
+    def names(self, axis: str) -> list[str]:
+        """Return what a dict of this axis may name: bodies (mass, friction), joints (damping), actuators (gain)."""
+
+    @abstractmethod
+    def nominal(self, axis: str, name: str | None = None) -> float:
+        """Return the unscaled value: kg of a body (or of all), coefficient of the strongest contact, m/s²."""
+
+    @abstractmethod
+    def set(self, *scales: Scales) -> None:
+        """Scale the nominal parameters by the product of all `scales`; what none of them names is nominal."""
+
+    @abstractmethod
+    def idle(self, axis: str, scale: Any) -> str | None:
+        """Return why this scale cannot change a trajectory of this env, None where it can."""
+
+    @abstractmethod
+    def bind(self, env: gym.Env) -> None:
+        """Act on `env` from now on: the env that the nominal parameters are from, or a copy of it."""
+
+
+class Numbers(Physics):
+    """Physics in attributes of an env, such as m, l and g of Pendulum-v1.
+
+    Args:
+        env: the env.
+        attributes: {axis: name of the attribute}.
+    """
+
+    def __init__(self, env: gym.Env, attributes: Mapping[str, str]) -> None:
+        self._attributes = dict(attributes)
+        self._nominal = {axis: float(getattr(env, name)) for axis, name in attributes.items()}
+        self.bind(env)
+
+    def bind(self, env: gym.Env) -> None:
+        self._env = env
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_env"}
+
+    def names(self, axis: str) -> list[str]:
+        return []
+
+    def nominal(self, axis: str, name: str | None = None) -> float:
+        if axis not in self._nominal:
+            raise unknown("axis", axis, self._nominal)
+        if name is not None:
+            raise GameError(f"this env names no parts of its {axis}, and no {name!r}")
+        return self._nominal[axis]
+
+    def set(self, *scales: Scales) -> None:
+        for axis, attribute in self._attributes.items():
+            value = self._nominal[axis]
+            for some in scales:
+                value *= some.get(axis, 1.0)
+            setattr(self._env, attribute, value)
+
+    def idle(self, axis: str, scale: Any) -> str | None:
+        return None if axis in self._attributes else f"the env has no {axis}"
+
+
+def physics_of(env: gym.Env) -> Physics:
+    """Return what a perturbation can scale in an unwrapped env.
+
+    A MuJoCo env has its model. Pendulum-v1 has m, l and g. Any other env has what its attribute `perturbable` names,
+    e.g. `perturbable = {"mass": "m"}`, or nothing.
+
+    Raises:
+        GameError: `perturbable` names an axis or an attribute that is none.
+    """
+    mujoco = sys.modules.get("mujoco")  # a MuJoCo env has imported it; nobody else should pay for it
+    if mujoco is not None and isinstance(getattr(env, "model", None), mujoco.MjModel):
+        from robustgames.envs.mujoco_physics import MujocoModel
+
+        return MujocoModel(env)
+    for path, attributes in NUMBERS.items():
+        module, name = path.split(":")
+        if isinstance(env, getattr(importlib.import_module(module), name)):
+            return Numbers(env, attributes)
+    attributes = getattr(env, "perturbable", {})
+    for axis, attribute in attributes.items():
+        if axis not in (known := ("mass", "friction", "gravity", "damping", "gain", "length")):
+            raise unknown("axis of `perturbable`", axis, known)
+        if not isinstance(getattr(env, attribute, None), (int, float)):
+            raise GameError(f"perturbable names {attribute!r} for {axis}: {type(env).__name__} has no such number")
+    return Numbers(env, attributes)
