@@ -34,8 +34,8 @@ def agent(seeds: int, device: str, lipschitz: str = "none") -> rg.GameAgent:
 def one_run(rounds: int, device: str) -> Iterator[Row]:
     """Time a step of ExtraAdam (two fields) against two rounds of two Adams (two gradients of each player)."""
     contestants = {
-        "ours": Contestant(learning(agent(1, device), 2), 30),
-        "loop": Contestant(repeat(twice(plain_loop(device))), 30),
+        "ours": Contestant(learning(agent(1, device), 2), 150),
+        "loop": Contestant(repeat(twice(plain_loop(device))), 60),
     }
     t = {name: 1e3 * seconds for name, seconds in seconds_per_step(contestants, rounds, device).items()}
     note = "as many gradients of each player; minibatch 256"
@@ -46,8 +46,8 @@ def many_seeds(rounds: int, device: str, seeds: int) -> Iterator[Row]:
     """Time many seeds as one batch against that loop, per seed, on two threads."""
     torch.set_num_threads(2)
     contestants = {
-        "ours": Contestant(learning(agent(seeds, device), 2), 6),
-        "loop": Contestant(repeat(twice(plain_loop(device))), 30),
+        "ours": Contestant(learning(agent(seeds, device), 2), 60),
+        "loop": Contestant(repeat(twice(plain_loop(device))), 60),
     }
     t = seconds_per_step(contestants, rounds, "cuda" if device == "cuda" else "wall")
     torch.set_num_threads(1)
