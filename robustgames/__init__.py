@@ -28,7 +28,7 @@ from robustgames.games import (
 from robustgames.solvers import Rule, Scheme, diagnostics, make_solver, trajectory
 
 if TYPE_CHECKING:
-    from robustgames.agents import GameAgent
+    from robustgames.agents import GameAgent, RobustDDPG, RobustTD3
 
 __version__ = version("robustgames")
 __all__ = [
@@ -48,6 +48,8 @@ __all__ = [
     "Noisy",
     "Oracle",
     "PlayerView",
+    "RobustDDPG",
+    "RobustTD3",
     "Rule",
     "Scheme",
     "Simplex",
@@ -67,8 +69,8 @@ register_all()
 
 def __getattr__(name: str) -> Any:
     # Stable-Baselines3, which only the agents need, doubles the import time: load it on first use
-    if name == "GameAgent":
-        from robustgames.agents import GameAgent
+    if name in ("GameAgent", "RobustDDPG", "RobustTD3"):
+        from robustgames import agents
 
-        return GameAgent
+        return getattr(agents, name)
     raise AttributeError(f"module 'robustgames' has no attribute {name!r}")

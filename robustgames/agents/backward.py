@@ -1,0 +1,166 @@
+"""Forward and backward passes of a perceptron, written out: what autograd computes, without its graph.
+
+At the sizes of control (two layers of 64, minibatches of 128) the calls around the arithmetic cost as much as the
+arithmetic: not only autograd's, every view and every new tensor as well. So a network of one shape works in memory of
+its own, and a pass is a list of calls on it that was made once. All runs go side by side through batched products; a
+single run pays nothing for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from robustgames.games.networks import ACTIVATIONS, MLP
+
+aten = torch.ops.aten
+IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu_,
+    "tanh": torch.tanh_,
+    "elu": torch.nn.functional.elu_,
+    "leaky_relu": torch.nn.functional.leaky_relu_,
+}
+# (gradient in the output, output): overwrites the first by the gradient in the input
+DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Callable[[], Tensor]]] = {
+    "relu": lambda g, h: partial(aten.threshold_backward.grad_input, g, h, 0, grad_input=g),
+    "tanh": lambda g, h: partial(aten.tanh_backward.grad_input, g, h, grad_input=g),
+    "elu": lambda g, h: partial(aten.elu_backward.grad_input, g, 1.0, 1.0, 1.0, True, h, grad_input=g),
+    "leaky_relu": lambda g, h: partial(aten.leaky_relu_backward.grad_input, g, h, 0.01, True, grad_input=g),
+}
+assert ACTIVATIONS.keys() == IN_PLACE.keys() == DERIVATIVES.keys()
+NARROW = 16  # gᵀh with fewer columns in h takes MKL up to four times as long as (hᵀg)ᵀ
+MOST = 8  # shapes of a network whose memory is kept
+
+Calls = list[Callable[[], object]]
+
+
+class Passes:
+    """The passes of an `MLP` for R runs and B rows, in memory of their own: every result is overwritten by the next.
+
+    Args:
+        net: the network; its own call is what these passes are tested against.
+        runs, rows: R and B.
+        like: a tensor of the device and dtype.
+        first: the first input in which `in_inputs` gives gradients.
+
+    Example:
+        >>> net = MLP((2, 3, 1), "tanh")
+        >>> weights, inputs = torch.ones(1, net.size, requires_grad=True), torch.ones(1, 4, 2)
+        >>> net(weights, inputs).sum().backward()
+        >>> passes = Passes(net, 1, 4, inputs)
+        >>> output = passes.forward(weights.detach(), inputs)
+        >>> passes.slope.fill_(1.0).shape
+        torch.Size([1, 4, 1])
+        >>> torch.allclose(passes.in_weights(), weights.grad)
+        True
+    """
+
+    def __init__(self, net: MLP, runs: int, rows: int, like: Tensor, first: int = 0) -> None:
+        self._layers = list(pairwise(net.widths))
+        self._activations = [net.activation] * (len(self._layers) - 1) + [net.last]
+        self.weights, self._found = like.new_empty(runs, net.size), like.new_empty(runs, net.size)
+        values, slopes = ([like.new_empty(runs, rows, q) for q in net.widths] for _ in range(2))
+        self.inputs, self.output = values[0], values[-1]
+        self.slope = slopes[-1]
+        """Where to write the gradient in the output, (R, B, q), before a backward pass."""
+        self.head, self.tail = self.inputs[..., :first], self.inputs[..., first:]
+        self._in_tail = like.new_empty(runs, rows, net.widths[0] - first)
+        self._forward = self._plan_forward(values)
+        self._backward = self._plan_in_weights(values, slopes)
+        self._through = self._plan_in_inputs(values, slopes, first)
+
+    def forward(self, weights: Tensor, inputs: Tensor | None = None) -> Tensor:
+        """Return h_w(inputs), (R, B, q): weights (R, size), inputs (R, B, p) or, if None, what `inputs` holds."""
+        self.weights.copy_(weights.detach() if weights.requires_grad else weights)
+        if inputs is not None:
+            self.inputs.copy_(inputs.detach() if inputs.requires_grad else inputs)
+        for call in self._forward:
+            call()
+        return self.output
+
+    def in_weights(self) -> Tensor:
+        """Return the gradient in the weights, (R, size), given that in the output in `slope`, which it overwrites."""
+        for call in self._backward:
+            call()
+        return self._found
+
+    def in_inputs(self) -> Tensor:
+        """Return the gradient in the inputs from `first` on, (R, B, p - first), given that in the output in `slope`."""
+        for call in self._through:
+            call()
+        return self._in_tail
+
+    def _parts(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return views of flat weights: per layer the matrix (R, q, p) and the bias (R, 1, q)."""
+        runs, sizes = len(flat), [n for p, q in self._layers for n in (p * q, q)]
+        parts = flat.split(sizes, -1)
+        return [
+            (parts[2 * i].view(runs, q, p), parts[2 * i + 1].view(runs, 1, q)) for i, (p, q) in enumerate(self._layers)
+        ]
+
+    def _plan_forward(self, values: list[Tensor]) -> Calls:
+        calls: Calls = []
+        for (w, b), activation, h, out in zip(
+            self._parts(self.weights), self._activations, values, values[1:], strict=False
+        ):
+            calls.append(partial(torch.baddbmm, b, h, w.mT, out=out))
+            if activation is not None:
+                calls.append(partial(IN_PLACE[activation], out))
+        return calls
+
+    def _plan_in_weights(self, values: list[Tensor], slopes: list[Tensor]) -> Calls:
+        calls: Calls = []
+        matrices, found = self._parts(self.weights), self._parts(self._found)
+        for i in reversed(range(len(self._layers))):
+            (p, q), h, g, (in_w, in_b) = self._layers[i], values[i], slopes[i + 1], found[i]
+            calls += self._derivative(i, values, slopes)
+            if p < NARROW < q:
+                transposed = g.new_empty(len(g), p, q)
+                calls += [partial(torch.bmm, h.mT, g, out=transposed), partial(in_w.copy_, transposed.mT)]
+            else:
+                calls.append(partial(torch.bmm, g.mT, h, out=in_w))
+            calls.append(partial(torch.sum, g, -2, keepdim=True, out=in_b))
+            if i > 0:
+                calls.append(partial(torch.bmm, g, matrices[i][0], out=slopes[i]))
+        return calls
+
+    def _plan_in_inputs(self, values: list[Tensor], slopes: list[Tensor], first: int) -> Calls:
+        calls: Calls = []
+        for i, (w, _) in reversed(list(enumerate(self._parts(self.weights)))):
+            wanted, out = (w, slopes[i]) if i > 0 else (w[..., first:], self._in_tail)
+            calls += [*self._derivative(i, values, slopes), partial(torch.bmm, slopes[i + 1], wanted, out=out)]
+        return calls
+
+    def _derivative(self, layer: int, values: list[Tensor], slopes: list[Tensor]) -> Calls:
+        activation = self._activations[layer]
+        return [] if activation is None else [DERIVATIVES[activation](slopes[layer + 1], values[layer + 1])]
+
+
+class Backprop:
+    """The passes of one `MLP`, made for a shape when it is first asked for.
+
+    Args:
+        net: the network.
+        first: the first input in which gradients are wanted; of a critic, the first of the action.
+    """
+
+    def __init__(self, net: MLP, first: int = 0) -> None:
+        self.net, self.first = net, first
+        self._made: dict[tuple, Passes] = {}
+
+    def __reduce__(self) -> tuple:
+        return Backprop, (self.net, self.first)  # a copy has memory of its own
+
+    def at(self, runs: int, rows: int, like: Tensor) -> Passes:
+        """Return the passes for R runs and B rows, on the device and in the dtype of `like`."""
+        key = (runs, rows, like.dtype, like.device)
+        passes = self._made.get(key)
+        if passes is None:
+            if len(self._made) == MOST:
+                self._made.clear()
+            passes = self._made[key] = Passes(self.net, runs, rows, like, self.first)
+        return passes

@@ -1,0 +1,188 @@
+"""Exploration: noise on actions, or on the weights of a policy.
+
+Settings are frozen; what changes is an explicit state of tensors and integers, of all runs at once; everything is
+drawn from the run's generator.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+from robustgames.errors import GameError
+from robustgames.games.networks import Network
+from robustgames.solvers.rules import State
+
+
+class ActionNoise(ABC):
+    """A process whose values are added to actions."""
+
+    @abstractmethod
+    def init(self, actions: Tensor) -> State:
+        """Return the state before the first step of an episode, for actions of this shape, (*S, k)."""
+
+    @abstractmethod
+    def step(self, state: State, actions: Tensor, generator: Generator) -> tuple[Tensor, State]:
+        """Return (the noise for these actions, (*S, k); the next state)."""
+
+    def restart(self, state: State, ended: Tensor) -> State:
+        """Return the state where the runs whose episode has ended, `ended` (*S,), begin anew."""
+        return state
+
+
+@dataclass(frozen=True)
+class GaussianNoise(ActionNoise):
+    """std ξ, ξ ~ N(0, I), in every step anew.
+
+    Source: Fujimoto, van Hoof and Meger 2018 (TD3: 0.1).
+
+    Args:
+        std: a number, or a tensor (*S, 1) with one per run.
+    """
+
+    std: float | Tensor = 0.1
+
+    def __post_init__(self) -> None:
+        _check_size("std", self.std)
+
+    def init(self, actions: Tensor) -> State:
+        return {}
+
+    def step(self, state: State, actions: Tensor, generator: Generator) -> tuple[Tensor, State]:
+        return self.std * _normal(actions, generator), state
+
+
+@dataclass(frozen=True)
+class OrnsteinUhlenbeck(ActionNoise):
+    """u⁺ = (1 - theta dt) u + std sqrt(dt) ξ, ξ ~ N(0, I), from u = 0 in every episode: noise that remembers.
+
+    Its standard deviation tends to std / sqrt(2 theta - theta² dt), and its correlation over l steps is
+    (1 - theta dt)^l: with the defaults one step adds 0.02, and it takes 667 steps to forget.
+
+    Source: Uhlenbeck and Ornstein 1930; Lillicrap et al. 2016 (theta 0.15, std 0.2), with the dt = 0.01 of the code
+    that followed it and of Tessler et al. 2019.
+
+    Args:
+        std: a number, or a tensor (*S, 1) with one per run.
+        theta: rate of return to 0.
+        dt: length of a step, 0 < theta dt <= 1.
+    """
+
+    std: float | Tensor = 0.2
+    theta: float = 0.15
+    dt: float = 1e-2
+
+    def __post_init__(self) -> None:
+        _check_size("std", self.std)
+        if not (self.dt > 0 and 0 < self.theta * self.dt <= 1):
+            raise GameError(f"theta dt is {self.theta * self.dt:g}: it lies in (0, 1], e.g. theta=0.15 and dt=0.01")
+
+    def init(self, actions: Tensor) -> State:
+        return {"u": torch.zeros_like(actions)}
+
+    def step(self, state: State, actions: Tensor, generator: Generator) -> tuple[Tensor, State]:
+        u = (1 - self.theta * self.dt) * state["u"] + self.std * self.dt**0.5 * _normal(actions, generator)
+        return u, {"u": u}
+
+    def restart(self, state: State, ended: Tensor) -> State:
+        return {"u": state["u"].masked_fill(ended.unsqueeze(-1), 0.0)}
+
+
+@dataclass(frozen=True)
+class AdaptiveParameterNoise:
+    """A policy of weights w + std ξ, drawn once per episode; std holds the distance between both policies at delta.
+
+    Every `interval` steps weights are drawn afresh around the *present* w, both policies act in given states, and std
+    grows by `factor` where d <= delta, else shrinks by it; d = sqrt(mean over states and actions of
+    (π_w(s) - π_{w + std ξ}(s))²). (The code of Tessler et al. 2019 compares with actions out of the replay, which
+    older policies played.) The noise acts as Gaussian action noise of standard deviation delta would, on average.
+
+    Where layers differ in how far they carry a disturbance, a single std disturbs some too much: LayerNorm between
+    the layers evens that out. `mask` leaves out the weights that should stay, such as LayerNorm's own.
+
+    Source: Plappert et al. 2018, section 3 and appendix C.1; interval and first std from the code of OpenAI baselines.
+
+    Args:
+        std: the first, a number.
+        delta: distance of actions to hold, > 0; actions lie in [-1, 1].
+        factor: > 1.
+        interval: steps between two adaptations.
+        mask: (n,), True where a weight is disturbed; None: all.
+
+    Example:
+        >>> noise, w = AdaptiveParameterNoise(delta=0.1), torch.zeros(8, 33)    # 8 runs
+        >>> state = noise.init(w, torch.Generator().manual_seed(0))
+        >>> state["weights"].shape, state["std"].shape
+        (torch.Size([8, 33]), torch.Size([8, 1]))
+    """
+
+    std: float = 0.2
+    delta: float = 0.2
+    factor: float = 1.01
+    interval: int = 50
+    mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        _check_size("std", self.std)
+        if not (self.std > 0 and 0 < self.delta < float("inf")):
+            raise GameError(f"std is {self.std} and delta is {self.delta}: both are positive, e.g. 0.2")
+        if not 1 < self.factor < float("inf") or self.interval < 1:
+            raise GameError(f"factor is {self.factor} and interval {self.interval}: above 1, and at least 1")
+
+    def init(self, weights: Tensor, generator: Generator) -> State:
+        """Return the first state, with the weights to act with in the first episode: weights (*S, n)."""
+        std = torch.full_like(weights[..., :1], self.std)
+        return {"k": 0, "std": std, "weights": self._disturbed(weights, std, generator)}
+
+    def restart(self, state: State, weights: Tensor, ended: Tensor, generator: Generator) -> State:
+        """Return the state with weights for a new episode, drawn around `weights`, where one has ended, (*S,)."""
+        fresh = self._disturbed(weights, state["std"], generator)
+        return {**state, "weights": torch.where(ended.unsqueeze(-1), fresh, state["weights"])}
+
+    def adapt(
+        self,
+        state: State,
+        policy: Callable[[Tensor, Tensor], Tensor],
+        weights: Tensor,
+        states: Tensor,
+        generator: Generator,
+    ) -> State:
+        """Count a step, and adapt std if one is due: policy(weights (*S, n), states (*S, B, p)) -> (*S, B, k)."""
+        k = state["k"] + 1
+        if k % self.interval:
+            return {**state, "k": k}
+        d = self.distance(policy, weights, self._disturbed(weights, state["std"], generator), states)
+        change = torch.where(d <= self.delta, self.factor, 1 / self.factor).unsqueeze(-1)
+        return {**state, "k": k, "std": state["std"] * change.to(state["std"])}
+
+    def distance(
+        self, policy: Callable[[Tensor, Tensor], Tensor], weights: Tensor, others: Tensor, states: Tensor
+    ) -> Tensor:
+        """Return d between the policies of two weights, (*S,)."""
+        return (policy(weights, states) - policy(others, states)).square().mean((-2, -1)).sqrt()
+
+    def _disturbed(self, weights: Tensor, std: Tensor, generator: Generator) -> Tensor:
+        noise = std * _normal(weights, generator)
+        return weights + (noise if self.mask is None else noise * self.mask)
+
+
+def outside_layer_norm(network: Network) -> Tensor:
+    """Return the mask, (n,), of the weights of a network that belong to no LayerNorm."""
+    kept = {id(p) for m in network.module.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
+    return torch.cat([torch.full((p.numel(),), id(p) not in kept) for p in network.module.parameters()])
+
+
+def _normal(like: Tensor, generator: Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+
+
+def _check_size(name: str, value: float | Tensor) -> None:
+    if isinstance(value, Tensor):
+        if not bool(((value >= 0) & (value < float("inf"))).all()):
+            raise GameError(f"{name} is {value.flatten().tolist()}: every standard deviation is >= 0")
+    elif not 0 <= value < float("inf"):
+        raise GameError(f"{name} is {value}: a standard deviation >= 0 is needed, e.g. {name}=0.1")

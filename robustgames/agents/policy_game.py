@@ -1,0 +1,199 @@
+"""The actor/adversary step of action-robust control as a game, for any solver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from robustgames.agents.backward import Backprop
+from robustgames.agents.policies import Policies, Policy, initial
+from robustgames.errors import GameError
+from robustgames.games.game import ZeroSumGame
+from robustgames.games.movable import Movable
+from robustgames.games.networks import MLP
+from robustgames.games.oracle import Oracle
+from robustgames.solvers.rules import State
+from robustgames.solvers.schemes import NAMES, Rules, Scheme, pair
+
+
+class PolicySample(NamedTuple):
+    """One draw of ζ."""
+
+    states: Tensor
+    """(*S, B, p)."""
+    critic: Tensor
+    """Weights of Q, (*S, c): fixed while the players move."""
+    drawn: Tensor | None = None
+    """Actions of an adversary that draws them at random, (*S, B, k)."""
+
+
+class Source(Protocol):
+    """Where ζ comes from: states to play in, and the critic of the moment."""
+
+    def draw(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return (states (*shape, B, p), weights of the critic (*shape, c))."""
+        ...
+
+
+class Fixed(Movable):
+    """A source of the same states and critic at every draw.
+
+    Args:
+        states: (B, p) for all runs.
+        critic: (c,); no weights by default, for a Q that is known.
+    """
+
+    def __init__(self, states: Tensor, critic: Tensor | None = None) -> None:
+        self.states, self.critic = states, torch.empty(0) if critic is None else critic
+
+    def draw(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return the states and the critic for every run."""
+        states, critic = (t.to(generator.device, dtype) for t in (self.states, self.critic))
+        return states.expand(*shape, *states.shape), critic.expand(*shape, -1)
+
+
+class PolicyGame(ZeroSumGame):
+    """min_x max_y Φ(x, y; ζ), Φ = -mean_s of Q at what is played in s: protagonist μ_x against adversary ν_y.
+
+    noisy (NR-MDP):          Φ = -mean_s Q(s, (1-α) μ_x(s) + α ν_y(s)),
+    probabilistic (PR-MDP):  Φ = -mean_s [(1-α) Q(s, μ_x(s)) + α Q(s, ν_y(s))].
+
+    Both players meet in the same states s and under the same critic Q, which are the sample ζ: Q does not move with
+    them. With α = 0 the field of x is DDPG's policy gradient, and that of y is 0. Where the adversary draws its
+    actions at random (`Policies` without one), y is empty and x trains against those draws.
+
+    Source: Tessler, Efroni and Mannor 2019, propositions 2 and 4, without the mismatch of their code, which pairs
+    Q(s, .) with μ(s').
+
+    Args:
+        policies: μ and ν, how they meet, and α.
+        critic: Q, (B, p + k) -> (B, 1), on [state | action].
+        source: of states and critic weights.
+        final: the last layer of each `MLP` policy starts uniform in ±final, so that first actions are near 0 (Lillicrap
+            et al. 2016); None: as the other layers.
+        fast: take the field from written-out passes where all networks are `MLP`s, instead of autograd.
+
+    Raises:
+        GameError: a critic that does not fit the policies, a width that is not positive.
+
+    Example:
+        >>> policies = Policies(MLP((3, 8, 1), last="tanh"), MLP((3, 8, 1), last="tanh"), alpha=0.1)
+        >>> critic = MLP((4, 8, 1))
+        >>> game = PolicyGame(policies, critic, Fixed(torch.zeros(5, 3), torch.zeros(critic.size)))
+        >>> game.sizes
+        (41, 41)
+    """
+
+    players = ("protagonist", "adversary")
+
+    def __init__(
+        self,
+        policies: Policies,
+        critic: Policy,
+        source: Source,
+        final: float | None = 3e-3,
+        fast: bool = True,
+    ) -> None:
+        if final is not None and not 0 < final < float("inf"):
+            raise GameError(f"final is {final}: half the width of the last layer's first weights, e.g. 3e-3, or None")
+        self.policies, self.critic, self.source, self.final = policies, critic, source, final
+        self.fast = fast and policies.fast and type(critic) is MLP
+        self.sizes = policies.sizes
+        _check_fit(policies.actor, critic)
+
+    def draw(self, shape: tuple[int, ...], generator: Generator) -> PolicySample:
+        states, critic = self.source.draw(shape, generator, self.dtype)
+        return PolicySample(states, critic, self.policies.draw(states.shape[:-1], generator, self.dtype))
+
+    def start(self, player: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
+        """Draw weights as the network does, the last layer small."""
+        network = (self.policies.actor, self.policies.adversary)[player]
+        if network is None:
+            return torch.empty((*shape, 0), device=generator.device, dtype=self.dtype)
+        return initial(network, shape, generator, self.dtype, self.final)
+
+    def payoff(self, x: Tensor, y: Tensor, sample: PolicySample) -> Tensor:
+        policies = self.policies
+        mu, nu = policies.actions(x, y, sample.states, sample.drawn)
+        q = self.critic(sample.critic, policies.queries(sample.states, mu, nu))
+        return -policies.blend(q).mean((-2, -1))
+
+    def field(self, z: Tensor, sample: PolicySample | None = None, player: int | None = None) -> Tensor:
+        if sample is None or not self._by_hand(z):
+            return super().field(z, sample, player)
+        if player is not None and self.sizes[player] == 0:
+            return z.new_zeros(*z.shape[:-1], 0)
+        return self._passed(z, sample, player)[1]
+
+    def evaluate(self, z: Tensor, sample: PolicySample | None = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        if sample is None or not self._by_hand(z):
+            return super().evaluate(z, sample)
+        q, v = self._passed(z, sample, None)
+        value = self.policies.blend(q).mean((-2, -1)).view(z.shape[:-1])
+        return (value, -value), v
+
+    def _by_hand(self, z: Tensor) -> bool:
+        return self.fast and not (z.requires_grad and torch.is_grad_enabled())
+
+    def _passed(self, z: Tensor, sample: PolicySample, player: int | None) -> tuple[Tensor, Tensor]:
+        """Return (Q at what is played (R, B or 2B, 1), V) from written-out passes."""
+        if z.dim() != 2:
+            rows = [None if t is None else t.reshape(-1, *t.shape[z.dim() - 1 :]) for t in sample]
+            q, v = self._passed(z.reshape(-1, z.shape[-1]), PolicySample(*rows), player)  # type: ignore[arg-type]
+            return q, v.view(*z.shape[:-1], -1)
+        policies, states = self.policies, sample.states
+        made, mu, nu = policies.forward(z, states, sample.drawn, player)
+        rows = states.size(1) if player is not None else policies.asked(states.size(1))
+        passes = self._net.at(states.size(0), rows, states)
+        policies.ask(passes, states, mu, nu)
+        q = passes.forward(sample.critic)
+        passes.slope.fill_(1 / states.size(1))
+        return q, policies.in_weights(made, passes.in_inputs(), player)
+
+    @cached_property
+    def _net(self) -> Backprop:
+        return Backprop(self.critic, first=self.critic.widths[0] - self.policies.actor.widths[-1])  # type: ignore
+
+
+def _check_fit(actor: Policy, critic: Policy) -> None:
+    if not (isinstance(actor, MLP) and isinstance(critic, MLP)):
+        return
+    needed = (actor.widths[0] + actor.widths[-1], 1)
+    if (got := (critic.widths[0], critic.widths[-1])) != needed:
+        raise GameError(f"the critic maps {got}: policies {actor.widths} need one of {needed}, [state | action] to Q")
+
+
+@dataclass(frozen=True)
+class Turns(Scheme):
+    """`ratio` steps of player 0, then one of player 1, for ever; each is one call, of one player, on its own sample.
+
+    Source: Tessler, Efroni and Mannor 2019, algorithm 5, with ratio = N; their code counts every critic update as a
+    step, so that of N + 1 critic updates one serves the adversary.
+
+    Args:
+        rule: of both players, or one each.
+        ratio: N >= 1.
+    """
+
+    rule: Rules
+    ratio: int = 10
+
+    def __post_init__(self) -> None:
+        if self.ratio < 1:
+            raise GameError(f"ratio is {self.ratio}: at least 1 step of player 0 per step of player 1")
+
+    def init(self, oracle: Oracle, z: Tensor) -> State:
+        blocks = zip(NAMES, pair(self.rule), oracle.game.split(z), strict=True)
+        return {"t": 0, **{name: rule.init(block) for name, rule, block in blocks}}
+
+    def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
+        t = state["t"] + 1
+        player = int(t % (self.ratio + 1) == 0)
+        name, rule, block = NAMES[player], pair(self.rule)[player], oracle.game.split(z)[player]
+        oracle.draw()
+        block, moved = rule.step(block, oracle(z, player), state[name], oracle.generator)
+        return oracle.place(z, player, block), {**state, "t": t, name: moved}
