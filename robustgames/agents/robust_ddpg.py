@@ -36,8 +36,8 @@ RECENT = 10  # episodes of each run in the logged return
 class Settings:
     """Hyper-parameters of `RobustDDPG`.
 
-    The defaults are those of peers' DDPG for small networks: Tessler et al. 2019 (64-64, critic 1e-3, batch 64 to 128),
-    Fujimoto et al. 2018 (tau 0.005, noise 0.1).
+    The defaults are those of peers' DDPG for small networks: Tessler et al. 2019 (64-64, critic 1e-3, tau 0.01),
+    Fujimoto et al. 2018 (noise 0.1); the policies' rate of 1e-3 is that of Stable-Baselines3.
 
     Attributes:
         hidden: widths of the hidden layers of all networks (ReLU).
@@ -56,7 +56,7 @@ class Settings:
 
     hidden: tuple[int, ...] = (64, 64)
     gamma: float = 0.99
-    tau: float = 0.005
+    tau: float = 0.01
     critic_lr: float = 1e-3
     batch_size: int = 128
     buffer_size: int = 100_000
@@ -93,7 +93,7 @@ class RobustDDPG:
     Args:
         env: an id of an `ActionRobustEnv` (made once per run), or one env for one run. Its coupling must be "noisy" or
             "probabilistic".
-        solver: of the two policies, a scheme or a name of `make_solver`; Adam(3e-4) by default.
+        solver: of the two policies, a scheme or a name of `make_solver`; Adam(1e-3) by default.
         seed: of everything random.
         runs: S.
         env_settings: of the id, e.g. {"alpha": 0.3}.
@@ -140,7 +140,7 @@ class RobustDDPG:
         self.practice = Practice(replay, learning, s.batch_size, self.generator)
         self.game = PolicyGame(self.policies, critic, self.practice)
         self.oracle = Oracle(self.game, (runs,), self.generator)
-        chosen = make_solver("adam", lr=3e-4) if solver is None else solver
+        chosen = make_solver("adam", lr=1e-3) if solver is None else solver
         self.solver = fit(make_solver(chosen) if isinstance(chosen, str) else chosen, self.oracle)
         with torch.no_grad():
             self.z = self.game.initial((runs,), self.generator)
