@@ -11,13 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import robustgames as rg
 from robustgames.agents.backward import DERIVATIVES, Backprop, Passes
 from robustgames.agents.critics import Practice, TemporalDifference
-from robustgames.agents.fused_adam import FusedAdam
 from robustgames.agents.policies import Policies
-from robustgames.agents.policy_game import Fixed, PolicyGame, Turns
+from robustgames.agents.policy_game import Fixed, PolicyGame
 from robustgames.agents.replay import Replay
 from robustgames.games import MLP, Network, Oracle
 from robustgames.games.movable import Movable
-from robustgames.solvers import SGD, Adam, BestResponse, make_solver, respond
+from robustgames.solvers import SGD, Adam, BestResponse, FusedAdam, Turns, make_solver, respond
 from robustgames.solvers.config import from_config, to_config
 from robustgames.testing import check_game, check_solver
 

@@ -10,11 +10,11 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.agents.backward import Backprop
-from robustgames.agents.fused_adam import FusedAdam
 from robustgames.agents.policies import Policies, Policy, initial
 from robustgames.agents.replay import Batch, Replay
 from robustgames.errors import GameError
 from robustgames.games.networks import MLP
+from robustgames.solvers.fused_adam import FusedAdam
 from robustgames.solvers.rules import Rule, State
 
 

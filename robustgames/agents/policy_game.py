@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
@@ -15,9 +14,6 @@ from robustgames.errors import GameError
 from robustgames.games.game import ZeroSumGame
 from robustgames.games.movable import Movable
 from robustgames.games.networks import MLP
-from robustgames.games.oracle import Oracle
-from robustgames.solvers.rules import State
-from robustgames.solvers.schemes import NAMES, Rules, Scheme, pair
 
 
 class PolicySample(NamedTuple):
@@ -165,35 +161,3 @@ def _check_fit(actor: Policy, critic: Policy) -> None:
     needed = (actor.widths[0] + actor.widths[-1], 1)
     if (got := (critic.widths[0], critic.widths[-1])) != needed:
         raise GameError(f"the critic maps {got}: policies {actor.widths} need one of {needed}, [state | action] to Q")
-
-
-@dataclass(frozen=True)
-class Turns(Scheme):
-    """`ratio` steps of player 0, then one of player 1, for ever; each is one call, of one player, on its own sample.
-
-    Source: Tessler, Efroni and Mannor 2019, algorithm 5, with ratio = N; their code counts every critic update as a
-    step, so that of N + 1 critic updates one serves the adversary.
-
-    Args:
-        rule: of both players, or one each.
-        ratio: N >= 1.
-    """
-
-    rule: Rules
-    ratio: int = 10
-
-    def __post_init__(self) -> None:
-        if self.ratio < 1:
-            raise GameError(f"ratio is {self.ratio}: at least 1 step of player 0 per step of player 1")
-
-    def init(self, oracle: Oracle, z: Tensor) -> State:
-        blocks = zip(NAMES, pair(self.rule), oracle.game.split(z), strict=True)
-        return {"t": 0, **{name: rule.init(block) for name, rule, block in blocks}}
-
-    def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
-        t = state["t"] + 1
-        player = int(t % (self.ratio + 1) == 0)
-        name, rule, block = NAMES[player], pair(self.rule)[player], oracle.game.split(z)[player]
-        oracle.draw()
-        block, moved = rule.step(block, oracle(z, player), state[name], oracle.generator)
-        return oracle.place(z, player, block), {**state, "t": t, name: moved}

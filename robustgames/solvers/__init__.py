@@ -2,6 +2,7 @@
 
 from robustgames.solvers import danskin, diagnostics
 from robustgames.solvers.chains import LangevinChains
+from robustgames.solvers.fused_adam import FusedAdam
 from robustgames.solvers.recipes import RECIPES, make_solver
 from robustgames.solvers.rules import (
     SGD,
@@ -28,6 +29,7 @@ from robustgames.solvers.schemes import (
     Scheme,
     Simultaneous,
     Solver,
+    Turns,
     respond,
     trajectory,
 )
@@ -43,6 +45,7 @@ __all__ = [
     "Entropic",
     "Exponential",
     "Extragradient",
+    "FusedAdam",
     "InversePower",
     "Langevin",
     "LangevinChains",
@@ -59,6 +62,7 @@ __all__ = [
     "Steepest",
     "TorchRule",
     "Triangular",
+    "Turns",
     "danskin",
     "diagnostics",
     "make_solver",

@@ -10,7 +10,7 @@ from robustgames.errors import GameError
 from robustgames.games.game import join
 from robustgames.games.oracle import Oracle
 from robustgames.solvers.rules import State
-from robustgames.solvers.schemes import NAMES, Rules, Scheme, pair
+from robustgames.solvers.schemes import NAMES, Rules, Scheme, init_rules, move_rules, pair
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ class LangevinChains(Scheme):
             raise GameError(f"growth is {self.growth}: a rate >= 0, e.g. 1e-5; 0 for chains of constant length")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
-        blocks = zip(NAMES, pair(self.rule), oracle.game.split(z), strict=True)
-        return {"t": 0, **{name: rule.init(block) for name, rule, block in blocks}}
+        return {"t": 0, **init_rules(pair(self.rule), oracle, z)}
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
         t, rules = state["t"] + 1, {name: state[name] for name in NAMES}
@@ -72,21 +71,18 @@ class LangevinChains(Scheme):
 
     def _sample(self, oracle: Oracle, start: Tensor, against: Tensor, rules: State, t: int) -> tuple[Tensor, State]:
         """Return the damped mean of both chains from `start`, each player's against the other's block of `against`."""
-        chain, mean, rules = start, start, dict(rules)
+        chain, mean = start, start
         for k in range(self.length(t)):
             oracle.draw()
-            asked = self._fields(oracle, chain, against, one_point=k == 0 and against is start)
-            moved = []
-            for name, rule, block, v in zip(NAMES, pair(self.rule), oracle.game.split(chain), asked, strict=True):
-                block, after = rule.step(block, v, {**rules[name], "k": t - 1}, oracle.generator)
-                rules[name] = after
-                moved.append(block)
-            chain = oracle.project(join(moved, start))
+            v = self._field(oracle, chain, against, one_point=k == 0 and against is start)
+            now = {name: {**state, "k": t - 1} for name, state in rules.items()}
+            moved, rules = move_rules(pair(self.rule), oracle, chain, v, now)
+            chain = oracle.project(moved)
             mean = mean.lerp(chain, self.damping)
         return mean, rules
 
-    def _fields(self, oracle: Oracle, chain: Tensor, against: Tensor, one_point: bool) -> list[Tensor]:
+    def _field(self, oracle: Oracle, chain: Tensor, against: Tensor, one_point: bool) -> Tensor:
         if one_point:  # both players are where the other sees them: one call serves both
-            return list(oracle.game.split(oracle(chain)))
+            return oracle(chain)
         (x, y), (other_x, other_y) = oracle.game.split(chain), oracle.game.split(against)
-        return [oracle(join([x, other_y], chain), 0), oracle(join([other_x, y], chain), 1)]
+        return join([oracle(join([x, other_y], chain), 0), oracle(join([other_x, y], chain), 1)], chain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from robustgames.errors import unknown
@@ -64,7 +65,7 @@ def mirror_gan(
     noise_decay: float = 5e-5,
     precondition: float = 0.0,
     growth: float = 0.0,
-) -> Scheme:
+) -> LangevinChains:
     """Mirror-GAN: each player samples its answer to the other by K Langevin steps, and moves to the chain's mean.
 
     Source: Hsieh, Liu and Cevher 2019, algorithm 3; schedules and preconditioning as in Kamalaruban et al. 2020 (code).
@@ -108,8 +109,8 @@ def mirror_prox_gan(
         precondition: decay of RMSProp's second moment, which scales steps and noise, e.g. 0.99 (0: none).
         growth: 0: chains of K steps; else K_t = min(K, floor((1 + growth)^t)).
     """
-    rule = _langevin(lr, noise, lr_decay, noise_decay, precondition)
-    return LangevinChains(rule, inner_steps, damping, prox=True, growth=growth)
+    solver = mirror_gan(lr, noise, inner_steps, damping, lr_decay, noise_decay, precondition, growth)
+    return replace(solver, prox=True)
 
 
 def _langevin(lr: float, noise: float, lr_decay: float, noise_decay: float, precondition: float) -> Rule:

@@ -55,17 +55,17 @@ class Simultaneous(Scheme):
             raise GameError(f"replays is {self.replays}: a sample serves at least 1 step")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
-        return _init(self.rule, oracle, z)
+        return init_rules(self.rule, oracle, z)
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
         if self.replays == 1:
             oracle.draw()
-            z, state = _move(self.rule, oracle, z, oracle(z), state)
+            z, state = move_rules(self.rule, oracle, z, oracle(z), state)
             return oracle.project(z), state
         rule = {name: part for name, part in state.items() if name != "drawn"}
         first = rule.get("x", rule)["k"] % self.replays == 0  # the rule counts the steps
         drawn = oracle.draw_to_replay() if first else oracle.replay(state["drawn"])
-        z, rule = _move(self.rule, oracle, z, oracle(z), rule)
+        z, rule = move_rules(self.rule, oracle, z, oracle(z), rule)
         return oracle.project(z), {**rule, "drawn": drawn}
 
 
@@ -76,10 +76,41 @@ class Alternating(Scheme):
     rule: Rules
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
-        return _init(pair(self.rule), oracle, z)
+        return init_rules(pair(self.rule), oracle, z)
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
         return _in_turn(pair(self.rule), oracle, base=z, point=z, state=state)
+
+
+@dataclass(frozen=True)
+class Turns(Scheme):
+    """`ratio` steps of player 0, then one of player 1, for ever; each is one call, of one player, on its own sample.
+
+    Source: Tessler, Efroni and Mannor 2019, algorithm 5, with ratio = N; their code counts every critic update as a
+    step, so that of N + 1 critic updates one serves the adversary.
+
+    Args:
+        rule: of both players, or one each.
+        ratio: N >= 1.
+    """
+
+    rule: Rules
+    ratio: int = 10
+
+    def __post_init__(self) -> None:
+        if self.ratio < 1:
+            raise GameError(f"ratio is {self.ratio}: at least 1 step of player 0 per step of player 1")
+
+    def init(self, oracle: Oracle, z: Tensor) -> State:
+        return {"t": 0, **init_rules(pair(self.rule), oracle, z)}
+
+    def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
+        t = state["t"] + 1
+        player = int(t % (self.ratio + 1) == 0)
+        name, rule, block = NAMES[player], pair(self.rule)[player], oracle.game.split(z)[player]
+        oracle.draw()
+        block, moved = rule.step(block, oracle(z, player), state[name], oracle.generator)
+        return oracle.place(z, player, block), {**state, "t": t, name: moved}
 
 
 @dataclass(frozen=True)
@@ -96,7 +127,7 @@ class Extragradient(Scheme):
     alternating: bool = False
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
-        return _init(pair(self.rule) if self.alternating else self.rule, oracle, z)
+        return init_rules(pair(self.rule) if self.alternating else self.rule, oracle, z)
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
         if self.alternating:
@@ -121,13 +152,13 @@ class Optimistic(Scheme):
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
         oracle.draw()
-        return {"rule": _init(self.rule, oracle, z), "v": oracle(z)}
+        return {"rule": init_rules(self.rule, oracle, z), "v": oracle(z)}
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
-        half, rule = _move(self.rule, oracle, z, state["v"], state["rule"])
+        half, rule = move_rules(self.rule, oracle, z, state["v"], state["rule"])
         oracle.draw()
         v = oracle(oracle.project(half))
-        z, rule = _move(self.rule, oracle, z, v, rule)
+        z, rule = move_rules(self.rule, oracle, z, v, rule)
         return oracle.project(z), {"rule": rule, "v": v}
 
 
@@ -174,7 +205,7 @@ class BestResponse(Scheme):
             raise GameError(f"ramp is {self.ramp}: a number of steps >= 0")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
-        state = {**_init((self.outer, self.inner), oracle, z), "k": 0}
+        state = {**init_rules((self.outer, self.inner), oracle, z), "k": 0}
         return {**state, "v": torch.zeros_like(oracle.game.split(z)[0])} if self.lookahead == "past" else state
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
@@ -283,13 +314,14 @@ def pair(rules: Rules) -> tuple[Rule, Rule]:
     return (rules, rules) if isinstance(rules, Rule) else rules
 
 
-def _init(rules: Rules, oracle: Oracle, z: Tensor) -> State:
+def init_rules(rules: Rules, oracle: Oracle, z: Tensor) -> State:
+    """Return the first state of one rule, or of a pair by player."""
     if isinstance(rules, Rule) and not rules.blockwise:
         return rules.init(z)
     return {name: r.init(b) for name, r, b in zip(NAMES, pair(rules), oracle.game.split(z), strict=True)}
 
 
-def _move(rules: Rules, oracle: Oracle, z: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
+def move_rules(rules: Rules, oracle: Oracle, z: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
     """Apply a rule to all of z, or one rule to each player's block."""
     if isinstance(rules, Rule) and not rules.blockwise:
         return rules.step(z, v, state, oracle.generator)
@@ -304,7 +336,7 @@ def _move(rules: Rules, oracle: Oracle, z: Tensor, v: Tensor, state: State) -> t
 def _together(rules: Rules, oracle: Oracle, base: Tensor, point: Tensor, state: State) -> tuple[Tensor, State]:
     """Both players step from base with the field at point."""
     oracle.draw()
-    z, state = _move(rules, oracle, base, oracle(point), state)
+    z, state = move_rules(rules, oracle, base, oracle(point), state)
     return oracle.project(z), state
 
 
