@@ -49,7 +49,7 @@ def joint(env, protagonist=0.0, adversary=0.0):
 
 # -- conformance ----------------------------------------------------------------------------------------
 def test_the_ids():
-    assert set(IDS) == {*CONTROL, ANY} and len(IDS) == 10
+    assert set(IDS) == {*CONTROL, ANY} and len(IDS) == 11
     assert not set(IDS) & set(rg.game_ids())
     assert describe("robustgames/ActionRobustHopper-v0") == "Hopper-v5, and an adversary."
     assert describe(ANY) == "Any env_id= with continuous actions, and an adversary."

@@ -58,8 +58,9 @@ def close(a, b, atol=1e-12):
 @pytest.mark.parametrize("activation", DERIVATIVES)
 @pytest.mark.parametrize("last", [None, "tanh", "elu"])
 @pytest.mark.parametrize("widths", [(3, 1), (5, 20, 2), (18, 4, 17, 3)])
-def test_passes_are_autograds(widths, last, activation):
-    net, runs, rows = MLP(widths, activation, last), 2, 9
+@pytest.mark.parametrize("norm", [False, True])
+def test_passes_are_autograds(norm, widths, last, activation):
+    net, runs, rows = MLP(widths, activation, last, norm), 2, 9
     weights, inputs = normal(runs, net.size), normal(runs, rows, widths[0], seed=1)
     g = normal(runs, rows, widths[-1], seed=2)
     passes = Passes(net, runs, rows, inputs, first=1)

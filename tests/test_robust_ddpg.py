@@ -1,11 +1,16 @@
 """DDPG and TD3 with an adversary: what is stored, what a checkpoint holds, that they learn."""
 
+import copy
+from itertools import pairwise
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import robustgames as rg
+from robustgames.agents.callbacks import Checkpoint
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
 from robustgames.solvers import make_solver
 
@@ -17,7 +22,7 @@ def test_the_adversarys_share_is_what_is_stored():
     """With alpha = 1 the executed action is the adversary's alone; with 0 it is the protagonist's."""
     for alpha, player in ((1.0, "adversary"), (0.0, "protagonist")):
         agent = RobustDDPG(PENDULUM, noise=0.0, env_settings={"alpha": alpha}, **SMALL).learn(21)
-        frozen, before = agent.z.clone(), agent._observations[0]
+        frozen, before = agent.z.clone(), agent.ongoing.observe()[0]
         agent.learn(1, reset_num_timesteps=False)
         stored = agent.practice.replay._rows[agent.practice.replay.position - 1, 0, 3:4]
         agent.z = frozen
@@ -33,23 +38,184 @@ def test_a_time_limit_is_no_end():
     assert not torch.allclose(step[:, 4:7], replay._rows[200, :, :3])
 
 
-@pytest.mark.parametrize("agent_class", [RobustDDPG, RobustTD3])
-def test_a_run_saved_between_episodes_goes_on_bit_for_bit(agent_class, tmp_path):
-    first = agent_class(PENDULUM, make_solver("extra_adam", lr=1e-3), seed=3, runs=2, **SMALL).learn(200)
+HOW = [
+    (RobustDDPG, PENDULUM, {}),
+    (RobustTD3, PENDULUM, {"env_settings": {"coupling": "probabilistic", "perturbation": {"mass": (0.5, 2.0)}}}),
+    (RobustDDPG, "robustgames/ActionRobustHopper-v0", {"exploration": "ou", "normalize": True}),
+    (RobustDDPG, "robustgames/RobustPendulum-v0", {"exploration": "parameter", "layer_norm": True}),
+]
+
+
+@pytest.mark.parametrize("steps", [0, 15, 200, 317])
+@pytest.mark.parametrize(("agent_class", "env", "settings"), HOW)
+def test_a_saved_run_goes_on_bit_for_bit_in_the_middle_of_an_episode_too(agent_class, env, settings, steps, tmp_path):
+    solver = make_solver("extra_adam", lr=1e-3)
+    first = agent_class(env, solver, seed=3, runs=2, **SMALL, **settings).learn(steps)
     first.save(tmp_path)
-    second = agent_class.load(tmp_path, PENDULUM)
+    second = agent_class.load(tmp_path, env, env_settings=settings.get("env_settings"))
     for agent in (first, second):
         agent.learn(230, reset_num_timesteps=False)
-    assert torch.equal(first.z, second.z) and first.num_timesteps == second.num_timesteps == 430
+    assert torch.equal(first.z, second.z) and first.num_timesteps == second.num_timesteps == steps + 230
     assert first.episodes == second.episodes and first.updates == second.updates
 
 
-def test_without_a_share_the_adversary_stays_and_ddpg_is_left():
-    agent = RobustDDPG(PENDULUM, make_solver("adam", lr=1e-3), env_settings={"alpha": 0.0}, **SMALL)
+class Forgets(gym.Env):
+    """Starts anew from nowhere."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.random.default_rng().uniform(-1, 1, 2).astype(np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), 0.0, False, False, {}
+
+
+def test_an_env_that_does_not_repeat_itself_begins_anew(tmp_path):
+    gym.register("test/Forgets-v0", entry_point=Forgets, max_episode_steps=9)
+    env, settings = "robustgames/ActionRobust-v0", {"env_id": "test/Forgets-v0"}
+    RobustDDPG(env, env_settings=settings, **SMALL).learn(9 * 4).save(tmp_path)
+    assert RobustDDPG.load(tmp_path, env, settings).episodes[0][-1] == (0.0, 9)
+    agent = RobustDDPG(env, env_settings=settings, **SMALL)
+    agent.ongoing.observe()
+    agent.save(tmp_path)
+    with pytest.warns(UserWarning, match="the env of run 0 does not repeat its episode; it begins a new one"):
+        RobustDDPG.load(tmp_path, env, settings).learn(3)
+
+
+class Reference:
+    """DDPG or TD3 as everybody writes it: modules, autograd and torch's optimizers (Fujimoto et al. 2018, alg. 1)."""
+
+    def __init__(self, agent, generator):
+        s, self.g = agent.settings, generator
+        self.s, self.heads = s, 2 if s.twin else 1
+        self.actor = self.module((3, *s.hidden, 1), agent.z[0], nn.Tanh())
+        each = agent.practice.state["w"][0].view(self.heads, -1)
+        self.critics = [self.module((4, *s.hidden, 1), w) for w in each]
+        self.targets = copy.deepcopy([self.actor, *self.critics])
+        self.adams = [torch.optim.Adam(self.actor.parameters(), 1e-3)]
+        self.adams += [torch.optim.Adam([p for c in self.critics for p in c.parameters()], 1e-3)]
+        self.k = 0
+
+    def module(self, widths, flat, *last):
+        layers = [part for p, q in pairwise(widths) for part in (nn.Linear(p, q), nn.ReLU())]
+        net = nn.Sequential(*layers[:-1], *last)
+        nn.utils.vector_to_parameters(flat.clone(), net.parameters())
+        return net
+
+    def update(self, replay):
+        s, batch = self.s, replay.sample(self.s.batch_size, self.g)
+        states, actions, after, rewards, going_on = (t[0].clone() for t in batch[2:])
+        with torch.no_grad():
+            played = self.targets[0](after)
+            if s.smoothing:
+                noise = torch.randn((1, s.batch_size, 1), generator=self.g)[0] * s.smoothing
+                played = (played + noise.clamp(-0.5, 0.5)).clamp(-1, 1)
+            q = torch.stack([c(torch.cat([after, played], -1)) for c in self.targets[1:]]).amin(0)
+            y = rewards + s.gamma * going_on * q
+        self.descend(1, sum((c(torch.cat([states, actions], -1)) - y).square().mean() for c in self.critics))
+        self.k += 1
+        if self.k % s.delay == 0:
+            self.descend(0, -self.critics[0](torch.cat([states, self.actor(states)], -1)).mean())
+            for slow, fast in zip(self.targets, [self.actor, *self.critics], strict=True):
+                for p, q in zip(slow.parameters(), fast.parameters(), strict=True):
+                    p.data.lerp_(q.data, s.tau)
+
+    def descend(self, number, loss):
+        self.adams[number].zero_grad()
+        loss.backward()
+        self.adams[number].step()
+
+
+@pytest.mark.parametrize("agent_class", [RobustDDPG, RobustTD3])
+def test_without_a_share_it_is_plain_ddpg_or_td3_update_for_update(agent_class):
+    agent = agent_class(PENDULUM, env_settings={"alpha": 0.0}, hidden=(16, 16), learning_starts=100, batch_size=16)
+    assert agent.game.sizes[1] == 0
+    agent.learn(100)
+    ours, plain = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
+    agent.oracle.generator, reference = ours, Reference(agent, plain)
     start = agent.z.clone()
-    agent.learn(60)
-    x, y = agent.game.split(agent.z)
-    assert torch.equal(y, agent.game.split(start)[1]) and not torch.equal(x, agent.game.split(start)[0])
+    for k in range(1, 41):
+        agent.practice.learn(ours)
+        if k % agent.settings.delay == 0:
+            agent.z, agent.state = agent.solver.step(agent.oracle, agent.z, agent.state)
+            agent.practice.follow(agent.z)
+        reference.update(agent.practice.replay)
+    for flat, modules in ((agent.z[0], [reference.actor]), (agent.practice.state["w"][0], reference.critics)):
+        expected = torch.cat([nn.utils.parameters_to_vector(m.parameters()) for m in modules])
+        assert torch.allclose(flat, expected, rtol=0, atol=2e-6)
+    assert float((agent.z - start).abs().max()) > 0.01
+
+
+def test_every_run_may_have_its_own_share():
+    agent = RobustDDPG(PENDULUM, runs=2, env_settings={"alpha": [0.0, 1.0]}, noise=0.0, **SMALL).learn(30)
+    before = torch.from_numpy(agent.ongoing.observe())
+    expected = [agent.predict(before[i], player=p, run=i)[0] for i, p in enumerate(("protagonist", "adversary"))]
+    agent._step()
+    stored = agent.practice.replay._rows[30, :, 3:4].numpy()
+    assert np.allclose(stored, np.stack(expected), atol=1e-6)
+    with pytest.raises(rg.GameError, match="alpha has 3 values for 2 runs"):
+        RobustDDPG(PENDULUM, runs=2, env_settings={"alpha": [0.0, 0.1, 0.2]})
+
+
+def test_runs_of_one_seed_begin_alike_whatever_the_adversary():
+    settings = [{"alpha": 0.0}, {"alpha": 0.3}, {"alpha": 0.3, "coupling": "probabilistic"}]
+    agents = [RobustTD3(PENDULUM, seed=4, env_settings=each, **SMALL) for each in settings]
+    agents.append(RobustTD3(PENDULUM, seed=4, env_settings=settings[1], adversary="random", **SMALL))
+    actors = [agent.game.split(agent.z)[0] for agent in agents]
+    assert all(torch.equal(actors[0], other) for other in actors)
+    critics = [agent.practice.state["w"] for agent in agents]
+    assert all(torch.equal(critics[0], other) for other in critics)
+    starts = [agent.ongoing.observe() for agent in agents]
+    assert all(np.array_equal(starts[0], other) for other in starts)
+
+
+def test_observations_are_scaled_by_their_running_statistics_and_frozen_in_evaluation():
+    agent = RobustDDPG(PENDULUM, normalize=True, runs=2, **SMALL).learn(80)
+    seen = agent.practice.replay._rows[:80, :, :3].double()
+    assert agent.norm.count == 80 and torch.allclose(agent.norm.mean[:, 0], seen.mean(0))
+    std = seen.std(0, unbiased=False)
+    drawn = agent.practice._sample(torch.Generator().manual_seed(0))
+    raw = agent.practice.replay.sample(8, torch.Generator().manual_seed(0))
+    expected = ((raw.states - seen.mean(0).unsqueeze(1)) / std.unsqueeze(1)).clamp(-5, 5)
+    assert torch.allclose(drawn.states.double(), expected, atol=1e-4)
+    assert torch.equal(drawn.played[..., :3], drawn.states) and torch.equal(drawn.actions, raw.actions)
+    before = agent.norm.mean.clone()
+    action = agent.predict(np.array([1.0, 0.0, 2.0]), run=1)[0]
+    scaled = (torch.tensor([1.0, 0.0, 2.0]) - seen.mean(0)[1]) / std[1]
+    mu = agent.policies.actor(agent.game.split(agent.z[1])[0], scaled.float().clamp(-5, 5).unsqueeze(0))
+    assert np.allclose(action, mu.detach()[0], atol=1e-5) and torch.equal(agent.norm.mean, before)
+
+
+def test_parameter_noise_acts_with_disturbed_weights_and_holds_its_distance():
+    agent = RobustDDPG(PENDULUM, exploration="parameter", noise=0.2, layer_norm=True, **SMALL).learn(230)
+    state = agent.behavior.state
+    assert not torch.equal(state["weights"], agent.z) and state["k"] == agent.updates
+    own, _ = agent.behavior.act(agent.z, torch.zeros(1, 1, 3))
+    x, _ = agent.game.split(state["weights"])
+    assert torch.allclose(own, agent.policies.actor(x, torch.zeros(1, 1, 3)).squeeze(-2), atol=1e-6)
+    assert set(agent.behavior.measures()) == {"parameter_noise"}
+
+
+def test_the_batched_pendulum_is_learned_on_like_the_separate_ones():
+    """Same starts, same actions: what is stored agrees to float precision."""
+    batch = RobustDDPG("robustgames/RobustPendulum-v0", runs=3, **SMALL)
+    separate = RobustDDPG(PENDULUM, runs=3, **SMALL)
+    states = batch.ongoing.observe()
+    angles = torch.stack([torch.atan2(states[:, 1], states[:, 0]), states[:, 2]], -1).double()
+    for env, start in zip(separate.ongoing.envs, angles, strict=True):
+        env.reset()
+        env.unwrapped.inner.state = start.numpy().copy()
+    batch.ongoing.env._angle, batch.ongoing.env._speed = angles.unbind(-1)
+    separate.ongoing._now = list(states.numpy())
+    own, other = torch.rand(2, 20, 3, 1, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    for a, b in zip(own, other, strict=True):
+        one, each = batch.ongoing.play(a, b), separate.ongoing.play(a, b)
+        for t, array in zip(one[1:4], each[1:4], strict=True):
+            assert np.allclose(t.numpy(), array, atol=1e-5)
+    assert one.ended == each.ended == [False] * 3
 
 
 @pytest.mark.parametrize("coupling", ["noisy", "probabilistic"])
@@ -98,9 +264,32 @@ class Breaks(gym.Env):
 def test_a_broken_env_says_where_and_loses_nothing():
     gym.register("test/Breaks-v0", entry_point=Breaks, max_episode_steps=100)
     agent = RobustDDPG("robustgames/ActionRobust-v0", env_settings={"env_id": "test/Breaks-v0"}, **SMALL)
-    with pytest.raises(rg.GameError, match=r"run 0, timestep 4: .*nan"):
+    with pytest.raises(rg.GameError, match=r"timestep 4, run 0, step 4 of the episode of seed \d+: .*nan"):
         agent.learn(50)
     assert agent.num_timesteps == 4 and agent.practice.replay.size == 4
+    with pytest.raises(rg.GameError, match="timestep 8, run 0, step 4 of"):  # in a new episode
+        agent.learn(50, reset_num_timesteps=False)
+
+
+class Raises(Breaks):
+    """Raises in its fifth step."""
+
+    def step(self, action):
+        result = super().step(action)
+        if self.t == 5:
+            raise ZeroDivisionError("the simulator gave up")
+        return result
+
+
+def test_an_env_that_raises_leaves_a_checkpoint_to_go_on_from(tmp_path):
+    gym.register("test/Raises-v0", entry_point=Raises, max_episode_steps=100)
+    env, settings = "robustgames/ActionRobust-v0", {"env_id": "test/Raises-v0"}
+    agent = RobustDDPG(env, runs=2, env_settings=settings, **SMALL)
+    with pytest.raises(rg.GameError, match="raised ZeroDivisionError: the simulator gave up"):
+        agent.learn(50, callback=Checkpoint(tmp_path, 1000))
+    loaded = RobustDDPG.load(tmp_path, env, settings)
+    assert loaded.num_timesteps == 4 and loaded.practice.replay.size == 4
+    assert loaded.learn(3, reset_num_timesteps=False).num_timesteps == 7
 
 
 @pytest.mark.parametrize(
@@ -111,9 +300,9 @@ def test_a_broken_env_says_where_and_loses_nothing():
         (lambda: RobustDDPG(PENDULUM, batchsize=3), "unknown setting 'batchsize': did you mean batch_size"),
         (lambda: RobustDDPG(PENDULUM, delay=0), "delay is 0: a whole number of at least 1"),
         (lambda: RobustDDPG(PENDULUM, noise=-1.0), "noise is -1.0: both are >= 0"),
-        (lambda: RobustDDPG(PENDULUM, adversary="none"), "adversary is 'none': learned or random"),
+        (lambda: RobustDDPG(PENDULUM, adversary="none"), "unknown adversary 'none'"),
         (lambda: RobustDDPG(PENDULUM, env_settings={"alpha": 1.5}), "alpha"),
-        (lambda: RobustDDPG(gym.make(PENDULUM), runs=2), "serves one run as it is: pass its id"),
+        (lambda: RobustDDPG(gym.make(PENDULUM), runs=2), "serves one run: pass its id"),
         (lambda: RobustDDPG(PENDULUM, env_settings={"coupling": "observation"}), "train a view for others"),
         (lambda: RobustDDPG(PENDULUM, **SMALL).learn(-1), "total_timesteps is -1"),
     ],

@@ -62,6 +62,7 @@ class Passes:
     def __init__(self, net: MLP, runs: int, rows: int, like: Tensor, first: int = 0) -> None:
         self._layers = list(pairwise(net.widths))
         self._activations = [net.activation] * (len(self._layers) - 1) + [net.last]
+        self._norms = [_Norm(runs, rows, q, like) for _, q in self._layers[:-1]] if net.norm else []
         self.weights, self._found = like.new_empty(runs, net.size), like.new_empty(runs, net.size)
         values, slopes = ([like.new_empty(runs, rows, q) for q in net.widths] for _ in range(2))
         self.inputs, self.output = values[0], values[-1]
@@ -104,10 +105,12 @@ class Passes:
 
     def _plan_forward(self, values: list[Tensor]) -> Calls:
         calls: Calls = []
-        for (w, b), activation, h, out in zip(
-            self._parts(self.weights), self._activations, values, values[1:], strict=False
-        ):
-            calls.append(partial(torch.baddbmm, b, h, w.mT, out=out))
+        for i, (w, b) in enumerate(self._parts(self.weights)):
+            h, out, activation = values[i], values[i + 1], self._activations[i]
+            norm = self._norms[i] if i < len(self._norms) else None
+            calls.append(partial(torch.baddbmm, b, h, w.mT, out=out if norm is None else norm.before))
+            if norm is not None:
+                calls.append(partial(norm.forward, out))
             if activation is not None:
                 calls.append(partial(IN_PLACE[activation], out))
         return calls
@@ -136,8 +139,28 @@ class Passes:
         return calls
 
     def _derivative(self, layer: int, values: list[Tensor], slopes: list[Tensor]) -> Calls:
-        activation = self._activations[layer]
-        return [] if activation is None else [DERIVATIVES[activation](slopes[layer + 1], values[layer + 1])]
+        activation, slope = self._activations[layer], slopes[layer + 1]
+        calls: Calls = [] if activation is None else [DERIVATIVES[activation](slope, values[layer + 1])]
+        return calls if layer >= len(self._norms) else [*calls, partial(self._norms[layer].backward, slope)]
+
+
+class _Norm:
+    """Layer normalization of one layer: what it was given, and the statistics that its derivative needs."""
+
+    def __init__(self, runs: int, rows: int, width: int, like: Tensor) -> None:
+        self.before, self._shape = like.new_empty(runs, rows, width), [width]
+        self._statistics = tuple(like.new_empty(runs, rows, 1) for _ in range(2))
+
+    def forward(self, out: Tensor) -> None:
+        """Write the normalized `before` to `out`."""
+        mean, scale = self._statistics
+        aten.native_layer_norm.out(self.before, self._shape, None, None, 1e-5, out0=out, out1=mean, out2=scale)
+
+    def backward(self, slope: Tensor) -> None:
+        """Overwrite the gradient in the output by that in `before`."""
+        wanted = [True, False, False]
+        found = aten.native_layer_norm_backward(slope, self.before, self._shape, *self._statistics, None, None, wanted)
+        slope.copy_(found[0])
 
 
 class Backprop:

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.agents.backward import Backprop
+from robustgames.agents.normalization import RunningNorm
 from robustgames.agents.policies import Policies, Policy, initial
 from robustgames.agents.replay import Batch, Replay
 from robustgames.errors import GameError
@@ -166,12 +167,6 @@ def _flat(t: Tensor, dim: int) -> Tensor:
     return t if t.dim() == dim else t.reshape(-1, *t.shape[t.dim() - dim + 1 :])
 
 
-def _moved(state: Any, device: torch.device) -> Any:
-    if isinstance(state, dict):
-        return {name: _moved(value, device) for name, value in state.items()}
-    return state.to(device) if isinstance(state, Tensor) else state
-
-
 class Practice:
     """Training's source of ζ for a `PolicyGame`: minibatches of a replay, and the critic that learns from each.
 
@@ -186,6 +181,7 @@ class Practice:
         batch_size: B.
         generator: of the run; draws the first critics.
         every_draw: a critic step with every draw, not only in `learn`.
+        norm: scales the observations that are sampled.
     """
 
     def __init__(
@@ -195,12 +191,14 @@ class Practice:
         batch_size: int,
         generator: Generator,
         every_draw: bool = False,
+        norm: RunningNorm | None = None,
     ) -> None:
         if batch_size < 1:
             raise GameError(f"batch_size is {batch_size}: at least 1 transition is needed, e.g. 128")
         self.replay, self.learning, self.batch_size, self.every_draw = replay, learning, batch_size, every_draw
+        self.norm = norm
         self.state = learning.init(replay.shape, generator, replay.dtype)
-        self.target = self.error = torch.empty(0)
+        self.target = self.error = self.states = torch.empty(0)
         self._held: Batch | None = None
 
     def begin(self, z: Tensor) -> None:
@@ -209,8 +207,16 @@ class Practice:
 
     def learn(self, generator: Generator) -> None:
         """Take one step of the critic on a new minibatch, and hold that for the players."""
-        self._held = self.replay.sample(self.batch_size, generator)
+        self._held = self._sample(generator)
+        self.states = self._held.states
         self.state, self.error = self.learning.step(self._held, self.target, self.state, generator)
+
+    def _sample(self, generator: Generator) -> Batch:
+        batch = self.replay.sample(self.batch_size, generator)
+        if self.norm is not None:
+            self.norm.apply_(batch.states)  # [s | a] holds these states, too
+            self.norm.apply_(batch.next_states)
+        return batch
 
     def draw(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return (states, critic weights): of the held minibatch once, then of new ones."""
@@ -220,7 +226,7 @@ class Practice:
             return states, self.learning.first(self.state).expand(*shape, -1)
         if self._held is None and self.every_draw:
             self.learn(generator)
-        batch = self._held or self.replay.sample(self.batch_size, generator)
+        batch = self._held or self._sample(generator)
         self._held = None
         return batch.states, self.learning.first(self.state)
 
@@ -235,6 +241,5 @@ class Practice:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken, between two iterations."""
-        where = self.state["w"].device
-        self.state, self.target, self._held = _moved(state["critic"], where), state["target"].to(where), None
+        self.state, self.target, self._held = state["critic"], state["target"], None
         self.replay.load_state_dict(state["replay"])

@@ -74,6 +74,17 @@ class Policies(Movable):
         self._alike = isinstance(actor, MLP) and isinstance(adversary, MLP) and _kind(actor) == _kind(adversary)
 
     @property
+    def action_size(self) -> int:
+        """The number k of actions.
+
+        Raises:
+            GameError: the actor is no `MLP`.
+        """
+        if not isinstance(self.actor, MLP):
+            raise GameError("a random adversary needs to know the number of actions: pass an MLP as actor")
+        return self.actor.widths[-1]
+
+    @property
     def _apart(self) -> bool:
         """True where Q is asked at each player's action, not at one mixture of both."""
         return self.coupling == "probabilistic" and not self.alone
@@ -82,9 +93,7 @@ class Policies(Movable):
         """Return actions (*shape, k) of an adversary that draws them at random; None where there is no such one."""
         if self.adversary is not None or self.alone:
             return None
-        if not isinstance(self.actor, MLP):
-            raise GameError("a random adversary needs to know the number of actions: pass an MLP as actor")
-        size = (*shape, self.actor.widths[-1])
+        size = (*shape, self.action_size)
         return torch.rand(size, generator=generator, device=generator.device, dtype=dtype).mul_(2).sub_(1)
 
     def actions(
@@ -205,4 +214,4 @@ def _ends(net: MLP) -> tuple[int, int]:
 
 
 def _kind(net: MLP) -> tuple:
-    return type(net), net.widths, net.activation, net.last
+    return type(net), net.widths, net.activation, net.last, net.norm

@@ -163,6 +163,25 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
             self._begin()
         return self._observe() if over else final, reward, self._flags[False], self._flags[over], info
 
+    @property
+    def elapsed(self) -> int:
+        """Steps of the present episodes; 0 after a step that ended the last ones."""
+        return self._elapsed
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what changes, as tensors and integers: a loaded env goes on bit for bit on a CPU."""
+        now = {"angle": self._angle, "speed": self._speed, "pull": self._pull, "push": self._push}
+        return {**now, "elapsed": self._elapsed, "generator": self.generator.get_state(), "drawn": self.perturbation}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken, with the same arguments."""
+        self._angle, self._speed, self._pull, self._push = (
+            state[name].to(self.device) for name in ("angle", "speed", "pull", "push")
+        )
+        self._elapsed, self._seeded = state["elapsed"], True
+        self.generator.set_state(state["generator"])
+        self.perturbation = {axis: value.to(self.device) for axis, value in state["drawn"].items()}
+
     # -- one step ------------------------------------------------------------------------------------------
     def _couple(self, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         """Return (what is executed, (N, 1); whether the adversary had a part in it, (N,))."""

@@ -12,6 +12,7 @@ from gymnasium.envs.registration import WrapperSpec
 from robustgames.envs.action_robust import ActionRobustEnv
 from robustgames.envs.black_box import BlackBoxAttack
 from robustgames.envs.first_order import GameEnv, GameVectorEnv, find_game
+from robustgames.envs.pendulum import RobustPendulumVectorEnv
 from robustgames.errors import GameError, unknown
 from robustgames.games.game import Game
 
@@ -59,8 +60,11 @@ CONTROL: dict[str, str] = {
     "robustgames/ActionRobustSwimmer-v0": "Swimmer-v5",
     "robustgames/ActionRobustReacher-v0": "Reacher-v5",
     "robustgames/ActionRobustHumanoid-v0": "Humanoid-v5",
+    "robustgames/RobustPendulum-v0": "Pendulum-v1",
 }
 """Control with an adversary; `robustgames/ActionRobust-v0` takes any other id as `env_id=`."""
+BATCHED = "robustgames/RobustPendulum-v0"
+"""Of which `gym.make_vec` makes one batch in torch."""
 
 
 @overload
@@ -111,8 +115,9 @@ def register_all() -> None:
             gym.register(id, entry_point=BlackBoxAttack, kwargs=settings)
     for id, env_id in CONTROL.items():
         if id not in gym.registry:
-            limit = gym.spec(env_id).max_episode_steps
-            gym.register(id, entry_point=ActionRobustEnv, max_episode_steps=limit, kwargs={"env_id": env_id})
+            limit, settings = gym.spec(env_id).max_episode_steps, {"env_id": env_id}
+            batch = RobustPendulumVectorEnv if id == BATCHED else None
+            gym.register(id, ActionRobustEnv, max_episode_steps=limit, vector_entry_point=batch, kwargs=settings)
     if (id := "robustgames/ActionRobust-v0") not in gym.registry:
         limit = WrapperSpec("keep_time_limit", "robustgames.envs.action_robust:keep_time_limit", {})
         gym.register(id, entry_point=ActionRobustEnv, additional_wrappers=(limit,))
@@ -131,6 +136,8 @@ def control_ids() -> list[str]:
 def describe(id: str) -> str:
     """Return the first line of the docstring of the game behind an id."""
     spec = gym.spec(id)
+    if id == BATCHED:
+        return "Pendulum-v1, and an adversary; gym.make_vec: thousands in torch, on the CPU or a GPU."
     if spec.entry_point is ActionRobustEnv:
         return f"{spec.kwargs.get('env_id', 'Any env_id= with continuous actions')}, and an adversary."
     game = find_game(spec.kwargs["game"])
@@ -138,13 +145,11 @@ def describe(id: str) -> str:
     return lines[0] if lines else "(no docstring)"
 
 
-def make(id: str, runs: int | None = None, **settings: Any) -> gym.Env | gym.vector.VectorEnv:
-    """Make an env as Gymnasium does, with one-line errors: `gym.make_vec` for a number of runs, `gym.make` without.
-
-    An id may name the module to import first, "my_games:mine/Ridge-v0".
+def find_id(id: str, known: Callable[[], list[str]]) -> str:
+    """Import the module that an id may name; return the id without it.
 
     Raises:
-        GameError: the module or the id is unknown; close matches are shown.
+        GameError: the module or the id is unknown; close matches among `known()` are shown.
     """
     module, _, name = id.rpartition(":")
     if module:
@@ -155,7 +160,23 @@ def make(id: str, runs: int | None = None, **settings: Any) -> gym.Env | gym.vec
                 raise GameError(f"no module {module!r} for {id!r}: run from the folder of {module}.py") from error
             raise GameError(f"importing {module!r} failed with {type(error).__name__}: {error}") from error
     if name not in gym.registry:
-        raise unknown("env", name, game_ids())
-    if gym.spec(name).entry_point is not GameEnv:
-        raise GameError(f"{name} is no game: `robustgames list` names those that are; `gym.make` makes the others")
+        raise unknown("env", name, known())
+    return name
+
+
+def make(id: str, runs: int | None = None, **settings: Any) -> gym.Env | gym.vector.VectorEnv:
+    """Make an env as Gymnasium does, with one-line errors: `gym.make_vec` for a number of runs, `gym.make` without.
+
+    An id may name the module to import first, "my_games:mine/Ridge-v0".
+
+    Raises:
+        GameError: the module or the id is unknown; close matches are shown.
+    """
+    name = find_id(id, game_ids)
+    entry = gym.spec(name).entry_point
+    if entry is ActionRobustEnv:
+        raise GameError(f"{name} is control, no game for a solver alone: robustgames train robust_ddpg {id}")
+    if entry is not GameEnv:
+        other = f"robustgames train robust_ddpg robustgames/ActionRobust-v0 --set env_id={id}"
+        raise GameError(f"{name} is no game: `robustgames list` names those that are; for control, {other}")
     return gym.make(name, **settings) if runs is None else gym.make_vec(name, num_envs=runs, **settings)

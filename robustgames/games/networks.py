@@ -33,6 +33,7 @@ class MLP(Movable):
         widths: (p, hidden ..., q).
         activation: one of relu, tanh, elu, leaky_relu, between the layers.
         last: one of them after the last layer, e.g. "tanh" for pixels in [-1, 1]; None: nothing.
+        norm: layer normalization before every hidden activation, without weights of its own (Ba et al. 2016).
 
     Example:
         >>> net = MLP((2, 8, 1))
@@ -42,13 +43,15 @@ class MLP(Movable):
         torch.Size([5, 10, 1])
     """
 
-    def __init__(self, widths: tuple[int, ...], activation: str = "relu", last: str | None = None) -> None:
+    def __init__(
+        self, widths: tuple[int, ...], activation: str = "relu", last: str | None = None, norm: bool = False
+    ) -> None:
         if len(widths) < 2 or min(widths) < 1:
             raise GameError(f"widths is {widths}: at least an input and an output width, all >= 1, e.g. (2, 64, 1)")
         for name in (activation,) if last is None else (activation, last):
             if name not in ACTIVATIONS:
                 raise unknown("activation", name, ACTIVATIONS)
-        self.widths, self.activation, self.last = tuple(widths), activation, last
+        self.widths, self.activation, self.last, self.norm = tuple(widths), activation, last, norm
         self._parts = [n for p, q in pairwise(widths) for n in (p * q, q)]
         self.size = sum(self._parts)
 
@@ -65,7 +68,7 @@ class MLP(Movable):
         h = inputs
         for i, (p, q) in enumerate(pairwise(self.widths)):
             if i > 0:
-                h = ACTIVATIONS[self.activation](h)
+                h = ACTIVATIONS[self.activation](nn.functional.layer_norm(h, (p,)) if self.norm else h)
             h = _affine(h, parts[2 * i].unflatten(-1, (q, p)), parts[2 * i + 1])
         return h if self.last is None else ACTIVATIONS[self.last](h)
 

@@ -2,7 +2,7 @@
 
 from robustgames.solvers import danskin, diagnostics
 from robustgames.solvers.chains import LangevinChains
-from robustgames.solvers.fused_adam import FusedAdam
+from robustgames.solvers.fused_adam import FusedAdam, fused
 from robustgames.solvers.recipes import RECIPES, make_solver
 from robustgames.solvers.rules import (
     SGD,
@@ -65,6 +65,7 @@ __all__ = [
     "Turns",
     "danskin",
     "diagnostics",
+    "fused",
     "make_solver",
     "respond",
     "trajectory",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Generator, Tensor
 
 from robustgames.solvers.rules import Adam, State
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,3 +47,23 @@ class FusedAdam(Adam):
             maximize=True,
         )
         return z, {"k": k, "m": m, "s": s}
+
+
+def fused(part: T) -> T:
+    """Return a solver, or a part of it, with every `Adam` as `FusedAdam`.
+
+    Example:
+        >>> from robustgames.solvers import make_solver
+        >>> fused(make_solver("gda")), fused(make_solver("adam", lr=0.5)).rule.lr
+        (Simultaneous(rule=SGD(lr=0.1), replays=1), 0.5)
+    """
+    if type(part) is Adam:
+        return FusedAdam(part.lr, part.betas, part.eps)  # type: ignore[return-value]
+    if isinstance(part, tuple):
+        return tuple(fused(item) for item in part)  # type: ignore[return-value]
+    if not is_dataclass(part) or isinstance(part, type):
+        return part
+    values = {f.name: getattr(part, f.name) for f in fields(part)}
+    found = {name: fused(value) for name, value in values.items()}
+    changed = {name: value for name, value in found.items() if value is not values[name]}
+    return replace(part, **changed) if changed else part

@@ -1,0 +1,79 @@
+"""How both players act while they learn: their policies, with exploration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from robustgames.agents.exploration import ActionNoise, AdaptiveParameterNoise, GaussianNoise, OrnsteinUhlenbeck
+from robustgames.agents.policies import Policies
+from robustgames.agents.settings import Settings
+from robustgames.solvers.rules import State
+
+
+class Behavior:
+    """The protagonist explores by noise on its actions, or both players by noise on their weights.
+
+    Source: Tessler, Efroni and Mannor 2019 (code): Ornstein-Uhlenbeck noise on the actor alone, parameter noise on
+    both.
+
+    Args:
+        policies: of the players.
+        settings: `exploration` and `noise`.
+        z: the first weights, (S, n + m).
+        generator: of the run.
+    """
+
+    def __init__(self, policies: Policies, settings: Settings, z: Tensor, generator: Generator) -> None:
+        self.policies, self.generator = policies, generator
+        self.noise: ActionNoise | None = None
+        self.weights: AdaptiveParameterNoise | None = None
+        self.state: State = {}
+        if settings.exploration == "parameter":
+            self.weights = AdaptiveParameterNoise(settings.noise, settings.noise)
+            self.state = self.weights.init(z, generator)
+        elif settings.noise:
+            kind = GaussianNoise if settings.exploration == "gaussian" else OrnsteinUhlenbeck
+            self.noise = kind(settings.noise)
+            self.state = self.noise.init(z.new_zeros(len(z), policies.action_size))
+
+    def act(self, z: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the actions of both players, (S, k) each, in states (S, 1, p)."""
+        drawn = self.policies.draw(states.shape[:-1], self.generator, states.dtype)
+        mu, nu = self.policies.act(z if self.weights is None else self.state["weights"], states, drawn)
+        own = mu.squeeze(-2)
+        if self.noise is not None:
+            noise, self.state = self.noise.step(self.state, own, self.generator)
+            own = (own + noise).clamp_(-1, 1)
+        return own, torch.zeros_like(own) if nu is None else nu.squeeze(-2)
+
+    def restart(self, z: Tensor, ended: list[bool]) -> None:
+        """Begin a new episode where one has ended."""
+        over = torch.tensor(ended, device=z.device)
+        if self.noise is not None:
+            self.state = self.noise.restart(self.state, over)
+        elif self.weights is not None:
+            self.state = self.weights.restart(self.state, z, over, self.generator)
+
+    def adapt(self, z: Tensor, states: Tensor) -> None:
+        """Count an update, and adapt parameter noise in states (S, B, p) if it is due."""
+        if self.weights is not None:
+            self.state = self.weights.adapt(self.state, self._both, z, states, self.generator)
+
+    def _both(self, z: Tensor, states: Tensor) -> Tensor:
+        mu, nu = self.policies.actions(*self.policies.split(z), states)
+        return mu if nu is None else torch.cat([mu, nu], -1)
+
+    def measures(self) -> dict[str, float]:
+        """Return what to log."""
+        return {} if self.weights is None else {"parameter_noise": float(self.state["std"].mean())}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what changes."""
+        return self.state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.state = state
