@@ -1,6 +1,7 @@
 """Speed of robustgames against NumPy, plain torch and the two-call ExtraAdam in circulation.
 
-    python scripts/benchmark.py {games,attacks,gans} [--rounds 9] [--device cpu] [--out FILE] [--strict] [--quick]
+    python scripts/benchmark.py {games,attacks,gans,control} [--rounds 9] [--device cpu] [--out FILE] [--strict]
+        [--quick]
 
 All contestants of a row run in one process and one thread, in turn: a round gives every contestant three blocks of
 steps and keeps the median block; the table shows the median over rounds. Time is CPU time of the process (on a GPU:
@@ -20,6 +21,10 @@ skipped where they are not installed. Under each row: accuracy left, and passes 
 
 The suite `gans`: ExtraAdam on the 25 Gaussians (generator and discriminator of 3 x 128, minibatch 256) against the
 usual loop of modules and two torch Adams with as many gradients; one run, and ten seeds as one batch on two threads.
+
+The suite `control`, in steps of the env per CPU second: plain DDPG and TD3 (alpha = 0), acting and learning in Pendulum
+and Hopper, against Stable-Baselines3 with the same networks and hyper-parameters; what an adversary, eight seeds as one
+batch and extragradient cost.
 """
 
 from __future__ import annotations
@@ -33,6 +38,7 @@ from typing import Literal
 import torch
 import tyro
 from benchmarks.attacks import attacks
+from benchmarks.control import control
 from benchmarks.games import games
 from benchmarks.gans import gans
 from benchmarks.harness import Row
@@ -43,11 +49,12 @@ SUITES: dict[str, Callable[[int, str, bool], Iterator[Row]]] = {
     "games": lambda rounds, device, quick: games(1 if quick else rounds, device),
     "attacks": attacks,
     "gans": gans,
+    "control": control,
 }
 
 
 def main(
-    suite: tyro.conf.Positional[Literal["games", "attacks", "gans"]],
+    suite: tyro.conf.Positional[Literal["games", "attacks", "gans", "control"]],
     rounds: int = 9,
     device: Literal["cpu", "cuda"] = "cpu",
     out: Path | None = None,
@@ -62,7 +69,7 @@ def main(
         device: where ours and the torch peers run.
         out: also write the rows to this JSON file.
         strict: exit with 1 where a target is missed.
-        quick: few images (attacks), one round (games): to see that it runs, not to quote.
+        quick: few images (attacks), one round (games, gans, control): to see that it runs, not to quote.
     """
     torch.set_num_threads(1)
     table = Table("row (ours : peer)", "unit", title=f"{suite} on {device}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from robustgames.agents.acting import RowPass
 from robustgames.agents.exploration import ActionNoise, AdaptiveParameterNoise, GaussianNoise, OrnsteinUhlenbeck
 from robustgames.agents.policies import Policies
 from robustgames.agents.settings import Settings
@@ -31,6 +33,9 @@ class Behavior:
         self.noise: ActionNoise | None = None
         self.weights: AdaptiveParameterNoise | None = None
         self.state: State = {}
+        nets = [net for net in (policies.actor, policies.adversary) if net is not None]
+        alone = len(z) == 1 and z.device.type == "cpu" and all(RowPass.fits(net) for net in nets)
+        self._rows = [RowPass(net) for net in nets] if alone else []  # type: ignore[arg-type]
         if settings.exploration == "parameter":
             self.weights = AdaptiveParameterNoise(settings.noise, settings.noise)
             self.state = self.weights.init(z, generator)
@@ -42,12 +47,38 @@ class Behavior:
     def act(self, z: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return the actions of both players, (S, k) each, in states (S, 1, p)."""
         drawn = self.policies.draw(states.shape[:-1], self.generator, states.dtype)
-        mu, nu = self.policies.act(z if self.weights is None else self.state["weights"], states, drawn)
+        mu, nu = self.policies.act(self.acting(z), states, drawn)
         own = mu.squeeze(-2)
         if self.noise is not None:
             noise, self.state = self.noise.step(self.state, own, self.generator)
             own = (own + noise).clamp_(-1, 1)
         return own, torch.zeros_like(own) if nu is None else nu.squeeze(-2)
+
+    def act_alone(self, z: Tensor, state: np.ndarray) -> np.ndarray:
+        """Return the actions of both players of a single run, (2, k), in one state (p,): `act` in NumPy.
+
+        Only where `row_by_row`.
+        """
+        weights, actions = self.acting(z)[0].numpy(), np.zeros((2, self.policies.action_size), np.float32)
+        n = self.policies.sizes[0]
+        for player, (rows, own) in enumerate(zip(self._rows, (weights[:n], weights[n:]), strict=False)):
+            actions[player] = rows(own, state)
+        if len(self._rows) == 1 and (drawn := self.policies.draw((1, 1), self.generator, z.dtype)) is not None:
+            actions[1] = drawn[0, 0].numpy()
+        if self.noise is not None:
+            noise, self.state = self.noise.step(self.state, z.new_empty(1, actions.shape[1]), self.generator)
+            actions[0] += noise[0].numpy()
+            np.minimum(np.maximum(actions[0], -1, out=actions[0]), 1, out=actions[0])
+        return actions
+
+    @property
+    def row_by_row(self) -> bool:
+        """Whether `act_alone` applies: one run on a CPU, with the networks that it knows."""
+        return bool(self._rows)
+
+    def acting(self, z: Tensor) -> Tensor:
+        """Return the weights to act with, (S, n + m)."""
+        return z if self.weights is None else self.state["weights"]
 
     def restart(self, z: Tensor, ended: list[bool]) -> None:
         """Begin a new episode where one has ended."""

@@ -42,11 +42,19 @@ def deferred_interrupt() -> Iterator[list[int]]:
 
 
 class ProgressBar(BaseCallback):
-    """Progress in timesteps (oracle calls of one run) with rate and time left."""
+    """Progress in timesteps of one run with rate and time left.
+
+    Args:
+        unit: what a timestep is: an oracle "call", or an env "step".
+    """
+
+    def __init__(self, unit: str = "call") -> None:
+        super().__init__()
+        self.unit = unit
 
     def _on_training_start(self) -> None:
         done, total = self.model.num_timesteps, self.locals["total_timesteps"]
-        self.bar = tqdm(total=total, initial=done, unit="call", unit_scale=True, dynamic_ncols=True, mininterval=0.2)
+        self.bar = tqdm(total=total, initial=done, unit=self.unit, unit_scale=True, dynamic_ncols=True, mininterval=0.2)
 
     def _on_step(self) -> bool:
         self.bar.update(self.num_timesteps - self.bar.n)

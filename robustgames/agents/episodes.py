@@ -21,7 +21,10 @@ RECENT = 10  # episodes of each run in the logged return
 
 
 class Played(NamedTuple):
-    """One step of every run, as a replay stores it: numpy arrays, or tensors on the device of the envs."""
+    """One step of every run, as a replay stores it: numpy arrays, or tensors on the device of the envs.
+
+    The arrays are overwritten by the next step.
+    """
 
     observations: Any
     """s, (S, p)."""
@@ -60,8 +63,8 @@ class Episodes(ABC):
         """Return what every run observes now, (S, p) in float32, where need be of a new episode."""
 
     @abstractmethod
-    def play(self, own: Tensor, other: Tensor) -> Played:
-        """Play the actions of protagonists and adversaries, each (S, k) in [-1, 1].
+    def play(self, own: Any, other: Any) -> Played:
+        """Play the actions of protagonists and adversaries, each (S, k) in [-1, 1], arrays or tensors.
 
         Raises:
             GameError: an env fails; nothing of this step is kept, and new episodes come next.
@@ -100,58 +103,65 @@ class SeparateEnvs(Episodes):
         self.alphas = [core_of(env).coupling.alpha for env in envs]  # type: ignore[attr-defined]
         self.coupling = "noisy" if isinstance(core.coupling, NoisyAction) else "probabilistic"
         self.recent = [deque(maxlen=RECENT) for _ in envs]
-        self._shape = core.inner.action_space.shape
-        self._now: list[np.ndarray | None] = [None] * self.runs  # None: the next step begins an episode
+        self._shape: tuple[int, ...] = core.inner.action_space.shape or ()
+        self._going = [False] * self.runs  # False: the next step begins an episode
+        self._now, self._after = (np.zeros((self.runs, self.observation_size), np.float32) for _ in range(2))
+        self._executed = np.zeros((self.runs, self.action_size), np.float32)
+        self._rewards, self._terminated = np.zeros(self.runs), np.zeros(self.runs, bool)
         self._seeds = [0] * self.runs
         self._actions: list[list[np.ndarray]] = [[] for _ in envs]
         self._returns = [0.0] * self.runs
 
     def observe(self) -> np.ndarray:
         for i, env in enumerate(self.envs):
-            if self._now[i] is None:
+            if not self._going[i]:
                 self._seeds[i] = int(torch.randint(2**31, (), generator=self.generator))
                 self._actions[i], self._returns[i] = [], 0.0
                 try:
-                    self._now[i] = _flat(env.reset(seed=self._seeds[i])[0])
+                    self._now[i] = np.ravel(env.reset(seed=self._seeds[i])[0])
                 except Exception as error:
                     raise self._failed(i, error) from error
-        return np.stack(self._now)  # type: ignore[arg-type]
+                self._going[i] = True
+        return self._now
 
-    def play(self, own: Tensor, other: Tensor) -> Played:
-        observations, joint = self.observe(), np.stack([own.numpy(), other.numpy()], 1)  # (S, 2, k), memory of its own
-        steps = [self._step(i, actions) for i, actions in enumerate(joint)]
-        executed, after, rewards, terminated, ended = zip(*steps, strict=True)
-        for i in range(self.runs):  # only now: an env that failed leaves all as they were
+    def play(self, own: Any, other: Any) -> Played:
+        self.observe()
+        joint = np.stack([np.asarray(own), np.asarray(other)], 1)  # (S, 2, k), memory of its own
+        over = [self._step(i, actions) for i, actions in enumerate(joint)]
+        for i, ended in enumerate(over):  # only now: an env that failed leaves all as they were
             self._actions[i].append(joint[i])
-            self._returns[i] += rewards[i]
-            self._now[i] = None if ended[i] else after[i]
-            if ended[i]:
+            self._returns[i] += float(self._rewards[i])
+            self._going[i] = not ended
+            if ended:
                 self.recent[i].append((self._returns[i], len(self._actions[i])))
-        stacked = (np.stack(executed), np.stack(after), np.array(rewards), np.array(terminated))
-        return Played(observations, *stacked, list(ended))
+        self._now, self._after = self._after, self._now
+        return Played(self._after, self._executed, self._now, self._rewards, self._terminated, over)
 
-    def _step(self, i: int, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, bool, bool]:
-        own, other = actions.reshape(2, *self._shape)  # type: ignore[misc]
+    def _step(self, i: int, actions: np.ndarray) -> bool:
+        """Step one env, write down what it says, and return whether its episode is over."""
+        own, other = actions.reshape(2, *self._shape)
         try:
             after, reward, terminated, truncated, info = self.envs[i].step({"protagonist": own, "adversary": other})
         except Exception as error:
             raise self._failed(i, error) from error
-        return info["executed_action"].reshape(-1), _flat(after), float(reward), terminated, terminated or truncated
+        self._after[i], self._executed[i] = np.ravel(after), np.ravel(info["executed_action"])
+        self._rewards[i], self._terminated[i] = reward, terminated
+        return terminated or truncated
 
     def _failed(self, i: int, error: Exception) -> GameError:
-        self._now = [None] * self.runs  # the same actions would fail again, and others have stepped already
+        self._going = [False] * self.runs  # the same actions would fail again, and others have stepped already
         told = str(error) if isinstance(error, GameError) else f"{self.envs[i]} raised {type(error).__name__}: {error}"
         return GameError(f"run {i}, step {len(self._actions[i])} of the episode of seed {self._seeds[i]}: {told}")
 
     def state_dict(self) -> dict[str, Any]:
         each = []
         for i in range(self.runs):
-            going = self._now[i] is not None
-            played = np.array(self._actions[i], np.float32) if going else np.zeros((0, 2, self.action_size), np.float32)
-            seen = self._now[i] if going else np.zeros(0, np.float32)
+            played = np.zeros((0, 2, self.action_size), np.float32)
+            if self._going[i] and self._actions[i]:
+                played = np.stack(self._actions[i])
             each.append({
-                "going": going, "seed": self._seeds[i], "actions": torch.from_numpy(played),
-                "observation": torch.from_numpy(seen), "recent": [list(episode) for episode in self.recent[i]],
+                "going": self._going[i], "seed": self._seeds[i], "actions": torch.from_numpy(played),
+                "observation": torch.from_numpy(self._now[i]), "recent": [list(episode) for episode in self.recent[i]],
             })  # fmt: skip
         return {"generator": self.generator.get_state(), "runs": {str(i): saved for i, saved in enumerate(each)}}
 
@@ -160,23 +170,23 @@ class SeparateEnvs(Episodes):
         for i in range(self.runs):
             saved = state["runs"][str(i)]
             self.recent[i].extend((float(reward), int(length)) for reward, length in saved["recent"])
-            self._now[i], self._seeds[i] = None, saved["seed"]
+            self._going[i], self._seeds[i] = False, saved["seed"]
             if saved["going"]:
                 self._replay(i, saved["actions"].numpy(), saved["observation"].numpy())
 
     def _replay(self, i: int, joint: np.ndarray, seen: np.ndarray) -> None:
         """Play an episode again up to where it was saved; begin a new one where the env does not repeat itself."""
-        now = _flat(self.envs[i].reset(seed=self._seeds[i])[0])
+        self._now[i] = np.ravel(self.envs[i].reset(seed=self._seeds[i])[0])
         self._actions[i], self._returns[i] = [], 0.0
         for actions in joint:
-            _, now, reward, _, over = self._step(i, actions)
+            over = self._step(i, actions)
             self._actions[i].append(actions)
-            self._returns[i] += reward
+            self._returns[i] += float(self._rewards[i])
+            self._now[i] = self._after[i]
             if over:
                 break
-        same = len(self._actions[i]) == len(joint) and np.array_equal(now, seen)
-        self._now[i] = now if same else None
-        if not same:
+        self._going[i] = len(self._actions[i]) == len(joint) and np.array_equal(self._now[i], seen)
+        if not self._going[i]:
             warnings.warn(f"the env of run {i} does not repeat its episode; it begins a new one", stacklevel=2)
 
     def close(self) -> None:
@@ -207,7 +217,7 @@ class BatchedPendulums(Episodes):
             self._now = self.env.reset(seed=int(torch.randint(2**31, (), generator=self.generator)))[0]
         return self._now
 
-    def play(self, own: Tensor, other: Tensor) -> Played:
+    def play(self, own: Any, other: Any) -> Played:
         before = self.observe()
         self._now, rewards, terminated, _, info = self.env.step({"protagonist": own, "adversary": other})
         self._returns = self._returns + rewards
@@ -305,7 +315,3 @@ def core_of(env: gym.Env) -> ActionRobustEnv:
         wanted = "robustgames/ActionRobust-v0 with env_settings={'env_id': 'Pendulum-v1'}"
         raise GameError(f"{env} is no env with an adversary: pass an id such as {wanted}")
     return env.unwrapped
-
-
-def _flat(observation: Any) -> np.ndarray:
-    return np.ravel(observation).astype(np.float32)

@@ -34,6 +34,9 @@ class ActionNoise(ABC):
         return state
 
 
+BLOCK = 256  # steps of white noise that are drawn at once: drawing costs more than the numbers
+
+
 @dataclass(frozen=True)
 class GaussianNoise(ActionNoise):
     """std ξ, ξ ~ N(0, I), in every step anew.
@@ -53,7 +56,10 @@ class GaussianNoise(ActionNoise):
         return {}
 
     def step(self, state: State, actions: Tensor, generator: Generator) -> tuple[Tensor, State]:
-        return self.std * _normal(actions, generator), state
+        left = state.get("left", 0)
+        block = state["block"] if left else self.std * _normal(actions.expand(BLOCK, *actions.shape), generator)
+        left = (left or BLOCK) - 1
+        return block[left], {"block": block, "left": left}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import configure_logger
-from torch import Generator, Tensor
+from torch import Generator
 
 from robustgames import runs as disk
 from robustgames.agents.behavior import Behavior
@@ -166,12 +166,11 @@ class RobustDDPG:
     def _step(self) -> None:
         """Play one step in every env, store it, and take the updates that it is worth."""
         s, practice = self.settings, self.practice
-        observations = torch.as_tensor(self.ongoing.observe(), device=self.device)
+        observations = self.ongoing.observe()
         if self.norm is not None:
-            self.norm.update(observations)
-        own, other = self._act(observations)
+            self.norm.update(torch.as_tensor(observations, device=self.device))
         try:
-            played = self.ongoing.play(own.to(self.ongoing.device), other.to(self.ongoing.device))
+            played = self.ongoing.play(*self._act(observations))
         except GameError as error:
             raise GameError(f"timestep {self.num_timesteps}, {error}") from error
         practice.replay.add(played.observations, played.executed, played.after, played.rewards, played.terminated)
@@ -187,14 +186,19 @@ class RobustDDPG:
             self.z, self.state = self.solver.step(self.oracle, self.z, self.state)
             practice.follow(self.z)
 
-    def _act(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the actions of both players in every env, with exploration: (S, k) each."""
+    def _act(self, observations: Any) -> tuple[Any, Any]:
+        """Return the actions of both players in every env, with exploration: (S, k) each, where the envs are."""
         if self.practice.replay.size < self.settings.learning_starts:
             size = (2, len(observations), self.ongoing.action_size)
-            own, other = torch.rand(size, generator=self.generator, device=self.device).mul_(2).sub_(1)
+            both = torch.rand(size, generator=self.generator, device=self.device).mul_(2).sub_(1)
+            own, other = both.to(self.ongoing.device)
             return own, other
-        states = observations.unsqueeze(-2)
-        return self.behavior.act(self.z, states if self.norm is None else self.norm.apply_(states.clone()))
+        if self.behavior.row_by_row and self.norm is None:
+            own, other = self.behavior.act_alone(self.z, observations[0])
+            return own[None], other[None]
+        states = torch.as_tensor(observations, device=self.device).unsqueeze(-2)
+        own, other = self.behavior.act(self.z, states if self.norm is None else self.norm.apply_(states.clone()))
+        return own.to(self.ongoing.device), other.to(self.ongoing.device)
 
     def _log(self, rate: float) -> None:
         if not bool(torch.isfinite(self.z).all()):

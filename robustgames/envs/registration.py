@@ -175,7 +175,7 @@ def make(id: str, runs: int | None = None, **settings: Any) -> gym.Env | gym.vec
     name = find_id(id, game_ids)
     entry = gym.spec(name).entry_point
     if entry is ActionRobustEnv:
-        raise GameError(f"{name} is control, no game for a solver alone: robustgames train robust_ddpg {id}")
+        raise GameError(f"{name} is control, no game; agents of control train it: robustgames train robust_ddpg {id}")
     if entry is not GameEnv:
         other = f"robustgames train robust_ddpg robustgames/ActionRobust-v0 --set env_id={id}"
         raise GameError(f"{name} is no game: `robustgames list` names those that are; for control, {other}")

@@ -16,13 +16,21 @@ from robustgames.errors import GameError
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 INK = "#222222"
+GROUPS = ("game/", "eval/", "rollout/", "train/")
+SPREADS = {"rollout/ep_rew_mean": "rollout/ep_rew_std_of_runs"}  # others: eval/x has eval_std/x
+TITLES = {
+    "rollout/ep_rew_mean": "return of recent episodes",
+    "rollout/ep_len_mean": "length of recent episodes",
+    "train/critic_loss": "critic loss",
+}
 
 
 def learning_curves(progress_csv: str | Path | Sequence[str | Path]) -> Figure:
-    """Draw every `game/` and `eval/` metric of Stable-Baselines3 progress files against oracle calls, one panel each.
+    """Draw every metric of Stable-Baselines3 progress files against their timesteps, one panel each.
 
-    A line is the mean over runs, the band ± one standard deviation. The scale is logarithmic where all values are
-    positive and span more than two decades.
+    Those of games are `game/` and `eval/`, against oracle calls; those of control `rollout/` and `train/`, against env
+    steps. A line is the mean over runs, the band ± one standard deviation. The scale is logarithmic where all values
+    are positive and span more than two decades.
 
     Args:
         progress_csv: a file with the column `time/timesteps`, or several. Files in one folder are the parts of one
@@ -33,10 +41,11 @@ def learning_curves(progress_csv: str | Path | Sequence[str | Path]) -> Figure:
     """
     paths = [Path(p) for p in ([progress_csv] if isinstance(progress_csv, str | Path) else progress_csv)]
     tables = _read_runs(paths)
-    every = {name for table in tables.values() for name in table}
-    names = [name for group in ("game/", "eval/") for name in sorted(every) if name.startswith(group)]
+    names = _metrics(tables)
     if not names:
-        raise GameError(f"no game/ or eval/ metric in {', '.join(map(str, paths))}: give the progress.csv of a run")
+        raise GameError(
+            f"no metric ({' '.join(GROUPS)}) in {', '.join(map(str, paths))}: give the progress.csv of a run"
+        )
     columns = 2 if len(names) == 4 else min(3, len(names))
     rows = ceil(len(names) / columns)
     figure = Figure(figsize=(3.8 * columns, 2.7 * rows + 0.3), layout="constrained")
@@ -49,6 +58,17 @@ def learning_curves(progress_csv: str | Path | Sequence[str | Path]) -> Figure:
     return figure
 
 
+def has_metrics(paths: Sequence[Path]) -> bool:
+    """Return whether progress files hold anything that `learning_curves` draws."""
+    return bool(_metrics(_read_runs(list(paths))))
+
+
+def _metrics(tables: dict[str, dict[str, np.ndarray]]) -> list[str]:
+    every = {name for table in tables.values() for name in table} - set(SPREADS.values())
+    known = [name for name in TITLES if name in every]
+    return [*known, *(name for group in GROUPS for name in sorted(every - {*known}) if name.startswith(group))]
+
+
 def _draw_metric(axes: Axes, name: str, tables: dict[str, dict[str, np.ndarray]]) -> None:
     every = np.concatenate([table[name] for table in tables.values() if name in table])
     every = every[np.isfinite(every)]
@@ -57,16 +77,16 @@ def _draw_metric(axes: Axes, name: str, tables: dict[str, dict[str, np.ndarray]]
         calls = table["time/timesteps"]
         mean = table.get(name, np.full(len(calls), np.nan))
         axes.plot(calls, mean, color=color, lw=1.5, label=label)
-        if (std := table.get(name.replace("/", "_std/"))) is not None:
+        if (std := table.get(SPREADS.get(name, name.replace("/", "_std/")))) is not None:
             # where no value is negative the band stops at 0, on a logarithmic axis a little above
             least = every.min() / 2 if logarithmic else 0.0 if len(every) and every.min() >= 0 else -np.inf
             low = np.maximum(mean - std, least)
             axes.fill_between(calls, low, mean + std, color=color, alpha=0.18, lw=0)
     axes.set_yscale("log" if logarithmic else "linear")
-    axes.set_title(name.replace("_", " "), fontsize=10, color=INK, loc="left")
+    axes.set_title(TITLES.get(name, name.replace("_", " ")), fontsize=10, color=INK, loc="left")
     if name.endswith("accuracy"):
         axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel("oracle calls", fontsize=9)
+    axes.set_xlabel("env steps" if name.startswith(("rollout", "train")) else "oracle calls", fontsize=9)
     quiet(axes)
 
 
@@ -89,7 +109,7 @@ def _read_runs(paths: list[Path]) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _columns(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
-    wanted = ("game", "eval", "time/timesteps")
+    wanted = (*(group.removesuffix("/") for group in GROUPS), "time/timesteps")
     names = {name for row in rows for name, cell in row.items() if name and cell and name.startswith(wanted)}
     return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in names}
 

@@ -37,7 +37,7 @@ class FusedAdam(Adam):
             [m],
             [s],
             [],
-            [torch.tensor(float(k))],
+            [torch.scalar_tensor(k, dtype=torch.float32)],
             lr=self.lr,
             beta1=self.betas[0],
             beta2=self.betas[1],

@@ -1,0 +1,194 @@
+"""What an adversary can do to a trained policy: random controls, and the best response that a learner finds."""
+
+from __future__ import annotations
+
+import importlib
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from robustgames.envs.views import PlayerView
+from robustgames.errors import GameError, unknown
+from robustgames.evaluation.reliability import Interval, bootstrap
+from robustgames.evaluation.rollouts import Policy, control_env, play
+
+ALGORITHMS = ("A2C", "DDPG", "PPO", "SAC", "TD3")
+SELECTION = 1_000_000
+"""Distance of the seeds of the episodes that choose between learned adversaries from those that are reported."""
+
+
+def random_controls(
+    policy: Policy,
+    env: str,
+    alpha: float = 0.1,
+    episodes: int = 10,
+    seed: int = 0,
+    env_settings: Mapping[str, Any] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the returns of a policy without an adversary and under random ones, each (episodes,).
+
+    "without" executes a; "mixing" (1 - α) a + α ā; "replacement" ā with probability α, else a; ā is uniform on
+    [-1, 1]^n. What a learned adversary does has to be held against them.
+
+    Args:
+        policy: of the protagonist.
+        env: the id of an `ActionRobustEnv`.
+        alpha: the share α of the random adversary.
+        episodes: of each.
+        seed: of the first episode, the same for all three.
+        env_settings: of the id; the coupling is set here.
+
+    Raises:
+        GameError: alpha outside [0, 1], and what `play` raises.
+
+    Example:
+        >>> still = lambda observation: np.zeros(1)
+        >>> controls = random_controls(still, "robustgames/ActionRobustPendulum-v0", alpha=0.5, episodes=2)
+        >>> {name: returns.shape for name, returns in controls.items()}
+        {'without': (2,), 'mixing': (2,), 'replacement': (2,)}
+    """
+    results = {}
+    for name, coupling in {"without": "noisy", "mixing": "noisy", "replacement": "probabilistic"}.items():
+        settings = {**(env_settings or {}), "coupling": coupling, "alpha": alpha}
+        adversary = None if name == "without" else "random"
+        results[name] = play(env, policy, episodes, seed, adversary=adversary, env_settings=settings).returns
+    return results
+
+
+@dataclass(frozen=True, eq=False)
+class BestResponse:
+    """Returns of a frozen protagonist, played on the same episodes.
+
+    Attributes:
+        without: no adversary, (episodes,).
+        random: a uniformly random one, in the same coupling, (episodes,).
+        learned: under each learned adversary, (learners, episodes).
+        chosen: index of the strongest one, by other episodes than these.
+        adversaries: the learned policies, observation -> action in [-1, 1]^m.
+    """
+
+    without: np.ndarray
+    random: np.ndarray
+    learned: np.ndarray
+    chosen: int
+    adversaries: Sequence[Policy]
+
+    @property
+    def exploitability(self) -> float:
+        """Return without an adversary minus that under the strongest learned one, >= 0 for one that harms.
+
+        A learner with finitely many steps finds no better response than the best, so that in expectation this is a
+        lower bound of the true exploitability: a small number clears nobody.
+        """
+        return float(self.without.mean() - self.learned[self.chosen].mean())
+
+    def interval(self, seed: int = 0) -> Interval:
+        """Return the exploitability with a bootstrap interval over episodes, paired by their seeds."""
+        return bootstrap(self.without - self.learned[self.chosen], seed=seed)[0]
+
+
+def best_response(
+    policy: Policy,
+    env: str,
+    algorithm: str | Callable[..., Any] = "TD3",
+    steps: int = 10_000,
+    seeds: Sequence[int] = (0,),
+    episodes: int = 10,
+    seed: int = 0,
+    env_settings: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> BestResponse:
+    """Train fresh adversaries against a frozen protagonist and return what they leave of its return.
+
+    Args:
+        policy: of the protagonist. It does not learn.
+        env: the id of an `ActionRobustEnv`; its coupling and share say what the adversary may do.
+        algorithm: a class of Stable-Baselines3, or its name there.
+        steps: of each training, in env steps.
+        seeds: one learner for each.
+        episodes: that are reported; as many others choose the strongest learner.
+        seed: of the first episode.
+        env_settings: of the id, e.g. {"alpha": 0.3}.
+        **settings: of the algorithm. By default networks of 64-64; TD3, DDPG and SAC start learning after a tenth of
+            the steps, and TD3 and DDPG explore with noise of standard deviation 0.2.
+
+    Raises:
+        GameError: no such algorithm, no seeds, and what `play` and the algorithm's env raise.
+
+    Example:
+        >>> still = lambda observation: np.zeros(1)
+        >>> found = best_response(still, "robustgames/ActionRobustPendulum-v0", steps=50, episodes=2)
+        >>> found.learned.shape
+        (1, 2)
+    """
+    if not seeds:
+        raise GameError("seeds are empty: one learner is trained for each, e.g. seeds=(0, 1, 2)")
+    make = _algorithm(algorithm)
+    given = {**_defaults(make, steps, env, env_settings), **settings}
+    adversaries = [_trained(make, policy, env, steps, s, env_settings, given) for s in seeds]
+    made = control_env(env, env_settings)
+    try:
+        harm = [play(made, policy, episodes, seed + SELECTION, adversary=a).returns.mean() for a in adversaries]
+        learned = np.stack([play(made, policy, episodes, seed, adversary=a).returns for a in adversaries])
+        without = play(made, policy, episodes, seed).returns
+        at_random = play(made, policy, episodes, seed, adversary="random").returns
+    finally:
+        made.close()
+    return BestResponse(without, at_random, learned, int(np.argmin(harm)), adversaries)
+
+
+def _algorithm(algorithm: str | Callable[..., Any]) -> Callable[..., Any]:
+    if callable(algorithm):
+        return algorithm
+    if algorithm not in ALGORITHMS:
+        raise unknown("algorithm", algorithm, ALGORITHMS)
+    # a second to import, which only those pay who train an adversary
+    return getattr(importlib.import_module("stable_baselines3"), algorithm)
+
+
+def _defaults(make: Callable[..., Any], steps: int, env: str, env_settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    name = getattr(make, "__name__", "")
+    chosen: dict[str, Any] = {"policy_kwargs": {"net_arch": [64, 64]}, "device": "cpu"}
+    if name in ("TD3", "DDPG", "SAC"):
+        chosen["learning_starts"] = min(1000, steps // 10)
+    if name in ("TD3", "DDPG"):
+        from stable_baselines3.common.noise import NormalActionNoise
+
+        made = control_env(env, env_settings)
+        size = made.action_space["adversary"].shape  # type: ignore[index]
+        made.close()
+        chosen["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, 0.2))
+    return chosen
+
+
+def _trained(
+    make: Callable[..., Any],
+    policy: Policy,
+    env: str,
+    steps: int,
+    seed: int,
+    env_settings: Mapping[str, Any] | None,
+    given: Mapping[str, Any],
+) -> Policy:
+    view = PlayerView(control_env(env, env_settings), "adversary", opponent=policy)
+    with _global_generators():
+        model = make("MlpPolicy", view, seed=seed, **given).learn(steps)
+    view.close()
+    return lambda observation: model.predict(observation, deterministic=True)[0]
+
+
+@contextmanager
+def _global_generators() -> Iterator[None]:
+    """Give the global generators their states back, which Stable-Baselines3 seeds."""
+    states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.random.set_rng_state(states[2])

@@ -1,0 +1,208 @@
+"""Figures of robustness sweeps: heat maps over two axes of a perturbation, curves over one.
+
+All are made without pyplot, see `figures`. Sweeps are passed by name, {"DDPG": sweep, "PR-DDPG": sweep}; colors follow
+their order. Axes that cannot act on the env are named in the title and never drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
+
+from robustgames.envs.perturbations import NOISES
+from robustgames.errors import GameError, unknown
+from robustgames.evaluation.curves import INK, PALETTE, quiet
+from robustgames.evaluation.reliability import bootstrap
+from robustgames.evaluation.robustness import Sweep
+
+COLORS = "viridis"
+LABELS = {"action_noise": "probability of a random action", "observation_noise": "noise on the observation (std)"}
+
+
+def heat_maps(sweeps: Mapping[str, Sweep], columns: int = 3) -> Figure:
+    """Draw the return at every point of a grid of two axes, one panel a method, all on one scale of colors.
+
+    A cell is the mean over runs and episodes; its number is written in it, and the cell nearest to the nominal env is
+    framed. The first axis of the grid runs to the right, the second up.
+
+    Args:
+        sweeps: {method: sweep}, on the same two acting axes.
+        columns: most panels in a row.
+
+    Raises:
+        GameError: no sweep, sweeps over different grids, or not over two axes that act.
+    """
+    first = _checked(sweeps)
+    if len(first.axes) != 2:
+        raise GameError(f"{_acting(first)}: heat maps need two; draw `perturbation_curves`")
+    means = {name: one.cells.mean(0) for name, one in sweeps.items()}
+    low, high = (float(f([f(mean) for mean in means.values()])) for f in (np.min, np.max))
+    rows, (wide, tall) = ceil(len(sweeps) / columns), first.cells.shape[1:]
+    columns = ceil(len(sweeps) / rows)  # four panels are two by two, not three and one
+    size = columns * max(2.6, 0.4 * wide + 0.5) + 1.1, rows * max(2.2, 0.31 * tall + 0.55) + 0.5
+    figure = Figure(figsize=size, layout="constrained")
+    grid: Any = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    unit = _unit(max(abs(low), abs(high)))
+    for axes in grid.flat[len(sweeps) :]:
+        axes.set_axis_off()
+    for axes, (name, mean) in zip(grid.flat, means.items(), strict=False):
+        axes.imshow(mean.T, origin="lower", aspect="auto", cmap=COLORS, vmin=low, vmax=high)
+        _write_values(axes, mean, low, high, unit)
+        _frame(axes, first.nominal)
+        axes.set_title(name, fontsize=10, color=INK, loc="left")
+    _label_grid(grid, first, len(sweeps), columns)
+    _add_colorbar(figure, grid, unit)
+    title = _title(sweeps, f"return{_written_in(unit)} (framed: {_nominal(first)})")
+    figure.suptitle(title, fontsize=10, color=INK, x=0.01, ha="left")
+    return figure
+
+
+def _add_colorbar(figure: Figure, grid: Any, unit: float) -> None:
+    image, label = grid.flat[0].images[0], FuncFormatter(lambda value, _: _plain(value / unit))
+    bar = figure.colorbar(image, ax=list(grid.flat), shrink=0.9, aspect=30, pad=0.015, format=label)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.ax.tick_params(labelsize=8, color="#888888")
+
+
+def _write_values(axes: Axes, mean: np.ndarray, low: float, high: float, unit: float) -> None:
+    span = (high - low) or 1.0
+    for (i, j), value in np.ndenumerate(mean):
+        red, green, blue, _ = colormaps[COLORS]((value - low) / span)
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+        axes.text(
+            i, j, _short(value / unit), ha="center", va="center", fontsize=7, color="white" if dark else "#111111"
+        )
+
+
+def _short(value: float) -> str:
+    text = f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}"
+    return "0" if float(text) == 0 else text.replace("-", "−")
+
+
+def _plain(value: float) -> str:
+    return f"{value:g}".replace("-", "−")
+
+
+def _unit(largest: float) -> float:
+    return 1.0 if largest < 10_000 else 1000.0
+
+
+def _written_in(unit: float) -> str:
+    return "" if unit == 1 else " in thousands"
+
+
+def _frame(axes: Axes, cell: tuple[int, ...]) -> None:
+    corner = cell[0] - 0.5, cell[1] - 0.5
+    axes.add_patch(Rectangle(corner, 1, 1, fill=False, ec="#D55E00", lw=1.8, zorder=3, clip_on=False))
+
+
+def _label_grid(grid: Any, sweep: Sweep, count: int, columns: int) -> None:
+    (x, right), (y, up) = sweep.axes.items()
+    for i, axes in enumerate(list(grid.flat)[:count]):
+        axes.set_xticks(range(len(right)), [f"{v:g}" for v in _rounded(right)], fontsize=8)
+        axes.set_yticks(range(len(up)), [f"{v:g}" for v in _rounded(up)], fontsize=8)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        if i + columns >= count:
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel(_label(x), fontsize=9)
+        if i % columns == 0:
+            axes.set_ylabel(_label(y), fontsize=9)
+
+
+def _rounded(values: tuple[float, ...]) -> list[float]:
+    return [float(f"{value:.2g}") for value in values]
+
+
+def _nominal(sweep: Sweep) -> str:
+    point = sweep.nominal_point
+    exact = all(value == (0.0 if name in NOISES else 1.0) for name, value in point.items())
+    return "nominal" if exact else "nearest to nominal"
+
+
+# -- curves ------------------------------------------------------------------------------------------------------
+def perturbation_curves(sweeps: Mapping[str, Sweep], axis: str | None = None) -> Figure:
+    """Draw the return against one axis of a perturbation: the mean over runs, with its 95 % bootstrap band over runs.
+
+    The nominal value is marked. Of a grid of several axes the slice through the cell nearest to the nominal env is
+    drawn. A method of a single run has no band.
+
+    Args:
+        sweeps: {method: sweep}, over the same grid.
+        axis: its name in `Sweep.axes`; the first by default.
+
+    Raises:
+        GameError: no sweep, sweeps over different grids, an axis that they have not or that cannot act.
+    """
+    first = _checked(sweeps)
+    if not first.axes:
+        raise GameError(f"{_acting(first)}: there is nothing to draw")
+    axis = next(iter(first.axes)) if axis is None else axis
+    if axis in first.idle:
+        raise GameError(f"{axis} is idle: {first.idle[axis]}; the axes that act are {', '.join(first.axes)}")
+    if axis not in first.axes:
+        raise unknown("axis of the sweep", axis, first.axes)
+    figure = Figure(figsize=(5.2, 3.5), layout="constrained")
+    axes = figure.add_subplot()
+    values = first.axes[axis]
+    nominal = 0.0 if axis in NOISES else 1.0
+    if min(values) <= nominal <= max(values):
+        axes.axvline(nominal, color="#888888", lw=1.2, ls="--", zorder=1, label="nominal")
+    for color, (name, one) in zip(PALETTE * len(sweeps), sweeps.items(), strict=False):
+        intervals = bootstrap(_slice(one, axis))
+        mean, low, high = (np.array(part) for part in zip(*intervals, strict=True))
+        axes.plot(values, mean, color=color, lw=1.8, marker="o", ms=3.5, label=name, clip_on=False)
+        axes.fill_between(values, low, high, color=color, alpha=0.18, lw=0)
+    axes.margins(x=0.02)
+    axes.set_xlabel(_label(axis), fontsize=9)
+    held = ", ".join(f"{name} {value:g}" for name, value in first.nominal_point.items() if name != axis)
+    axes.set_title(_title(sweeps, f"return at {held}" if held else "return"), fontsize=10, color=INK, loc="left")
+    quiet(axes)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+def _slice(sweep: Sweep, axis: str) -> np.ndarray:
+    """Return the cells on the line through the nominal one, (runs, values)."""
+    index = [slice(None) if name == axis else i for i, name in zip(sweep.nominal, sweep.axes, strict=True)]
+    return sweep.cells[(slice(None), *index)]
+
+
+# -- what both share ---------------------------------------------------------------------------------------------
+def _checked(sweeps: Mapping[str, Sweep]) -> Sweep:
+    if not isinstance(sweeps, Mapping) or not sweeps:
+        raise GameError("no sweep by name: pass a dictionary, e.g. {'DDPG': sweep}")
+    first, *others = sweeps.values()
+    for other in others:
+        if (other.env, dict(other.axes)) != (first.env, dict(first.axes)):
+            raise GameError("the sweeps are over different envs or grids: draw them one by one")
+    return first
+
+
+def _acting(sweep: Sweep) -> str:
+    idle = "".join(f"; {name} is idle: {reason}" for name, reason in sweep.idle.items())
+    return f"{len(sweep.axes)} axes of the sweep act on {sweep.env}{idle}"
+
+
+def _label(axis: str) -> str:
+    return LABELS.get(axis, f"relative {axis}")
+
+
+def _title(sweeps: Mapping[str, Sweep], what: str) -> str:
+    first = next(iter(sweeps.values()))
+    runs = sorted({len(one.returns) for one in sweeps.values()})
+    counts = f"{_counted('–'.join(map(str, runs)), 'run')} × {_counted(str(first.returns.shape[-1]), 'episode')}"
+    idle = "".join(f"\n{name} is idle: {reason}" for name, reason in first.idle.items())
+    return f"{first.env}, {what}, {counts}{idle}"
+
+
+def _counted(number: str, what: str) -> str:
+    return f"{number} {what}{'' if number == '1' else 's'}"

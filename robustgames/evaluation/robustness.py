@@ -1,0 +1,216 @@
+"""Robustness sweeps: the returns of policies over a grid of perturbations, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from robustgames.envs.perturbations import NOISES
+from robustgames.envs.uncertainty_sets import Axis, UncertaintySet, uncertainty_set
+from robustgames.errors import GameError
+from robustgames.evaluation.reliability import Interval, Paired, bootstrap, paired
+from robustgames.evaluation.rollouts import Policy, control_env, play
+
+SUMMARIES = ("nominal", "mean", "worst", "cvar")
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Returns of every run of a method at every point of a grid.
+
+    Attributes:
+        env: the id of the inner env, e.g. "Hopper-v5".
+        axes: {axis, or "axis of body": values} that act on this env; relative scales, and noises as they are.
+        returns: (runs, *grid, episodes), undiscounted, of the protagonist alone.
+        idle: {axis: reason} of those that cannot act on this env. They are no axes of `returns`: flat curves over them
+            would look like robustness.
+        seed: episode k starts from seed + k in every cell, of every run and method.
+        source: of the grid.
+    """
+
+    env: str
+    axes: Mapping[str, tuple[float, ...]]
+    returns: np.ndarray
+    idle: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+    source: str = ""
+
+    @property
+    def cells(self) -> np.ndarray:
+        """Mean over episodes, (runs, *grid)."""
+        return self.returns.mean(-1)
+
+    @property
+    def nominal(self) -> tuple[int, ...]:
+        """Index of the cell nearest to the nominal env, of scales 1.0 (by ratio) and noises 0."""
+        return tuple(int(np.argmin(_distances(name, values))) for name, values in self.axes.items())
+
+    @property
+    def nominal_point(self) -> dict[str, float]:
+        """{axis: value} of that cell. It is the nominal env only if all scales are 1.0 and all noises 0."""
+        return {name: values[i] for i, (name, values) in zip(self.nominal, self.axes.items(), strict=True)}
+
+    def per_run(self, level: float = 0.1) -> dict[str, np.ndarray]:
+        """Return {"nominal", "mean", "worst", "cvar"}, each (runs,), of the cells' mean returns.
+
+        Args:
+            level: of `cvar`, the share of the cells that it averages.
+        """
+        flat = self.cells.reshape(len(self.returns), -1)
+        nominal = self.cells[(slice(None), *self.nominal)]
+        return {"nominal": nominal, "mean": flat.mean(1), "worst": flat.min(1), "cvar": cvar(flat, level)}
+
+    def summary(self, level: float = 0.1, seed: int = 0) -> dict[str, Interval]:
+        """Return the means over runs of `per_run`, with bootstrap intervals over runs."""
+        values = np.stack(list(self.per_run(level).values()), -1)
+        return dict(zip(SUMMARIES, bootstrap(values, seed=seed), strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, numbers and strings, for JSON."""
+        axes = {name: list(values) for name, values in self.axes.items()}
+        return {**self.__dict__, "axes": axes, "returns": self.returns.tolist(), "idle": dict(self.idle)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Sweep:
+        """Return the sweep of a `to_dict`."""
+        axes = {name: tuple(values) for name, values in data["axes"].items()}
+        return cls(**{**data, "axes": axes, "returns": np.array(data["returns"], dtype=np.float64)})
+
+
+def _distances(name: str, values: tuple[float, ...]) -> np.ndarray:
+    return np.abs(values) if name in NOISES else np.abs(np.log(values))
+
+
+def cvar(values: np.ndarray, level: float = 0.1) -> np.ndarray:
+    """Return the conditional value at risk of the last axis: the mean of its worst (smallest) share `level`.
+
+    All n values weigh the same; where level · n is no whole number, the next value counts with what is left of it:
+    level 1 is the mean, 1 / n and below the minimum.
+
+    Raises:
+        GameError: level outside (0, 1].
+
+    Example:
+        >>> cvar(np.array([4.0, 1.0, 2.0, 3.0]), 0.5), cvar(np.array([4.0, 1.0, 2.0, 3.0]), 0.375)
+        (np.float64(1.5), np.float64(1.3333333333333333))
+
+    Source: Rockafellar and Uryasev 2002, Conditional value-at-risk for general loss distributions.
+    """
+    if not 0 < level <= 1:
+        raise GameError(f"level is {level}: the share of the worst values lies in (0, 1], e.g. level=0.1")
+    ordered = np.sort(values, axis=-1)
+    count = max(1.0, level * ordered.shape[-1])
+    weights = np.clip(count - np.arange(ordered.shape[-1]), 0, 1)
+    return ordered @ weights / count
+
+
+def sweep(
+    policies: Policy | Sequence[Policy],
+    env: gym.Env | str,
+    grid: UncertaintySet | Mapping[Axis, Sequence[float]] | str = "tessler-mass-noise",
+    episodes: int | None = None,
+    seed: int = 0,
+    env_settings: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> Sweep:
+    """Play policies, without an adversary, at every point of a grid of perturbations.
+
+    One env is re-parameterized from cell to cell. Axes that cannot act on it are left out and named in `idle`.
+
+    Args:
+        policies: of the runs (seeds) of one method, or one.
+        env: an `ActionRobustEnv`, or its id.
+        grid: the name of an `UncertaintySet`, one, or {axis or (axis, body): values}.
+        episodes: in every cell; as many as the set says by default (10 for a grid of your own).
+        seed: of the first episode of every cell.
+        env_settings: of an id.
+        progress: called with (cells done, cells in all) after every cell.
+
+    Raises:
+        GameError: an unknown set, axis or env, an axis without values, no policy.
+
+    Example:
+        >>> still = lambda observation: np.zeros(1)
+        >>> grid = {"mass": (0.5, 1.0), "friction": (0.5, 1.0)}
+        >>> result = sweep(still, "robustgames/ActionRobustInvertedPendulum-v0", grid, episodes=2)
+        >>> result.returns.shape, result.idle
+        ((1, 2, 2), {'friction': 'no two geoms of the model touch with friction'})
+    """
+    runs = [policies] if callable(policies) else list(policies)
+    if not runs:
+        raise GameError("no policy: pass one, or the runs of a method as a list")
+    made = control_env(env, env_settings)
+    chosen = _as_set(grid)
+    idle = _idle_axes(chosen, made)
+    acting = {axis: values for axis, values in chosen.axes.items() if _name(axis) not in idle}
+    points = UncertaintySet(acting, chosen.source, env_id=chosen.env_id, absolute=chosen.absolute)
+    count, cells = chosen.episodes if episodes is None else episodes, []
+    for point in points.points(made):
+        cells.append([play(made, policy, count, seed, point).returns for policy in runs])
+        if progress is not None:
+            progress(len(cells), int(np.prod(points.shape)))
+    returns = np.array(cells).swapaxes(0, 1).reshape(len(runs), *points.shape, count)
+    axes = {_name(axis): tuple(values) for axis, values in points._relative(made).items()}
+    core: Any = made.unwrapped
+    core.set_perturbation(None)
+    if made is not env:
+        made.close()
+    return Sweep(core.env_id, axes, returns, idle, seed, chosen.source)
+
+
+def _as_set(grid: UncertaintySet | Mapping[Axis, Sequence[float]] | str) -> UncertaintySet:
+    if isinstance(grid, UncertaintySet):
+        return grid
+    if isinstance(grid, str):
+        return uncertainty_set(grid)
+    for axis, values in grid.items():
+        if np.ndim(values) != 1 or np.size(values) == 0:
+            raise GameError(f"{axis} has the values {values!r}: list at least one, e.g. {{'mass': (0.5, 1.0, 2.0)}}")
+    return UncertaintySet({axis: tuple(float(v) for v in values) for axis, values in grid.items()}, "")
+
+
+def _name(axis: Axis) -> str:
+    return axis if isinstance(axis, str) else f"{axis[0]} of {axis[1]}"
+
+
+def _idle_axes(grid: UncertaintySet, env: gym.Env) -> dict[str, str]:
+    """Return {axis: reason} of those none of whose values, the nominal ones apart, can act on the env."""
+    idle: dict[str, str] = {}
+    for axis, values in grid._relative(env).items():
+        reasons = []
+        for value in values:
+            if _distances(_name(axis), (value,))[0] < 1e-12:
+                continue
+            name, scale = (axis, value) if isinstance(axis, str) else (axis[0], {axis[1]: value})
+            reasons.append(env.unwrapped.why_idle(name, scale))  # type: ignore[attr-defined]
+            if reasons[-1] is None:
+                break
+        if reasons and None not in reasons:
+            idle[_name(axis)] = reasons[0]
+    return idle
+
+
+def compare(first: Sweep, second: Sweep, level: float = 0.1, seed: int = 0) -> dict[str, Paired]:
+    """Compare two methods, run by run, in each of the four summaries: first minus second, positive where it is better.
+
+    Args:
+        first: a sweep.
+        second: of another method: the same env, grid, seed and number of runs, run i from the same training seed.
+        level: of `cvar`.
+        seed: of the bootstrap.
+
+    Raises:
+        GameError: the sweeps differ in what they play.
+    """
+    for name in ("env", "axes", "seed"):
+        if getattr(first, name) != getattr(second, name):
+            raise GameError(f"the sweeps differ in {name}: play both methods on the same grid with the same seed")
+    if first.returns.shape != second.returns.shape:
+        shapes = f"{first.returns.shape} and {second.returns.shape}"
+        raise GameError(f"returns have shapes {shapes}: pairs need as many runs and episodes of both methods")
+    one, other = first.per_run(level), second.per_run(level)
+    return {name: paired(one[name], other[name], seed) for name in SUMMARIES}
