@@ -185,5 +185,6 @@ class Backprop:
         if passes is None:
             if len(self._made) == MOST:
                 self._made.clear()
-            passes = self._made[key] = Passes(self.net, runs, rows, like, self.first)
+            with torch.inference_mode(False), torch.no_grad():  # memory that serves in and out of inference mode
+                passes = self._made[key] = Passes(self.net, runs, rows, like, self.first)
         return passes

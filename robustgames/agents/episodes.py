@@ -125,8 +125,10 @@ class SeparateEnvs(Episodes):
         return self._now
 
     def play(self, own: Any, other: Any) -> Played:
-        self.observe()
-        joint = np.stack([np.asarray(own), np.asarray(other)], 1)  # (S, 2, k), memory of its own
+        if not all(self._going):
+            self.observe()
+        joint = np.empty((self.runs, 2, self.action_size), np.float32)
+        joint[:, 0], joint[:, 1] = own, other
         over = [self._step(i, actions) for i, actions in enumerate(joint)]
         for i, ended in enumerate(over):  # only now: an env that failed leaves all as they were
             self._actions[i].append(joint[i])
@@ -144,7 +146,7 @@ class SeparateEnvs(Episodes):
             after, reward, terminated, truncated, info = self.envs[i].step({"protagonist": own, "adversary": other})
         except Exception as error:
             raise self._failed(i, error) from error
-        self._after[i], self._executed[i] = np.ravel(after), np.ravel(info["executed_action"])
+        self._after[i], self._executed[i] = np.ravel(after), info["executed_action"].ravel()
         self._rewards[i], self._terminated[i] = reward, terminated
         return terminated or truncated
 
@@ -293,7 +295,7 @@ def _separate(id: str, runs: int, settings: dict[str, Any]) -> list[gym.Env]:
 
 def _made(id: str, settings: dict[str, Any]) -> gym.Env:
     try:
-        return gym.make(id, **settings)
+        return gym.make(id, disable_env_checker=True, **settings)
     except gym.error.UnregisteredEnv as error:
         raise unknown("env", id, control_ids()) from error
 

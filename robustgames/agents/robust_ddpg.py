@@ -145,22 +145,26 @@ class RobustDDPG:
             self.set_logger(configure_logger(self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps))
         given = callback if isinstance(callback, list) else [] if callback is None else [callback]
         every = [c if isinstance(c, BaseCallback) else ConvertCallback(c) for c in given]
-        callbacks = CallbackList(every + ([ProgressBar()] if progress_bar else []))
+        callbacks = CallbackList(every + ([ProgressBar("step")] if progress_bar else []))
         callbacks.init_callback(self)  # type: ignore[arg-type]
         callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
         interval, began, first = log_interval or max(1, total_timesteps // 100), time.perf_counter(), self.num_timesteps
         try:
             with deferred_interrupt() as pressed:
                 while self.num_timesteps < target:
-                    self._step()
+                    with (
+                        torch.inference_mode()
+                    ):  # saves a tenth of a step; what callbacks see of it is not to be differentiated
+                        self._step()
                     if self.num_timesteps % interval == 0 or self.num_timesteps == target:
                         self._log((self.num_timesteps - first) / (time.perf_counter() - began))
-                    if not callbacks.on_step():
+                    if callbacks.callbacks and not callbacks.on_step():
                         break
                     if pressed:
                         raise KeyboardInterrupt
         finally:
             callbacks.on_training_end()
+            self.z = self.z.clone()  # a tensor like any other again
         return self
 
     def _step(self) -> None:

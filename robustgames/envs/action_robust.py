@@ -77,7 +77,9 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         self._source = checked(perturbation, self.physics)
         self._told: set[str] = set()
         self._steps = 0
-        own, other = (gym.spaces.Box(-1.0, 1.0, shape, np.float32) for shape in (box.shape, self.coupling.shape(self)))
+        self._shapes = {"protagonist": box.shape, "adversary": self.coupling.shape(self)}
+        self._kind: Any = box.dtype
+        own, other = (gym.spaces.Box(-1.0, 1.0, shape, np.float32) for shape in self._shapes.values())
         self.action_space = gym.spaces.Dict(protagonist=own, adversary=other)  # type: ignore[assignment]
         self.observation_space = self.coupling.observed(self.inner.observation_space)
 
@@ -143,7 +145,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         if play.scales:
             self.physics.set(self.perturbation, play.scales)
         self._steps += 1
-        applied = (self._center + self._half * executed).astype(self.inner.action_space.dtype)
+        applied = (self._center + self._half * executed).astype(self._kind)
         observation, reward, terminated, truncated, info = self.inner.step(applied)
         reward = float(reward)
         if not isfinite(reward):
@@ -177,8 +179,8 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
                     warnings.warn(f"{axis} does not act on {self.env_id}: {reason}", stacklevel=4)
 
     def _checked_action(self, action: Any, player: str) -> np.ndarray:
-        shape = self.action_space[player].shape  # type: ignore[index]
-        if not (isinstance(action, Mapping) and player in action):
+        shape = self._shapes[player]
+        if not ((type(action) is dict or isinstance(action, Mapping)) and player in action):
             raise GameError(f"action is {action!r}: pass both, {{'protagonist': a, 'adversary': b}} of [-1, 1]^n")
         value = np.asarray(action[player], dtype=np.float32)
         if value.shape != shape:
@@ -247,7 +249,7 @@ def keep_time_limit(env: gym.Env) -> gym.Env:
     `robustgames/ActionRobust-v0` does not know its `env_id` when it is registered, so its limit comes here.
     `gym.make(..., max_episode_steps=N)` replaces it; -1 does not remove it.
     """
-    spec, inner = env.spec, gym.spec(env.unwrapped.env_id)  # type: ignore[attr-defined]
+    spec, inner = env.spec, gym.spec(env.unwrapped.env_id.rpartition(":")[2])  # type: ignore[attr-defined]
     if inner.max_episode_steps is None or (spec is not None and spec.max_episode_steps is not None):
         return env
     return gym.wrappers.TimeLimit(env, inner.max_episode_steps)

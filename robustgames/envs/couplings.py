@@ -78,7 +78,9 @@ class NoisyAction(Coupling):
         _check_alpha(self.alpha)
 
     def apply(self, env: ActionRobustEnv, action: np.ndarray, adversary: np.ndarray) -> Play:
-        return Play((1 - self.alpha) * action + self.alpha * adversary, self.alpha > 0)
+        if self.alpha == 0:
+            return Play(action, False)
+        return Play((1 - self.alpha) * action + self.alpha * adversary)
 
 
 @dataclass(frozen=True)

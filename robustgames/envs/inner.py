@@ -96,7 +96,9 @@ def is_real_box(space: gym.Space) -> bool:
 def is_finite(value: Any) -> bool:
     """Return whether an observation, nested ones included, holds finite numbers only."""
     if isinstance(value, np.ndarray):
-        return value.dtype.kind != "f" or bool(isfinite(value.sum()))
+        if value.dtype.kind != "f":
+            return True
+        return isfinite(np.vdot(value, value)) or bool(np.isfinite(value).all())  # large numbers overflow in a product
     if isinstance(value, Mapping):
         return all(is_finite(one) for one in value.values())
     if isinstance(value, tuple):

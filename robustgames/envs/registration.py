@@ -117,7 +117,7 @@ def register_all() -> None:
         if id not in gym.registry:
             limit, settings = gym.spec(env_id).max_episode_steps, {"env_id": env_id}
             batch = RobustPendulumVectorEnv if id == BATCHED else None
-            gym.register(id, ActionRobustEnv, max_episode_steps=limit, vector_entry_point=batch, kwargs=settings)
+            gym.register(id, ActionRobustEnv, max_episode_steps=limit, vector_entry_point=batch, kwargs=settings)  # type: ignore[arg-type]
     if (id := "robustgames/ActionRobust-v0") not in gym.registry:
         limit = WrapperSpec("keep_time_limit", "robustgames.envs.action_robust:keep_time_limit", {})
         gym.register(id, entry_point=ActionRobustEnv, additional_wrappers=(limit,))
