@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium as gym
-import numpy as np
 import torch
 from gymnasium.envs.registration import load_env_creator
 from stable_baselines3.common.callbacks import BaseCallback
@@ -144,16 +143,11 @@ class ControlExperiment:
         names = ["return", *(["return_under_adversary"] if learned else []), "episode_length"]
         if not bool(torch.isfinite(agent.z[run]).all()):
             return dict.fromkeys(names, float("nan"))
-        env = self._make_env(agent.ongoing.alphas[run])
-        shape = env.action_space["protagonist"].shape  # type: ignore[index]
-
-        def policy(observation: Any, player: str = "protagonist") -> np.ndarray:
-            return agent.predict(np.ravel(observation), player=player, run=run)[0].reshape(shape)
-
+        env, policy = self._make_env(agent.ongoing.alphas[run]), agent.policy(run)
         alone = play(env, policy, EPISODES)
         found = {"return": alone.returns.mean(), "episode_length": alone.lengths.mean()}
         if learned:
-            against = play(env, policy, EPISODES, adversary=lambda seen: policy(seen, "adversary"))
+            against = play(env, policy, EPISODES, adversary=agent.policy(run, "adversary"))
             found["return_under_adversary"] = against.returns.mean()
         env.close()
         return {name: float(found[name]) for name in names}

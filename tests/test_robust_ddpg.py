@@ -189,6 +189,33 @@ def test_observations_are_scaled_by_their_running_statistics_and_frozen_in_evalu
     assert np.allclose(action, mu.detach()[0], atol=1e-5) and torch.equal(agent.norm.mean, before)
 
 
+@pytest.mark.parametrize("settings", [{}, {"normalize": True}, {"layer_norm": True}])
+def test_a_policy_is_what_predict_says_of_the_moment(settings):
+    agent = RobustDDPG(PENDULUM, runs=2, **SMALL, **settings).learn(60)
+    states = np.random.default_rng(0).uniform(-1, 1, (9, 3)).astype(np.float32)
+    before = {player: agent.predict(states, player=player, run=1)[0] for player in agent.game.players}
+    policies = {player: agent.policy(1, player) for player in agent.game.players}
+    agent.learn(60, reset_num_timesteps=False)
+    for player, policy in policies.items():
+        assert np.allclose([policy(s) for s in states], before[player], atol=1e-6)
+        assert not np.allclose(agent.predict(states, player=player, run=1)[0], before[player], atol=1e-6)
+    with pytest.raises(rg.GameError, match="run is 2: there are 2, 0 to 1"):
+        agent.policy(2)
+
+
+def test_acting_alone_is_acting_in_a_batch():
+    for adversary, alpha in (("learned", 0.3), ("learned", 0.0), ("random", 0.3)):
+        agent = RobustDDPG(PENDULUM, env_settings={"alpha": alpha}, adversary=adversary, **SMALL).learn(30)
+        assert agent.behavior.row_by_row
+        state, start = np.array([0.3, -0.2, 1.0], np.float32), agent.generator.get_state()
+        saved = agent.behavior.state
+        alone = agent.behavior.act_alone(agent.z, state)
+        agent.generator.set_state(start)
+        agent.behavior.state = saved
+        together = agent.behavior.act(agent.z, torch.from_numpy(state).view(1, 1, 3))
+        assert np.allclose(alone, np.stack([t[0].numpy() for t in together]), atol=1e-6)
+
+
 def test_parameter_noise_acts_with_disturbed_weights_and_holds_its_distance():
     agent = RobustDDPG(PENDULUM, exploration="parameter", noise=0.2, layer_norm=True, **SMALL).learn(230)
     state = agent.behavior.state

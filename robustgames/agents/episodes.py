@@ -50,6 +50,8 @@ class Episodes(ABC):
     runs: int
     observation_size: int
     action_size: int
+    action_shape: tuple[int, ...]
+    """Of the env, whose k components are one row here."""
     device: torch.device
     alphas: list[float]
     """α of every run."""
@@ -103,7 +105,7 @@ class SeparateEnvs(Episodes):
         self.alphas = [core_of(env).coupling.alpha for env in envs]  # type: ignore[attr-defined]
         self.coupling = "noisy" if isinstance(core.coupling, NoisyAction) else "probabilistic"
         self.recent = [deque(maxlen=RECENT) for _ in envs]
-        self._shape: tuple[int, ...] = core.inner.action_space.shape or ()
+        self.action_shape: tuple[int, ...] = core.inner.action_space.shape or ()
         self._going = [False] * self.runs  # False: the next step begins an episode
         self._now, self._after = (np.zeros((self.runs, self.observation_size), np.float32) for _ in range(2))
         self._executed = np.zeros((self.runs, self.action_size), np.float32)
@@ -141,7 +143,7 @@ class SeparateEnvs(Episodes):
 
     def _step(self, i: int, actions: np.ndarray) -> bool:
         """Step one env, write down what it says, and return whether its episode is over."""
-        own, other = actions.reshape(2, *self._shape)
+        own, other = actions.reshape(2, *self.action_shape)
         try:
             after, reward, terminated, truncated, info = self.envs[i].step({"protagonist": own, "adversary": other})
         except Exception as error:
@@ -207,7 +209,7 @@ class BatchedPendulums(Episodes):
     def __init__(self, env: RobustPendulumVectorEnv, generator: Generator) -> None:
         self.env = self.first = env
         self.generator, self.runs = generator, env.num_envs
-        self.observation_size, self.action_size = 3, 1
+        self.observation_size, self.action_size, self.action_shape = 3, 1, (1,)
         self.device, self.coupling = env.device, env.coupling
         self.alphas = env.alpha.squeeze(-1).tolist()
         self.recent = [deque(maxlen=RECENT) for _ in range(self.runs)]
