@@ -6,8 +6,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import gymnasium as gym
 import torch
@@ -17,7 +15,6 @@ from rich.markup import escape
 
 from robustgames.envs.registration import ONE_PLAYER, control_ids, describe, game_ids
 from robustgames.errors import GameError, unknown
-from robustgames.result_table import report
 from robustgames.solvers import RECIPES
 from robustgames.train_command import train
 
@@ -92,20 +89,11 @@ def _nothing() -> None:
 
 
 # -- evaluate -------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """Recompute the certificates of a saved run."""
-
-    run: tyro.conf.Positional[Path]
-    """Folder of the run."""
-
-
 def evaluate(words: list[str]) -> None:
-    """Print the certificates of a saved run."""
-    options = tyro.cli(EvaluateOptions, prog="robustgames evaluate", args=words)
-    from robustgames import experiment as experiments
+    """Evaluate a saved run; see `robustgames.evaluate_command`."""
+    from robustgames import evaluate_command
 
-    report([experiments.evaluate(options.run)], [options.run])
+    evaluate_command.evaluate(words)
 
 
 # -- attack ---------------------------------------------------------------------------------------------

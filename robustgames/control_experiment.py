@@ -12,12 +12,13 @@ import gymnasium as gym
 import torch
 from gymnasium.envs.registration import load_env_creator
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.logger import Figure, Logger, make_output_format
 from torch import Tensor
 from tqdm import tqdm
 
 from robustgames import runs
 from robustgames.agents import RobustDDPG, RobustTD3
+from robustgames.control_evaluation import Examination, Progress, Subject, examine
 from robustgames.envs import ActionRobustEnv, GameEnv
 from robustgames.envs.registration import control_ids, find_id
 from robustgames.errors import GameError, unknown
@@ -114,9 +115,32 @@ class ControlExperiment:
             "diverged": int((~torch.isfinite(agent.z).all(-1)).sum()),
         }
 
-    def examine(self, agent: RobustDDPG, folder: Path) -> dict[str, Any]:
-        """Return what `robustgames evaluate` adds to a result: nothing yet."""
-        return {}
+    def examine(
+        self, agent: RobustDDPG, folder: Path, what: Examination | None = None, progress: Progress | None = None
+    ) -> dict[str, Any]:
+        """Return what `robustgames evaluate` adds to a result, see `examine`; draw it in the folder and TensorBoard."""
+        found, drawn = examine(self.subject(agent), what or Examination(), progress)
+        output = make_output_format("tensorboard", str(folder))
+        for name, figure in drawn.items():
+            with runs.writing(folder):
+                figures.save(figure, folder / "figures" / f"{name}.png")
+            output.write({f"figures/{name}": Figure(figure, close=False)}, {f"figures/{name}": ()}, agent.num_timesteps)
+        output.close()
+        return found
+
+    def subject(self, agent: RobustDDPG) -> Subject:
+        """Return the policies of the runs that are finite, with the env that they are judged in.
+
+        Raises:
+            GameError: all have diverged.
+        """
+        finite = [run for run in range(self.runs) if bool(torch.isfinite(agent.z[run]).all())]
+        if not finite:
+            raise GameError(
+                f"all {self.runs} runs of {self.agent} left the finite numbers: there is no policy to judge"
+            )
+        settings = self._single_settings(agent.ongoing.alphas[finite[0]])
+        return Subject(self.agent, [agent.policy(run) for run in finite], self.env, settings)
 
     def draw(self, agent: RobustDDPG, watchers: list[BaseCallback], folder: Path, logger: Logger) -> None:
         """Draw the learning curves as PNG in the run folder, where anything was logged that has one."""
@@ -154,10 +178,13 @@ class ControlExperiment:
 
     def _make_env(self, alpha: float) -> gym.Env:
         """Return the env of one run, where the run is one of a batch, too."""
+        return gym.make(self.env, disable_env_checker=True, **self._single_settings(alpha))
+
+    def _single_settings(self, alpha: float) -> dict[str, Any]:
         settings = {**self._known(), **({"alpha": alpha} if "alpha" in self.env_settings else {})}
         if gym.spec(self.env.rpartition(":")[2]).vector_entry_point is not None:
             settings.pop("dtype", None)  # of the batch in torch
-        return gym.make(self.env, disable_env_checker=True, **settings)
+        return settings
 
 
 def _check_id(id: str, agent: str) -> None:

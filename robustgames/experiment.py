@@ -24,6 +24,7 @@ __all__ = [
     "ControlExperiment",
     "Experiment",
     "evaluate",
+    "load",
     "read",
     "read_experiment",
     "resume",
@@ -55,11 +56,21 @@ def resume(folder: str | Path, progress_bar: bool = True) -> tuple[Path, dict[st
         return folder, _learn(experiment, summarize(experiment.measure(first)), agent, folder, progress_bar)
 
 
-def evaluate(folder: str | Path) -> dict[str, Any]:
-    """Recompute the metrics of a saved run, write evaluation.json, and return its content."""
+def load(folder: str | Path) -> tuple[Experiment | ControlExperiment, Any]:
+    """Return the experiment of a run folder and its agent, as the newest checkpoint has it."""
     folder, experiment = Path(folder), read(Path(folder))
-    agent: Any = experiment.load_agent(folder, experiment.make_agent())  # type: ignore[arg-type]
-    result = _result(experiment, agent, {}, {}) | experiment.examine(agent, folder)
+    return experiment, experiment.load_agent(folder, experiment.make_agent())  # type: ignore[arg-type]
+
+
+def evaluate(folder: str | Path, *how: Any) -> dict[str, Any]:
+    """Recompute the metrics of a saved run, write evaluation.json, and return its content.
+
+    Args:
+        folder: of the run.
+        *how: passed to `examine` of the experiment; of control, an `Examination` and a function that shows progress.
+    """
+    folder, (experiment, agent) = Path(folder), load(folder)
+    result = _result(experiment, agent, {}, {}) | experiment.examine(agent, folder, *how)
     runs.write_result(folder, "evaluation.json", result)
     return result
 

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from robustgames.envs.perturbations import NOISES
+from robustgames.envs.perturbations import NOISES, checked
 from robustgames.envs.uncertainty_sets import Axis, UncertaintySet, uncertainty_set
 from robustgames.errors import GameError
 from robustgames.evaluation.reliability import Interval, Paired, bootstrap, paired
@@ -145,6 +145,8 @@ def sweep(
         raise GameError("no policy: pass one, or the runs of a method as a list")
     made = control_env(env, env_settings)
     chosen = _as_set(grid)
+    for point in chosen.points(made):
+        checked(point, made.unwrapped.physics)  # type: ignore[attr-defined]  # all of it, before anything is played
     idle = _idle_axes(chosen, made)
     acting = {axis: values for axis, values in chosen.axes.items() if _name(axis) not in idle}
     points = UncertaintySet(acting, chosen.source, env_id=chosen.env_id, absolute=chosen.absolute)

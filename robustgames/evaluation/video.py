@@ -176,16 +176,16 @@ def _no_picture(error: Exception) -> GameError:
 
 @contextmanager
 def _headless() -> Iterator[None]:
-    """Let MuJoCo render through EGL where there is no display and nobody chose: GLFW, its first try, needs one."""
-    chosen = os.environ.get("MUJOCO_GL")
+    """Where there is no display and nobody chose, let MuJoCo render through EGL, and pygame without a window."""
     display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-    if chosen is None and sys.platform == "linux" and not display:
-        os.environ["MUJOCO_GL"] = "egl"
+    windowless = {"MUJOCO_GL": "egl", "SDL_VIDEODRIVER": "dummy"} if sys.platform == "linux" and not display else {}
+    chosen = {name: value for name, value in windowless.items() if name not in os.environ}
+    os.environ.update(chosen)
     try:
         yield
     finally:
-        if chosen is None:
-            os.environ.pop("MUJOCO_GL", None)
+        for name in chosen:
+            os.environ.pop(name, None)
 
 
 def log_video(logger: Any, name: str, video: Film | bytes, step: int) -> bool:

@@ -1,0 +1,131 @@
+"""What `robustness.py` is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+from robust_control.methods import METHODS, Agent, Budget
+from robust_control.training import ENV, read_run
+
+from robustgames.control_evaluation import parse_grid
+from robustgames.envs.perturbations import checked
+from robustgames.envs.uncertainty_sets import UncertaintySet, uncertainty_set
+from robustgames.errors import GameError, unknown
+from robustgames.evaluation.rollouts import control_env
+from robustgames.flags import check_whole_numbers
+
+
+@dataclass(frozen=True)
+class Options:
+    """Who is robust? Trains what is missing, and writes the table and the figures.
+
+    Attributes:
+        agent: hyper-parameters of all methods.
+        env: Gymnasium id with continuous actions.
+        methods: to train: ddpg td3, nr_ddpg nr_td3 pr_ddpg pr_td3, the controls mixing and replacement, extra_td3
+            mixed_ne_ld, sb3_ddpg sb3_td3; none where all come from run folders.
+        runs_from: NAME=RUN_FOLDER of `robustgames train`, whose policies are taken instead of training a method.
+        seeds: runs of a method.
+        seed: of the first run.
+        steps: of the env, in a run.
+        alpha: the adversary's share in training.
+        grid: name of an uncertainty set, or words axis=v1,v2 and axis:body=v1,v2.
+        episodes: in every cell of the grid.
+        best_response: env steps of a fresh adversary against a trained policy; 0: there is none.
+        best_response_runs: of each method that meet one.
+        attack_coupling: of that adversary, noisy or probabilistic, the same against all methods.
+        attack_alpha: its share; alpha where not given.
+        attack_episodes: in which it is judged.
+        workers: methods at a time, one core each.
+        checkpoint: env steps between two checkpoints of a training.
+        training: folder of the trained runs, OUT/training where not given; that of another OUT, to play its policies
+            on another grid.
+        out: folder of the results.
+    """
+
+    agent: tyro.conf.OmitArgPrefixes[Agent] = field(default_factory=Agent)
+    env: str = "Pendulum-v1"
+    methods: tuple[str, ...] = ("td3", "nr_td3", "pr_td3", "mixing", "replacement")
+    runs_from: tuple[str, ...] = ()
+    seeds: int = 8
+    seed: int = 0
+    steps: int = 8_000
+    alpha: float = 0.3
+    grid: tuple[str, ...] = ("tessler-mass-noise",)
+    episodes: int = 5
+    best_response: int = 0
+    best_response_runs: int = 3
+    attack_coupling: str = "probabilistic"
+    attack_alpha: float | None = None
+    attack_episodes: int = 10
+    workers: int = 1
+    checkpoint: int = 10_000
+    training: Path | None = None
+    out: Path = Path("robustness")
+
+    @property
+    def budget(self) -> Budget:
+        """What all methods train with."""
+        return Budget(self.env, self.seeds, self.seed, self.steps, self.alpha, self.agent)
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """{method: run folder} of those that are not trained here."""
+        words = [word.partition("=") for word in self.runs_from]
+        if wrong := ["".join(word) for word in words if not (word[0].isidentifier() and word[2])]:
+            raise GameError(f"--runs-from takes NAME=RUN_FOLDER, got {wrong[0]!r}: e.g. --runs-from td3=runs/a/b")
+        return {name: Path(folder) for name, _, folder in words}
+
+    @property
+    def names(self) -> list[str]:
+        """Rows of the table."""
+        return list(dict.fromkeys([*self.methods, *self.folders]))
+
+    @property
+    def attack(self) -> dict[str, Any]:
+        """What a fresh adversary may do to any method."""
+        alpha = self.alpha if self.attack_alpha is None else self.attack_alpha
+        return {"coupling": self.attack_coupling, "alpha": alpha}
+
+
+def grid_of(words: Sequence[str]) -> UncertaintySet:
+    """Return the grid of a name, or of words axis=v1,v2 and axis:body=v1,v2."""
+    if not words:
+        raise GameError("--grid is empty: give the name of an uncertainty set, or e.g. mass=0.5,1,2")
+    found = parse_grid(words)
+    return uncertainty_set(found) if isinstance(found, str) else UncertaintySet(found, "")
+
+
+def check(options: Options) -> None:
+    """Check all that can be before anything is trained.
+
+    Raises:
+        GameError: what is wrong.
+    """
+    counts = {"episodes": 1, "best_response": 0, "best_response_runs": 1, "attack_episodes": 1, "workers": 1}
+    check_whole_numbers(options, seeds=1, seed=0, steps=1, checkpoint=1, **counts)
+    for name in options.methods:
+        if name not in METHODS:
+            raise unknown("method", name, METHODS)
+    if not options.names:
+        raise GameError("no method: give some, e.g. --methods td3 pr_td3 mixing replacement")
+    control_env(ENV, {"env_id": options.env, "alpha": options.alpha}).close()
+    env = control_env(ENV, {"env_id": options.env, **options.attack})
+    for point in grid_of(options.grid).points(env):
+        checked(point, env.unwrapped.physics)  # type: ignore[attr-defined]
+    env.close()
+    for name, folder in options.folders.items():
+        _check_run(name, folder, options)
+
+
+def _check_run(name: str, folder: Path, options: Options) -> None:
+    run = read_run(folder)
+    settings = {key: value for key, value in run.env_settings.items() if key not in ("alpha", "dtype")}
+    played: Any = control_env(run.env, settings).unwrapped
+    if (played.env_id, run.runs, run.seed) != (options.env, options.seeds, options.seed):
+        asked = f"--env {played.env_id} --seeds {run.runs} --seed {run.seed}"
+        raise GameError(f"{name} in {folder} has other runs than asked for: give {asked}, or leave it out")

@@ -1,0 +1,121 @@
+"""The results of one method of `robustness.py`, each a JSON file: its sweep, and its best responses."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from robust_control.files import check_same
+from robust_control.methods import METHODS, describe
+from robust_control.options import Options, grid_of
+from robust_control.training import ENV, Trained, from_run, read_run, train
+from tqdm import tqdm
+
+from robustgames.errors import DivergedError
+from robustgames.evaluation.adversaries import best_response
+from robustgames.evaluation.robustness import sweep
+from robustgames.runs import write_result, writing
+
+
+def run(name: str, options: Options) -> str:
+    """Train a method, play its policies on the grid and against fresh adversaries, as far as this is not done yet.
+
+    Returns why its training failed, "" where it did not.
+    """
+    torch.set_num_threads(1)
+    left = [part for part in parts(options) if stored(part, name, options) is None]
+    if not left:
+        return ""
+    try:
+        trained = get_trained(name, options)
+    except DivergedError as error:
+        return f"{name}: {error}"
+    for part in left:
+        path = options.out / part / f"{name}.json"
+        with writing(path.parent):
+            path.parent.mkdir(exist_ok=True)
+        content = PARTS[part](name, trained, options)
+        write_result(path.parent, path.name, {"settings": settings(part, name, options), **content})
+    return ""
+
+
+def get_trained(name: str, options: Options) -> Trained:
+    """Return the trained policies of a method."""
+    if name in options.folders:
+        return from_run(options.folders[name])
+    folder = (options.training or options.out / "training") / name
+    return train(name, options.budget, folder, options.checkpoint, bar=options.workers == 1 and sys.stderr.isatty())
+
+
+def play_grid(name: str, trained: Trained, options: Options) -> dict[str, Any]:
+    """Return a sweep, how long was trained, and the learning curve."""
+    grid, quiet = grid_of(options.grid), None if options.workers == 1 else True
+    with tqdm(desc=f"{name}, grid", unit="cell", leave=False, disable=quiet) as bar:  # None: on a terminal
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        nominal = {"env_id": options.env, "alpha": 0.0}
+        found = sweep(trained.policies, ENV, grid, options.episodes, env_settings=nominal, progress=show)
+    return {"sweep": found.to_dict(), "steps": trained.steps, "curve": trained.curve}
+
+
+def attack(name: str, trained: Trained, options: Options) -> dict[str, Any]:
+    """Return the mean returns of the first runs alone, against a random and against a fresh learned adversary."""
+    rows: dict[str, list[float]] = {"without": [], "random": [], "learned": []}
+    policies = trained.policies[: options.best_response_runs]
+    may = {"env_id": options.env, **options.attack}
+    for policy in tqdm(policies, f"{name}, best response", unit="run", leave=False, disable=None):
+        found = best_response(
+            policy, ENV, steps=options.best_response, seeds=(options.seed,), episodes=options.attack_episodes,
+            env_settings=may,
+        )  # fmt: skip
+        rows["without"].append(float(found.without.mean()))
+        rows["random"].append(float(found.random.mean()))
+        rows["learned"].append(float(found.learned[found.chosen].mean()))
+    return {"returns": rows}
+
+
+PARTS: dict[str, Callable[[str, Trained, Options], dict[str, Any]]] = {"sweeps": play_grid, "best_responses": attack}
+
+
+def parts(options: Options) -> list[str]:
+    """Return what is asked for of every method."""
+    return list(PARTS) if options.best_response else ["sweeps"]
+
+
+def settings(part: str, name: str, options: Options) -> dict[str, Any]:
+    """Return all that determines a part of the results of a method, as JSON gives it back."""
+    if name in options.folders:
+        folder = options.folders[name]
+        source = {"run": folder.name, "timesteps": read_run(folder).steps}
+    else:
+        source = describe(METHODS[name], options.budget)
+    grid = grid_of(options.grid)
+    axes = {axis if isinstance(axis, str) else ":".join(axis): values for axis, values in grid.axes.items()}
+    own = {
+        "sweeps": {"grid": {**axes, "absolute": grid.absolute}, "episodes": options.episodes},
+        "best_responses": {
+            "best_response": options.best_response, "best_response_runs": options.best_response_runs,
+            "attack_episodes": options.attack_episodes, **{f"attack_{key}": v for key, v in options.attack.items()},
+        },
+    }[part]  # fmt: skip
+    return json.loads(json.dumps({"training": source, **own}))
+
+
+def stored(part: str, name: str, options: Options) -> dict[str, Any] | None:
+    """Return a finished part of the results of a method, None where it is not.
+
+    Raises:
+        GameError: it is finished, with other settings.
+    """
+    path = options.out / part / f"{name}.json"
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text())
+    check_same(path, found["settings"], settings(part, name, options))
+    return found

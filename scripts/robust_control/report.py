@@ -1,0 +1,206 @@
+"""The tables of `robustness.py`: every method over the grid, paired differences, and what fresh adversaries take."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from robust_control.drawing import draw
+from robust_control.training import Curve
+
+from robustgames.envs.perturbations import NOISES
+from robustgames.evaluation.reliability import Interval, Paired, bootstrap, iqm, probability_of_improvement
+from robustgames.evaluation.robustness import Sweep, compare
+from robustgames.runs import writing
+
+HEADS = {"nominal": "nominal", "mean": "mean", "worst": "worst", "cvar": "CVaR 10 %"}
+FEW = 5  # runs, below which a bootstrap interval excludes 0 too easily
+WIDTH = 170  # of a table in a file
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What is known of a method.
+
+    Attributes:
+        label: of the method.
+        kind: "plain", "control" or "robust".
+        sweep: its returns over the grid.
+        steps: that it trained, in every run.
+        curve: of its training.
+        attacked: {"without", "random", "learned": mean returns of the first runs}, where adversaries were trained.
+    """
+
+    label: str
+    kind: str
+    sweep: Sweep
+    steps: int
+    curve: Curve
+    attacked: Mapping[str, list[float]] | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """A table under a title; cells may be **bold**."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def markdown(self) -> str:
+        """Return it for table.md."""
+        lines = ["| " + " | ".join(row) + " |" for row in (self.heads, *self.rows)]
+        return "\n".join([self.title, "", lines[0], "|---" * len(self.heads) + "|", *lines[1:]])
+
+    def table(self) -> Table:
+        """Return it for the terminal."""
+        shown = Table(title=escape(self.title), title_justify="left", title_style="bold")
+        for i, head in enumerate(self.heads):
+            shown.add_column(head, justify="right" if i else "left")
+        for row in self.rows:
+            shown.add_row(
+                *(f"[bold]{escape(cell.strip('*'))}[/]" if cell.startswith("**") else escape(cell) for cell in row)
+            )
+        return shown
+
+
+def report(results: Mapping[str, Result], out: Path, told: Mapping[str, Any], failed: Sequence[str] = ()) -> None:
+    """Print the tables, and write them and the figures.
+
+    Args:
+        results: {method: result}, in the order of the table.
+        out: folder of table.md and the figures.
+        told: "alpha" in training, and "attack", the settings of the fresh adversaries.
+        failed: why methods are missing.
+    """
+    blocks = [over_the_grid(results, told["alpha"]), *differences(results), *under_attack(results, told["attack"])]
+    notes = [*verdicts(results), *remarks(results), *(f"failed: {reason}" for reason in failed)]
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    for block in blocks:
+        console.print(block.table())
+    for note in notes:
+        console.print(escape(note), soft_wrap=True)
+    text = "\n\n".join([*(block.markdown() for block in blocks), "\n".join(f"* {note}" for note in notes)])
+    with writing(out):
+        (out / "table.md").write_text(text + "\n")
+        draw(results, out)
+    console.print(f"written to {out}", soft_wrap=True)
+
+
+# -- the tables ------------------------------------------------------------------------------------------------------
+def over_the_grid(results: Mapping[str, Result], alpha: float) -> Block:
+    """Return the summaries of every method, with intervals over runs."""
+    first = next(iter(results.values())).sweep
+    runs, episodes = len(first.returns), first.returns.shape[-1]
+    axes = " x ".join(f"{name} ({len(values)})" for name, values in first.axes.items()) or "nominal env alone"
+    title = f"{first.env}, return over the grid {axes}: {runs} runs x {episodes} episodes a cell, alpha {alpha:g}"
+    rows = []
+    for one in results.values():
+        middle = iqm(one.sweep.cells)
+        found = [*one.sweep.summary().values(), middle]
+        rows.append([one.label, f"{one.steps:,}", *(_written(interval, _digits(results)) for interval in found)])
+    return Block(title, ["method", "env steps", *HEADS.values(), "IQM"], rows)
+
+
+def differences(results: Mapping[str, Result]) -> list[Block]:
+    """Return paired differences of all methods to the baseline, and of those with a learned adversary to the controls.
+
+    Bold: the interval excludes 0, over at least FEW runs.
+    """
+    base = results[baseline(results)]
+    pairs = [(one, base) for one in results.values() if one is not base]
+    pairs += [(one, other) for one in results.values() for other in controls(results) if one.kind == "robust"]
+    rows = []
+    for one, other in dict.fromkeys(pairs):
+        found = compare(one.sweep, other.sweep).values()
+        texts = [_written(p.difference, _digits(results), "+", f" {p.wins}/{p.runs}") for p in found]
+        cells = [_emphasized(text, p) for text, p in zip(texts, found, strict=True)]
+        better = probability_of_improvement(one.sweep.cells, other.sweep.cells)
+        rows.append([one.label, other.label, *cells, _written(better, 2)])
+    title = "Paired differences, and in how many runs the first is better (bold: the interval excludes 0)"
+    return [Block(title, ["method", "minus", *HEADS.values(), "P(better in a cell)"], rows)] if rows else []
+
+
+def under_attack(results: Mapping[str, Result], attack: Mapping[str, Any]) -> list[Block]:
+    """Return what fresh adversaries take from the frozen policies."""
+    rows, digits = [], _digits(results)
+    for one in results.values():
+        if one.attacked:
+            alone, chance, learned = (np.array(one.attacked[key]) for key in ("without", "random", "learned"))
+            found = bootstrap(np.stack([alone, chance, learned, alone - learned], -1))
+            rows.append([one.label, str(len(alone)), *(_written(interval, digits) for interval in found)])
+    title = "Under a fresh adversary ({coupling}, share {alpha:g}, {steps:,} steps of TD3)".format(**attack)
+    heads = ["method", "runs", "return without", "under a random one", "under the learned one", "exploitability"]
+    return [Block(title, heads, rows)] if rows else []
+
+
+def baseline(results: Mapping[str, Result]) -> str:
+    """Return the method that the others are compared with: td3, else the first without an adversary, else the first."""
+    plain = [name for name, one in results.items() if one.kind == "plain"]
+    return "td3" if "td3" in results else [*plain, *results][0]
+
+
+def controls(results: Mapping[str, Result]) -> list[Result]:
+    """Return the methods with a random adversary."""
+    return [one for one in results.values() if one.kind == "control"]
+
+
+# -- in words --------------------------------------------------------------------------------------------------------
+def verdicts(results: Mapping[str, Result]) -> list[str]:
+    """Return what the intervals show of every method with a learned adversary, over at least FEW runs."""
+    if (count := len(next(iter(results.values())).sweep.returns)) < FEW:
+        return [
+            f"No verdict: intervals over {count} run{'s' if count > 1 else ''} are too narrow; --seeds {FEW} or more."
+        ]
+    base, against = results[baseline(results)], controls(results)
+    others = [base, *(one for one in against if one is not base)]
+    lines = []
+    for one in (one for one in results.values() if one.kind == "robust" and one is not base):
+        for column in ("mean", "worst"):
+            above = [other.label for other in others if compare(one.sweep, other.sweep)[column].difference.low > 0]
+            rest = [other.label for other in others if other.label not in above]
+            shown = [f"above {' and '.join(above)}"] if above else []
+            shown += [f"not shown to be above {' or '.join(rest)}"] if rest else []
+            lines.append(f"{one.label}, {HEADS[column]} return: {', '.join(shown)}.")
+    if lines and len(against) < 2:
+        lines.append("No claim of robustness can be made without both random controls: --methods mixing replacement.")
+    return lines
+
+
+def remarks(results: Mapping[str, Result]) -> list[str]:
+    """Return what a reader has to know of the numbers."""
+    first = next(iter(results.values())).sweep
+    lines = [f"Axis without effect on {first.env}, left out: {name} ({why})." for name, why in first.idle.items()]
+    if any(value != (0.0 if name in NOISES else 1.0) for name, value in first.nominal_point.items()):
+        point = ", ".join(f"{name} {value:g}" for name, value in first.nominal_point.items())
+        lines.append(f"The grid misses the nominal env; nearest to it, and called nominal, is {point}.")
+    if len({one.steps for one in results.values()}) > 1:
+        lines.append("The methods trained for different numbers of env steps: they are not compared on equal terms.")
+    return lines
+
+
+def _digits(results: Mapping[str, Result]) -> int:
+    largest = max(float(np.abs(one.sweep.cells).max()) for one in results.values())
+    return 0 if largest >= 100 else 1 if largest >= 10 else 2
+
+
+def _written(found: Interval, digits: int, sign: str = "", more: str = "") -> str:
+    def number(value: float) -> str:
+        return f"{value:{sign}.{digits}f}".replace("-", "−")
+
+    if isnan(found.low):
+        return f"{number(found.estimate)}{more}"
+    return f"{number(found.estimate)} [{number(found.low)}, {number(found.high)}]{more}"
+
+
+def _emphasized(text: str, found: Paired) -> str:
+    clear = found.difference.low > 0 or found.difference.high < 0
+    return f"**{text}**" if clear and found.runs >= FEW else text

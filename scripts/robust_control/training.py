@@ -1,0 +1,153 @@
+"""How a method of `robustness.py` is trained, and the policies that come of it."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from robust_control.files import claim
+from robust_control.methods import METHODS, NR, Budget, Method, describe
+
+from robustgames import experiment, runs
+from robustgames.agents.episodes import RECENT
+from robustgames.control_experiment import ControlExperiment
+from robustgames.envs.views import PlayerView
+from robustgames.errors import GameError
+from robustgames.evaluation.rollouts import Policy, control_env
+
+ENV = "robustgames/ActionRobust-v0"
+BUFFER = 1_000_000
+Curve = dict[str, list[float]]
+"""Returns of recent episodes in training: "steps", "mean" over runs and "std"."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a training."""
+
+    policies: Sequence[Policy]
+    steps: int
+    curve: Curve
+
+
+def train(name: str, budget: Budget, folder: Path, checkpoint: int, bar: bool) -> Trained:
+    """Train a method into a folder, or go on where it stands there.
+
+    Raises:
+        GameError: the folder holds a training with other settings, or another process uses it.
+    """
+    method = METHODS[name]
+    with runs.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with runs.locked(folder):
+        claim(folder / "settings.json", describe(method, budget))
+        if method.agent in ("DDPG", "TD3"):
+            return _train_sb3(method, budget, folder)
+        begun = [path.parent for path in folder.rglob(runs.CURRENT)]  # a run without a checkpoint was not begun
+        if begun and runs.read_result(begun[0]) is None:
+            experiment.resume(begun[0], bar)
+        run = begun[0] if begun else experiment.train(_control(method, budget, checkpoint), folder, bar)[0]
+    return from_run(run)
+
+
+def _control(method: Method, budget: Budget, checkpoint: int) -> ControlExperiment:
+    agent = asdict(budget.agent)
+    lr, hidden = agent.pop("lr"), list(agent.pop("hidden"))
+    own = {"adversary": method.adversary, "buffer_size": min(budget.steps, BUFFER), **method.settings}
+    coupled = {"coupling": method.coupling or NR, "alpha": budget.alpha if method.coupling else 0.0}
+    return ControlExperiment(
+        method.agent, ENV, {**agent, "hidden": hidden, **own}, method.solver, {"lr": lr, **method.solver_settings},
+        {"env_id": budget.env, **coupled}, budget.steps, budget.seeds, budget.seed, "cpu", checkpoint,
+    )  # fmt: skip
+
+
+def from_run(folder: Path) -> Trained:
+    """Return what came of a run folder of `robustgames train`."""
+    trained = read_run(folder)
+    agent = trained.load_agent(folder, trained.make_agent())
+    policies = [agent.policy(run) for run in range(trained.runs)]
+    rows = [row for path in folder.glob("progress*.csv") for row in _rows(path)]
+    return Trained(policies, agent.num_timesteps, _curve(rows, "time/timesteps", "rollout/ep_rew_std_of_runs"))
+
+
+def read_run(folder: Path) -> ControlExperiment:
+    """Return the experiment of a finished run folder of control.
+
+    Raises:
+        GameError: it is none, or not finished.
+    """
+    read = experiment.read(folder)
+    if not isinstance(read, ControlExperiment):
+        raise GameError(f"{folder} is a run of {read.agent} on a game: give one of robust_ddpg or robust_td3")
+    if runs.read_result(folder) is None:
+        raise GameError(f"{folder} is not finished: robustgames train --resume {folder}")
+    return read
+
+
+# -- Stable-Baselines3 -----------------------------------------------------------------------------------------------
+def _train_sb3(method: Method, budget: Budget, folder: Path) -> Trained:
+    """Train the runs one after another; those with a file are done."""
+    sb3: Any = importlib.import_module("stable_baselines3")
+    make, policies, curves = getattr(sb3, method.agent), [], []
+    for seed in range(budget.seed, budget.seed + budget.seeds):
+        own = folder / f"seed{seed}"
+        if not (own / "model.zip").exists():
+            model = _peer(make, budget, seed)
+            model.set_logger(sb3.common.logger.configure(str(own), ["csv"]))
+            model.learn(budget.steps).save(own / "unfinished.zip")
+            (own / "unfinished.zip").rename(own / "model.zip")
+        policies.append(_acting(make.load(own / "model.zip", device="cpu")))
+        curves.append(_curve(list(_rows(own / "progress.csv")), "time/total_timesteps"))
+    return Trained(policies, budget.steps, _averaged(curves, budget.steps))
+
+
+def _peer(make: Callable[..., Any], budget: Budget, seed: int) -> Any:
+    """Return an agent of Stable-Baselines3 in the nominal env, whose actions are scaled to [-1, 1]."""
+    from stable_baselines3.common.noise import NormalActionNoise
+
+    agent = budget.agent
+    if agent.lr != agent.critic_lr:
+        raise GameError(f"lr is {agent.lr} and critic_lr {agent.critic_lr}: Stable-Baselines3 has one, give the same")
+    env = control_env(ENV, {"env_id": budget.env, "alpha": 0.0})
+    shape = env.action_space["adversary"].shape  # type: ignore[index]
+    view = PlayerView(env, "protagonist", np.zeros(shape, np.float32))
+    noise = NormalActionNoise(np.zeros(shape), np.full(shape, agent.noise))
+    return make(
+        "MlpPolicy", view, agent.lr, min(budget.steps, BUFFER), agent.learning_starts, agent.batch_size, agent.tau,
+        agent.gamma, train_freq=1, gradient_steps=1, action_noise=noise,
+        policy_kwargs={"net_arch": list(agent.hidden)}, stats_window_size=RECENT, seed=seed, device="cpu",
+    )  # fmt: skip
+
+
+def _acting(model: Any) -> Policy:
+    return lambda observation: model.predict(observation, deterministic=True)[0]
+
+
+# -- learning curves -------------------------------------------------------------------------------------------------
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _curve(rows: list[dict[str, str]], steps: str, std: str = "") -> Curve:
+    """Return the curve of the rows of progress files, those of a resumed run in order."""
+    mean = "rollout/ep_rew_mean"
+    told = {float(row[steps]): row for row in rows if row.get(mean)}
+    ordered = [told[step] for step in sorted(told)]
+    spread = [float(row.get(std) or "nan") for row in ordered]
+    return {"steps": sorted(told), "mean": [float(row[mean]) for row in ordered], "std": spread}
+
+
+def _averaged(curves: list[Curve], steps: int) -> Curve:
+    """Return the mean over runs that logged at steps of their own."""
+    known = [curve for curve in curves if curve["steps"]]
+    if not known:
+        return {"steps": [], "mean": [], "std": []}
+    at = np.linspace(max(curve["steps"][0] for curve in known), steps, 50)
+    values = np.array([np.interp(at, curve["steps"], curve["mean"]) for curve in known])
+    return {"steps": at.tolist(), "mean": values.mean(0).tolist(), "std": values.std(0).tolist()}
