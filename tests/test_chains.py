@@ -124,6 +124,7 @@ def test_langevin_settles_at_its_variance_and_the_noise_may_fall():
         (lambda: make_solver("wgan", rule="adams"), "unknown rule 'adams': did you mean adam"),
         (lambda: make_solver("gda", lr=InversePower(0.1), anneal=10), "no single number as rate"),
         (lambda: make_solver("mirror_gan", growth=1e-5, lr_decay=0.0, anneal=10), "chains that grow cannot"),
+        (lambda: make_solver("mixed_ne_ld", anneal=10), "chains that grow cannot"),
     ],
 )
 def test_impossible_settings_are_refused(make, error):
@@ -146,7 +147,7 @@ def rates_of(part):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in RECIPES if "mirror_d" not in n and n not in ("mirror_prox", "optimistic_mwu")]
+    "name", [n for n in RECIPES if "mirror_d" not in n and n not in ("mirror_prox", "optimistic_mwu", "mixed_ne_ld")]
 )
 def test_every_solver_is_annealed_over_its_run(name):
     """The last rate of a run is (nearly) 0, and no rule runs out before the end."""

@@ -303,6 +303,8 @@ def _made(id: str, settings: dict[str, Any]) -> gym.Env:
 
 
 def _fitting(env: gym.Env) -> gym.Env:
+    if not isinstance(env.observation_space, gym.spaces.Box):
+        raise GameError(f"{env} observes {env.observation_space}: a Box is needed; wrap it in FlattenObservation")
     if isinstance(env, gym.Env) and isinstance(core_of(env).coupling, NoisyAction | ProbabilisticAction):
         return env
     name = type(core_of(env).coupling).__name__

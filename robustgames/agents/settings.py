@@ -61,9 +61,11 @@ class Settings:
     adversary: Adversary = "learned"
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "buffer_size", "delay"):
+        for name, usual in (("batch_size", 128), ("buffer_size", 1_000_000), ("delay", 2)):
             if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
-                raise GameError(f"{name} is {getattr(self, name)}: a whole number of at least 1 is needed")
+                raise GameError(
+                    f"{name} is {getattr(self, name)}: a whole number of at least 1 is needed, e.g. {usual}"
+                )
         if not self.hidden or not all(isinstance(width, int) and width >= 1 for width in self.hidden):
             raise GameError(f"hidden is {self.hidden}: widths of at least one layer, each >= 1, e.g. (64, 64)")
         if self.learning_starts < 0 or not 0 <= self.noise < float("inf"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 import pickle
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 
 from robustgames.errors import GameError, unknown
 
@@ -33,6 +36,11 @@ def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]
         raise unknown("env_id", env_id, gym.registry) from error
     except (gym.error.Error, ImportError, TypeError) as error:
         reason = " ".join(str(error).split())
+        if unexpected := re.search(r"unexpected keyword argument '(\w+)'", reason):
+            known = inspect.signature(load_env_creator(gym.spec(env_id).entry_point)).parameters  # type: ignore[arg-type]
+            raise unknown(
+                f"setting of {env_id}", unexpected[1], ["alpha", "coupling", "perturbation", *known]
+            ) from error
         raise GameError(f"gym.make({env_id!r}) failed: {reason[:300]}") from error
     # what is registered with wrappers of its own keeps them
     inner = made.unwrapped if type(made) is gym.wrappers.OrderEnforcing else made

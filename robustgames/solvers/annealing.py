@@ -18,6 +18,8 @@ from robustgames.solvers.schemes import (
     Rules,
     Scheme,
     Simultaneous,
+    Turns,
+    pair,
 )
 
 
@@ -77,6 +79,13 @@ def _(solver: BestResponse, calls: int) -> Scheme:
     if solver.start != "keep":  # a fresh rule for every answer
         return replace(solver, outer=outer)
     return replace(solver, outer=outer, inner=_falling(solver.inner, max(1, steps * answers * solver.inner_steps)))
+
+
+@annealed.register
+def _(solver: Turns, calls: int) -> Scheme:
+    rounds = calls / (solver.ratio + 1)
+    x, y = pair(solver.rule)
+    return replace(solver, rule=(_falling(x, rounds * solver.ratio), _falling(y, rounds)))
 
 
 @annealed.register

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from robustgames.errors import GameError, unknown
 from robustgames.solvers.annealing import annealed
+from robustgames.solvers.control_recipes import mixed_ne_ld, turns
 from robustgames.solvers.gan_recipes import langevin, mirror_gan, mirror_prox_gan, wgan
 from robustgames.solvers.rules import SGD, Adam, Entropic, RMSProp, Rule, Sign, Steepest, Triangular
 from robustgames.solvers.schemes import (
@@ -384,6 +385,8 @@ RECIPES: dict[str, Callable[..., Scheme]] = {
     "langevin": langevin,
     "mirror_gan": mirror_gan,
     "mirror_prox_gan": mirror_prox_gan,
+    "turns": turns,
+    "mixed_ne_ld": mixed_ne_ld,
 }
 
 

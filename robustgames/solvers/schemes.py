@@ -107,9 +107,11 @@ class Turns(Scheme):
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
         t = state["t"] + 1
         player = int(t % (self.ratio + 1) == 0)
-        name, rule, block = NAMES[player], pair(self.rule)[player], oracle.game.split(z)[player]
+        name, rule = NAMES[player], pair(self.rule)[player]
         oracle.draw()
-        block, moved = rule.step(block, oracle(z, player), state[name], oracle.generator)
+        v = oracle(z, player)
+        z = oracle.asked  # on the sets of this sample, the other player's too
+        block, moved = rule.step(oracle.game.split(z)[player], v, state[name], oracle.generator)
         return oracle.place(z, player, block), {**state, "t": t, name: moved}
 
 
