@@ -64,3 +64,32 @@ def test_projections_do_not_wait_for_the_device():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert float(u.abs().sum(-1).max()) <= 2.0 + 1e-4
+
+
+@pytest.mark.parametrize("solver", ["adam", "extra_adam", "mixed_ne_ld"])
+@pytest.mark.parametrize("settings", [{}, {"normalize": True, "exploration": "ou"}, {"exploration": "parameter"}])
+def test_control_is_learned_on_the_device_without_waiting(solver, settings, tmp_path):
+    env, small = "robustgames/RobustPendulum-v0", {"learning_starts": 20, "batch_size": 32, "hidden": (16, 16)}
+    agent = rg.RobustTD3(env, solver, runs=64, device="cuda", **small, **settings).learn(30)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with torch.inference_mode():
+            for _ in range(20):
+                agent._step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert agent.z.device.type == "cuda" and bool(torch.isfinite(agent.z).all())
+    agent.save(tmp_path)
+    again = rg.RobustTD3.load(tmp_path, env, device="cuda").learn(170, reset_num_timesteps=False)
+    assert again.num_timesteps == 220 and len(again.episodes[63]) == 1
+    assert again.predict([1.0, 0.0, 0.0], run=63)[0].shape == (1,)
+
+
+def test_ten_thousand_pendulums_swing_on_the_device_as_on_the_cpu():
+    envs = [gym.make_vec("robustgames/RobustPendulum-v0", num_envs=10_000, device=d) for d in ("cpu", "cuda")]
+    state = torch.rand(10_000, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    seen = [env.reset(seed=0, options={"state": state})[0] for env in envs]
+    for _ in range(100):
+        actions = [{"protagonist": o[:, :1].clamp(-1, 1), "adversary": -o[:, 1:2]} for o in seen]
+        seen = [env.step(a)[0] for env, a in zip(envs, actions, strict=True)]
+    assert torch.allclose(seen[0], seen[1].cpu(), atol=1e-3)

@@ -96,13 +96,21 @@ class RobustDDPG:
         self.policies = _policies(self.ongoing, s, self.device)
         critic = MLP((states + actions, *s.hidden, 1), norm=s.layer_norm)
         learning = TemporalDifference(
-            self.policies, critic, s.gamma, s.tau, s.twin, s.smoothing, rule=FusedAdam(s.critic_lr), l2=s.l2
+            self.policies,
+            critic,
+            s.gamma,
+            s.tau,
+            s.twin,
+            s.smoothing,
+            rule=FusedAdam(s.critic_lr),
+            l2=s.l2,
+            final=s.final or None,
         )
         replay = Replay(s.buffer_size, states, actions, (runs,), self.device)
         self.norm = RunningNorm(runs, states, self.device) if s.normalize else None
         first = Generator(self.device).manual_seed(of_critics)
         self.practice = Practice(replay, learning, s.batch_size, first, s.every_draw, self.norm)
-        self.game = PolicyGame(self.policies, critic, self.practice).to(self.device)
+        self.game = PolicyGame(self.policies, critic, self.practice, s.final or None).to(self.device)
         self.oracle = Oracle(self.game, (runs,), self.generator)
         chosen = make_solver("adam", lr=1e-3) if solver is None else solver
         self.solver = fused(fit(make_solver(chosen) if isinstance(chosen, str) else chosen, self.oracle))

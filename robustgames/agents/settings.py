@@ -19,6 +19,8 @@ class Settings:
         hidden: widths of the hidden layers of all networks, ReLU between them; 64 64 as Tessler et al. 2019, 256 256
             as Stable-Baselines3 and CleanRL for larger robots.
         layer_norm: layer normalization in all networks, which parameter noise needs (Plappert et al. 2018).
+        final: first weights of the last layers are uniform in ± this, so that first actions and values are near 0
+            (Lillicrap et al. 2016); 0: as in the other layers (Stable-Baselines3).
         gamma: discount (Lillicrap et al. 2016).
         tau: by how much target networks follow in a step (Tessler et al. 2019).
         critic_lr: learning rate of the critic's Adam (Lillicrap et al. 2016).
@@ -44,6 +46,7 @@ class Settings:
 
     hidden: tuple[int, ...] = (64, 64)
     layer_norm: bool = False
+    final: float = 3e-3
     gamma: float = 0.99
     tau: float = 0.01
     critic_lr: float = 1e-3
@@ -68,6 +71,8 @@ class Settings:
                 )
         if not self.hidden or not all(isinstance(width, int) and width >= 1 for width in self.hidden):
             raise GameError(f"hidden is {self.hidden}: widths of at least one layer, each >= 1, e.g. (64, 64)")
+        if not 0 <= self.final < float("inf"):
+            raise GameError(f"final is {self.final}: half the width of the first weights, e.g. 3e-3, or 0")
         if self.learning_starts < 0 or not 0 <= self.noise < float("inf"):
             got = f"learning_starts is {self.learning_starts} and noise is {self.noise}"
             raise GameError(f"{got}: both are >= 0, e.g. learning_starts=1000 and noise=0.1")
