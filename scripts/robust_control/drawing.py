@@ -30,17 +30,21 @@ def draw(results: Mapping[str, Result], out: Path) -> None:
 
 
 def learning_curves(results: Mapping[str, Result]) -> Figure:
-    """Draw the return of recent episodes in training, with exploration and the adversary of the method."""
+    """Draw the return of recent episodes in training, with exploration and the adversary of the method.
+
+    Spreads over runs are drawn of three methods at most: more hide each other.
+    """
+    spreads = len(results) <= 3
     figure = Figure(figsize=(5.6, 3.7), layout="constrained")
     axes = figure.add_subplot()
     for color, one in zip(PALETTE * len(results), results.values(), strict=False):
-        steps, mean, std = (np.array(one.curve[key]) for key in ("steps", "mean", "std"))
+        steps, mean, std = (np.array(one.curve[key], float) for key in ("steps", "mean", "std"))
         axes.plot(steps, mean, color=color, lw=1.6, label=one.label)
-        axes.fill_between(steps, mean - std, mean + std, color=color, alpha=0.12, lw=0)
+        if spreads:
+            axes.fill_between(steps, mean - std, mean + std, color=color, alpha=0.12, lw=0)
     first = next(iter(results.values())).sweep
-    title = (
-        f"{first.env}, return in training under the method's own adversary,\nmean ± std over {len(first.returns)} runs"
-    )
+    told = f"{'mean ± std' if spreads else 'mean'} over {len(first.returns)} runs"
+    title = f"{first.env}, return in training under the method's own adversary,\n{told}"
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     axes.set_xlabel("env steps", fontsize=9)
     quiet(axes)

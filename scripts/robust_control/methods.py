@@ -21,6 +21,8 @@ class Agent:
         gamma: discount.
         learning_starts: steps of random actions before the first update.
         noise: standard deviation of the exploration noise on actions in [-1, 1].
+        final: half the width of the first weights of the last layers; 0: as in the other layers, and as always in
+            Stable-Baselines3.
     """
 
     hidden: tuple[int, ...] = (64, 64)
@@ -31,6 +33,7 @@ class Agent:
     gamma: float = 0.99
     learning_starts: int = 1_000
     noise: float = 0.1
+    final: float = 3e-3
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Method:
 
 
 NR, PR = "noisy", "probabilistic"
+PEERS = ("DDPG", "TD3")  # agents of Stable-Baselines3
 DDPG, TD3, SB3 = "Lillicrap et al. 2016", "Fujimoto et al. 2018", "Raffin et al. 2021"
 TESSLER, ANSWER = "Tessler et al. 2019", "control: what a learned adversary has to beat"
 CHAIN: dict[str, Any] = {

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from robust_control.methods import METHODS, Agent, Budget
-from robust_control.training import ENV, read_run
+from robust_control.methods import METHODS, PEERS, Agent, Budget
+from robust_control.training import ENV, method_of, read_run
 
 from robustgames.control_evaluation import parse_grid
 from robustgames.envs.perturbations import checked
@@ -37,6 +37,7 @@ class Options:
         episodes: in every cell of the grid.
         best_response: env steps of a fresh adversary against a trained policy; 0: there is none.
         best_response_runs: of each method that meet one.
+        best_response_learners: adversaries against each of these runs, of which the strongest counts.
         attack_coupling: of that adversary, noisy or probabilistic, the same against all methods.
         attack_alpha: its share; alpha where not given.
         attack_episodes: in which it is judged.
@@ -59,6 +60,7 @@ class Options:
     episodes: int = 5
     best_response: int = 0
     best_response_runs: int = 3
+    best_response_learners: int = 1
     attack_coupling: str = "probabilistic"
     attack_alpha: float | None = None
     attack_episodes: int = 10
@@ -106,11 +108,16 @@ def check(options: Options) -> None:
     Raises:
         GameError: what is wrong.
     """
-    counts = {"episodes": 1, "best_response": 0, "best_response_runs": 1, "attack_episodes": 1, "workers": 1}
-    check_whole_numbers(options, seeds=1, seed=0, steps=1, checkpoint=1, **counts)
+    at_least_1 = ("seeds", "steps", "checkpoint", "episodes", "attack_episodes", "workers")
+    at_least_1 += ("best_response_runs", "best_response_learners")
+    check_whole_numbers(options, seed=0, best_response=0, **dict.fromkeys(at_least_1, 1))
     for name in options.methods:
         if name not in METHODS:
             raise unknown("method", name, METHODS)
+        if METHODS[name].agent in PEERS and (agent := options.agent).lr != agent.critic_lr:
+            raise GameError(f"lr is {agent.lr} and critic_lr {agent.critic_lr}: {name} has one, give the same twice")
+        if METHODS[name].coupling and not options.alpha:
+            raise GameError(f"alpha is 0: {name} would have no adversary, give its share, e.g. --alpha 0.1")
     if not options.names:
         raise GameError("no method: give some, e.g. --methods td3 pr_td3 mixing replacement")
     control_env(ENV, {"env_id": options.env, "alpha": options.alpha}).close()
@@ -124,8 +131,11 @@ def check(options: Options) -> None:
 
 def _check_run(name: str, folder: Path, options: Options) -> None:
     run = read_run(folder)
-    settings = {key: value for key, value in run.env_settings.items() if key not in ("alpha", "dtype")}
-    played: Any = control_env(run.env, settings).unwrapped
-    if (played.env_id, run.runs, run.seed) != (options.env, options.seeds, options.seed):
-        asked = f"--env {played.env_id} --seeds {run.runs} --seed {run.seed}"
+    env_id, method, _ = method_of(name, run)
+    if (env_id, run.runs, run.seed) != (options.env, options.seeds, options.seed):
+        asked = f"--env {env_id} --seeds {run.runs} --seed {run.seed}"
         raise GameError(f"{name} in {folder} has other runs than asked for: give {asked}, or leave it out")
+    parts = ("agent", "coupling", "adversary", "solver")
+    found, known = ({part: getattr(one, part) for part in parts} for one in (method, METHODS.get(name, method)))
+    if found != known:
+        raise GameError(f"{name} in {folder} has {found} and not {known}: give it a name of its own")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -71,8 +72,8 @@ def attack(name: str, trained: Trained, options: Options) -> dict[str, Any]:
     may = {"env_id": options.env, **options.attack}
     for policy in tqdm(policies, f"{name}, best response", unit="run", leave=False, disable=None):
         found = best_response(
-            policy, ENV, steps=options.best_response, seeds=(options.seed,), episodes=options.attack_episodes,
-            env_settings=may,
+            policy, ENV, steps=options.best_response, seeds=range(options.best_response_learners),
+            episodes=options.attack_episodes, env_settings=may,
         )  # fmt: skip
         rows["without"].append(float(found.without.mean()))
         rows["random"].append(float(found.random.mean()))
@@ -92,7 +93,7 @@ def settings(part: str, name: str, options: Options) -> dict[str, Any]:
     """Return all that determines a part of the results of a method, as JSON gives it back."""
     if name in options.folders:
         folder = options.folders[name]
-        source = {"run": folder.name, "timesteps": read_run(folder).steps}
+        source = {"run": folder.name, **asdict(read_run(folder))}
     else:
         source = describe(METHODS[name], options.budget)
     grid = grid_of(options.grid)
@@ -100,10 +101,11 @@ def settings(part: str, name: str, options: Options) -> dict[str, Any]:
     own = {
         "sweeps": {"grid": {**axes, "absolute": grid.absolute}, "episodes": options.episodes},
         "best_responses": {
-            "best_response": options.best_response, "best_response_runs": options.best_response_runs,
-            "attack_episodes": options.attack_episodes, **{f"attack_{key}": v for key, v in options.attack.items()},
+            **{key: value for key, value in asdict(options).items() if key.startswith("best_response")},
+            "attack_episodes": options.attack_episodes,
+            "attack": options.attack,
         },
-    }[part]  # fmt: skip
+    }[part]
     return json.loads(json.dumps({"training": source, **own}))
 
 

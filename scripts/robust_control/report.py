@@ -23,6 +23,7 @@ from robustgames.runs import writing
 
 HEADS = {"nominal": "nominal", "mean": "mean", "worst": "worst", "cvar": "CVaR 10 %"}
 FEW = 5  # runs, below which a bootstrap interval excludes 0 too easily
+LONGER = "train it longer, or several (--best-response, --best-response-learners)"
 WIDTH = 170  # of a table in a file
 
 
@@ -33,6 +34,7 @@ class Result:
     Attributes:
         label: of the method.
         kind: "plain", "control" or "robust".
+        alpha: the adversary's share in training.
         sweep: its returns over the grid.
         steps: that it trained, in every run.
         curve: of its training.
@@ -41,6 +43,7 @@ class Result:
 
     label: str
     kind: str
+    alpha: float
     sweep: Sweep
     steps: int
     curve: Curve
@@ -72,16 +75,16 @@ class Block:
         return shown
 
 
-def report(results: Mapping[str, Result], out: Path, told: Mapping[str, Any], failed: Sequence[str] = ()) -> None:
+def report(results: Mapping[str, Result], out: Path, attack: Mapping[str, Any], failed: Sequence[str] = ()) -> None:
     """Print the tables, and write them and the figures.
 
     Args:
         results: {method: result}, in the order of the table.
         out: folder of table.md and the figures.
-        told: "alpha" in training, and "attack", the settings of the fresh adversaries.
+        attack: "coupling", "alpha" and "steps" of the fresh adversaries.
         failed: why methods are missing.
     """
-    blocks = [over_the_grid(results, told["alpha"]), *differences(results), *under_attack(results, told["attack"])]
+    blocks = [over_the_grid(results), *differences(results), *under_attack(results, attack)]
     notes = [*verdicts(results), *remarks(results), *(f"failed: {reason}" for reason in failed)]
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     for block in blocks:
@@ -96,18 +99,25 @@ def report(results: Mapping[str, Result], out: Path, told: Mapping[str, Any], fa
 
 
 # -- the tables ------------------------------------------------------------------------------------------------------
-def over_the_grid(results: Mapping[str, Result], alpha: float) -> Block:
+def over_the_grid(results: Mapping[str, Result]) -> Block:
     """Return the summaries of every method, with intervals over runs."""
     first = next(iter(results.values())).sweep
     runs, episodes = len(first.returns), first.returns.shape[-1]
     axes = " x ".join(f"{name} ({len(values)})" for name, values in first.axes.items()) or "nominal env alone"
-    title = f"{first.env}, return over the grid {axes}: {runs} runs x {episodes} episodes a cell, alpha {alpha:g}"
+    title = f"{first.env}, return over the grid {axes}: runs x episodes a cell: {runs} x {episodes}"
     rows = []
     for one in results.values():
         middle = iqm(one.sweep.cells)
         found = [*one.sweep.summary().values(), middle]
-        rows.append([one.label, f"{one.steps:,}", *(_written(interval, _digits(results)) for interval in found)])
-    return Block(title, ["method", "env steps", *HEADS.values(), "IQM"], rows)
+        rows.append(
+            [
+                one.label,
+                f"{one.alpha:g}",
+                f"{one.steps:,}",
+                *(_written(interval, _digits(results)) for interval in found),
+            ]
+        )
+    return Block(title, ["method", "alpha", "env steps", *HEADS.values(), "IQM"], rows)
 
 
 def differences(results: Mapping[str, Result]) -> list[Block]:
@@ -157,9 +167,7 @@ def controls(results: Mapping[str, Result]) -> list[Result]:
 def verdicts(results: Mapping[str, Result]) -> list[str]:
     """Return what the intervals show of every method with a learned adversary, over at least FEW runs."""
     if (count := len(next(iter(results.values())).sweep.returns)) < FEW:
-        return [
-            f"No verdict: intervals over {count} run{'s' if count > 1 else ''} are too narrow; --seeds {FEW} or more."
-        ]
+        return [f"No verdict over {count} run{'s' if count > 1 else ''}: take --seeds {FEW} or more."]
     base, against = results[baseline(results)], controls(results)
     others = [base, *(one for one in against if one is not base)]
     lines = []
@@ -182,9 +190,18 @@ def remarks(results: Mapping[str, Result]) -> list[str]:
     if any(value != (0.0 if name in NOISES else 1.0) for name, value in first.nominal_point.items()):
         point = ", ".join(f"{name} {value:g}" for name, value in first.nominal_point.items())
         lines.append(f"The grid misses the nominal env; nearest to it, and called nominal, is {point}.")
+    if 1 < (cells := first.cells[0].size) <= 10:
+        lines.append(f"CVaR 10 % of {cells} cells is the worst cell.")
+    weak = [one.label for one in results.values() if one.attacked and _is_weak(one.attacked)]
+    if weak:
+        lines.append(f"The learned adversary was no stronger than a random one against {', '.join(weak)}: {LONGER}.")
     if len({one.steps for one in results.values()}) > 1:
         lines.append("The methods trained for different numbers of env steps: they are not compared on equal terms.")
     return lines
+
+
+def _is_weak(attacked: Mapping[str, list[float]]) -> bool:
+    return bool(np.mean(attacked["learned"]) >= np.mean(attacked["random"]))
 
 
 def _digits(results: Mapping[str, Result]) -> int:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 from robust_control.files import claim
-from robust_control.methods import METHODS, NR, Budget, Method, describe
+from robust_control.methods import METHODS, NR, PEERS, PR, Budget, Method, describe
 
 from robustgames import experiment, runs
 from robustgames.agents.episodes import RECENT
 from robustgames.control_experiment import ControlExperiment
+from robustgames.envs import NoisyAction
 from robustgames.envs.views import PlayerView
 from robustgames.errors import GameError
 from robustgames.evaluation.rollouts import Policy, control_env
@@ -46,7 +47,7 @@ def train(name: str, budget: Budget, folder: Path, checkpoint: int, bar: bool) -
         folder.mkdir(parents=True, exist_ok=True)
     with runs.locked(folder):
         claim(folder / "settings.json", describe(method, budget))
-        if method.agent in ("DDPG", "TD3"):
+        if method.agent in PEERS:
             return _train_sb3(method, budget, folder)
         begun = [path.parent for path in folder.rglob(runs.CURRENT)]  # a run without a checkpoint was not begun
         if begun and runs.read_result(begun[0]) is None:
@@ -89,6 +90,19 @@ def read_run(folder: Path) -> ControlExperiment:
     return read
 
 
+def method_of(name: str, run: ControlExperiment) -> tuple[str, Method, float]:
+    """Return (inner env, method, alpha) of a run folder; its adversary is "learned" where there is none."""
+    settings = {key: value for key, value in run.env_settings.items() if key != "dtype"}
+    if isinstance(alpha := settings.get("alpha"), list):
+        raise GameError(f"{name} has runs of the shares {alpha}: a method has one, give runs that were trained alike")
+    env: Any = control_env(run.env, settings).unwrapped
+    alpha = env.coupling.alpha
+    coupling = "" if not alpha else NR if isinstance(env.coupling, NoisyAction) else PR
+    adversary = run.settings.get("adversary", "learned") if coupling else "learned"
+    label = METHODS[name].label if name in METHODS else name
+    return env.env_id, Method(label, "", run.agent, coupling, adversary, run.solver), alpha
+
+
 # -- Stable-Baselines3 -----------------------------------------------------------------------------------------------
 def _train_sb3(method: Method, budget: Budget, folder: Path) -> Trained:
     """Train the runs one after another; those with a file are done."""
@@ -111,8 +125,6 @@ def _peer(make: Callable[..., Any], budget: Budget, seed: int) -> Any:
     from stable_baselines3.common.noise import NormalActionNoise
 
     agent = budget.agent
-    if agent.lr != agent.critic_lr:
-        raise GameError(f"lr is {agent.lr} and critic_lr {agent.critic_lr}: Stable-Baselines3 has one, give the same")
     env = control_env(ENV, {"env_id": budget.env, "alpha": 0.0})
     shape = env.action_space["adversary"].shape  # type: ignore[index]
     view = PlayerView(env, "protagonist", np.zeros(shape, np.float32))

@@ -1,0 +1,93 @@
+"""The experiment on robustness from start to end: trained, resumed, evaluated elsewhere, wrong input."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "robustness.py"
+SMALL = "--env InvertedPendulum-v5 --seeds 2 --steps 60 --learning-starts 20 --hidden 8 8 --batch-size 8 --episodes 1"
+GRID = "--grid mass=1,2 friction=0.5,1 action_noise=0,0.3"
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def main(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import robustness
+    import tyro
+    from robust_control.options import Options
+
+    return lambda words: robustness.main(tyro.cli(Options, args=words.split()))
+
+
+def test_every_method_is_trained_played_attacked_and_compared(tmp_path, main, capsys):
+    attack = "--best-response 30 --best-response-runs 1 --attack-episodes 1"
+    words = f"--methods td3 pr_td3 replacement sb3_td3 {SMALL} {GRID} {attack}"
+    done = subprocess.run([sys.executable, SCRIPT, *words.split()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "robustness"
+    assert {"heat_maps.png", "over_mass.png", "over_action_noise.png", "table.md"} <= {p.name for p in out.iterdir()}
+    text = (out / "table.md").read_text()
+    assert (
+        "Axis without effect on InvertedPendulum-v5, left out: friction" in text and "No verdict over 2 runs:" in text
+    )
+    for pair in ("| PR-TD3 | TD3 |", "| PR-TD3 | random replacement |", "| random replacement | TD3 |"):
+        assert pair in text
+    assert "| TD3 of SB3 | random replacement |" not in text and "30 steps of TD3" in text
+    swept = json.loads((out / "sweeps" / "pr_td3.json").read_text())["sweep"]
+    assert list(swept["axes"]) == ["mass", "action_noise"] and swept["idle"] and len(swept["returns"]) == 2
+
+    # as it stands nothing is trained again; what was lost is done anew, with the same numbers
+    (out / "sweeps" / "pr_td3.json").unlink()
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("checkpoint.safetensors")}
+    assert main(words) == 0 and (out / "table.md").read_text() == text
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("checkpoint.safetensors")} == kept
+
+    # other settings are not mixed in
+    assert main(f"{words} --tau 0.5") == 2
+    assert "training.agent.tau 0.01 and not 0.5" in capsys.readouterr().err
+    shutil.rmtree(out / "sweeps")
+    assert main(f"--methods td3 {SMALL} --tau 0.5") == 2
+
+    # the policies are played on another grid, from their folders or as run folders
+    elsewhere = f"--training robustness/training {SMALL} --grid gravity=0.5,1 --out other"
+    run = next((out / "training" / "pr_td3").rglob("config.yaml")).parent
+    assert main(f"--methods td3 --runs-from mine={run} {elsewhere}") == 0
+    found = [json.loads((tmp_path / "other" / "sweeps" / f"{name}.json").read_text()) for name in ("td3", "mine")]
+    assert found[0]["steps"] == found[1]["steps"] == 60
+    assert "| mine | TD3 |" in (tmp_path / "other" / "table.md").read_text()
+    capsys.readouterr()
+    assert main(f"--runs-from td3={run} {elsewhere}") == 2
+    assert "give it a name of its own" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ("--methods pr_tdd", "did you mean pr_td3"),
+        ("--methods", "no method: give some"),
+        ("--grid mas=1,2", "did you mean mass?"),
+        ("--grid mass=a", "mass=0.5,1,2"),
+        ("--grid mass=-1", "a relative scale is positive"),
+        ("--env CartPole-v1", "pass an env with a Box"),
+        ("--alpha 2", "lies in [0, 1]"),
+        ("--alpha 0", "nr_td3 would have no adversary"),
+        ("--seeds 0", "seeds is 0"),
+        ("--runs-from td3", "NAME=RUN_FOLDER"),
+        ("--runs-from td3=nowhere", "no config.yaml"),
+        ("--methods sb3_td3 --critic-lr 0.01", "give the same twice"),
+        ("--attack-coupling nois", "did you mean noisy"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_is_trained(tmp_path, main, capsys, words, told):
+    assert main(words) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
