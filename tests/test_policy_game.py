@@ -445,7 +445,7 @@ def test_the_last_layers_start_small():
 def test_the_players_get_the_critics_minibatch_first_and_new_ones_after():
     practice, _, oracle, _ = training()
     practice.learn(oracle.generator)
-    held, w = practice._held, practice.state["w"]
+    held, w = practice.held, practice.state["w"]
     oracle.draw()
     assert torch.equal(oracle.sample.states, held.states) and torch.equal(oracle.sample.critic, w)
     oracle.draw()

@@ -150,6 +150,24 @@ def test_without_a_share_it_is_plain_ddpg_or_td3_update_for_update(agent_class):
     assert float((agent.z - start).abs().max()) > 0.01
 
 
+def test_what_was_learned_can_be_differentiated():
+    agent = RobustTD3(PENDULUM, runs=2, exploration="ou", **SMALL).learn(40)
+    sample, z = agent.game.draw((2,), agent.generator), agent.z.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(agent.game.payoff(*agent.game.split(z), sample).sum(), z)
+    x, y = agent.game.split(slope)
+    assert torch.allclose(torch.cat([-x, y], -1), agent.game.field(agent.z, sample), atol=1e-6)
+    agent.practice.learn(agent.generator)  # and training goes on outside of `learn`, too
+    agent.z, agent.state = agent.solver.step(agent.oracle, agent.z, agent.state)
+
+
+def test_every_run_may_have_its_own_rate():
+    rates = torch.tensor([[1e-6], [1e-3]])
+    agent = RobustDDPG(PENDULUM, make_solver("adam", lr=rates), runs=2, **SMALL)
+    start = agent.z.clone()
+    moved = (agent.learn(60).z - start).abs().amax(-1)
+    assert float(moved[0]) < 1e-4 < 1e-2 < float(moved[1])
+
+
 def test_every_run_may_have_its_own_share():
     agent = RobustDDPG(PENDULUM, runs=2, env_settings={"alpha": [0.0, 1.0]}, noise=0.0, **SMALL).learn(30)
     before = torch.from_numpy(agent.ongoing.observe())

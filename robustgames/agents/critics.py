@@ -199,7 +199,7 @@ class Practice:
         self.norm = norm
         self.state = learning.init(replay.shape, generator, replay.dtype)
         self.target = self.error = self.states = torch.empty(0)
-        self._held: Batch | None = None
+        self.held: Batch | None = None
 
     def begin(self, z: Tensor) -> None:
         """Let the target policies begin at the first joint strategy, (*S, n + m)."""
@@ -207,9 +207,9 @@ class Practice:
 
     def learn(self, generator: Generator) -> None:
         """Take one step of the critic on a new minibatch, and hold that for the players."""
-        self._held = self._sample(generator)
-        self.states = self._held.states
-        self.state, self.error = self.learning.step(self._held, self.target, self.state, generator)
+        self.held = self._sample(generator)
+        self.states = self.held.states
+        self.state, self.error = self.learning.step(self.held, self.target, self.state, generator)
 
     def _sample(self, generator: Generator) -> Batch:
         batch = self.replay.sample(self.batch_size, generator)
@@ -224,10 +224,10 @@ class Practice:
             nowhere = (*shape, self.batch_size, self.replay.state_size)
             states = torch.zeros(nowhere, device=generator.device, dtype=dtype)
             return states, self.learning.first(self.state).expand(*shape, -1)
-        if self._held is None and self.every_draw:
+        if self.held is None and self.every_draw:
             self.learn(generator)
-        batch = self._held or self._sample(generator)
-        self._held = None
+        batch = self.held or self._sample(generator)
+        self.held = None
         return batch.states, self.learning.first(self.state)
 
     def follow(self, z: Tensor) -> None:
@@ -241,5 +241,5 @@ class Practice:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken, between two iterations."""
-        self.state, self.target, self._held = state["critic"], state["target"], None
+        self.state, self.target, self.held = state["critic"], state["target"], None
         self.replay.load_state_dict(state["replay"])

@@ -175,8 +175,15 @@ class RobustDDPG:
                         raise KeyboardInterrupt
         finally:
             callbacks.on_training_end()
-            self.z = self.z.clone()  # a tensor like any other again
+            self._leave_inference()
         return self
+
+    def _leave_inference(self) -> None:
+        """Replace tensors made in inference mode, with which nothing can be differentiated, by equal ones."""
+        self.z, self.state = _ordinary(self.z), _ordinary(self.state)
+        self.behavior.state = _ordinary(self.behavior.state)
+        practice = self.practice
+        practice.state, practice.target, practice.held = _ordinary(practice.state), _ordinary(practice.target), None
 
     def _step(self) -> None:
         """Play one step in every env, store it, and take the updates that it is worth."""
@@ -399,6 +406,12 @@ class RobustTD3(RobustDDPG):
     """
 
     preset = Settings(twin=True, smoothing=0.2, delay=2)
+
+
+def _ordinary(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _ordinary(value) for name, value in tree.items()}
+    return tree.clone() if isinstance(tree, Tensor) and tree.is_inference() else tree
 
 
 def _policies(episodes: Episodes, s: Settings, device: torch.device) -> Policies:
