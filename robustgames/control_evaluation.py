@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from robustgames.envs.couplings import NoisyAction, ProbabilisticAction
+from robustgames.envs.couplings import COUPLINGS, NoisyAction, ProbabilisticAction
 from robustgames.envs.uncertainty_sets import UNCERTAINTY_SETS
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.adversaries import ALGORITHMS, best_response, random_controls
@@ -141,7 +141,8 @@ def _summaries(swept: Sweep) -> dict[str, Any]:
 def _random(subject: Subject) -> dict[str, Any]:
     """Return the returns of the runs, without an adversary and under random ones, with intervals over runs."""
     alpha = _share(subject) or 0.1
-    settings = {key: value for key, value in subject.env_settings.items() if key not in ("alpha", "coupling")}
+    of_couplings = {"coupling"} | {f.name for kind in COUPLINGS.values() for f in fields(kind)}  # type: ignore[arg-type]
+    settings = {key: value for key, value in subject.env_settings.items() if key not in of_couplings}
     rows = [random_controls(policy, subject.env, alpha, env_settings=settings) for policy in subject.policies]
     means = {name: np.array([row[name].mean() for row in rows]) for name in rows[0]}
     return {"alpha": alpha, **{name: list(bootstrap(values)[0]) for name, values in means.items()}}
@@ -168,12 +169,20 @@ def _best_response(subject: Subject, what: Examination) -> dict[str, Any]:
 
 
 # -- policies from elsewhere, videos -------------------------------------------------------------------------
-def of_stable_baselines(model: BaseAlgorithm) -> Policy:
+def of_stable_baselines(model: BaseAlgorithm, env: str, env_settings: Mapping[str, Any] | None = None) -> Policy:
     """Return the policy of a trained model, whose actions are stretched from its own box to [-1, 1]^n.
 
     So a model that was trained on the env itself is judged beside one that was trained on a `PlayerView`.
+
+    Raises:
+        GameError: the model was trained on observations or actions of other shapes than those of `env`.
     """
     box: Any = model.action_space
+    made = control_env(env, env_settings)
+    wanted = made.observation_space.shape, made.action_space["protagonist"].shape  # type: ignore[index]
+    made.close()
+    if (got := (model.observation_space.shape, box.shape)) != wanted or not hasattr(box, "low"):
+        raise GameError(f"the model maps observations {got[0]} to {box}: {env} has {wanted[0]} and actions {wanted[1]}")
     center, half = (box.high + box.low) / 2, (box.high - box.low) / 2
     return lambda observation: (model.predict(observation, deterministic=True)[0] - center) / half
 
@@ -197,16 +206,17 @@ def load_stable_baselines(path: Path, algorithm: str) -> BaseAlgorithm:
 
 def film_of(subject: Subject, words: Sequence[str]) -> Film:
     """Return an episode of the first run under a perturbation, given as words axis=value."""
-    perturbation = {}
-    for axis, values in _single(parse_grid(words) if words else {}).items():
-        perturbation[axis] = values
-    return film(
-        subject.env, subject.policies[0], perturbation=perturbation or None, env_settings=dict(subject.env_settings)
-    )
+    settings = dict(subject.env_settings)
+    return film(subject.env, subject.policies[0], perturbation=parse_point(words), env_settings=settings)
 
 
-def _single(grid: str | dict[Any, tuple[float, ...]]) -> dict[str, Any]:
-    """Return the perturbation of a grid with one point."""
+def parse_point(words: Sequence[str]) -> dict[str, Any]:
+    """Return the perturbation of words axis=value.
+
+    Raises:
+        GameError: a word of another form.
+    """
+    grid = parse_grid(words) if words else {}
     if isinstance(grid, str) or any(len(values) != 1 for values in grid.values()):
         raise GameError(f"a video has one perturbation, got {grid}: e.g. --perturbation mass=2 action_noise=0.1")
     found: dict[str, Any] = {}

@@ -55,7 +55,7 @@ class ControlExperiment:
     env: str
     settings: dict[str, Any] = field(default_factory=dict)
     solver: str = "adam"
-    solver_settings: dict[str, Any] = field(default_factory=lambda: {"lr": 1e-3})
+    solver_settings: dict[str, Any] = field(default_factory=dict)
     env_settings: dict[str, Any] = field(default_factory=dict)
     steps: int = 10_000
     runs: int = 5
@@ -72,11 +72,14 @@ class ControlExperiment:
         Raises:
             GameError: unknown names or settings, unusable values, an env that is no control with an adversary.
         """
-        solver = self._make_solver()
+        solver, settings = self._make_solver(), _tuples(self.settings)
+        if "buffer_size" in settings:  # a GPU takes all of a replay's memory at once
+            needed = max(self.steps, settings.get("learning_starts", 0) + 1)
+            settings["buffer_size"] = min(settings["buffer_size"], needed)
         _check_id(self.env, self.agent)
         with _told(self.env, self.env_settings):
             return CONTROL_AGENTS[self.agent](
-                self.env, solver, self.seed, self.runs, self._known(), self.device, **_tuples(self.settings)
+                self.env, solver, self.seed, self.runs, self._known(), self.device, **settings
             )
 
     def load_agent(self, folder: Path, first: RobustDDPG) -> RobustDDPG:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -43,6 +44,7 @@ class EvaluateOptions:
 def evaluate(words: list[str]) -> None:
     """Evaluate what the words say, print it, and write evaluation.json and figures beside it."""
     options = tyro.cli(EvaluateOptions, prog="robustgames evaluate", args=flags.gather(words))
+    _check_video(options)
     if options.run.suffix == ".zip":
         _evaluate_model(options)
         return
@@ -53,9 +55,11 @@ def evaluate(words: list[str]) -> None:
 
     experiment = experiments.read(options.run)
     if not isinstance(experiment, experiments.ControlExperiment):
-        _refuse_control_flags(options, experiment.agent)
+        names = [f.name for f in fields(EvaluateOptions)[1:]]
+        _refuse(options, names, f"for runs of control, this is one of {experiment.agent}")
         report([experiments.evaluate(options.run)], [options.run])
         return
+    _refuse(options, ["env", "set"], "for models of Stable-Baselines3: a run knows its env")
     what, progress = _examination(options), Progress(transient=True)
     with progress:
         result = experiments.evaluate(options.run, what, _shown(progress))
@@ -75,11 +79,22 @@ def _examination(options: EvaluateOptions) -> Any:
     return Examination(options.grid, options.episodes, options.best_response, options.algorithm)
 
 
-def _refuse_control_flags(options: EvaluateOptions, agent: str) -> None:
-    for f in fields(EvaluateOptions)[1:]:
-        if getattr(options, f.name) != f.default:
-            flag = f"--{f.name.replace('_', '-')}"
-            raise GameError(f"{flag} is for runs of control, this is one of {agent}: leave it out")
+def _refuse(options: EvaluateOptions, names: list[str], why: str) -> None:
+    for f in fields(EvaluateOptions):
+        if f.name in names and getattr(options, f.name) != f.default:
+            raise GameError(f"--{f.name.replace('_', '-')} is {why}; leave it out")
+
+
+def _check_video(options: EvaluateOptions) -> None:
+    """Check what is needed last before anything else is done."""
+    from robustgames.control_evaluation import parse_point
+    from robustgames.evaluation.video import writable
+
+    if options.video is None:
+        _refuse(options, ["perturbation"], "that of a video: --video episode.gif")
+    else:
+        writable(options.video)
+        parse_point(options.perturbation)
 
 
 def _evaluate_model(options: EvaluateOptions) -> None:
@@ -90,8 +105,9 @@ def _evaluate_model(options: EvaluateOptions) -> None:
     if options.env is None:
         example = f"robustgames evaluate {options.run} --env robustgames/ActionRobustPendulum-v0"
         raise GameError(f"{options.run} does not name its env: {example}")
-    policy = of_stable_baselines(load_stable_baselines(options.run, options.algorithm))
-    subject = Subject(options.run.stem, [policy], options.env, flags.pairs(options.set, example="alpha=0.1"))
+    settings = flags.pairs(options.set, example="alpha=0.1")
+    policy = of_stable_baselines(load_stable_baselines(options.run, options.algorithm), options.env, settings)
+    subject = Subject(options.run.stem, [policy], options.env, settings)
     progress = Progress(transient=True)
     with progress:
         found, figures = examine(subject, _examination(options), _shown(progress))
@@ -139,13 +155,15 @@ def _report_robustness(result: dict[str, Any]) -> None:
     table.add_column(f"mean of {count(result['runs'])} [95 % interval]", justify="right")
     labels = {"cvar": "worst 10 % of the grid (CVaR)", "worst": "worst point", "iqm": "interquartile mean"}
     for name, interval in found["summary"].items():
-        table.add_row(labels.get(name, name), str(Interval(*interval)))
+        table.add_row(labels.get(name, name), escape(str(Interval(*interval))))
     controls = result["random_adversary"]
-    for name in ("mixing", "replacement"):
-        table.add_row(f"random {name}, share {controls['alpha']:g}", str(Interval(*controls[name])))
+    share = f"share {controls['alpha']:g}, 10 episodes"
+    names = {"without": "no adversary, 10 episodes", "mixing": f"random mixing, {share}"}
+    for name, label in {**names, "replacement": f"random replacement, {share}"}.items():
+        table.add_row(label, escape(str(Interval(*controls[name]))))
     if best := result.get("best_response"):
         label = f"exploitability of run 0 ({best['algorithm']}, {best['steps']:,} steps)"
-        table.add_row(label, str(Interval(*best["exploitability"])))
+        table.add_row(label, escape(str(Interval(*best["exploitability"]))))
     console.print(table)
     for axis, reason in found["idle"].items():
         console.print(f"[yellow]{axis} left out:[/] {reason}", soft_wrap=True)

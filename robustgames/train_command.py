@@ -19,21 +19,27 @@ Env = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class CommonOptions:
     """What every run takes."""
 
-    env: Env
-    """Id of a game; "module:namespace/Name-v0" imports a module of yours first."""
-    steps: int = 10_000
-    """Oracle calls of one run: extragradient pays two a step."""
     runs: int = 5
     """Independent runs, side by side in one tensor."""
     seed: int = 0
-    """Seed of the generator that draws starts, samples and noise."""
+    """Seed of everything random."""
     device: str = "auto"
     """auto, cpu or cuda."""
     out: Path = Path("runs")
     """Where the run folder goes."""
+
+
+@dataclass(frozen=True)
+class RunOptions(CommonOptions):
+    """What every run takes."""
+
+    env: Env = tyro.MISSING
+    """Id of a game; "module:namespace/Name-v0" imports a module of yours first."""
+    steps: int = 10_000
+    """Oracle calls of one run: extragradient pays two a step."""
     set: tuple[str, ...] = ()
     """Settings of the game, key=value ..., e.g. --set eps=0.05 noise=0.1."""
     data: str | None = None
@@ -51,21 +57,13 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class ControlOptions:
+class ControlOptions(CommonOptions):
     """What every run takes."""
 
-    env: Env
+    env: Env = tyro.MISSING
     """Id of control with an adversary; "module:namespace/Name-v0" imports a module of yours first."""
     steps: int = 10_000
     """Env steps of one run."""
-    runs: int = 5
-    """Independent runs, side by side in one tensor."""
-    seed: int = 0
-    """Seed of everything random."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    out: Path = Path("runs")
-    """Where the run folder goes."""
     set: tuple[str, ...] = ()
     """Settings of the env, key=value ..., e.g. --set env_id=Pendulum-v1 alpha=0.1 coupling=probabilistic."""
     checkpoint: int = 5_000
@@ -78,8 +76,8 @@ class PolicySolverOptions:
 
     solver: str = "adam"
     """Any solver of `robustgames list`: adam, extra_adam, optimistic_adam, langevin ..."""
-    lr: float = 1e-3
-    """Its learning rate."""
+    lr: float | None = None
+    """Its learning rate; the solver's own by default (adam: 1e-3)."""
     solver_set: tuple[str, ...] = ()
     """Its other settings, key=value ..., e.g. --solver-set lr_y=3e-4; `robustgames train SOLVER --help` lists them."""
 
@@ -145,8 +143,9 @@ def _control(name: str, words: list[str]) -> tuple[Any, Path]:
     run, solver = parsed.run, flags.pairs(parsed.solver.solver_set, "--solver-set", "lr_y=3e-4")
     if "lr" in solver:
         raise GameError(f"--solver-set cannot change lr: it has a flag, --lr {solver['lr']}")
+    rate = {} if parsed.solver.lr is None else {"lr": parsed.solver.lr}
     experiment = ControlExperiment(
-        name, run.env, asdict(parsed.agent), parsed.solver.solver, {"lr": parsed.solver.lr, **solver},
+        name, run.env, asdict(parsed.agent), parsed.solver.solver, {**rate, **solver},
         _env_settings(run.set), run.steps, run.runs, run.seed, run.device, run.checkpoint,
     )  # fmt: skip
     return experiment, run.out

@@ -2,7 +2,6 @@
 
 import json
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3 import DDPG
@@ -50,7 +49,7 @@ def test_a_model_of_stable_baselines_is_judged_by_the_same_command(tmp_path, cap
     own = DDPG("MlpPolicy", "Pendulum-v1", seed=0, device="cpu", policy_kwargs={"net_arch": [8]})
     view = rg.PlayerView(PENDULUM, "protagonist", "random")
     seen = DDPG("MlpPolicy", view, seed=0, device="cpu", policy_kwargs={"net_arch": [8]})
-    returns = [play(PENDULUM, of_stable_baselines(model), episodes=2).returns for model in (own, seen)]
+    returns = [play(PENDULUM, of_stable_baselines(model, PENDULUM), episodes=2).returns for model in (own, seen)]
     assert np.allclose(*returns, rtol=1e-5)
     own.save(tmp_path / "own.zip")
     words = ["evaluate", str(tmp_path / "own.zip"), "--env", PENDULUM, "--algorithm", "DDPG", "--episodes", "2"]
@@ -89,6 +88,10 @@ def test_words_of_a_grid():
         (["--grid", "mass=0,1"], "mass is 0.0: a relative scale is positive"),
         (["--episodes", "0"], "episodes is 0: a whole number of at least 1"),
         (["--best-response", "-1"], "best_response is -1"),
+        (["--perturbation", "mass=2"], "--perturbation is that of a video: --video episode.gif"),
+        (["--video", "a.avi"], "a.avi is neither .gif nor .mp4"),
+        (["--video", "a.gif", "--perturbation", "mass=1,2"], "a video has one perturbation"),
+        (["--env", PENDULUM], "--env is for models of Stable-Baselines3"),
     ],
 )
 def test_wrong_words_are_told_in_one_line(run, words, error, capsys):
@@ -108,4 +111,13 @@ def test_wrong_models_and_flags_are_told(tmp_path, capsys):
     folder = next(tmp_path.glob("Bilinear-v0/*/*"))
     assert cli.main(["evaluate", str(folder), "--best-response", "100"]) == 2
     assert "--best-response is for runs of control" in " ".join(capsys.readouterr().err.split())
-    assert gym.spec(PENDULUM).id == PENDULUM
+    DDPG("MlpPolicy", "Pendulum-v1", device="cpu").save(tmp_path / "small.zip")
+    words = ["evaluate", str(tmp_path / "small.zip"), "--algorithm", "DDPG", "--env"]
+    assert cli.main([*words, "robustgames/ActionRobustHopper-v0"]) == 2
+    assert "the model maps observations (3,)" in " ".join(capsys.readouterr().err.split())
+
+
+def test_models_are_judged_under_any_coupling(tmp_path):
+    DDPG("MlpPolicy", "Pendulum-v1", device="cpu").save(tmp_path / "m.zip")
+    words = ["evaluate", str(tmp_path / "m.zip"), "--algorithm", "DDPG", "--env", PENDULUM, "--grid", "mass=1,2"]
+    assert cli.main([*words, "--episodes", "1", "--set", "coupling=observation", "eps=0.1"]) == 0

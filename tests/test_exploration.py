@@ -2,16 +2,14 @@
 
 import pytest
 import torch
-from torch import Generator, nn
+from torch import Generator
 
 import robustgames as rg
 from robustgames.agents.exploration import (
     AdaptiveParameterNoise,
     GaussianNoise,
     OrnsteinUhlenbeck,
-    outside_layer_norm,
 )
-from robustgames.games import MLP, Network
 from robustgames.runs import load_checkpoint, save_checkpoint
 
 KIND = torch.float64
@@ -134,19 +132,12 @@ def test_weights_stay_for_an_episode_and_are_drawn_around_the_present_ones():
     assert abs(float(moved["weights"][::2].mean()) - 7.0) < 0.01
 
 
-def test_layer_norms_weights_are_left_alone():
-    network = Network(nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 1)))
-    mask, g = outside_layer_norm(network), generator()
-    assert mask.shape == (network.size,) and mask.tolist() == [True] * 16 + [False] * 8 + [True] * 5
-    weights = network.initial((2,), g, torch.float32)
-    noisy = AdaptiveParameterNoise(mask=mask).init(weights, g)["weights"]
-    assert torch.equal(noisy[:, 16:24], weights[:, 16:24]) and bool((noisy != weights)[:, mask].all())
-
-
-def test_both_players_are_disturbed_where_both_are_given():
-    net = MLP((3, 4, 1), last="tanh")
-    state = AdaptiveParameterNoise(mask=None).init(torch.zeros(2, 2 * net.size), generator())
-    assert bool((state["weights"].unflatten(-1, (2, net.size)).std(-1) > 0.1).all())
+def test_both_players_are_disturbed_and_adapted_in_every_update():
+    agent = rg.RobustTD3(exploration="parameter", hidden=(8, 8), learning_starts=20, batch_size=8).learn(20 + 101)
+    state = agent.behavior.state
+    assert state["k"] == agent.updates == 101 and float(state["std"]) != 0.1  # two adaptations, whatever the delay
+    for noisy, own in zip(agent.game.split(state["weights"]), agent.game.split(agent.z), strict=True):
+        assert bool((noisy != own).all())
 
 
 @pytest.mark.parametrize(

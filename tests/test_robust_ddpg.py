@@ -47,11 +47,14 @@ HOW = [
 ]
 
 
+@pytest.mark.parametrize("runs", [1, 2])
 @pytest.mark.parametrize("steps", [0, 15, 200, 317])
 @pytest.mark.parametrize(("agent_class", "env", "settings"), HOW)
-def test_a_saved_run_goes_on_bit_for_bit_in_the_middle_of_an_episode_too(agent_class, env, settings, steps, tmp_path):
+def test_a_saved_run_goes_on_bit_for_bit_in_the_middle_of_an_episode_too(
+    agent_class, env, settings, steps, runs, tmp_path
+):
     solver = make_solver("extra_adam", lr=1e-3)
-    first = agent_class(env, solver, seed=3, runs=2, **SMALL, **settings).learn(steps)
+    first = agent_class(env, solver, seed=3, runs=runs, **SMALL, **settings).learn(steps)
     first.save(tmp_path)
     second = agent_class.load(tmp_path, env, env_settings=settings.get("env_settings"))
     for agent in (first, second):
@@ -158,6 +161,39 @@ def test_what_was_learned_can_be_differentiated():
     assert torch.allclose(torch.cat([-x, y], -1), agent.game.field(agent.z, sample), atol=1e-6)
     agent.practice.learn(agent.generator)  # and training goes on outside of `learn`, too
     agent.z, agent.state = agent.solver.step(agent.oracle, agent.z, agent.state)
+
+
+@pytest.mark.parametrize("solver", ["adam", "extra_adam", "optimistic_adam"])
+def test_a_rule_for_each_player_is_one_for_both_where_their_rates_agree(solver):
+    settings = {"runs": 3, "env_settings": {"alpha": 0.3}, **SMALL}
+    own, both = (
+        RobustDDPG(PENDULUM, make_solver(solver, lr=1e-3, **more), **settings).learn(40)
+        for more in ({}, {"lr_y": 1e-3})
+    )
+    assert torch.allclose(own.z, both.z, rtol=0, atol=1e-6)
+
+
+def test_a_lost_run_holds_up_no_other_and_all_lost_are_told():
+    agent = RobustDDPG(PENDULUM, runs=2, **SMALL).learn(30)
+    agent.z[0] = torch.nan
+    before = agent.z[1].clone()
+    agent.learn(20, reset_num_timesteps=False)
+    assert bool(torch.isfinite(agent.z[1]).all()) and not torch.equal(agent.z[1], before)
+    agent.z[1] = torch.nan
+    with pytest.raises(rg.DivergedError, match="all runs left the finite numbers by timestep 5"):
+        agent.learn(20, reset_num_timesteps=False)
+    alone = RobustDDPG(PENDULUM, **SMALL).learn(30)
+    alone.z[0] = torch.nan
+    with pytest.raises(rg.DivergedError, match="the run left the finite numbers by timestep 30"):
+        alone.learn(20, reset_num_timesteps=False)
+
+
+def test_a_checkpoint_knows_its_share_and_coupling(tmp_path):
+    RobustDDPG(PENDULUM, env_settings={"alpha": 0.3}, **SMALL).save(tmp_path)
+    with pytest.raises(rg.GameError, match=r"coupling noisy with alpha \[0.3\], this env noisy with \[0.1\]"):
+        RobustDDPG.load(tmp_path, PENDULUM)
+    with pytest.raises(rg.GameError, match="unknown option of load 'noise'"):
+        RobustDDPG.load(tmp_path, PENDULUM, {"alpha": 0.3}, noise=0.2)
 
 
 def test_every_run_may_have_its_own_rate():
@@ -351,6 +387,14 @@ def test_an_env_that_raises_leaves_a_checkpoint_to_go_on_from(tmp_path):
         (lambda: RobustDDPG(gym.make(PENDULUM), runs=2), "serves one run: pass its id"),
         (lambda: RobustDDPG(PENDULUM, env_settings={"coupling": "observation"}), "train a view for others"),
         (lambda: RobustDDPG(PENDULUM, **SMALL).learn(-1), "total_timesteps is -1"),
+        (lambda: RobustDDPG(PENDULUM, buffer_size=1000), "learning_starts is 1000 and buffer_size 1000"),
+        (lambda: RobustDDPG(PENDULUM, hidden=64), r"hidden is 64: the widths of the hidden layers, e.g. \(64, 64\)"),
+        (lambda: RobustDDPG(PENDULUM, seed=-1), "seed is -1: a whole number >= 0"),
+        (lambda: RobustDDPG(PENDULUM, exploration="parameter", noise=0.0), "parameter noise holds a distance > 0"),
+        (lambda: RobustDDPG(PENDULUM, final=-1.0), "final is -1.0"),
+        (lambda: RobustDDPG(PENDULUM, make_solver("adam", average="uniform")), "leave average out"),
+        (lambda: RobustDDPG(PENDULUM).predict(np.zeros((2, 2))), r"observation has shape \(2, 2\): expected \(3,\)"),
+        (lambda: RobustDDPG("robustgames/ActionRobustPendlum-v0"), "did you mean robustgames/ActionRobustPendulum-v0"),
     ],
 )
 def test_impossible_settings_are_refused(make, error):

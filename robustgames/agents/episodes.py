@@ -176,7 +176,7 @@ class SeparateEnvs(Episodes):
             self.recent[i].extend((float(reward), int(length)) for reward, length in saved["recent"])
             self._going[i], self._seeds[i] = False, saved["seed"]
             if saved["going"]:
-                self._replay(i, saved["actions"].numpy(), saved["observation"].numpy())
+                self._replay(i, saved["actions"].cpu().numpy(), saved["observation"].cpu().numpy())
 
     def _replay(self, i: int, joint: np.ndarray, seen: np.ndarray) -> None:
         """Play an episode again up to where it was saved; begin a new one where the env does not repeat itself."""

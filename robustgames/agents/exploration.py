@@ -11,10 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from robustgames.errors import GameError
-from robustgames.games.networks import Network
 from robustgames.solvers.rules import State
 
 
@@ -107,8 +106,8 @@ class AdaptiveParameterNoise:
     (π_w(s) - π_{w + std ξ}(s))²). (The code of Tessler et al. 2019 compares with actions out of the replay, which
     older policies played.) The noise acts as Gaussian action noise of standard deviation delta would, on average.
 
-    Where layers differ in how far they carry a disturbance, a single std disturbs some too much: LayerNorm between
-    the layers evens that out. `mask` leaves out the weights that should stay, such as LayerNorm's own.
+    Where layers differ in how far they carry a disturbance, a single std disturbs some too much: layer normalization
+    between the layers evens that out (`MLP(norm=True)`, which has no weights of its own to disturb).
 
     Source: Plappert et al. 2018, section 3 and appendix C.1; interval and first std from the code of OpenAI baselines.
 
@@ -117,7 +116,6 @@ class AdaptiveParameterNoise:
         delta: distance of actions to hold, > 0; actions lie in [-1, 1].
         factor: > 1.
         interval: steps between two adaptations.
-        mask: (n,), True where a weight is disturbed; None: all.
 
     Example:
         >>> noise, w = AdaptiveParameterNoise(delta=0.1), torch.zeros(8, 33)    # 8 runs
@@ -130,7 +128,6 @@ class AdaptiveParameterNoise:
     delta: float = 0.2
     factor: float = 1.01
     interval: int = 50
-    mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_size("std", self.std)
@@ -172,14 +169,7 @@ class AdaptiveParameterNoise:
         return (policy(weights, states) - policy(others, states)).square().mean((-2, -1)).sqrt()
 
     def _disturbed(self, weights: Tensor, std: Tensor, generator: Generator) -> Tensor:
-        noise = std * _normal(weights, generator)
-        return weights + (noise if self.mask is None else noise * self.mask)
-
-
-def outside_layer_norm(network: Network) -> Tensor:
-    """Return the mask, (n,), of the weights of a network that belong to no LayerNorm."""
-    kept = {id(p) for m in network.module.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
-    return torch.cat([torch.full((p.numel(),), id(p) not in kept) for p in network.module.parameters()])
+        return weights + std * _normal(weights, generator)
 
 
 def _normal(like: Tensor, generator: Generator) -> Tensor:

@@ -32,7 +32,7 @@ from robustgames.agents.settings import Settings
 from robustgames.envs.first_order import choose_device
 from robustgames.errors import DivergedError, GameError, unknown
 from robustgames.games import MLP, Oracle
-from robustgames.solvers import FusedAdam, Scheme, fused, make_solver
+from robustgames.solvers import Averaged, FusedAdam, Scheme, fused, make_solver
 from robustgames.solvers.config import from_config, to_config
 from robustgames.solvers.fitting import fit
 
@@ -87,6 +87,8 @@ class RobustDDPG:
         **settings: Any,
     ) -> None:
         self.settings = s = self.preset.changed(settings)
+        if seed < 0:
+            raise GameError(f"seed is {seed}: a whole number >= 0 is needed, e.g. seed=0")
         self.seed, self.tensorboard_log, self.verbose = seed, tensorboard_log, verbose
         of_players, of_critics, of_episodes, of_rest = (int(n) for n in np.random.SeedSequence(seed).generate_state(4))
         self.ongoing = make_episodes(env, runs, env_settings or {}, device, Generator().manual_seed(of_episodes))
@@ -114,6 +116,8 @@ class RobustDDPG:
         self.oracle = Oracle(self.game, (runs,), self.generator)
         chosen = make_solver("adam", lr=1e-3) if solver is None else solver
         self.solver = fused(fit(make_solver(chosen) if isinstance(chosen, str) else chosen, self.oracle))
+        if isinstance(self.solver, Averaged):
+            raise GameError(f"{self.solver!r} averages, and these policies are their last iterates: leave average out")
         with torch.no_grad():
             self.z = self.game.initial((runs,), Generator(self.device).manual_seed(of_players))
             self.state = self.solver.init(self.oracle, self.z)
@@ -123,7 +127,6 @@ class RobustDDPG:
         self._logger: Logger | None = None
 
     # -- training ----------------------------------------------------------------------------------------------
-    @torch.no_grad()
     def learn(
         self,
         total_timesteps: int,
@@ -144,7 +147,7 @@ class RobustDDPG:
             progress_bar: show progress, rate and time left.
 
         Raises:
-            DivergedError: a policy left the finite numbers.
+            DivergedError: the policies of all runs left the finite numbers.
             GameError: the env fails; the message says where.
         """
         if not total_timesteps >= 0:
@@ -188,13 +191,14 @@ class RobustDDPG:
     def _step(self) -> None:
         """Play one step in every env, store it, and take the updates that it is worth."""
         s, practice = self.settings, self.practice
-        observations = self.ongoing.observe()
-        if self.norm is not None:
-            self.norm.update(torch.as_tensor(observations, device=self.device))
         try:
-            played = self.ongoing.play(*self._act(observations))
+            played = self.ongoing.play(*self._act(self.ongoing.observe()))
         except GameError as error:
+            self._check_finite()  # of what is no number, the policy rather than the env may be the origin
+            self.behavior.restart(self.z, [True] * len(self.z))
             raise GameError(f"timestep {self.num_timesteps}, {error}") from error
+        if self.norm is not None:
+            self.norm.update(torch.as_tensor(played.observations, device=self.device))
         practice.replay.add(played.observations, played.executed, played.after, played.rewards, played.terminated)
         if any(played.ended):
             self.behavior.restart(self.z, played.ended)
@@ -203,8 +207,8 @@ class RobustDDPG:
             return
         practice.learn(self.generator)
         self.updates += 1
+        self.behavior.adapt(self.z, practice.states)
         if self.updates % s.delay == 0:
-            self.behavior.adapt(self.z, practice.states)
             self.z, self.state = self.solver.step(self.oracle, self.z, self.state)
             practice.follow(self.z)
 
@@ -219,13 +223,17 @@ class RobustDDPG:
             own, other = self.behavior.act_alone(self.z, observations[0])
             return own[None], other[None]
         states = torch.as_tensor(observations, device=self.device).unsqueeze(-2)
-        own, other = self.behavior.act(self.z, states if self.norm is None else self.norm.apply_(states.clone()))
-        return own.to(self.ongoing.device), other.to(self.ongoing.device)
+        both = self.behavior.act(self.z, states if self.norm is None else self.norm.apply_(states.clone()))
+        own, other = (actions.nan_to_num().to(self.ongoing.device) for actions in both)  # a lost run holds up no other
+        return own, other
+
+    def _check_finite(self) -> None:
+        if not bool(torch.isfinite(self.z).all(-1).any()):
+            told = "all runs" if len(self.z) > 1 else "the run"
+            raise DivergedError(f"{told} left the finite numbers by timestep {self.num_timesteps}: try a smaller lr")
 
     def _log(self, rate: float) -> None:
-        if not bool(torch.isfinite(self.z).all()):
-            run = int((~torch.isfinite(self.z).all(-1)).nonzero()[0])
-            raise DivergedError(f"run {run} left the finite numbers by timestep {self.num_timesteps}: try a smaller lr")
+        self._check_finite()
         finished = [recent for recent in self.ongoing.recent if recent]
         if finished:
             returns = [float(np.mean([reward for reward, _ in recent])) for recent in finished]
@@ -235,6 +243,7 @@ class RobustDDPG:
                 self.logger.record("rollout/ep_rew_std_of_runs", float(np.std(returns, ddof=1)))
         if self.practice.error.numel():
             self.logger.record("train/critic_loss", float(self.practice.error.square().mean()))
+        self.logger.record("train/diverged_runs", int((~torch.isfinite(self.z).all(-1)).sum()))
         for name, value in self.behavior.measures().items():
             self.logger.record(f"train/{name}", value)
         self.logger.record("time/timesteps", self.num_timesteps)
@@ -265,6 +274,9 @@ class RobustDDPG:
         """
         network, weights = self._network(player, run)
         flat = torch.as_tensor(np.asarray(observation, dtype=np.float32), device=self.device)
+        if flat.dim() not in (1, 2) or flat.shape[-1] != self.ongoing.observation_size:
+            size = self.ongoing.observation_size
+            raise GameError(f"observation has shape {tuple(flat.shape)}: expected ({size},) or (B, {size})")
         states = flat.unsqueeze(0) if flat.dim() == 1 else flat
         if self.norm is not None:
             states = self.norm.apply_(states.clone(), run)
@@ -316,7 +328,7 @@ class RobustDDPG:
         return self.ongoing.recent
 
     def get_env(self) -> Any:
-        """Return the env of the first run, or the batch of all."""
+        """Return the env of the first run, or the batch of all: where it trains; play episodes in one of your own."""
         return self.ongoing.first
 
     def close(self) -> None:
@@ -343,6 +355,8 @@ class RobustDDPG:
             "settings": asdict(self.settings) | {"hidden": list(self.settings.hidden)},
             "solver": to_config(self.solver),
             "seed": self.seed,
+            "alphas": self.ongoing.alphas,
+            "coupling": self.ongoing.coupling,
             "timesteps": self.num_timesteps,
             "updates": self.updates,
             "z": self.z,
@@ -380,12 +394,21 @@ class RobustDDPG:
             raise GameError(
                 f"the checkpoint in {path} is of {content.get('agent', 'another agent')}, not {cls.__name__}"
             )
+        for name in options:
+            if name not in (known := ("device", "tensorboard_log", "verbose")):
+                raise unknown("option of load", name, known)
         solver, runs = from_config(content["solver"]), len(content["z"])
         agent = cls(env, solver, content["seed"], runs, env_settings, **options, **content["settings"])
         if agent.z.shape != content["z"].shape:
             there, here = tuple(content["z"].shape), tuple(agent.z.shape)
             raise GameError(
                 f"the checkpoint in {path} has z {there}, this env needs {here}: make the env as in the run"
+            )
+        here, there = ((agent.ongoing.coupling, agent.ongoing.alphas), (content["coupling"], content["alphas"]))
+        if here != there:
+            raise GameError(
+                f"the checkpoint in {path} has coupling {there[0]} with alpha {there[1]}, this env {here[0]} with "
+                f"{here[1]}: pass the env_settings of the run"
             )
         agent.z, agent.state = (disk.moved(content[name], agent.device) for name in ("z", "state"))
         for name, part in agent._parts().items():
@@ -396,7 +419,7 @@ class RobustDDPG:
 
 
 class RobustTD3(RobustDDPG):
-    """`RobustDDPG` with two critics, target smoothing 0.2 and a delay of 2; with α = 0 it is TD3.
+    """`RobustDDPG` with two critics, target smoothing 0.2, a delay of 2 and tau 0.005; with α = 0 it is TD3.
 
     Source: Fujimoto, van Hoof and Meger 2018, algorithm 1.
 
@@ -405,7 +428,7 @@ class RobustTD3(RobustDDPG):
         True
     """
 
-    preset = Settings(twin=True, smoothing=0.2, delay=2)
+    preset = Settings(tau=0.005, twin=True, smoothing=0.2, delay=2)
 
 
 def _ordinary(tree: Any) -> Any:

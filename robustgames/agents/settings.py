@@ -30,14 +30,14 @@ class Settings:
         learning_starts: steps of random actions before the first update.
         exploration: noise on the protagonist's actions, gaussian (Fujimoto et al. 2018) or ou (Lillicrap et al. 2016,
             theta 0.15, dt 0.01); parameter: on the weights of both players, adapted (Plappert et al. 2018).
-        noise: standard deviation of that noise; of parameter noise the distance of actions that it holds
-            (Fujimoto et al. 2018: 0.1; Tessler et al. 2019: 0.2).
+        noise: standard deviation of gaussian noise (Fujimoto et al. 2018: 0.1), sigma of ou (Lillicrap et al. 2016:
+            0.2), or the distance of actions that parameter noise holds (Tessler et al. 2019: 0.2).
         normalize: scale observations by their running mean and deviation, frozen in evaluation (Tessler et al. 2019).
         twin: two critics, of whose values the smaller counts (Fujimoto et al. 2018).
         smoothing: standard deviation of the noise on actions in the target (Fujimoto et al. 2018).
         delay: critic steps per step of the players and the target networks (Fujimoto et al. 2018).
         every_draw: teach the critic with every minibatch that the solver draws, K of a Langevin chain of K steps
-            (Kamalaruban et al. 2020); else with the first alone.
+            (Kamalaruban et al. 2020, who let the target networks follow as often, too); else with the first alone.
         adversary: learned; or random, uniform actions, the control that a claim of robustness has to beat.
 
     Raises:
@@ -76,6 +76,9 @@ class Settings:
         if self.learning_starts < 0 or not 0 <= self.noise < float("inf"):
             got = f"learning_starts is {self.learning_starts} and noise is {self.noise}"
             raise GameError(f"{got}: both are >= 0, e.g. learning_starts=1000 and noise=0.1")
+        if self.learning_starts >= self.buffer_size:
+            got = f"learning_starts is {self.learning_starts} and buffer_size {self.buffer_size}"
+            raise GameError(f"{got}: the replay has to hold more, or nothing is ever learned")
         if self.exploration == "parameter" and not self.noise > 0:
             raise GameError(f"noise is {self.noise}: parameter noise holds a distance > 0 of actions, e.g. noise=0.2")
         for name, known in (("exploration", get_args(Exploration)), ("adversary", get_args(Adversary))):
@@ -92,4 +95,7 @@ class Settings:
         for name in settings:
             if name not in values:
                 raise unknown("setting", name, values)
-        return Settings(**{**values, **settings, "hidden": tuple(settings.get("hidden", self.hidden))})
+        hidden = settings.get("hidden", self.hidden)
+        if not isinstance(hidden, list | tuple):
+            raise GameError(f"hidden is {hidden!r}: the widths of the hidden layers, e.g. (64, 64)")
+        return Settings(**{**values, **settings, "hidden": tuple(hidden)})

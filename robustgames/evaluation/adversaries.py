@@ -175,7 +175,8 @@ def _trained(
     env_settings: Mapping[str, Any] | None,
     given: Mapping[str, Any],
 ) -> Policy:
-    view = PlayerView(control_env(env, env_settings), "adversary", opponent=policy)
+    nominal = {**(env_settings or {}), "perturbation": None}  # in which it is judged, too
+    view = PlayerView(control_env(env, nominal), "adversary", opponent=policy)
     with _global_generators():
         model = make("MlpPolicy", view, seed=seed, **given).learn(steps)
     view.close()

@@ -158,7 +158,6 @@ def sweep(
     returns = np.array(cells).swapaxes(0, 1).reshape(len(runs), *points.shape, count)
     axes = {_name(axis): tuple(values) for axis, values in points._relative(made).items()}
     core: Any = made.unwrapped
-    core.set_perturbation(None)
     if made is not env:
         made.close()
     return Sweep(core.env_id, axes, returns, idle, seed, chosen.source)

@@ -78,7 +78,8 @@ def play(
         policy: of the protagonist.
         episodes: how many, >= 1.
         seed: of the first one.
-        perturbation: of the env, see `ActionRobustEnv.reset`; None is the nominal env. It stays until another is set.
+        perturbation: of the env, see `ActionRobustEnv.reset`; None is the nominal env. An env that is given has its own
+            again afterwards; its episode is over.
         adversary: None executes exactly the protagonist's action, whatever the env's coupling and its share.
         env_settings: of an id.
 
@@ -94,9 +95,11 @@ def play(
         raise GameError(f"episodes is {episodes}: a whole number of at least 1 is needed")
     made = control_env(env, env_settings)
     core: Any = made.unwrapped
+    before = core._source
     with alone(core) if adversary is None else _as_it_is():
         seeds = range(seed, seed + episodes)
         played = [_episode(made, policy, _opponent(core, adversary, s), perturbation, s) for s in seeds]
+    core.set_perturbation(before)
     if made is not env:
         made.close()
     returns, lengths = zip(*played, strict=True)

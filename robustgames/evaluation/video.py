@@ -50,7 +50,7 @@ class Film:
         Raises:
             GameError: another suffix, or no encoder.
         """
-        path = _writable(path)
+        path = writable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".gif":
             path.write_bytes(self.gif())
@@ -63,7 +63,12 @@ class Film:
         return path
 
 
-def _writable(path: str | Path) -> Path:
+def writable(path: str | Path) -> Path:
+    """Return a path that a film can be written to.
+
+    Raises:
+        GameError: it is neither .gif nor .mp4, or .mp4 lacks its encoder.
+    """
     path = Path(path)
     if path.suffix not in (".gif", ".mp4"):
         raise GameError(f"{path} is neither .gif nor .mp4: name one of the two, e.g. episode.gif")
@@ -118,7 +123,7 @@ def record(path: str | Path, env: gym.Env | str, policy: Policy, **options: Any)
     Raises:
         GameError: see `film` and `Film.save`.
     """
-    path = _writable(path)  # before an episode is played for nothing
+    path = writable(path)  # before an episode is played for nothing
     return film(env, policy, **options).save(path)
 
 

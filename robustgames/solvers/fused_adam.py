@@ -30,10 +30,11 @@ class FusedAdam(Adam):
         if apart or not isinstance(self.lr, float):
             return Adam.step(self, z, v, state, generator)
         k = state["k"] + 1
-        z, m, s = z.clone(), state["m"].clone(), state["s"].clone()  # the kernel works in place, a rule does not
+        # the kernel works in place, which a rule does not, and reads memory in a row, which a block of z is not
+        z, m, s = (t.clone(memory_format=torch.contiguous_format) for t in (z, state["m"], state["s"]))
         torch._fused_adam_(  # type: ignore  # what torch.optim.Adam(fused=True) calls
             [z],
-            [v],
+            [v.contiguous()],
             [m],
             [s],
             [],
