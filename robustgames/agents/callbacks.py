@@ -6,10 +6,10 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from torch import Tensor
 from tqdm import tqdm
 
@@ -39,6 +39,15 @@ def deferred_interrupt() -> Iterator[list[int]]:
         yield pressed
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def callback_list(agent: Any, given: Any, bar: ProgressBar | None) -> CallbackList:
+    """Return what was given to `learn`, one or several callbacks or functions, and a bar, ready for this agent."""
+    several = given if isinstance(given, list) else [] if given is None else [given]
+    every = [c if isinstance(c, BaseCallback) else ConvertCallback(c) for c in several]
+    callbacks = CallbackList(every if bar is None else [*every, bar])
+    callbacks.init_callback(agent)
+    return callbacks
 
 
 class ProgressBar(BaseCallback):

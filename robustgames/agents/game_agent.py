@@ -9,13 +9,13 @@ from typing import Any, Self
 
 import gymnasium as gym
 import torch
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import configure_logger
 from torch import Generator, Tensor
 
 from robustgames import envs, runs
-from robustgames.agents.callbacks import ProgressBar, deferred_interrupt
+from robustgames.agents.callbacks import ProgressBar, callback_list, deferred_interrupt
 from robustgames.errors import DivergedError, GameError
 from robustgames.evaluation import certificates, final_certificates, mean_and_std
 from robustgames.games import Game, Oracle
@@ -134,7 +134,7 @@ class GameAgent:
         target = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
         if self._logger is None:
             self.set_logger(configure_logger(self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps))
-        callbacks = self._callbacks(callback, progress_bar)
+        callbacks = callback_list(self, callback, ProgressBar() if progress_bar else None)
         callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
         if self.steps == 0:
             self._log(0.0)
@@ -176,13 +176,6 @@ class GameAgent:
         for _ in range(LEAP):
             z, state = self.solver.step(self.oracle, z, state)
         return z, state
-
-    def _callbacks(self, callback: Callback, progress_bar: bool) -> CallbackList:
-        given = callback if isinstance(callback, list) else [] if callback is None else [callback]
-        every = [c if isinstance(c, BaseCallback) else ConvertCallback(c) for c in given]
-        callbacks = CallbackList(every + ([ProgressBar()] if progress_bar else []))
-        callbacks.init_callback(self)  # type: ignore[arg-type]
-        return callbacks
 
     def _log(self, rate: float) -> None:
         point, sample = self.best(), self.oracle.sample

@@ -13,7 +13,6 @@ from typing import Any, Self
 import gymnasium as gym
 import numpy as np
 import torch
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import configure_logger
 from torch import Generator, Tensor
@@ -21,9 +20,10 @@ from torch import Generator, Tensor
 from robustgames import runs as disk
 from robustgames.agents.acting import RowPass
 from robustgames.agents.behavior import Behavior
-from robustgames.agents.callbacks import ProgressBar, deferred_interrupt
+from robustgames.agents.callbacks import ProgressBar, callback_list, deferred_interrupt
 from robustgames.agents.critics import Practice, TemporalDifference
-from robustgames.agents.episodes import Episodes, make_episodes
+from robustgames.agents.episodes import Episodes
+from robustgames.agents.making import make_episodes
 from robustgames.agents.normalization import RunningNorm
 from robustgames.agents.policies import Policies, Policy
 from robustgames.agents.policy_game import PolicyGame
@@ -152,15 +152,14 @@ class RobustDDPG:
         """
         if not total_timesteps >= 0:
             raise GameError(f"total_timesteps is {total_timesteps}: a number of env steps >= 0 is needed")
+        if log_interval is not None and log_interval < 1:
+            raise GameError(f"log_interval is {log_interval}: at least 1 env step lies between two logs")
         if reset_num_timesteps:
             self.num_timesteps = 0
         target = self.num_timesteps + total_timesteps
         if self._logger is None:
             self.set_logger(configure_logger(self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps))
-        given = callback if isinstance(callback, list) else [] if callback is None else [callback]
-        every = [c if isinstance(c, BaseCallback) else ConvertCallback(c) for c in given]
-        callbacks = CallbackList(every + ([ProgressBar("step")] if progress_bar else []))
-        callbacks.init_callback(self)  # type: ignore[arg-type]
+        callbacks = callback_list(self, callback, ProgressBar("step") if progress_bar else None)
         callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
         interval, began, first = log_interval or max(1, total_timesteps // 100), time.perf_counter(), self.num_timesteps
         try:
