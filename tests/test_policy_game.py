@@ -437,8 +437,18 @@ def test_a_step_changes_neither_its_arguments_nor_the_target():
     state, _ = practice.learning.step(practice.replay.sample(6, generator()), z, practice.state, generator())
     assert all(torch.equal(practice.state[k], before[k]) for k in ("w", "target"))
     assert torch.equal(state["target"], before["target"]) and not torch.equal(state["w"], before["w"])
-    followed = practice.learning.follow(state)["target"]
-    assert close(followed, 0.995 * before["target"] + 0.005 * state["w"], 1e-15)
+    practice.learning.follow_(state)
+    assert close(state["target"], 0.995 * before["target"] + 0.005 * state["w"], 1e-15)
+    assert torch.equal(practice.state["target"], before["target"])
+
+
+@pytest.mark.parametrize("rule", [FusedAdam(1e-3), Adam(1e-3), SGD(0.1)])
+def test_a_step_in_place_is_the_step(rule):
+    practice, _, _, z = training(twin=True, l2=0.01, rule=rule)
+    batch = practice.replay.sample(6, generator())
+    state, error = practice.learning.step(batch, z, practice.state, generator(1))
+    assert torch.equal(practice.learning.step_(batch, z, practice.state, generator(1)), error)
+    assert torch.equal(practice.state["w"], state["w"]) and practice.state["rule"]["k"] == state["rule"]["k"] == 1
 
 
 def test_the_last_layers_start_small():
@@ -456,13 +466,13 @@ def test_the_last_layers_start_small():
 def test_the_players_get_the_critics_minibatch_first_and_new_ones_after():
     practice, _, oracle, _ = training()
     practice.learn(oracle.generator)
-    held, w = practice.held, practice.state["w"]
+    held, w = practice.held, practice.state["w"].clone()
     oracle.draw()
     assert torch.equal(oracle.sample.states, held.states) and torch.equal(oracle.sample.critic, w)
     oracle.draw()
     assert not torch.equal(oracle.sample.states, held.states) and torch.equal(oracle.sample.critic, w)
     eager = training(every_draw=True)[0]
-    first = eager.state["w"]
+    first = eager.state["w"].clone()
     eager.draw((), generator(), KIND)
     assert not torch.equal(eager.state["w"], first)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,6 +47,7 @@ class Passes:
         runs, rows: R and B.
         like: a tensor of the device and dtype.
         first: the first input in which `in_inputs` gives gradients.
+        scratch: where passes of one shape share the gradients in their layers, which no pass leaves behind.
 
     Example:
         >>> net = MLP((2, 3, 1), "tanh")
@@ -59,12 +61,15 @@ class Passes:
         True
     """
 
-    def __init__(self, net: MLP, runs: int, rows: int, like: Tensor, first: int = 0) -> None:
+    def __init__(
+        self, net: MLP, runs: int, rows: int, like: Tensor, first: int = 0, scratch: dict[Any, Any] | None = None
+    ) -> None:
         self._layers = list(pairwise(net.widths))
         self._activations = [net.activation] * (len(self._layers) - 1) + [net.last]
         self._norms = [_Norm(runs, rows, q, like) for _, q in self._layers[:-1]] if net.norm else []
         self.weights, self._found = like.new_empty(runs, net.size), like.new_empty(runs, net.size)
-        values, slopes = ([like.new_empty(runs, rows, q) for q in net.widths] for _ in range(2))
+        values = [like.new_empty(runs, rows, q) for q in net.widths]
+        slopes = [_shared(scratch, i, value) for i, value in enumerate(values)]
         self.inputs, self.output = values[0], values[-1]
         self.slope = slopes[-1]
         """Where to write the gradient in the output, (R, B, q), before a backward pass."""
@@ -144,6 +149,15 @@ class Passes:
         return calls if layer >= len(self._norms) else [*calls, partial(self._norms[layer].backward, slope)]
 
 
+def _shared(scratch: dict[Any, Any] | None, layer: int, like: Tensor) -> Tensor:
+    if scratch is None:
+        return torch.empty_like(like)
+    key = ("slope", layer, like.shape, like.dtype, like.device)
+    if key not in scratch:
+        scratch[key] = torch.empty_like(like)
+    return scratch[key]
+
+
 class _Norm:
     """Layer normalization of one layer: what it was given, and the statistics that its derivative needs."""
 
@@ -169,10 +183,11 @@ class Backprop:
     Args:
         net: the network.
         first: the first input in which gradients are wanted; of a critic, the first of the action.
+        scratch: see `Passes`.
     """
 
-    def __init__(self, net: MLP, first: int = 0) -> None:
-        self.net, self.first = net, first
+    def __init__(self, net: MLP, first: int = 0, scratch: dict[Any, Any] | None = None) -> None:
+        self.net, self.first, self._scratch = net, first, scratch
         self._made: dict[tuple, Passes] = {}
 
     def __reduce__(self) -> tuple:
@@ -186,5 +201,5 @@ class Backprop:
             if len(self._made) == MOST:
                 self._made.clear()
             with torch.inference_mode(False), torch.no_grad():  # memory that serves in and out of inference mode
-                passes = self._made[key] = Passes(self.net, runs, rows, like, self.first)
+                passes = self._made[key] = Passes(self.net, runs, rows, like, self.first, self._scratch)
         return passes

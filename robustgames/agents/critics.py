@@ -82,18 +82,27 @@ class TemporalDifference:
     def step(self, batch: Batch, z: Tensor, state: State, generator: Generator) -> tuple[State, Tensor]:
         """Return (the next state, Q - target, (R · heads, B, 1)); z are the target policies' weights, (*S, n + m).
 
-        The target networks stay: `follow` moves them.
+        The target networks stay: `follow_` moves them.
         """
+        state = copied(state)
+        return state, self.step_(batch, z, state, generator)
+
+    def step_(self, batch: Batch, z: Tensor, state: State, generator: Generator) -> Tensor:
+        """Take that step in place, which spares the copies of all weights, and return Q - target."""
         targets = self.targets(batch, z, state, generator)
         descent, error = self._descent(state["w"], batch.played, targets)
         if self.l2:
             descent = descent.sub_(state["w"], alpha=self.l2)
-        w, rule = self.rule.step(state["w"], descent, state["rule"], generator)
-        return {**state, "w": w, "rule": rule}, error
+        if isinstance(self.rule, FusedAdam) and self.rule.fits(state["w"]):
+            state["rule"] = self.rule.step_(state["w"], descent, state["rule"])
+        else:
+            w, state["rule"] = self.rule.step(state["w"], descent, state["rule"], generator)
+            state["w"].copy_(w)
+        return error
 
-    def follow(self, state: State) -> State:
-        """Return the state with the target critic moved by tau towards the critic."""
-        return {**state, "target": torch.lerp(state["target"], state["w"], self.tau)}
+    def follow_(self, state: State) -> None:
+        """Move the target critic by tau towards the critic."""
+        state["target"].lerp_(state["w"], self.tau)
 
     def targets(self, batch: Batch, z: Tensor, state: State, generator: Generator) -> Tensor:
         """Return r + γ (1 - terminated) V'(s'), as the rewards (*S, B, 1)."""
@@ -159,7 +168,14 @@ class TemporalDifference:
 
     @cached_property
     def _net(self) -> Backprop:
-        return Backprop(self.critic, first=self.critic.widths[0] - self.policies.actor.widths[-1])  # type: ignore
+        return self.policies.passes_of(self.critic)  # type: ignore[arg-type]
+
+
+def copied(state: Any) -> Any:
+    """Return a state with copies of its tensors."""
+    if isinstance(state, dict):
+        return {name: copied(value) for name, value in state.items()}
+    return state.clone() if isinstance(state, Tensor) else state
 
 
 def _flat(t: Tensor, dim: int) -> Tensor:
@@ -209,7 +225,7 @@ class Practice:
         """Take one step of the critic on a new minibatch, and hold that for the players."""
         self.held = self._sample(generator)
         self.states = self.held.states
-        self.state, self.error = self.learning.step(self.held, self.target, self.state, generator)
+        self.error = self.learning.step_(self.held, self.target, self.state, generator)
 
     def _sample(self, generator: Generator) -> Batch:
         batch = self.replay.sample(self.batch_size, generator)
@@ -232,14 +248,14 @@ class Practice:
 
     def follow(self, z: Tensor) -> None:
         """Move the target policies and the target critic by tau towards z and the critic."""
-        self.target = torch.lerp(self.target, z, self.learning.tau)
-        self.state = self.learning.follow(self.state)
+        self.target.lerp_(z, self.learning.tau)
+        self.learning.follow_(self.state)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes, the replay included, as tensors and integers."""
-        return {"critic": self.state, "target": self.target, "replay": self.replay.state_dict()}
+        return {"critic": copied(self.state), "target": self.target.clone(), "replay": self.replay.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken, between two iterations."""
-        self.state, self.target, self.held = state["critic"], state["target"], None
+        self.state, self.target, self.held = copied(state["critic"]), state["target"].clone(), None
         self.replay.load_state_dict(state["replay"])

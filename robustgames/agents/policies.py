@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -69,7 +69,8 @@ class Policies(Movable):
         self.sizes: tuple[int, int] = (actor.size, 0 if adversary is None else adversary.size)
         self.alone = adversary is None and not bool((each > 0).any())
         self.fast = type(actor) is MLP and (adversary is None or type(adversary) is MLP)
-        self._nets = [Backprop(net) for net in (actor, adversary) if type(net) is MLP]
+        self._scratch: dict[Any, Any] = {}  # of all passes, of the critics', too, and of moved copies of these policies
+        self._nets = [Backprop(net, scratch=self._scratch) for net in (actor, adversary) if type(net) is MLP]
         # two networks of one shape are one batch of twice the runs
         self._alike = isinstance(actor, MLP) and isinstance(adversary, MLP) and _kind(actor) == _kind(adversary)
 
@@ -119,6 +120,11 @@ class Policies(Movable):
         """Return the views (x, y) of z."""
         x, y = z.split_with_sizes(self.sizes, -1)
         return x, y
+
+    def passes_of(self, critic: MLP) -> Backprop:
+        """Return the written-out passes of a critic, the same for all who ask for one of this kind."""
+        first = critic.widths[0] - self.action_size
+        return self._scratch.setdefault(_kind(critic), Backprop(critic, first, self._scratch))
 
     # -- what the critic is asked ---------------------------------------------------------------------------
     def queries(self, states: Tensor, mu: Tensor | None, nu: Tensor | None) -> Tensor:

@@ -152,7 +152,7 @@ class PolicyGame(ZeroSumGame):
 
     @cached_property
     def _net(self) -> Backprop:
-        return Backprop(self.critic, first=self.critic.widths[0] - self.policies.actor.widths[-1])  # type: ignore
+        return self.policies.passes_of(self.critic)  # type: ignore[arg-type]
 
 
 def _check_fit(actor: Policy, critic: Policy) -> None:

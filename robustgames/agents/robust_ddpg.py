@@ -184,8 +184,7 @@ class RobustDDPG:
         """Replace tensors made in inference mode, with which nothing can be differentiated, by equal ones."""
         self.z, self.state = _ordinary(self.z), _ordinary(self.state)
         self.behavior.state = _ordinary(self.behavior.state)
-        practice = self.practice
-        practice.state, practice.target, practice.held = _ordinary(practice.state), _ordinary(practice.target), None
+        self.practice.held = None
 
     def _step(self) -> None:
         """Play one step in every env, store it, and take the updates that it is worth."""

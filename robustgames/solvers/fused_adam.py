@@ -25,13 +25,20 @@ class FusedAdam(Adam):
         tensor([ 0.1000, -0.1000])
     """
 
+    def fits(self, z: Tensor) -> bool:
+        """Return whether the kernel takes this step: on a CPU, with a number as rate."""
+        return z.device.type == "cpu" and isinstance(self.lr, float) and not torch.compiler.is_compiling()
+
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
-        apart = z.device.type != "cpu" or z.requires_grad or v.requires_grad or torch.compiler.is_compiling()
-        if apart or not isinstance(self.lr, float):
+        if z.requires_grad or v.requires_grad or not self.fits(z):
             return Adam.step(self, z, v, state, generator)
-        k = state["k"] + 1
-        # the kernel works in place, which a rule does not, and reads memory in a row, which a block of z is not
+        # a rule works on copies; the kernel reads memory in a row, which a block of z is not
         z, m, s = (t.clone(memory_format=torch.contiguous_format) for t in (z, state["m"], state["s"]))
+        return z, self.step_(z, v, {"k": state["k"], "m": m, "s": s})
+
+    def step_(self, z: Tensor, v: Tensor, state: State) -> State:
+        """Take the step in place, on contiguous z and moments, and return the next state, of the same moments."""
+        k, m, s, lr = state["k"] + 1, state["m"], state["s"], float(self.lr)  # type: ignore[arg-type]
         torch._fused_adam_(  # type: ignore  # what torch.optim.Adam(fused=True) calls
             [z],
             [v.contiguous()],
@@ -39,7 +46,7 @@ class FusedAdam(Adam):
             [s],
             [],
             [torch.scalar_tensor(k, dtype=torch.float32)],
-            lr=self.lr,
+            lr=lr,
             beta1=self.betas[0],
             beta2=self.betas[1],
             weight_decay=0.0,
@@ -47,7 +54,7 @@ class FusedAdam(Adam):
             amsgrad=False,
             maximize=True,
         )
-        return z, {"k": k, "m": m, "s": s}
+        return {"k": k, "m": m, "s": s}
 
 
 def fused(part: T) -> T:

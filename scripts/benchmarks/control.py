@@ -161,7 +161,7 @@ def learning(agent: RobustDDPG | TD3) -> Steps:
 def updating(agent: RobustDDPG) -> Steps:
     """Return updates of critic, players and target networks, without steps of the env."""
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def run(steps: int) -> None:
         for _ in range(steps):
             agent.practice.learn(agent.generator)
