@@ -119,7 +119,7 @@ def _label_grid(grid: Any, sweep: Sweep, count: int, columns: int) -> None:
 
 
 def _rounded(values: tuple[float, ...]) -> list[float]:
-    return [float(f"{value:.2g}") for value in values]
+    return [float(f"{value:.3g}") for value in values]
 
 
 def _nominal(sweep: Sweep) -> str:
