@@ -72,7 +72,7 @@ ENTROPIC = {"mirror_descent", "mirror_prox", "optimistic_mwu"}
 TRAINING = {name for name in RECIPES if name.endswith("_training")}
 
 
-NOISY = {"langevin", "mirror_gan", "mirror_prox_gan"}
+NOISY = {"langevin", "mirror_gan", "mirror_prox_gan", "mixed_ne_ld"}
 
 
 def settings_of(recipe):
