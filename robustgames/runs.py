@@ -18,7 +18,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
@@ -109,13 +108,6 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
     if (folder / CURRENT).exists():  # else a kill came between the two renames, and nothing is wrong
         warnings.warn(f"{folder}: {damage}; using the previous checkpoint", stacklevel=2)
     return previous
-
-
-def moved(tree: Any, device: torch.device) -> Any:
-    """Return a tree of dictionaries with its tensors on a device; states of generators (uint8) stay."""
-    if isinstance(tree, dict):
-        return {key: moved(value, device) for key, value in tree.items()}
-    return tree.to(device) if isinstance(tree, Tensor) and tree.dtype != torch.uint8 else tree
 
 
 def _read(path: Path) -> tuple[dict[str, Any] | None, str]:

@@ -14,6 +14,7 @@ from robustgames.agents.normalization import RunningNorm
 from robustgames.agents.policies import Policies, Policy, initial
 from robustgames.agents.replay import Batch, Replay
 from robustgames.errors import GameError
+from robustgames.games.movable import map_tensors
 from robustgames.games.networks import MLP
 from robustgames.solvers.fused_adam import FusedAdam
 from robustgames.solvers.rules import Rule, State
@@ -84,7 +85,7 @@ class TemporalDifference:
 
         The target networks stay: `follow_` moves them.
         """
-        state = copied(state)
+        state = map_tensors(state, torch.clone)
         return state, self.step_(batch, z, state, generator)
 
     def step_(self, batch: Batch, z: Tensor, state: State, generator: Generator) -> Tensor:
@@ -171,13 +172,6 @@ class TemporalDifference:
         return self.policies.passes_of(self.critic)  # type: ignore[arg-type]
 
 
-def copied(state: Any) -> Any:
-    """Return a state with copies of its tensors."""
-    if isinstance(state, dict):
-        return {name: copied(value) for name, value in state.items()}
-    return state.clone() if isinstance(state, Tensor) else state
-
-
 def _flat(t: Tensor, dim: int) -> Tensor:
     """Return t with its runs S as one dimension R, so that it has `dim` of them."""
     return t if t.dim() == dim else t.reshape(-1, *t.shape[t.dim() - dim + 1 :])
@@ -253,9 +247,13 @@ class Practice:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes, the replay included, as tensors and integers."""
-        return {"critic": copied(self.state), "target": self.target.clone(), "replay": self.replay.state_dict()}
+        return {
+            "critic": map_tensors(self.state, torch.clone),
+            "target": self.target.clone(),
+            "replay": self.replay.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken, between two iterations."""
-        self.state, self.target, self.held = copied(state["critic"]), state["target"].clone(), None
+        self.state, self.target, self.held = map_tensors(state["critic"], torch.clone), state["target"].clone(), None
         self.replay.load_state_dict(state["replay"])

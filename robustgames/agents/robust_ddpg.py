@@ -32,6 +32,7 @@ from robustgames.agents.settings import Settings
 from robustgames.envs.first_order import choose_device
 from robustgames.errors import DivergedError, GameError, unknown
 from robustgames.games import MLP, Oracle
+from robustgames.games.movable import map_tensors
 from robustgames.solvers import Averaged, FusedAdam, Scheme, fused, make_solver
 from robustgames.solvers.config import from_config, to_config
 from robustgames.solvers.fitting import fit
@@ -180,8 +181,8 @@ class RobustDDPG:
 
     def _leave_inference(self) -> None:
         """Replace tensors made in inference mode, with which nothing can be differentiated, by equal ones."""
-        self.z, self.state = _ordinary(self.z), _ordinary(self.state)
-        self.behavior.state = _ordinary(self.behavior.state)
+        self.z, self.state = _ordinary(self.z), map_tensors(self.state, _ordinary)
+        self.behavior.state = map_tensors(self.behavior.state, _ordinary)
         self.practice.held = None
 
     def _step(self) -> None:
@@ -406,9 +407,11 @@ class RobustDDPG:
                 f"the checkpoint in {path} has coupling {there[0]} with alpha {there[1]}, this env {here[0]} with "
                 f"{here[1]}: pass the env_settings of the run"
             )
-        agent.z, agent.state = (disk.moved(content[name], agent.device) for name in ("z", "state"))
+        # states of generators (uint8) stay where they are
+        content = map_tensors(content, lambda t: t if t.dtype == torch.uint8 else t.to(agent.device))
+        agent.z, agent.state = content["z"], content["state"]
         for name, part in agent._parts().items():
-            part.load_state_dict(disk.moved(content[name], agent.device))
+            part.load_state_dict(content[name])
         agent.generator.set_state(content["generator"])
         agent.num_timesteps, agent.updates = content["timesteps"], content["updates"]
         return agent
@@ -427,10 +430,8 @@ class RobustTD3(RobustDDPG):
     preset = Settings(tau=0.005, twin=True, smoothing=0.2, delay=2)
 
 
-def _ordinary(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {name: _ordinary(value) for name, value in tree.items()}
-    return tree.clone() if isinstance(tree, Tensor) and tree.is_inference() else tree
+def _ordinary(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def _policies(episodes: Episodes, s: Settings, device: torch.device) -> Policies:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import torch
@@ -40,6 +40,13 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, tuple | list | dict):
         for item in value.values() if isinstance(value, dict) else value:
             yield from tensors_of(item)
+
+
+def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return a tree of dictionaries with the function applied to its tensors; what else it holds stays."""
+    if isinstance(tree, dict):
+        return {key: map_tensors(value, function) for key, value in tree.items()}
+    return function(tree) if isinstance(tree, Tensor) else tree
 
 
 def _moved(value: Any, device: torch.device | str | None, dtype: torch.dtype | None) -> Any:
