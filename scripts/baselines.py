@@ -7,11 +7,12 @@ exploration, episodes that start from the same seeds in all runs. OUT holds resu
 table.md and curves.png; the same command trains only what is missing, so more seeds or another env can follow.
 
 The same: networks (ReLU), minibatch, tau, discount, Adam's rates, Gaussian noise on actions, replay, 1,000 steps of
-uniform actions, one update per step, truncated episodes that go on in the target, hidden layers uniform in
-±1/sqrt(inputs); for TD3 the smaller of two critics, smoothing 0.2 clipped at 0.5, a delay of 2.
+uniform actions, one update per step, truncated episodes that go on in the target, first weights uniform in
+±1/sqrt(inputs), those of our last layers too (`final=0`); for TD3 the smaller of two critics, smoothing 0.2 clipped at
+0.5, a delay of 2.
 
-What differs: our last layers start uniform in ±3e-3 (Lillicrap et al. 2016), SB3's as the other layers; every episode
-of ours is reset with a seed of its own; the generators, so that no two runs are the same one.
+What differs: every episode of ours is reset with a seed of its own; the generators, so that no two runs are the same
+one.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def ours(env_id: str, method: str, seed: int) -> RobustDDPG:
     return OURS[method](
         "robustgames/ActionRobust-v0", rg.make_solver("adam", lr=LR), seed,
         env_settings={"env_id": env_id, "alpha": 0.0}, hidden=HIDDEN, batch_size=BATCH, tau=TAU, critic_lr=LR,
-        noise=NOISE, buffer_size=BUFFER, learning_starts=STARTS,
+        noise=NOISE, buffer_size=BUFFER, learning_starts=STARTS, final=0.0,
     )  # fmt: skip
 
 
