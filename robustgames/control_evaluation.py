@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from robustgames.envs.couplings import COUPLINGS, NoisyAction, ProbabilisticAction
-from robustgames.envs.uncertainty_sets import UNCERTAINTY_SETS
+from robustgames.envs.uncertainty_sets import UNCERTAINTY_SETS, UncertaintySet
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.adversaries import ALGORITHMS, best_response, random_controls
 from robustgames.evaluation.control_figures import heat_maps, perturbation_curves
@@ -219,10 +219,4 @@ def parse_point(words: Sequence[str]) -> dict[str, Any]:
     grid = parse_grid(words) if words else {}
     if isinstance(grid, str) or any(len(values) != 1 for values in grid.values()):
         raise GameError(f"a video has one perturbation, got {grid}: e.g. --perturbation mass=2 action_noise=0.1")
-    found: dict[str, Any] = {}
-    for axis, (value,) in grid.items():
-        if isinstance(axis, str):
-            found[axis] = value
-        else:
-            found.setdefault(axis[0], {})[axis[1]] = value
-    return found
+    return UncertaintySet(grid, "").points()[0]

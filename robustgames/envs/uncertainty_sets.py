@@ -58,14 +58,15 @@ class UncertaintySet:
         Raises:
             GameError: an absolute set without an env, or with one that has no such bodies.
         """
-        values = self._relative(env)
+        values = self.relative(env)
         return [_nested(zip(values, point, strict=True)) for point in product(*values.values())]
 
     def bounds(self, env: gym.Env | None = None) -> dict[str, Any]:
         """Return {axis: (least, largest)}: a distribution to train on, or the `scales` of a `DynamicsShift`."""
-        return _nested((axis, (min(values), max(values))) for axis, values in self._relative(env).items())
+        return _nested((axis, (min(values), max(values))) for axis, values in self.relative(env).items())
 
-    def _relative(self, env: gym.Env | None) -> Mapping[Axis, tuple[float, ...]]:
+    def relative(self, env: gym.Env | None) -> Mapping[Axis, tuple[float, ...]]:
+        """Return the axes with relative values, see `points`."""
         if not self.absolute:
             return self.axes
         if env is None:

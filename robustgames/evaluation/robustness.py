@@ -156,7 +156,7 @@ def sweep(
         if progress is not None:
             progress(len(cells), int(np.prod(points.shape)))
     returns = np.array(cells).swapaxes(0, 1).reshape(len(runs), *points.shape, count)
-    axes = {_name(axis): tuple(values) for axis, values in points._relative(made).items()}
+    axes = {_name(axis): tuple(values) for axis, values in points.relative(made).items()}
     core: Any = made.unwrapped
     if made is not env:
         made.close()
@@ -181,7 +181,7 @@ def _name(axis: Axis) -> str:
 def _idle_axes(grid: UncertaintySet, env: gym.Env) -> dict[str, str]:
     """Return {axis: reason} of those none of whose values, the nominal ones apart, can act on the env."""
     idle: dict[str, str] = {}
-    for axis, values in grid._relative(env).items():
+    for axis, values in grid.relative(env).items():
         reasons = []
         for value in values:
             if _distances(_name(axis), (value,))[0] < 1e-12:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -96,12 +96,14 @@ def play(
     made = control_env(env, env_settings)
     core: Any = made.unwrapped
     before = core._source
-    with alone(core) if adversary is None else _as_it_is():
-        seeds = range(seed, seed + episodes)
-        played = [_episode(made, policy, _opponent(core, adversary, s), perturbation, s) for s in seeds]
-    core.set_perturbation(before)
-    if made is not env:
-        made.close()
+    try:
+        with alone(core) if adversary is None else nullcontext():
+            seeds = range(seed, seed + episodes)
+            played = [_episode(made, policy, _opponent(core, adversary, s), perturbation, s) for s in seeds]
+    finally:
+        core.set_perturbation(before)
+        if made is not env:
+            made.close()
     returns, lengths = zip(*played, strict=True)
     return Episodes(np.array(returns), np.array(lengths))
 
@@ -116,11 +118,6 @@ def alone(core: ActionRobustEnv) -> Iterator[None]:
         yield
     finally:
         core.coupling = coupling
-
-
-@contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
 
 
 def _opponent(core: ActionRobustEnv, adversary: Adversary, seed: int) -> Policy | np.ndarray:

@@ -46,7 +46,6 @@ class Method:
     coupling: str = ""  # of the adversary; "": there is none
     adversary: str = "learned"
     solver: str = "adam"
-    solver_settings: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -59,10 +58,6 @@ NR, PR = "noisy", "probabilistic"
 PEERS = ("DDPG", "TD3")  # agents of Stable-Baselines3
 DDPG, TD3, SB3 = "Lillicrap et al. 2016", "Fujimoto et al. 2018", "Raffin et al. 2021"
 TESSLER, ANSWER = "Tessler et al. 2019", "control: what a learned adversary has to beat"
-CHAIN: dict[str, Any] = {
-    "precondition": 0.999, "inner_steps": 15, "damping": 0.9, "lr_decay": 1e-5, "noise_decay": 5e-5, "growth": 1e-5,
-    "noise": 1e-3,
-}  # fmt: skip
 METHODS: dict[str, Method] = {
     "ddpg": Method("DDPG", DDPG, "robust_ddpg"),
     "td3": Method("TD3", TD3),
@@ -74,8 +69,7 @@ METHODS: dict[str, Method] = {
     "replacement": Method("random replacement", ANSWER, coupling=PR, adversary="random"),
     "extra_td3": Method("NR-TD3, ExtraAdam", "Gidel et al. 2019", coupling=NR, solver="extra_adam"),
     "mixed_ne_ld": Method(
-        "NR-TD3, MixedNE-LD", "Kamalaruban et al. 2020", "robust_td3", NR, "learned", "mirror_gan", CHAIN,
-        {"every_draw": True},
+        "NR-TD3, MixedNE-LD", "Kamalaruban et al. 2020", "robust_td3", NR, "learned", "mixed_ne_ld", {"every_draw": True}
     ),
     "sb3_ddpg": Method("DDPG of SB3", SB3, "DDPG"),
     "sb3_td3": Method("TD3 of SB3", SB3, "TD3"),

@@ -62,7 +62,7 @@ def _control(method: Method, budget: Budget, checkpoint: int) -> ControlExperime
     own = {"adversary": method.adversary, "buffer_size": min(budget.steps, BUFFER), **method.settings}
     coupled = {"coupling": method.coupling or NR, "alpha": budget.alpha if method.coupling else 0.0}
     return ControlExperiment(
-        method.agent, ENV, {**agent, "hidden": hidden, **own}, method.solver, {"lr": lr, **method.solver_settings},
+        method.agent, ENV, {**agent, "hidden": hidden, **own}, method.solver, {"lr": lr},
         {"env_id": budget.env, **coupled}, budget.steps, budget.seeds, budget.seed, "cpu", checkpoint,
     )  # fmt: skip
 
