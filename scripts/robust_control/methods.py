@@ -58,6 +58,7 @@ NR, PR = "noisy", "probabilistic"
 PEERS = ("DDPG", "TD3")  # agents of Stable-Baselines3
 DDPG, TD3, SB3 = "Lillicrap et al. 2016", "Fujimoto et al. 2018", "Raffin et al. 2021"
 TESSLER, ANSWER = "Tessler et al. 2019", "control: what a learned adversary has to beat"
+KAMALARUBAN = "Kamalaruban et al. 2020"
 METHODS: dict[str, Method] = {
     "ddpg": Method("DDPG", DDPG, "robust_ddpg"),
     "td3": Method("TD3", TD3),
@@ -69,7 +70,7 @@ METHODS: dict[str, Method] = {
     "replacement": Method("random replacement", ANSWER, coupling=PR, adversary="random"),
     "extra_td3": Method("NR-TD3, ExtraAdam", "Gidel et al. 2019", coupling=NR, solver="extra_adam"),
     "mixed_ne_ld": Method(
-        "NR-TD3, MixedNE-LD", "Kamalaruban et al. 2020", "robust_td3", NR, "learned", "mixed_ne_ld", {"every_draw": True}
+        "NR-TD3, MixedNE-LD", KAMALARUBAN, coupling=NR, solver="mixed_ne_ld", settings={"every_draw": True}
     ),
     "sb3_ddpg": Method("DDPG of SB3", SB3, "DDPG"),
     "sb3_td3": Method("TD3 of SB3", SB3, "TD3"),
