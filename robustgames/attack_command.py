@@ -24,11 +24,11 @@ from robustgames.attacks.members import names_of
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, to_8_bit
 from robustgames.classifiers import Classifiers, of_run, own
-from robustgames.envs.first_order import choose_device
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.certificates import catastrophic_overfitting
 from robustgames.games.classification import PRECISIONS
 from robustgames.games.threat import ThreatModel
+from robustgames.tensors import choose_device
 
 EXAMPLE = "robustgames attack runs/…/20260101-120000-seed0, or robustgames attack --model my_nets:load"
 ATTACKS = (

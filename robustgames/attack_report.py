@@ -12,12 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from robustgames import runs
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, save_examples
 from robustgames.attacks.victim import Model
 from robustgames.classifiers import Classifiers
+from robustgames.errors import writing
 from robustgames.evaluation import summarize
+from robustgames.runs import write_result
 
 ACCURACIES = ("clean_accuracy", "robust_accuracy")
 BATCH = 250  # images that a classifier sees together when it only predicts
@@ -62,9 +63,9 @@ def _counts(outcome: Outcome, name: str) -> dict[str, int]:
 
 def write(folder: Path, outcome: Outcome, content: dict[str, Any]) -> None:
     """Write attack.json and examples.safetensors; the examples of several classifiers are stacked."""
-    with runs.writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    runs.write_result(folder, "attack.json", content)
+    write_result(folder, "attack.json", content)
     subject, reports, parts = outcome.subject, outcome.reports, list(outcome.quantized.values())
     images, adversarial, inside = (
         _stack([getattr(q, key) for q in parts]) for key in ("images", "adversarial", "inside")

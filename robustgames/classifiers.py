@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from robustgames.attacks.victim import Model
 from robustgames.data import digits, mnist
-from robustgames.envs.first_order import choose_device
 from robustgames.errors import GameError, unknown
 from robustgames.games import AdversarialClassification, HeldOut, Network
 from robustgames.games.losses import as_logits
 from robustgames.games.threat import ThreatModel
+from robustgames.tensors import choose_device
 
 DEFAULT_EPS = {"digits": 0.1, "mnist": 0.3}
 

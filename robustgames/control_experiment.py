@@ -16,15 +16,13 @@ from stable_baselines3.common.logger import Figure, Logger, make_output_format
 from torch import Tensor
 from tqdm import tqdm
 
-from robustgames import runs
 from robustgames.agents import RobustDDPG, RobustTD3
 from robustgames.control_evaluation import Examination, Progress, Subject, examine
 from robustgames.envs import ActionRobustEnv, GameEnv
 from robustgames.envs.registration import control_ids, find_id
-from robustgames.errors import GameError, unknown
+from robustgames.errors import GameError, check_whole_numbers, unknown, writing
 from robustgames.evaluation import curves, figures
 from robustgames.evaluation.rollouts import play
-from robustgames.flags import check_whole_numbers
 from robustgames.solvers import RECIPES, Scheme, make_solver
 
 CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {"robust_ddpg": RobustDDPG, "robust_td3": RobustTD3}
@@ -125,7 +123,7 @@ class ControlExperiment:
         found, drawn = examine(self.subject(agent), what or Examination(), progress)
         output = make_output_format("tensorboard", str(folder))
         for name, figure in drawn.items():
-            with runs.writing(folder):
+            with writing(folder):
                 figures.save(figure, folder / "figures" / f"{name}.png")
             output.write({f"figures/{name}": Figure(figure, close=False)}, {f"figures/{name}": ()}, agent.num_timesteps)
         output.close()
@@ -149,7 +147,7 @@ class ControlExperiment:
         """Draw the learning curves as PNG in the run folder, where anything was logged that has one."""
         progress = sorted(folder.glob("progress*.csv"))
         if curves.has_metrics(progress):
-            with runs.writing(folder):
+            with writing(folder):
                 figures.save(curves.learning_curves(progress), folder / "figures" / "learning_curves.png")
 
     def _known(self) -> dict[str, Any]:

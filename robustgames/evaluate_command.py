@@ -12,9 +12,10 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from robustgames import flags, runs
+from robustgames import flags
 from robustgames.errors import GameError
 from robustgames.result_table import count, report
+from robustgames.runs import write_result
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _evaluate_model(options: EvaluateOptions) -> None:
         found, figures = examine(subject, _examination(options), _shown(progress))
     folder = options.run.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
-    runs.write_result(folder, "evaluation.json", {"model": str(options.run), "env": options.env, **found})
+    write_result(folder, "evaluation.json", {"model": str(options.run), "env": options.env, **found})
     for name, figure in figures.items():
         save(figure, folder / f"{name}.png")
     _report_robustness({"runs": 1, "agent": f"{options.algorithm} of Stable-Baselines3", **found})

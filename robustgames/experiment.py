@@ -12,12 +12,12 @@ from typing import Any
 
 from stable_baselines3.common.logger import Logger, make_output_format
 
-from robustgames import runs
 from robustgames.agents.callbacks import Checkpoint, ProgressBar
 from robustgames.control_experiment import CONTROL_AGENTS, ControlExperiment
-from robustgames.errors import DivergedError, GameError
+from robustgames.errors import DivergedError, GameError, writing
 from robustgames.evaluation import summarize
 from robustgames.game_experiment import Experiment
+from robustgames.runs import create_folder, locked, read_config, read_result, write_config, write_result
 
 __all__ = [
     "CONTROL_AGENTS",
@@ -38,9 +38,9 @@ def train(
     """Train into a new folder out/<env>/<agent>/<time>-seed<k>; return it and the content of its result.json."""
     agent: Any = experiment.make_agent()  # before the folder exists: bad input leaves nothing behind
     start = summarize(experiment.measure(agent))
-    folder = runs.create_folder(out, experiment.env, experiment.agent, experiment.seed)
-    with runs.locked(folder):
-        runs.write_config(folder, {**asdict(experiment), "versions": _versions()})
+    folder = create_folder(out, experiment.env, experiment.agent, experiment.seed)
+    with locked(folder):
+        write_config(folder, {**asdict(experiment), "versions": _versions()})
         return folder, _learn(experiment, start, agent, folder, progress_bar)
 
 
@@ -48,9 +48,9 @@ def resume(folder: str | Path, progress_bar: bool = True) -> tuple[Path, dict[st
     """Continue an interrupted run to its number of steps; bit-exact with the uninterrupted run on a CPU."""
     folder, experiment = Path(folder), read(Path(folder))
     first: Any = experiment.make_agent()
-    with runs.locked(folder):
+    with locked(folder):
         agent: Any = experiment.load_agent(folder, first)
-        finished = runs.read_result(folder)
+        finished = read_result(folder)
         if finished and experiment.is_over(agent.num_timesteps):
             return folder, finished
         return folder, _learn(experiment, summarize(experiment.measure(first)), agent, folder, progress_bar)
@@ -71,13 +71,13 @@ def evaluate(folder: str | Path, *how: Any) -> dict[str, Any]:
     """
     folder, (experiment, agent) = Path(folder), load(folder)
     result = _result(experiment, agent, {}, {}) | experiment.examine(agent, folder, *how)
-    runs.write_result(folder, "evaluation.json", result)
+    write_result(folder, "evaluation.json", result)
     return result
 
 
 def read(folder: Path) -> Experiment | ControlExperiment:
     """Return the experiment of a run folder."""
-    config = runs.read_config(folder)
+    config = read_config(folder)
     kind = ControlExperiment if str(config["agent"]) in CONTROL_AGENTS else Experiment
     known = {f.name: config[f.name] for f in fields(kind) if f.name in config}
     for name, wanted in {
@@ -121,7 +121,7 @@ def _learn(
         if progress_bar:
             print("evaluating, drawing figures …", file=sys.stderr)
         result = _result(experiment, agent, start, seconds)
-        runs.write_result(folder, "result.json", result)
+        write_result(folder, "result.json", result)
         experiment.draw(agent, watchers, folder, logger)
     except KeyboardInterrupt:  # the checkpoint is written by now: say where
         raise KeyboardInterrupt(str(folder)) from None
@@ -137,7 +137,7 @@ def _learn(
 def _logger(folder: Path, timesteps: int) -> Logger:
     # a resumed run writes its curve beside the first part, which Stable-Baselines3 would overwrite
     suffix = f"-{timesteps}" if (folder / "progress.csv").exists() else ""
-    with runs.writing(folder):
+    with writing(folder):
         return Logger(str(folder), [make_output_format(kind, str(folder), suffix) for kind in ("csv", "tensorboard")])
 
 

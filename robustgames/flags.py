@@ -65,19 +65,6 @@ def parse(groups: dict[str, type], program: str, description: str, words: Sequen
     return tyro.cli(command, prog=program, args=words, config=(tyro.conf.OmitArgPrefixes,))
 
 
-def check_whole_numbers(options: Any, **least: int) -> None:
-    """Check that attributes are whole numbers of at least so much.
-
-    Raises:
-        GameError: one is not; the message names its flag.
-    """
-    for name, low in least.items():
-        value = getattr(options, name)
-        if not isinstance(value, int) or not low <= value < 2**63:
-            wanted = f"a whole number of at least {low} is needed, e.g. --{name} {low or 1000}"
-            raise GameError(f"{name} is {value}: {wanted}")
-
-
 # -- words key=value -------------------------------------------------------------------------------------
 def gather(words: Sequence[str], flag: str = "--set") -> list[str]:
     """Join the words of every `flag` behind one, of which tyro would keep the last alone."""

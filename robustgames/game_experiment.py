@@ -11,12 +11,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Figure, Logger, TensorBoardOutputFormat
 from torch import Tensor
 
-from robustgames import envs, runs
+from robustgames import envs
 from robustgames.agents import GameAgent
 from robustgames.agents.callbacks import EarlyStopping, Recorder, Snapshots
-from robustgames.errors import GameError
+from robustgames.errors import GameError, check_whole_numbers, writing
 from robustgames.evaluation import catastrophic_overfitting, figures, final_certificates, verdicts
-from robustgames.flags import check_whole_numbers
 from robustgames.games import GAN, HeldOut
 from robustgames.solvers import SGD, Averaged, Scheme, make_solver
 
@@ -126,7 +125,7 @@ class Experiment:
         game, progress = agent.game.to("cpu"), sorted(folder.glob("progress*.csv"))
         drawn = figures.draw_all(game, agent.best().cpu(), trajectory, progress, dt, shots)
         for name, figure in drawn.items():
-            with runs.writing(folder):
+            with writing(folder):
                 figures.save(figure, folder / "figures" / f"{name}.png")
         drawn.pop("learning_curves", None)  # TensorBoard draws the curves itself
         _show(drawn, logger, agent.num_timesteps)

@@ -18,9 +18,9 @@ from torch import Generator, Tensor
 
 from robustgames.data import Split, digits, mnist
 from robustgames.errors import GameError
-from robustgames.games.movable import Movable
 from robustgames.image_decoding import Decoder, check_settings
 from robustgames.image_files import database_or_folder
+from robustgames.tensors import Movable
 
 
 class ImageSource(Movable, ABC):

@@ -1,17 +1,10 @@
-"""A run on disk: its folder, its lock, its checkpoint, its results.
-
-A checkpoint is one file: tensors as safetensors, everything else as JSON in its header, which also carries a digest of
-both. It is written beside, flushed and renamed; the one before is kept. Whatever moment a run is killed at, one whole
-checkpoint is left. Loading executes no code.
-"""
+"""A run on disk: its folder, its lock, its config and its results."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,23 +13,9 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as tensors_to_bytes
-from torch import Tensor
 
-from robustgames.errors import GameError
-
-CURRENT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn a refusal of the file system into a `GameError` that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise GameError(f"cannot write to {folder}: {reason}; choose another folder, e.g. --out /tmp/runs") from error
+from robustgames.checkpoints import write_durably
+from robustgames.errors import GameError, writing
 
 
 def create_folder(out: str | Path, env_id: str, agent: str, seed: int) -> Path:
@@ -76,88 +55,11 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-# -- checkpoints ----------------------------------------------------------------------------------------
-def save_checkpoint(folder: str | Path, content: dict[str, Any]) -> None:
-    """Write a tree of dictionaries, tensors, numbers and strings as the current checkpoint of a folder."""
-    folder, tensors = Path(folder), {}
-    text = json.dumps(_pack(content, "", tensors), sort_keys=True)
-    data = tensors_to_bytes(tensors, {"content": text, "digest": _digest(text, tensors)})
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / f"{CURRENT}.new", data)
-        if _read(folder / CURRENT)[0] is not None:  # a damaged one must not push out a good previous one
-            os.replace(folder / CURRENT, folder / PREVIOUS)
-        os.replace(folder / f"{CURRENT}.new", folder / CURRENT)
-
-
-def load_checkpoint(folder: str | Path) -> dict[str, Any]:
-    """Return the newest undamaged checkpoint of a folder; a warning says so where a damaged one was passed over.
-
-    Raises:
-        GameError: there is none.
-    """
-    folder = Path(folder)
-    current, damage = _read(folder / CURRENT)
-    if current is not None:
-        return current
-    previous, worse = _read(folder / PREVIOUS)
-    if previous is None and (folder / CURRENT).exists() | (folder / PREVIOUS).exists():
-        raise GameError(f"no usable checkpoint in {folder}: {damage}; {worse}")
-    if previous is None:
-        raise GameError(f"no checkpoint in {folder}: expected {CURRENT}, written by save() or `robustgames train`")
-    if (folder / CURRENT).exists():  # else a kill came between the two renames, and nothing is wrong
-        warnings.warn(f"{folder}: {damage}; using the previous checkpoint", stacklevel=2)
-    return previous
-
-
-def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """Return (content, "") of a checkpoint file, or (None, what is wrong with it)."""
-    try:
-        with safe_open(path, "pt") as file:
-            tensors, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-        if header["digest"] != _digest(header["content"], tensors):
-            return None, f"{path.name} was changed: its digest does not match"
-        return _unpack(json.loads(header["content"]), tensors), ""
-    except FileNotFoundError:
-        return None, f"{path.name} is missing"
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        return None, f"{path.name} is cut off or no checkpoint ({type(error).__name__})"
-
-
-def _pack(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """Move the tensors of a tree to `tensors`, leaving {"$tensor": name} in their places."""
-    if isinstance(tree, Tensor):
-        tensors[path] = tree.detach().cpu().contiguous().clone()
-        return {"$tensor": path}
-    if isinstance(tree, dict):
-        return {key: _pack(value, f"{path}/{key}" if path else key, tensors) for key, value in tree.items()}
-    return tree
-
-
-def _unpack(plain: Any, tensors: dict[str, Tensor]) -> Any:
-    if isinstance(plain, dict):
-        if "$tensor" in plain:
-            return tensors[plain["$tensor"]]
-        return {key: _unpack(value, tensors) for key, value in plain.items()}
-    return plain
-
-
-def _digest(text: str, tensors: dict[str, Tensor]) -> str:
-    return hashlib.sha256(text.encode() + tensors_to_bytes(tensors)).hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 # -- what a run says about itself ------------------------------------------------------------------------
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """Write config.yaml, which is enough to repeat the run."""
     with writing(folder):
-        _write(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
+        write_durably(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -190,7 +92,7 @@ def write_result(folder: Path, name: str, result: dict[str, Any]) -> None:
     """Write a dictionary of final numbers as `name`, e.g. result.json; NaN becomes null, as JSON has none."""
     with writing(folder):
         text = json.dumps(_replaced(result, _has_no_json, None), indent=2, allow_nan=False)
-        _write(folder / f"{name}.new", text.encode())
+        write_durably(folder / f"{name}.new", text.encode())
         os.replace(folder / f"{name}.new", folder / name)
 
 

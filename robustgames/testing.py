@@ -18,9 +18,9 @@ from robustgames import envs
 from robustgames.errors import GameError
 from robustgames.games import Game, GeneralSumGame, Oracle, Quadratic, ZeroSumGame
 from robustgames.games.game import Sample
-from robustgames.games.movable import tensors_of
 from robustgames.solvers import Scheme, make_solver
 from robustgames.solvers.config import from_config, to_config
+from robustgames.tensors import tensors_of
 
 RUNS = 3
 

@@ -21,12 +21,11 @@ from torch import Tensor, nn
 from robustgames.agents import GameAgent
 from robustgames.attacks import apgd, fgsm
 from robustgames.attacks.victim import Model
-from robustgames.errors import GameError
+from robustgames.errors import GameError, writing
 from robustgames.evaluation import attack_figures as draw
 from robustgames.evaluation.figures import save
 from robustgames.experiment import Experiment, read_experiment
 from robustgames.games import HeldOut, Network
-from robustgames.runs import writing
 
 SMALL = {"channels": (16, 32), "hidden": 100, "eps": 0.3}
 MADRY = {"inner_steps": 5, "inner_lr": 0.12}

@@ -41,9 +41,9 @@ from robust_control.parts import parts, run, stored
 from robust_control.report import Result, report
 from robust_control.training import method_of, read_run
 
-from robustgames.errors import GameError
+from robustgames.errors import GameError, writing
 from robustgames.evaluation.robustness import Sweep
-from robustgames.runs import locked, writing
+from robustgames.runs import locked
 
 
 def run_all(options: Options) -> list[str]:

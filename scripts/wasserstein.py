@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
-from robustgames.errors import GameError
+from robustgames.errors import GameError, writing
 from robustgames.evaluation.curves import INK, PALETTE, quiet
 from robustgames.evaluation.figures import save
 from robustgames.evaluation.modes import (
@@ -37,7 +37,6 @@ from robustgames.evaluation.transport import (
     sliced_wasserstein,
     wasserstein,
 )
-from robustgames.runs import writing
 
 LEAST = 64  # below it every slope still bends
 EXPECTED = {1: -1 / 2, 2: -1 / 2, 3: -1 / 3, 5: -1 / 5}

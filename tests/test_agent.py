@@ -10,8 +10,8 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 import robustgames as rg
+from robustgames.checkpoints import load_checkpoint
 from robustgames.games import AdversarialClassification, DigitsAdversarial
-from robustgames.runs import load_checkpoint
 
 
 def vector_env(name="Bilinear", runs=4, **settings):

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 import robustgames as rg
-from robustgames import classifiers, data, experiment, runs
+from robustgames import classifiers, data, experiment
 from robustgames.attacks import ensemble, members
 from robustgames.attacks.members import Member
 from robustgames.attacks.saving import from_8_bit, load_examples
+from robustgames.checkpoints import load_checkpoint, save_checkpoint
 from robustgames.cli import main
 from robustgames.games import HeldOut, Network
 
@@ -121,7 +122,7 @@ def test_examples_on_disk_fool_the_saved_classifiers(trained, capsys):
     assert found.adversarial.shape == (2, 50, 64) and found.about["classifiers"] == ["run 0", "run 1"]
     assert torch.equal(found.clean, data.digits().test_images[:50])
     assert (found.adversarial - found.clean).abs().max() <= 0.08 + 1e-6
-    z = runs.load_checkpoint(trained[0])["z"]
+    z = load_checkpoint(trained[0])["z"]
     game = experiment.read_experiment(trained[0]).make_agent().game
     for i, row in enumerate(content["classifiers"].values()):
         weights = z[i, : game.sizes[0]]
@@ -219,10 +220,10 @@ def test_ctrl_c_in_the_second_run_keeps_the_first(trained, capsys, monkeypatch):
 
 
 def test_a_run_that_diverged_is_left_out_and_named(trained, capsys, tmp_path):
-    content = runs.load_checkpoint(trained[0])
+    content = load_checkpoint(trained[0])
     content["z"][0] = float("nan")
     folder = tmp_path / "run"
-    runs.save_checkpoint(folder, content)
+    save_checkpoint(folder, content)
     (folder / "config.yaml").write_text((trained[0] / "config.yaml").read_text())
     printed = attack([folder, "--attack", "fgsm", "--images", "20"], capsys).out
     assert "warning: run 0 has diverged: its weights are not finite, and it is left out" in printed

@@ -13,8 +13,9 @@ import yaml
 from stable_baselines3.common.callbacks import ConvertCallback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from robustgames import experiment, runs
+from robustgames import experiment
 from robustgames.agents import RobustDDPG, RobustTD3
+from robustgames.checkpoints import load_checkpoint
 from robustgames.cli import main
 from robustgames.control_experiment import ControlExperiment
 
@@ -121,11 +122,11 @@ def test_a_resumed_run_equals_the_uninterrupted_one(agent, settings, env, tmp_pa
     folder = only_run(tmp_path / "part")
     shown = capsys.readouterr().err
     assert f"interrupted; continue with: robustgames train --resume {folder.relative_to(tmp_path)}" in shown
-    assert runs.load_checkpoint(folder)["timesteps"] == 50 and not (folder / "result.json").exists()
+    assert load_checkpoint(folder)["timesteps"] == 50 and not (folder / "result.json").exists()
     assert main(["train", "--resume", str(folder)]) == 0
     assert command(f"{words} --out whole") == 0
     whole = only_run(tmp_path / "whole")
-    first, second = (runs.load_checkpoint(f) for f in (folder, whole))
+    first, second = (load_checkpoint(f) for f in (folder, whole))
     assert first["timesteps"] == second["timesteps"] == 120 and torch.equal(first["z"], second["z"])
     assert first["solver"] == second["solver"]
     for name in ("start", "metrics"):
@@ -145,7 +146,7 @@ def test_ctrl_c_keeps_a_checkpoint(tmp_path):
     folder = only_run(tmp_path)
     assert process.returncode == 130 and "Traceback" not in error
     assert f"robustgames train --resume {folder.relative_to(tmp_path)}" in error
-    assert 0 < runs.load_checkpoint(folder)["timesteps"] < 1_000_000
+    assert 0 < load_checkpoint(folder)["timesteps"] < 1_000_000
 
 
 def test_ctrl_c_before_the_training_says_that_nothing_is_written(tmp_path, monkeypatch, capsys):
@@ -168,7 +169,7 @@ def test_config_yaml_is_enough_to_repeat_the_run(tmp_path):
     assert config["solver_settings"] == {"lr": 2e-3, "betas": [0.5, 0.9], "lr_y": 1e-4}
     assert config["settings"]["smoothing"] == 0.3 and config["settings"]["twin"] is True
     again, _ = experiment.train(experiment.read(folder), tmp_path / "again", progress_bar=False)
-    first, second = (runs.load_checkpoint(f) for f in (folder, again))
+    first, second = (load_checkpoint(f) for f in (folder, again))
     assert torch.equal(first["z"], second["z"]) and first["solver"] == second["solver"]
     assert "coupling=probabilistic, alpha=0.2" in told(folder)["game"] and "betas=(0.5, 0.9)" in told(folder)["solver"]
 
@@ -222,7 +223,7 @@ def test_an_env_of_the_user_that_fails_says_where_and_how_to_go_on(env, tmp_path
     folder = only_run(tmp_path)
     assert "timestep 449, run 0" in error and "gave reward nan" in error
     assert error.endswith(f"robustgames train --resume {folder.relative_to(tmp_path)}")
-    assert runs.load_checkpoint(folder)["timesteps"] == 449 and not (folder / "result.json").exists()
+    assert load_checkpoint(folder)["timesteps"] == 449 and not (folder / "result.json").exists()
     assert main(["train", "--resume", str(folder)]) == 0  # with an env that is new
     assert told(folder)["timesteps"] == 500
 

@@ -10,7 +10,7 @@ from robustgames.agents.exploration import (
     GaussianNoise,
     OrnsteinUhlenbeck,
 )
-from robustgames.runs import load_checkpoint, save_checkpoint
+from robustgames.checkpoints import load_checkpoint, save_checkpoint
 
 KIND = torch.float64
 RUNS = 4000

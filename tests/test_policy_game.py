@@ -15,9 +15,9 @@ from robustgames.agents.policies import Policies
 from robustgames.agents.policy_game import Fixed, PolicyGame
 from robustgames.agents.replay import Replay
 from robustgames.games import MLP, Network, Oracle
-from robustgames.games.movable import Movable
 from robustgames.solvers import SGD, Adam, BestResponse, FusedAdam, Turns, make_solver, respond
 from robustgames.solvers.config import from_config, to_config
+from robustgames.tensors import Movable
 from robustgames.testing import check_game, check_solver
 
 KIND = torch.float64

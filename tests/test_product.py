@@ -14,7 +14,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import robustgames as rg
-from robustgames import experiment, runs
+from robustgames import experiment
+from robustgames.checkpoints import load_checkpoint
 from robustgames.cli import main
 
 COMMAND = [sys.executable, "-m", "robustgames.cli"]
@@ -69,7 +70,7 @@ def test_config_yaml_is_enough_to_repeat_the_run(tmp_path):
     assert main([*words.split(), "--set", "r1=0.5", "noise=1e-1"]) == 0
     folder = only_run(tmp_path)
     again, _ = experiment.train(experiment.read_experiment(folder), tmp_path / "again", progress_bar=False)
-    first, second = (runs.load_checkpoint(f) for f in (folder, again))
+    first, second = (load_checkpoint(f) for f in (folder, again))
     assert torch.equal(first["z"], second["z"]) and torch.equal(first["state"]["mean"], second["state"]["mean"])
     assert "betas=(0.3, 0.8)" in repr(rg.solvers.config.from_config(first["solver"]))
     assert yaml.safe_load((folder / "config.yaml").read_text())["env_settings"] == {"r1": 0.5, "noise": 0.1}
@@ -91,7 +92,7 @@ def test_a_users_game_trains_from_its_own_folder(tmp_path):
     (tmp_path / "my_games.py").write_text(RIDGE)
     words = "train extra_adam my_games:mine/Ridge-v0 --lr 0.01 --steps 4000 --runs 2 --average uniform"
     subprocess.run([*COMMAND, *words.split()], check=True, capture_output=True, timeout=120)
-    z = runs.load_checkpoint(only_run(tmp_path))["z"]
+    z = load_checkpoint(only_run(tmp_path))["z"]
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(6, 3, generator=generator), torch.randn(6, generator=generator)
     ridge = torch.linalg.solve(a.T @ a + 0.1 * torch.eye(3), a.T @ b)
@@ -110,11 +111,11 @@ def test_a_killed_run_resumes_bit_exactly(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     folder = only_run(tmp_path)
-    assert 0 < runs.load_checkpoint(folder)["timesteps"] < 20_000 and not (folder / "result.json").exists()
+    assert 0 < load_checkpoint(folder)["timesteps"] < 20_000 and not (folder / "result.json").exists()
     assert main(["train", "--resume", str(folder)]) == 0
-    resumed = runs.load_checkpoint(folder)
+    resumed = load_checkpoint(folder)
     whole, _ = experiment.train(experiment.read_experiment(folder), tmp_path / "whole", progress_bar=False)
-    uninterrupted = runs.load_checkpoint(whole)
+    uninterrupted = load_checkpoint(whole)
     assert resumed["timesteps"] == uninterrupted["timesteps"] == 20_000
     assert torch.equal(resumed["z"], uninterrupted["z"])
     assert torch.equal(resumed["state"]["m"], uninterrupted["state"]["m"])
@@ -132,7 +133,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(tmp_path):
     folder = only_run(tmp_path)
     assert process.returncode == 130 and "Traceback" not in error
     assert f"robustgames train --resume {folder.relative_to(tmp_path)}" in error
-    assert 0 < runs.load_checkpoint(folder)["timesteps"] < 10_000_000
+    assert 0 < load_checkpoint(folder)["timesteps"] < 10_000_000
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path, capsys):
@@ -259,7 +260,7 @@ def test_a_diverging_run_stops_with_its_last_good_checkpoint(capsys, tmp_path):
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "of 2 left the finite numbers at step" in error
     folder = only_run(tmp_path)
-    assert torch.isfinite(runs.load_checkpoint(folder)["z"]).all(-1).any()
+    assert torch.isfinite(load_checkpoint(folder)["z"]).all(-1).any()
     assert not (folder / "result.json").exists()
 
 

@@ -7,7 +7,7 @@ from torch import Generator
 
 import robustgames as rg
 from robustgames.agents.replay import Replay
-from robustgames.runs import load_checkpoint, save_checkpoint
+from robustgames.checkpoints import load_checkpoint, save_checkpoint
 
 
 def generator(seed=0):

@@ -8,9 +8,10 @@ import torch
 from torch.nn import functional
 
 import robustgames as rg
-from robustgames import experiment, runs
+from robustgames import experiment
 from robustgames.agents import callbacks
 from robustgames.agents.callbacks import Checkpoint, EarlyStopping
+from robustgames.checkpoints import load_checkpoint
 from robustgames.cli import main
 from robustgames.evaluation import accuracies, catastrophic_overfitting
 from robustgames.games import MLP, AdversarialClassification, DigitsAdversarial, DigitsAttack, Oracle
@@ -397,7 +398,7 @@ def test_early_stopping_keeps_the_best_and_stops_after_its_patience(heights, sol
     assert agent.num_timesteps == 1 + 2 * 5 and len(looked) == 6  # looks at 1, 3, 5, 7, 9, 11
     assert torch.equal(agent.best(), looked[2]) and torch.equal(agent.z, looked[2])
     assert early.accuracy.tolist() == pytest.approx([0.7])
-    assert torch.equal(runs.load_checkpoint(tmp_path)["z"], looked[2])  # also where a checkpoint was just written
+    assert torch.equal(load_checkpoint(tmp_path)["z"], looked[2])  # also where a checkpoint was just written
 
 
 def test_every_run_keeps_its_own_best(heights):
@@ -444,7 +445,7 @@ def test_patience_stops_a_run_of_the_command_line(heights, tmp_path, monkeypatch
     words = "train standard_training robustgames/DigitsAdversarial-v0 --set hidden=[8] validation=100 --patience 2"
     assert main([*words.split(), "--steps", "100", "--runs", "1", "--device", "cpu"]) == 0
     (folder,) = [path.parent for path in tmp_path.rglob("result.json")]
-    saved = runs.load_checkpoint(folder)
+    saved = load_checkpoint(folder)
     assert len(looked) == 4 and saved["timesteps"] == 7  # looks at 1, 3, 5 and 7
     assert torch.equal(saved["z"], looked[1]) and experiment.read_experiment(folder).patience == 2
 

@@ -14,10 +14,10 @@ from robustgames.agents.normalization import RunningNorm
 from robustgames.agents.policies import Policies, Policy, initial
 from robustgames.agents.replay import Batch, Replay
 from robustgames.errors import GameError
-from robustgames.games.movable import map_tensors
 from robustgames.games.networks import MLP
 from robustgames.solvers.fused_adam import FusedAdam
 from robustgames.solvers.rules import Rule, State
+from robustgames.tensors import map_tensors
 
 
 @dataclass(frozen=True)

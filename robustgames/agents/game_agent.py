@@ -14,17 +14,18 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import configure_logger
 from torch import Generator, Tensor
 
-from robustgames import envs, runs
+from robustgames import envs
 from robustgames.agents.callbacks import ProgressBar, callback_list, deferred_interrupt
+from robustgames.checkpoints import load_checkpoint, save_checkpoint
 from robustgames.errors import DivergedError, GameError
 from robustgames.evaluation import certificates, final_certificates, mean_and_std
 from robustgames.games import Game, Oracle
-from robustgames.games.movable import tensors_of
 from robustgames.solvers import Scheme, make_solver
 from robustgames.solvers.config import from_config, to_config
 from robustgames.solvers.fitting import fit
 from robustgames.solvers.rules import State
 from robustgames.solvers.schemes import Averaged
+from robustgames.tensors import tensors_of
 
 LEAP, SMALL = 8, 16  # compiled as one graph where no callback looks on: 8 steps of a game of at most 16 coordinates
 LOG_ATTACK_STEPS = 10  # the attack of a learning curve; final numbers take 40
@@ -300,7 +301,7 @@ class GameAgent:
             "state": self.state,
             "generator": self.oracle.generator.get_state(),
         }
-        runs.save_checkpoint(path, content)
+        save_checkpoint(path, content)
         self._remember()
 
     @classmethod
@@ -318,7 +319,7 @@ class GameAgent:
         Raises:
             GameError: no undamaged checkpoint, or one of another game.
         """
-        content = runs.load_checkpoint(path)
+        content = load_checkpoint(path)
         agent = cls(env, solver or from_config(content["solver"]), content["seed"], **settings)
         there, here = content["z"], agent.z
         same = there.shape == here.shape and there.dtype == here.dtype

@@ -11,9 +11,9 @@ from robustgames.agents.batched_episodes import BatchedPendulums
 from robustgames.agents.episodes import Episodes
 from robustgames.agents.separate_episodes import SeparateEnvs, core_of
 from robustgames.envs import NoisyAction, ProbabilisticAction, control_ids
-from robustgames.envs.first_order import choose_device
 from robustgames.envs.pendulum import RobustPendulumVectorEnv
 from robustgames.errors import GameError, unknown
+from robustgames.tensors import choose_device
 
 
 def make_episodes(

@@ -9,8 +9,8 @@ from torch import Generator, Tensor
 
 from robustgames.agents.backward import Backprop, Passes
 from robustgames.errors import GameError, unknown
-from robustgames.games.movable import Movable
 from robustgames.games.networks import MLP
+from robustgames.tensors import Movable
 
 COUPLINGS = ("noisy", "probabilistic")
 

@@ -12,8 +12,8 @@ from robustgames.agents.backward import Backprop
 from robustgames.agents.policies import Policies, Policy, initial
 from robustgames.errors import GameError
 from robustgames.games.game import ZeroSumGame
-from robustgames.games.movable import Movable
 from robustgames.games.networks import MLP
+from robustgames.tensors import Movable
 
 
 class PolicySample(NamedTuple):

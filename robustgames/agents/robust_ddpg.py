@@ -17,7 +17,6 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import configure_logger
 from torch import Generator, Tensor
 
-from robustgames import runs as disk
 from robustgames.agents.acting import RowPass
 from robustgames.agents.behavior import Behavior
 from robustgames.agents.callbacks import ProgressBar, callback_list, deferred_interrupt
@@ -29,13 +28,13 @@ from robustgames.agents.policies import Policies, Policy
 from robustgames.agents.policy_game import PolicyGame
 from robustgames.agents.replay import Replay
 from robustgames.agents.settings import Settings
-from robustgames.envs.first_order import choose_device
+from robustgames.checkpoints import load_checkpoint, save_checkpoint
 from robustgames.errors import DivergedError, GameError, unknown
 from robustgames.games import MLP, Oracle
-from robustgames.games.movable import map_tensors
 from robustgames.solvers import Averaged, FusedAdam, Scheme, fused, make_solver
 from robustgames.solvers.config import from_config, to_config
 from robustgames.solvers.fitting import fit
+from robustgames.tensors import choose_device, map_tensors
 
 
 class RobustDDPG:
@@ -361,7 +360,7 @@ class RobustDDPG:
             "generator": self.generator.get_state(),
             **parts,
         }
-        disk.save_checkpoint(path, content)
+        save_checkpoint(path, content)
 
     def _parts(self) -> dict[str, Any]:
         parts = {"practice": self.practice, "episodes": self.ongoing, "behavior": self.behavior}
@@ -386,7 +385,7 @@ class RobustDDPG:
         Raises:
             GameError: no undamaged checkpoint, or one of another agent or env.
         """
-        content = disk.load_checkpoint(path)
+        content = load_checkpoint(path)
         if content.get("agent") != cls.__name__:
             raise GameError(
                 f"the checkpoint in {path} is of {content.get('agent', 'another agent')}, not {cls.__name__}"

@@ -14,9 +14,8 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from robustgames.attacks.victim import Model, Victim
-from robustgames.errors import GameError
+from robustgames.errors import GameError, writing
 from robustgames.games.threat import ThreatModel
-from robustgames.runs import writing
 
 LEVELS = 255
 ON_LEVEL = 1e-4  # levels: k / 255 in float32 is less than 2e-5 of a level away from k

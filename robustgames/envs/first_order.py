@@ -21,6 +21,7 @@ from torch import Tensor
 
 from robustgames.errors import GameError, unknown
 from robustgames.games import Game, Noisy, Oracle
+from robustgames.tensors import choose_device
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -58,17 +59,6 @@ def build_game(game: Game | type[Game] | str, noise: float = 0.0, bias: Any = 0.
     if not isinstance(game, Game):
         raise GameError(f"{game!r} is no game: pass a Game, its class, or 'module:Class'")
     return Noisy(game, noise, bias) if noise or np.any(bias) else game
-
-
-def choose_device(device: str | torch.device) -> torch.device:
-    """Return the device; "auto" is the GPU where there is one."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
-        raise GameError(f"device {device!r} is not usable here: use {usable}") from error
 
 
 def _prepared(game: Any, dtype: str, device: str, noise: float, bias: Any, settings: dict[str, Any]) -> Game:

@@ -14,8 +14,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Generator, Tensor
 
-from robustgames.envs.first_order import DTYPES, choose_device
+from robustgames.envs.first_order import DTYPES
 from robustgames.errors import GameError, unknown
+from robustgames.tensors import choose_device
 
 MAX_SPEED, MAX_TORQUE, DT, GRAVITY = 8.0, 2.0, 0.05, 10.0
 AXES = ("mass", "length", "gravity", "action_noise")

@@ -16,7 +16,7 @@ from torch.nn import functional
 from robustgames.data import Split, digits, mnist
 from robustgames.errors import GameError
 from robustgames.evaluation.image_features import Features, digits_features, mnist_features, random_features
-from robustgames.games.movable import Movable
+from robustgames.tensors import Movable
 
 if TYPE_CHECKING:
     from robustgames.images import ImageSource

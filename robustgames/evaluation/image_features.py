@@ -17,7 +17,7 @@ from torch.nn import functional
 from robustgames.data import Split, digits, mnist
 from robustgames.errors import GameError
 from robustgames.games.classification import small_cnn
-from robustgames.games.movable import Movable
+from robustgames.tensors import Movable
 
 ROWS = 4096  # images that pass a network at a time
 STEPS, BATCH = 500, 100  # of a classifier's training

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from robustgames.games.movable import Movable
 from robustgames.games.sets import Product, Set
 from robustgames.games.threat import ThreatModel
+from robustgames.tensors import Movable
 
 
 class Batch(NamedTuple):

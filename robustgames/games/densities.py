@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
-from robustgames.games.movable import Movable
+from robustgames.tensors import Movable
 
 
 class Source(Protocol):

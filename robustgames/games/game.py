@@ -19,8 +19,8 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor
 
-from robustgames.games.movable import Movable
 from robustgames.games.sets import Set, Space
+from robustgames.tensors import Movable
 
 Sample = Any
 """One draw of ζ: None for a deterministic game, else tensors with leading dimensions S."""

@@ -9,8 +9,8 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
-from robustgames.games.movable import Movable
 from robustgames.games.networks import MLP, Network
+from robustgames.tensors import Movable
 
 Critic = Callable[[Tensor, Tensor], Tensor]
 """critic(y, points) -> scores, (*S, m), (*S, B, p) -> (*S, B)."""

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 
 from robustgames.errors import GameError, unknown
 from robustgames.games.fast import fast_input_gradients
-from robustgames.games.movable import Movable
+from robustgames.tensors import Movable
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,

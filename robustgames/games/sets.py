@@ -16,8 +16,8 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
-from robustgames.games.movable import Movable
 from robustgames.games.projections import project_l1_in_box, project_l2_in_box, way
+from robustgames.tensors import Movable
 
 
 class Set(Movable, ABC):

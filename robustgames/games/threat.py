@@ -9,7 +9,6 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError, unknown
-from robustgames.games.movable import Movable
 from robustgames.games.projections import project_l1_in_box, project_l2_in_box
 from robustgames.games.sets import (
     Box,
@@ -20,6 +19,7 @@ from robustgames.games.sets import (
     Set,
     linf_ball,
 )
+from robustgames.tensors import Movable
 
 NORMS = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}
 

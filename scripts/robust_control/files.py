@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from robustgames import runs
 from robustgames.errors import GameError
+from robustgames.runs import write_result
 
 
 def claim(path: Path, settings: dict[str, Any]) -> None:
@@ -19,7 +19,7 @@ def claim(path: Path, settings: dict[str, Any]) -> None:
     if path.exists():
         check_same(path, json.loads(path.read_text()), settings)
     else:
-        runs.write_result(path.parent, path.name, settings)
+        write_result(path.parent, path.name, settings)
 
 
 def check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -15,10 +15,10 @@ from robust_control.options import Options, grid_of
 from robust_control.training import ENV, Trained, from_run, read_run, train
 from tqdm import tqdm
 
-from robustgames.errors import DivergedError
+from robustgames.errors import DivergedError, writing
 from robustgames.evaluation.adversaries import best_response
 from robustgames.evaluation.robustness import sweep
-from robustgames.runs import write_result, writing
+from robustgames.runs import write_result
 
 
 def run(name: str, options: Options) -> str:

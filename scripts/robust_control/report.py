@@ -17,9 +17,9 @@ from robust_control.drawing import draw
 from robust_control.training import Curve
 
 from robustgames.envs.perturbations import NOISES
+from robustgames.errors import writing
 from robustgames.evaluation.reliability import Interval, Paired, bootstrap, iqm, probability_of_improvement
 from robustgames.evaluation.robustness import Sweep, compare
-from robustgames.runs import writing
 
 HEADS = {"nominal": "nominal", "mean": "mean", "worst": "worst", "cvar": "CVaR 10 %"}
 FEW = 5  # runs, below which a bootstrap interval excludes 0 too easily

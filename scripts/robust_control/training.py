@@ -13,13 +13,15 @@ import numpy as np
 from robust_control.files import claim
 from robust_control.methods import METHODS, NR, PEERS, PR, Budget, Method, describe
 
-from robustgames import experiment, runs
+from robustgames import experiment
 from robustgames.agents.episodes import RECENT
+from robustgames.checkpoints import CURRENT
 from robustgames.control_experiment import ControlExperiment
 from robustgames.envs import NoisyAction
 from robustgames.envs.views import PlayerView
-from robustgames.errors import GameError
+from robustgames.errors import GameError, writing
 from robustgames.evaluation.rollouts import Policy, control_env
+from robustgames.runs import locked, read_result
 
 ENV = "robustgames/ActionRobust-v0"
 BUFFER = 1_000_000
@@ -43,14 +45,14 @@ def train(name: str, budget: Budget, folder: Path, checkpoint: int, bar: bool) -
         GameError: the folder holds a training with other settings, or another process uses it.
     """
     method = METHODS[name]
-    with runs.writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with runs.locked(folder):
+    with locked(folder):
         claim(folder / "settings.json", describe(method, budget))
         if method.agent in PEERS:
             return _train_sb3(method, budget, folder)
-        begun = [path.parent for path in folder.rglob(runs.CURRENT)]  # a run without a checkpoint was not begun
-        if begun and runs.read_result(begun[0]) is None:
+        begun = [path.parent for path in folder.rglob(CURRENT)]  # a run without a checkpoint was not begun
+        if begun and read_result(begun[0]) is None:
             experiment.resume(begun[0], bar)
         run = begun[0] if begun else experiment.train(_control(method, budget, checkpoint), folder, bar)[0]
     return from_run(run)
@@ -85,7 +87,7 @@ def read_run(folder: Path) -> ControlExperiment:
     read = experiment.read(folder)
     if not isinstance(read, ControlExperiment):
         raise GameError(f"{folder} is a run of {read.agent} on a game: give one of robust_ddpg or robust_td3")
-    if runs.read_result(folder) is None:
+    if read_result(folder) is None:
         raise GameError(f"{folder} is not finished: robustgames train --resume {folder}")
     return read
 

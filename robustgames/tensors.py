@@ -1,4 +1,4 @@
-"""Moving the tensors that an object holds to another device or precision."""
+"""Tensors in objects and trees: where they are, moving them to another device or precision, mapping over them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+
+from robustgames.errors import GameError
 
 
 class Movable:
@@ -62,3 +64,14 @@ def _moved(value: Any, device: torch.device | str | None, dtype: torch.dtype | N
 
 
 KINDS = (Tensor, nn.Module, Movable, tuple)  # class attributes of these kinds are moved like those of the instance
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """Return the device; "auto" is the GPU where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
+        raise GameError(f"device {device!r} is not usable here: use {usable}") from error
