@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from robustgames.data import digits
+from robustgames.data.images import ImageArray
 from robustgames.errors import GameError
 from robustgames.evaluation import frechet
 from robustgames.evaluation.frechet import RealImages, class_balance, frechet_distance, image_metrics, nearest
@@ -20,7 +21,6 @@ from robustgames.evaluation.image_features import (
     random_features,
     trained_features,
 )
-from robustgames.images import ImageArray
 
 
 def rng(seed=0):

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 import robustgames as rg
-from robustgames import image_decoding
+from robustgames.data import decoding as image_decoding
 from robustgames.data import digits, mnist
+from robustgames.data.decoding import decode
+from robustgames.data.images import ImageArray, StreamedImages, digits_images, image_folder, lsun, mnist_images
 from robustgames.errors import GameError
-from robustgames.image_decoding import decode
-from robustgames.images import ImageArray, StreamedImages, digits_images, image_folder, lsun, mnist_images
 
 STREAM = 0  # bytes of memory that force decoding at every draw
 

@@ -1,6 +1,6 @@
 """How far generated images are from real ones: the Fréchet distance in features, classes, copies of training images.
 
-Generated and real images are rows (N, p) with pixels in [-1, 1], as in `robustgames.images`; `robustgames.data` has
+Generated and real images are rows (N, p) with pixels in [-1, 1], as in `robustgames.data.images`; `robustgames.data` has
 them in [0, 1]. A distance is named after its features, since those in different features do not compare.
 """
 
@@ -19,7 +19,7 @@ from robustgames.evaluation.image_features import Features, digits_features, mni
 from robustgames.tensors import Movable
 
 if TYPE_CHECKING:
-    from robustgames.images import ImageSource
+    from robustgames.data.images import ImageSource
 
 PAIRS = 2**25  # distances that are held at a time
 SHARE = 0.01  # of the images, from which on a class counts as generated
@@ -145,7 +145,7 @@ def real_images(source: ImageSource, count: int = 5000) -> RealImages:
     Copies are looked for among these training images alone.
 
     Args:
-        source: of `robustgames.images`, with images held out.
+        source: of `robustgames.data.images`, with images held out.
         count: training images and held-out images, at most, evenly spaced in their order.
 
     Raises:

@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
+from robustgames.data.images import ImageSource
 from robustgames.evaluation.frechet import RealImages, image_metrics, nearest, real_digits, real_images, real_mnist
 from robustgames.evaluation.gan_figures import critic_figure, image_grid, interpolation_figure, samples_figure
 from robustgames.evaluation.modes import mode_metrics
@@ -15,7 +16,6 @@ from robustgames.evaluation.transport import sliced_wasserstein, wasserstein
 from robustgames.games.densities import GaussianMixture
 from robustgames.games.gan import GAN
 from robustgames.games.image_gans import DigitsGAN, MnistGAN
-from robustgames.images import ImageSource
 
 SAMPLES = 2500  # of the papers that count modes
 EXACT = 1000  # for the exact transport, which takes a second for 2,500

@@ -1,6 +1,6 @@
 """Features in which images are compared: the last hidden layer of a classifier, or of a network left at random.
 
-Images are rows (N, p) with pixels in [-1, 1], as in `robustgames.images`; `robustgames.data` has them in [0, 1].
+Images are rows (N, p) with pixels in [-1, 1], as in `robustgames.data.images`; `robustgames.data` has them in [0, 1].
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Figures of generated images: grids, each above its nearest training image, and walks in latent space.
 
 All are made without pyplot, see `figures`. Images are rows (N, p) with pixels in [-1, 1], channels first, as in
-`robustgames.images`.
+`robustgames.data.images`.
 """
 
 from __future__ import annotations

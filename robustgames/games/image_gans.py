@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from robustgames.data.images import digits_images, image_folder, mnist_images
 from robustgames.errors import GameError, unknown
 from robustgames.games.gan import GAN
 from robustgames.games.image_networks import dcgan_critic, dcgan_generator, resnet_critic, resnet_generator
 from robustgames.games.networks import MLP, Network
-from robustgames.images import digits_images, image_folder, mnist_images
 
 NETWORKS = {"dcgan": (dcgan_generator, dcgan_critic), "resnet": (resnet_generator, resnet_critic)}
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from robustgames.data import Split, digits, mnist
+from robustgames.data.decoding import Decoder, check_settings
+from robustgames.data.files import database_or_folder
+from robustgames.data.labeled import Split, digits, mnist
 from robustgames.errors import GameError
-from robustgames.image_decoding import Decoder, check_settings
-from robustgames.image_files import database_or_folder
 from robustgames.tensors import Movable
 
 

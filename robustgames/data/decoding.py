@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from tqdm import tqdm
 
+from robustgames.data.files import Encoded
 from robustgames.errors import GameError
-from robustgames.image_files import Encoded
 
 MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name
 CHUNK = 1024  # images handed to the threads at a time: Ctrl+C waits for no more
