@@ -15,11 +15,11 @@ from robustgames.envs.couplings import COUPLINGS, NoisyAction, ProbabilisticActi
 from robustgames.envs.uncertainty_sets import UNCERTAINTY_SETS, UncertaintySet
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.adversaries import ALGORITHMS, best_response, random_controls
-from robustgames.evaluation.control_figures import heat_maps, perturbation_curves
 from robustgames.evaluation.reliability import Interval, bootstrap, iqm
 from robustgames.evaluation.robustness import Sweep, sweep
 from robustgames.evaluation.rollouts import Policy, control_env
-from robustgames.evaluation.video import Film, film
+from robustgames.figures.control import heat_maps, perturbation_curves
+from robustgames.figures.video import Film, film
 
 Progress = Callable[[str, int, int], Any]
 """Called with (what is measured, how much of it is done, of how much)."""

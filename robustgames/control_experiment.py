@@ -16,13 +16,14 @@ from stable_baselines3.common.logger import Figure, Logger, make_output_format
 from torch import Tensor
 from tqdm import tqdm
 
+from robustgames import figures
 from robustgames.agents import RobustDDPG, RobustTD3
 from robustgames.control_evaluation import Examination, Progress, Subject, examine
 from robustgames.envs import ActionRobustEnv, GameEnv
 from robustgames.envs.registration import control_ids, find_id
 from robustgames.errors import GameError, check_whole_numbers, unknown, writing
-from robustgames.evaluation import curves, figures
 from robustgames.evaluation.rollouts import play
+from robustgames.figures import curves
 from robustgames.solvers import RECIPES, Scheme, make_solver
 
 CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {"robust_ddpg": RobustDDPG, "robust_td3": RobustTD3}

@@ -52,7 +52,7 @@ def evaluate(words: list[str]) -> None:
     from stable_baselines3.common.logger import Logger, make_output_format
 
     from robustgames import experiment as experiments
-    from robustgames.evaluation.video import log_video
+    from robustgames.figures.video import log_video
 
     experiment = experiments.read(options.run)
     if not isinstance(experiment, experiments.ControlExperiment):
@@ -89,7 +89,7 @@ def _refuse(options: EvaluateOptions, names: list[str], why: str) -> None:
 def _check_video(options: EvaluateOptions) -> None:
     """Check what is needed last before anything else is done."""
     from robustgames.control_evaluation import parse_point
-    from robustgames.evaluation.video import writable
+    from robustgames.figures.video import writable
 
     if options.video is None:
         _refuse(options, ["perturbation"], "that of a video: --video episode.gif")
@@ -101,7 +101,7 @@ def _check_video(options: EvaluateOptions) -> None:
 def _evaluate_model(options: EvaluateOptions) -> None:
     """Evaluate a model of Stable-Baselines3, and write the results beside its file."""
     from robustgames.control_evaluation import Subject, examine, load_stable_baselines, of_stable_baselines
-    from robustgames.evaluation.figures import save
+    from robustgames.figures.style import save
 
     if options.env is None:
         example = f"robustgames evaluate {options.run} --env robustgames/ActionRobustPendulum-v0"

@@ -11,11 +11,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Figure, Logger, TensorBoardOutputFormat
 from torch import Tensor
 
-from robustgames import envs
+from robustgames import envs, figures
 from robustgames.agents import GameAgent
 from robustgames.agents.callbacks import EarlyStopping, Recorder, Snapshots
 from robustgames.errors import GameError, check_whole_numbers, writing
-from robustgames.evaluation import catastrophic_overfitting, figures, final_certificates, verdicts
+from robustgames.evaluation import catastrophic_overfitting, final_certificates, verdicts
 from robustgames.games import GAN, HeldOut
 from robustgames.solvers import SGD, Averaged, Scheme, make_solver
 

@@ -38,9 +38,8 @@ from stable_baselines3.common.noise import NormalActionNoise
 
 import robustgames as rg
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
-from robustgames.evaluation.curves import INK, PALETTE, quiet
-from robustgames.evaluation.figures import save
 from robustgames.evaluation.reliability import Interval, bootstrap
+from robustgames.figures.style import INK, PALETTE, quiet, save
 
 STEPS = {"Pendulum-v1": 8_000, "InvertedPendulum-v5": 20_000}  # of the env, where none are asked for
 OURS: dict[str, type[RobustDDPG]] = {"ddpg": RobustDDPG, "td3": RobustTD3}

@@ -26,9 +26,9 @@ from safetensors.torch import load_file, save_file
 
 import robustgames as rg
 from robustgames.errors import DivergedError
-from robustgames.evaluation.figures import save
-from robustgames.evaluation.gan_figures import samples_figure
 from robustgames.evaluation.generators import generator_metrics, samples
+from robustgames.figures.gans import samples_figure
+from robustgames.figures.style import save
 from robustgames.games import GaussianMixtureGAN
 from robustgames.games.densities import GaussianMixture
 

@@ -22,9 +22,9 @@ from robustgames.agents import GameAgent
 from robustgames.attacks import apgd, fgsm
 from robustgames.attacks.victim import Model
 from robustgames.errors import GameError, writing
-from robustgames.evaluation import attack_figures as draw
-from robustgames.evaluation.figures import save
 from robustgames.experiment import Experiment, read_experiment
+from robustgames.figures import attacks as draw
+from robustgames.figures.style import save
 from robustgames.games import HeldOut, Network
 
 SMALL = {"channels": (16, 32), "hidden": 100, "eps": 0.3}

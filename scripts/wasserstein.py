@@ -20,8 +20,6 @@ from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError, writing
-from robustgames.evaluation.curves import INK, PALETTE, quiet
-from robustgames.evaluation.figures import save
 from robustgames.evaluation.modes import (
     discriminator_value,
     jensen_shannon,
@@ -37,6 +35,7 @@ from robustgames.evaluation.transport import (
     sliced_wasserstein,
     wasserstein,
 )
+from robustgames.figures.style import INK, PALETTE, quiet, save
 
 LEAST = 64  # below it every slope still bends
 EXPECTED = {1: -1 / 2, 2: -1 / 2, 3: -1 / 3, 5: -1 / 5}

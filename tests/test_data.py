@@ -12,8 +12,8 @@ import pytest
 import sklearn.datasets
 import torch
 
-from robustgames import data as source
 from robustgames.data import VARIABLE, digits, mnist
+from robustgames.data import labeled as source
 from robustgames.errors import GameError
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

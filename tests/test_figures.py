@@ -10,11 +10,12 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import same_color
 from stable_baselines3.common.logger import CSVOutputFormat
 
-from robustgames import envs
+from robustgames import envs, figures
 from robustgames.agents import GameAgent
 from robustgames.errors import GameError
-from robustgames.evaluation import accuracies, figures, portraits
+from robustgames.evaluation import accuracies
 from robustgames.evaluation.certificates import attack
+from robustgames.figures import portraits, style
 from robustgames.games import (
     MLP,
     AdversarialClassification,
@@ -217,7 +218,7 @@ def test_digit_grid_colors_the_predictions(trained):
         for label, (axes, guess) in enumerate(zip(row, predicted, strict=True)):
             text = axes.get_title()
             assert text == (f"{guess} (true {label})" if truth else str(guess))
-            assert same_color(axes.title.get_color(), figures.RIGHT if guess == label else figures.WRONG)
+            assert same_color(axes.title.get_color(), style.RIGHT if guess == label else style.WRONG)
     assert len({axes.title.get_color() for axes in grid[2]}) == 2, "the attack should fool some of them, not all"
 
 

@@ -9,7 +9,8 @@ import torch
 from matplotlib.collections import EllipseCollection
 
 from robustgames.errors import GameError
-from robustgames.evaluation import gan_figures as draw
+from robustgames.figures import gans as draw
+from robustgames.figures import images as grids
 
 STD = 0.05
 MEANS = torch.cartesian_prod(torch.arange(-2.0, 3.0), torch.arange(-2.0, 3.0))
@@ -197,7 +198,7 @@ def cell(drawn, row, column, side, gap=1, top=0):
 def test_grid_shows_each_image_in_its_place():
     images = 2 * torch.rand(10, 64, generator=rng()) - 1
     images[3] = 5.0  # beyond the range: white
-    drawn = picture(draw.image_grid(images, 8, title="digits"))
+    drawn = picture(grids.image_grid(images, 8, title="digits"))
     assert drawn.shape == (3 * 9, 4 * 9, 3)
     for i, image in enumerate(images):
         expected = ((image + 1) / 2).clamp(0, 1).view(8, 8, 1).expand(8, 8, 3)
@@ -208,14 +209,14 @@ def test_grid_shows_each_image_in_its_place():
 def test_colors_are_channels_first():
     image = torch.full((1, 3, 16, 16), -1.0)
     image[:, 2, :, 8:] = 1.0  # blue on the right
-    drawn = picture(draw.image_grid(image.flatten(1), 16, channels=3))
+    drawn = picture(grids.image_grid(image.flatten(1), 16, channels=3))
     np.testing.assert_array_equal(drawn[4, 4], [0, 0, 0])
     np.testing.assert_array_equal(drawn[4, 12], [0, 0, 1])
 
 
 def test_nearest_images_stand_below_those_generated():
     images, near = torch.full((5, 64), -0.5), torch.full((5, 64), 0.5)
-    figure = draw.image_grid(images, 8, columns=3, nearest=near)
+    figure = grids.image_grid(images, 8, columns=3, nearest=near)
     drawn, tall = picture(figure), 2 * 9 + 1
     assert drawn.shape == (2 * tall, 3 * 9, 3)
     for i in range(5):
@@ -230,10 +231,10 @@ def test_nearest_images_stand_below_those_generated():
 def test_images_that_are_not_finite_are_gray_and_a_diverged_run_says_so():
     images = torch.zeros(4, 64)
     images[1, 5] = float("nan")
-    figure = draw.image_grid(images, 8)
+    figure = grids.image_grid(images, 8)
     assert (cell(picture(figure), 0, 1, 8) == np.float32(0.8)).all() and said(figure.axes[0]) == []
     for nearest in (None, torch.zeros(4, 64)):
-        diverged = draw.image_grid(images * float("nan"), 8, nearest=nearest)
+        diverged = grids.image_grid(images * float("nan"), 8, nearest=nearest)
         assert said(diverged.axes[0]) == ["diverged"] and len(diverged.axes[0].images) == 0
         diverged.canvas.draw()
 
@@ -241,13 +242,13 @@ def test_images_that_are_not_finite_are_gray_and_a_diverged_run_says_so():
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: draw.image_grid(torch.zeros(4, 63), 8), r"\(4, 63\): \(N, 64\) for 1 x 8 x 8 pixels"),
-        (lambda: draw.image_grid(torch.zeros(0, 64), 8), r"\(0, 64\)"),
-        (lambda: draw.image_grid(torch.zeros(2, 4, 64), 8), r"\(2, 4, 64\).*of one run"),
-        (lambda: draw.image_grid(torch.zeros(4, 128), 8, channels=2), "channels is 2: 1"),
-        (lambda: draw.image_grid(torch.zeros(4, 64), 8, nearest=torch.zeros(3, 64)), r"nearest has shape \(3, 64\)"),
-        (lambda: draw.image_grid(torch.zeros(4, 64), 8, columns=0), "columns is 0"),
-        (lambda: draw.interpolation_figure(lambda w: w, 64, 8, steps=1), "steps 1, latent 64"),
+        (lambda: grids.image_grid(torch.zeros(4, 63), 8), r"\(4, 63\): \(N, 64\) for 1 x 8 x 8 pixels"),
+        (lambda: grids.image_grid(torch.zeros(0, 64), 8), r"\(0, 64\)"),
+        (lambda: grids.image_grid(torch.zeros(2, 4, 64), 8), r"\(2, 4, 64\).*of one run"),
+        (lambda: grids.image_grid(torch.zeros(4, 128), 8, channels=2), "channels is 2: 1"),
+        (lambda: grids.image_grid(torch.zeros(4, 64), 8, nearest=torch.zeros(3, 64)), r"nearest has shape \(3, 64\)"),
+        (lambda: grids.image_grid(torch.zeros(4, 64), 8, columns=0), "columns is 0"),
+        (lambda: grids.interpolation_figure(lambda w: w, 64, 8, steps=1), "steps 1, latent 64"),
     ],
 )
 def test_wrong_images_are_named(call, text):
@@ -261,13 +262,13 @@ def test_slerp_walks_at_even_angles_on_the_sphere():
     t = torch.linspace(0, 1, 7).double()
     angle = t * math.pi / 2
     expected = 3 * torch.stack([angle.cos(), angle.sin(), 0 * angle], -1)
-    torch.testing.assert_close(draw.slerp(a, b, t), expected)
+    torch.testing.assert_close(grids.slerp(a, b, t), expected)
 
 
 def test_slerp_keeps_norms_where_the_line_loses_them():
     a, b = torch.randn(2, 200, 64, generator=rng(), dtype=torch.float64)
     t = torch.linspace(0, 1, 9).double()
-    way = draw.slerp(a, b, t)
+    way = grids.slerp(a, b, t)
     assert way.shape == (200, 9, 64)
     torch.testing.assert_close(way[:, 0], a)
     torch.testing.assert_close(way[:, -1], b)
@@ -282,7 +283,7 @@ def test_slerp_keeps_norms_where_the_line_loses_them():
 @pytest.mark.parametrize("b", [[2.0, 4.0], [-1.0, -2.0], [1.0, 2.0], [0.0, 0.0]])
 def test_slerp_takes_the_line_where_no_circle_is_one(b):
     a, b, t = torch.tensor([1.0, 2.0]), torch.tensor(b), torch.linspace(0, 1, 5)
-    torch.testing.assert_close(draw.slerp(a, b, t), torch.lerp(a, b, t.unsqueeze(-1)))
+    torch.testing.assert_close(grids.slerp(a, b, t), torch.lerp(a, b, t.unsqueeze(-1)))
 
 
 def test_interpolation_draws_one_way_per_row():
@@ -293,7 +294,7 @@ def test_interpolation_draws_one_way_per_row():
         return torch.tanh(noise)
 
     state = torch.get_rng_state()
-    figure = draw.interpolation_figure(generate, 64, 8, rows=3, steps=5, generator=rng(4))
+    figure = grids.interpolation_figure(generate, 64, 8, rows=3, steps=5, generator=rng(4))
     assert torch.equal(torch.get_rng_state(), state)
     (noise,) = seen
     assert noise.shape == (15, 64) and noise.dtype == torch.float32
@@ -304,5 +305,5 @@ def test_interpolation_draws_one_way_per_row():
         np.testing.assert_allclose(cell(drawn, i // 5, i % 5, 8), expected, rtol=1e-6)
     first, last = noise.view(3, 5, 64)[:, 0], noise.view(3, 5, 64)[:, -1]
     torch.testing.assert_close(torch.stack([first, last]), torch.randn(2, 3, 64, generator=rng(4)))
-    diverged = draw.interpolation_figure(lambda noise: noise * float("nan"), 64, 8)
+    diverged = grids.interpolation_figure(lambda noise: noise * float("nan"), 64, 8)
     assert said(diverged.axes[0]) == ["diverged"]

@@ -12,7 +12,8 @@ from torch import Generator
 import robustgames as rg
 from robustgames.cli import main
 from robustgames.evaluation import certificates, final_certificates
-from robustgames.evaluation.generators import generator_figures, generator_metrics, samples
+from robustgames.evaluation.generators import generator_metrics, samples
+from robustgames.figures.generators import generator_figures
 from robustgames.games import GAN, MLP, DigitsGAN, GaussianMixtureGAN, SwissRollGAN
 from robustgames.games.densities import GaussianMixture
 

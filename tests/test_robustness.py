@@ -13,10 +13,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 import robustgames as rg
 from robustgames.envs import uncertainty_set
-from robustgames.evaluation.control_figures import heat_maps, perturbation_curves
 from robustgames.evaluation.reliability import bootstrap, iqm, paired, probability_of_improvement
 from robustgames.evaluation.robustness import Sweep, compare, cvar, sweep
 from robustgames.evaluation.rollouts import control_env, play
+from robustgames.figures.control import heat_maps, perturbation_curves
 
 PENDULUM = "robustgames/ActionRobustPendulum-v0"
 INVERTED = "robustgames/ActionRobustInvertedPendulum-v0"

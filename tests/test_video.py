@@ -11,9 +11,9 @@ from stable_baselines3.common.logger import configure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import robustgames as rg
-from robustgames.evaluation import video
 from robustgames.evaluation.rollouts import control_env
-from robustgames.evaluation.video import Film, film, log_video, record
+from robustgames.figures import video
+from robustgames.figures.video import Film, film, log_video, record
 
 
 class Walker(gym.Env):

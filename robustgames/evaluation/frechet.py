@@ -1,7 +1,8 @@
 """How far generated images are from real ones: the Fréchet distance in features, classes, copies of training images.
 
-Generated and real images are rows (N, p) with pixels in [-1, 1], as in `robustgames.data.images`; `robustgames.data` has
-them in [0, 1]. A distance is named after its features, since those in different features do not compare.
+Generated and real images are rows (N, p) with pixels in [-1, 1], as in `robustgames.data.images`;
+labeled digits have them in [0, 1]. A distance is named after its features, since distances in different features do not
+compare.
 """
 
 from __future__ import annotations

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from robustgames.evaluation.control_figures import heat_maps, perturbation_curves
-from robustgames.evaluation.curves import INK, PALETTE, quiet
-from robustgames.evaluation.figures import save
+from robustgames.figures.control import heat_maps, perturbation_curves
+from robustgames.figures.style import INK, PALETTE, quiet, save
 
 if TYPE_CHECKING:
     from robust_control.report import Result

@@ -1,13 +1,8 @@
-"""Figures of a run: which apply to a game, and attacked images.
-
-All are `matplotlib.figure.Figure` objects made without pyplot: no backend, no window, nothing global.
-"""
+"""Attacked images with the predicted labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import isqrt
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,12 +11,8 @@ from torch import Tensor
 
 from robustgames.errors import GameError
 from robustgames.evaluation.certificates import attack
-from robustgames.evaluation.curves import learning_curves
-from robustgames.evaluation.generators import generator_figures
-from robustgames.evaluation.portraits import has_portrait, phase_portrait
-from robustgames.games import GAN, AdversarialClassification, Game, HeldOut
-
-RIGHT, WRONG = "#1A7F37", "#C62828"
+from robustgames.figures.style import RIGHT, WRONG
+from robustgames.games import AdversarialClassification, HeldOut
 
 
 @torch.no_grad()
@@ -79,42 +70,3 @@ def _write_labels(row: np.ndarray, game: AdversarialClassification, predicted: T
     for axes, guess, label in zip(row, predicted.tolist(), game.labels.tolist(), strict=True):
         text = f"{guess} (true {label})" if with_truth else str(guess)
         axes.set_title(text, fontsize=9, color=RIGHT if guess == label else WRONG)
-
-
-# -- all of them -----------------------------------------------------------------------------------------
-def draw_all(
-    game: Game,
-    z: Tensor,
-    trajectory: Tensor | None = None,
-    progress: str | Path | Sequence[str | Path] | None = None,
-    dt: float = 1.0,
-    snapshots: dict[int, Tensor] | None = None,
-) -> dict[str, Figure]:
-    """Return the figures that apply to a game, by name: "phase_portrait", "learning_curves", "digits".
-
-    Those of a GAN are named in `generator_figures`.
-
-    Args:
-        game: the game.
-        z: joint strategies to show, (*S, n + m).
-        trajectory: iterates, (T, runs, n + m); without them a portrait shows z alone.
-        progress: `progress.csv` of a run, or of several.
-        dt: time between two iterates.
-        snapshots: {timesteps: joint strategies} of a GAN, the newest last; without them z alone is shown.
-    """
-    figures = {}
-    if has_portrait(game):
-        figures["phase_portrait"] = phase_portrait(game, z.unsqueeze(0) if trajectory is None else trajectory, dt)
-    if progress:
-        figures["learning_curves"] = learning_curves(progress)
-    if isinstance(game, AdversarialClassification) and isqrt(game.images[0].numel()) ** 2 == game.images[0].numel():
-        figures["digits"] = digit_grid(game, z)
-    if isinstance(game, GAN):
-        figures |= generator_figures(game, snapshots or {0: z})
-    return figures
-
-
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG with 150 dots per inch, making its folder."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, bbox_inches="tight", facecolor="white")

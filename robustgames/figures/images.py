@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
-from robustgames.evaluation.curves import INK
+from robustgames.figures.style import INK
 
 MISSING = 0.8  # gray of an image that is not finite
 

@@ -21,9 +21,9 @@ from robustgames.attacks import Victim, apgd, fgsm
 from robustgames.attacks.problem import problem
 from robustgames.attacks.victim import Model
 from robustgames.errors import GameError
-from robustgames.evaluation.curves import INK, PALETTE, quiet
-from robustgames.evaluation.figures import RIGHT, WRONG, first_of_each_class
 from robustgames.evaluation.saliency import compare_saliency, saliency_map
+from robustgames.figures.digits import first_of_each_class
+from robustgames.figures.style import INK, PALETTE, RIGHT, WRONG, quiet
 
 Models = Mapping[str, Model | Victim]
 Attack = Callable[..., Tensor]  # attack(model, x, y, eps, norm) -> x_adv

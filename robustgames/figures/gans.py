@@ -19,12 +19,8 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from robustgames.errors import GameError
-from robustgames.evaluation.curves import INK, PALETTE, quiet
-from robustgames.evaluation.image_figures import image_grid as image_grid
-from robustgames.evaluation.image_figures import interpolation_figure as interpolation_figure
-from robustgames.evaluation.image_figures import say_diverged
-from robustgames.evaluation.image_figures import slerp as slerp
-from robustgames.evaluation.portraits import FAINT
+from robustgames.figures.images import say_diverged
+from robustgames.figures.style import FAINT, INK, PALETTE, quiet
 
 Window = tuple[float, float, float, float]  # left, right, bottom, top
 Grid = dict[str, dict[Any, Tensor]]  # {row: {column: samples}}

@@ -19,9 +19,9 @@ from matplotlib.ticker import FuncFormatter
 
 from robustgames.envs.perturbations import NOISES
 from robustgames.errors import GameError, unknown
-from robustgames.evaluation.curves import INK, PALETTE, quiet
 from robustgames.evaluation.reliability import bootstrap
 from robustgames.evaluation.robustness import Sweep
+from robustgames.figures.style import INK, PALETTE, quiet
 
 COLORS = "viridis"
 LABELS = {"action_noise": "probability of a random action", "observation_noise": "noise on the observation (std)"}

@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
-from robustgames.evaluation.curves import INK, PALETTE, quiet
+from robustgames.figures.style import FAINT, INK, PALETTE, quiet
 from robustgames.games import Box, Game, Simplex, ZeroSumGame
 from robustgames.solvers import diagnostics
 from robustgames.solvers.diagnostics import LimitCycle
 
-FAINT = "#C3C9D2"
 SHOWN = 12  # runs drawn in a portrait; more hide each other
 
 

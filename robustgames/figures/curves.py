@@ -1,4 +1,4 @@
-"""Learning curves of a run, and the look that all figures share."""
+"""Learning curves of runs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robustgames.errors import GameError
+from robustgames.figures.style import INK, PALETTE, quiet
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-INK = "#222222"
 GROUPS = ("game/", "eval/", "rollout/", "train/")
 SPREADS = {"rollout/ep_rew_mean": "rollout/ep_rew_std_of_runs"}  # others: eval/x has eval_std/x
 TITLES = {
@@ -112,12 +111,3 @@ def _columns(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
     wanted = (*(group.removesuffix("/") for group in GROUPS), "time/timesteps")
     names = {name for row in rows for name, cell in row.items() if name and cell and name.startswith(wanted)}
     return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in names}
-
-
-def quiet(axes: Axes) -> None:
-    """Leave of the frame what helps to read a value."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#888888")
-    axes.tick_params(color="#888888", labelsize=9)
-    axes.grid(color="#EDEFF2", lw=0.8)
-    axes.set_axisbelow(True)
