@@ -213,7 +213,7 @@ def test_ctrl_c_in_the_second_run_keeps_the_first(trained, capsys, monkeypatch):
             raise KeyboardInterrupt
         return ensemble.evaluate(*args, **settings)
 
-    monkeypatch.setattr("robustgames.attack_command.evaluate", second)
+    monkeypatch.setattr("robustgames.cli.attack.evaluate", second)
     attack([trained[0], "--attack", "fgsm", "--images", "20", "--out", "here"], capsys, 130)
     content = told("here")
     assert list(content["classifiers"]) == ["run 0"] and content["interrupted"]
@@ -234,7 +234,7 @@ def test_a_run_that_diverged_is_left_out_and_named(trained, capsys, tmp_path):
 
 
 def test_catastrophic_overfitting_is_told(trained, capsys, monkeypatch):
-    monkeypatch.setattr("robustgames.attack_command.fgsm", lambda model, x, *_: x)  # as if one step did nothing
+    monkeypatch.setattr("robustgames.cli.attack.fgsm", lambda model, x, *_: x)  # as if one step did nothing
     words = ["--attack", "fgsm", "--images", "60", "--run", "0", "--eps", "0.3", "--out", "here"]
     printed = attack([trained[0], *words], capsys).out
     assert "warning: catastrophic overfitting of run 0: FGSM leaves" in printed

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from robustgames import flags
+from robustgames.cli import flags
+from robustgames.cli.result_table import count, report
 from robustgames.errors import GameError, unknown
-from robustgames.result_table import count, report
 from robustgames.solvers import RECIPES
 
 MAIN_ENV = "robustgames/DigitsAdversarial-v0"

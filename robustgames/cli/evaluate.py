@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from robustgames import flags
+from robustgames.cli import flags
+from robustgames.cli.result_table import count, report
 from robustgames.errors import GameError
-from robustgames.result_table import count, report
 from robustgames.runs import write_result
 
 

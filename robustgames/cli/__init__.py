@@ -1,4 +1,4 @@
-"""The command line: robustgames list | train | evaluate | attack, each `robustgames.*_command` where it is long."""
+"""The command line: robustgames list | train | evaluate | attack, the long ones in files of their own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from rich.markup import escape
 from robustgames.envs.registration import ONE_PLAYER, control_ids, describe, game_ids
 from robustgames.errors import GameError, unknown
 from robustgames.solvers import RECIPES
-from robustgames.train_command import train
 
 USAGE = """\
 robustgames list                      games and agents, one line each
@@ -35,8 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 for wrong input, 130 when interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, Callable[[list[str]], int | None]] = {
-        "list": list_, "train": train, "evaluate": evaluate, "attack": attack,
-    }  # fmt: skip
+        "list": _list,
+        "train": _train,
+        "evaluate": _evaluate,
+        "attack": _attack,
+    }
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     torch.set_num_threads(1)  # two threads beside any other load were measured up to 30 times slower on small networks
     sys.path.insert(0, os.getcwd())  # a user's module:id is found from where the command is typed
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 # -- list -----------------------------------------------------------------------------------------------
-def list_(words: list[str]) -> None:
+def _list(words: list[str]) -> None:
     """Print the games, envs and agents."""
     tyro.cli(_nothing, prog="robustgames list", args=words)
     from robustgames.control_experiment import CONTROL_AGENTS
@@ -88,21 +90,20 @@ def _nothing() -> None:
     """List the registered games and the agents."""
 
 
-# -- evaluate -------------------------------------------------------------------------------------------
-def evaluate(words: list[str]) -> None:
-    """Evaluate a saved run; see `robustgames.evaluate_command`."""
-    from robustgames import evaluate_command
+# -- commands in files of their own: a submodule of the same name would hide a function ---------------------
+def _train(words: list[str]) -> None:
+    from robustgames.cli.train import train
 
-    evaluate_command.evaluate(words)
-
-
-# -- attack ---------------------------------------------------------------------------------------------
-def attack(words: list[str]) -> int:
-    """Attack a classifier; see `robustgames.attack_command`."""
-    from robustgames import attack_command
-
-    return attack_command.attack(words)
+    train(words)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _evaluate(words: list[str]) -> None:
+    from robustgames.cli.evaluate import evaluate
+
+    evaluate(words)
+
+
+def _attack(words: list[str]) -> int:
+    from robustgames.cli.attack import attack
+
+    return attack(words)

@@ -17,13 +17,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Generator
 
-from robustgames.attack_report import Outcome, content_of, predict, show, write
 from robustgames.attacks.ensemble import evaluate
 from robustgames.attacks.gradient import fgsm, pgd
 from robustgames.attacks.members import names_of
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, to_8_bit
 from robustgames.classifiers import Classifiers, of_run, own
+from robustgames.cli.attack_report import Outcome, content_of, predict, show, write
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.certificates import catastrophic_overfitting
 from robustgames.games.classification import PRECISIONS

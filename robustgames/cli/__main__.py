@@ -1,0 +1,7 @@
+"""`python -m robustgames.cli`."""
+
+import sys
+
+from robustgames.cli import main
+
+sys.exit(main())
