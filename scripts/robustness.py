@@ -43,7 +43,7 @@ from robust_control.training import method_of, read_run
 
 from robustgames.errors import GameError, writing
 from robustgames.evaluation.robustness import Sweep
-from robustgames.runs import locked
+from robustgames.experiment.folder import locked
 
 
 def run_all(options: Options) -> list[str]:

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 import robustgames as rg
-from robustgames import classifiers, data, experiment
+from robustgames import data, experiment
 from robustgames.attacks import ensemble, members
 from robustgames.attacks.members import Member
 from robustgames.attacks.saving import from_8_bit, load_examples
 from robustgames.checkpoints import load_checkpoint, save_checkpoint
 from robustgames.cli import main
+from robustgames.experiment import classifiers
 from robustgames.games import HeldOut, Network
 
 NETS = """import torch

@@ -17,9 +17,9 @@ from robustgames.data import digits
 from robustgames.errors import GameError
 from robustgames.evaluation.saliency import compare_saliency
 from robustgames.experiment import Experiment
+from robustgames.experiment.folder import write_config
 from robustgames.figures import attacks as draw
 from robustgames.figures.style import RIGHT, WRONG
-from robustgames.runs import write_config
 
 WEIGHT = torch.tensor([0.5, -1.0, 0.25, 2.0], dtype=torch.float64)
 

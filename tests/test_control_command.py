@@ -17,7 +17,7 @@ from robustgames import experiment
 from robustgames.agents import RobustDDPG, RobustTD3
 from robustgames.checkpoints import load_checkpoint
 from robustgames.cli import main
-from robustgames.control_experiment import ControlExperiment
+from robustgames.experiment.control import ControlExperiment
 
 COMMAND = [sys.executable, "-m", "robustgames.cli"]
 PENDULUM = "robustgames/ActionRobustPendulum-v0"

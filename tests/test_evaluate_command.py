@@ -9,10 +9,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import robustgames as rg
 from robustgames import cli
-from robustgames.control_evaluation import Examination as What
-from robustgames.control_evaluation import Subject, draw_sweeps, examine, of_stable_baselines, parse_grid
 from robustgames.evaluation.robustness import Sweep
 from robustgames.evaluation.rollouts import play
+from robustgames.experiment.examination import Examination as What
+from robustgames.experiment.examination import Subject, draw_sweeps, examine, of_stable_baselines, parse_grid
 
 PENDULUM = "robustgames/ActionRobustPendulum-v0"
 SMALL = ["--hidden", "8", "8", "--learning-starts", "20", "--batch-size", "8"]

@@ -216,7 +216,7 @@ def test_two_processes_in_one_run_folder(capsys, tmp_path):
     folder = only_run(tmp_path)
     before = (folder / "checkpoint.safetensors").read_bytes()
     capsys.readouterr()
-    code = "import sys, time, pathlib\nfrom robustgames.runs import locked\n"
+    code = "import sys, time, pathlib\nfrom robustgames.experiment.folder import locked\n"
     code += "with locked(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
     try:

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _list(words: list[str]) -> None:
     """Print the games, envs and agents."""
     tyro.cli(_nothing, prog="robustgames list", args=words)
-    from robustgames.control_experiment import CONTROL_AGENTS
+    from robustgames.experiment.control import CONTROL_AGENTS
 
     games, control, alone = ({id: describe(id) for id in ids} for ids in (game_ids(), control_ids(), ONE_PLAYER))
     solvers, agents = ({name: _first_line(a) for name, a in table.items()} for table in (RECIPES, CONTROL_AGENTS))

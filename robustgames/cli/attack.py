@@ -22,10 +22,10 @@ from robustgames.attacks.gradient import fgsm, pgd
 from robustgames.attacks.members import names_of
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, to_8_bit
-from robustgames.classifiers import Classifiers, of_run, own
 from robustgames.cli.attack_report import Outcome, content_of, predict, show, write
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.certificates import catastrophic_overfitting
+from robustgames.experiment.classifiers import Classifiers, of_run, own
 from robustgames.games.classification import PRECISIONS
 from robustgames.games.threat import ThreatModel
 from robustgames.tensors import choose_device

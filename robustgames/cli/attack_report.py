@@ -15,10 +15,10 @@ from torch import Tensor
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, save_examples
 from robustgames.attacks.victim import Model
-from robustgames.classifiers import Classifiers
 from robustgames.errors import writing
 from robustgames.evaluation import summarize
-from robustgames.runs import write_result
+from robustgames.experiment.classifiers import Classifiers
+from robustgames.experiment.folder import write_result
 
 ACCURACIES = ("clean_accuracy", "robust_accuracy")
 BATCH = 250  # images that a classifier sees together when it only predicts

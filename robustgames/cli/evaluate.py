@@ -15,7 +15,7 @@ from rich.table import Table
 from robustgames.cli import flags
 from robustgames.cli.result_table import count, report
 from robustgames.errors import GameError
-from robustgames.runs import write_result
+from robustgames.experiment.folder import write_result
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def evaluate(words: list[str]) -> None:
 
 
 def _examination(options: EvaluateOptions) -> Any:
-    from robustgames.control_evaluation import Examination
+    from robustgames.experiment.examination import Examination
 
     return Examination(options.grid, options.episodes, options.best_response, options.algorithm)
 
@@ -88,7 +88,7 @@ def _refuse(options: EvaluateOptions, names: list[str], why: str) -> None:
 
 def _check_video(options: EvaluateOptions) -> None:
     """Check what is needed last before anything else is done."""
-    from robustgames.control_evaluation import parse_point
+    from robustgames.experiment.examination import parse_point
     from robustgames.figures.video import writable
 
     if options.video is None:
@@ -100,7 +100,7 @@ def _check_video(options: EvaluateOptions) -> None:
 
 def _evaluate_model(options: EvaluateOptions) -> None:
     """Evaluate a model of Stable-Baselines3, and write the results beside its file."""
-    from robustgames.control_evaluation import Subject, examine, load_stable_baselines, of_stable_baselines
+    from robustgames.experiment.examination import Subject, examine, load_stable_baselines, of_stable_baselines
     from robustgames.figures.style import save
 
     if options.env is None:
@@ -124,7 +124,7 @@ def _evaluate_model(options: EvaluateOptions) -> None:
 
 
 def _film(subject: Any, options: EvaluateOptions) -> Any:
-    from robustgames.control_evaluation import film_of
+    from robustgames.experiment.examination import film_of
 
     assert options.video is not None
     video = film_of(subject, options.perturbation)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from robustgames.errors import GameError
-from robustgames.runs import write_result
+from robustgames.experiment.folder import write_result
 
 
 def claim(path: Path, settings: dict[str, Any]) -> None:

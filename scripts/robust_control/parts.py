@@ -18,7 +18,7 @@ from tqdm import tqdm
 from robustgames.errors import DivergedError, writing
 from robustgames.evaluation.adversaries import best_response
 from robustgames.evaluation.robustness import sweep
-from robustgames.runs import write_result
+from robustgames.experiment.folder import write_result
 
 
 def run(name: str, options: Options) -> str:

@@ -16,12 +16,12 @@ from robust_control.methods import METHODS, NR, PEERS, PR, Budget, Method, descr
 from robustgames import experiment
 from robustgames.agents.episodes import RECENT
 from robustgames.checkpoints import CURRENT
-from robustgames.control_experiment import ControlExperiment
 from robustgames.envs import NoisyAction
 from robustgames.envs.views import PlayerView
 from robustgames.errors import GameError, writing
 from robustgames.evaluation.rollouts import Policy, control_env
-from robustgames.runs import locked, read_result
+from robustgames.experiment.control import ControlExperiment
+from robustgames.experiment.folder import locked, read_result
 
 ENV = "robustgames/ActionRobust-v0"
 BUFFER = 1_000_000

@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from robustgames import figures
 from robustgames.agents import RobustDDPG, RobustTD3
-from robustgames.control_evaluation import Examination, Progress, Subject, examine
 from robustgames.envs import ActionRobustEnv, GameEnv
 from robustgames.envs.registration import control_ids, find_id
 from robustgames.errors import GameError, check_whole_numbers, unknown, writing
 from robustgames.evaluation.rollouts import play
+from robustgames.experiment.examination import Examination, Progress, Subject, examine
 from robustgames.figures import curves
 from robustgames.solvers import RECIPES, Scheme, make_solver
 

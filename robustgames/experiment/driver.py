@@ -13,23 +13,11 @@ from typing import Any
 from stable_baselines3.common.logger import Logger, make_output_format
 
 from robustgames.agents.callbacks import Checkpoint, ProgressBar
-from robustgames.control_experiment import CONTROL_AGENTS, ControlExperiment
 from robustgames.errors import DivergedError, GameError, writing
 from robustgames.evaluation import summarize
-from robustgames.game_experiment import Experiment
-from robustgames.runs import create_folder, locked, read_config, read_result, write_config, write_result
-
-__all__ = [
-    "CONTROL_AGENTS",
-    "ControlExperiment",
-    "Experiment",
-    "evaluate",
-    "load",
-    "read",
-    "read_experiment",
-    "resume",
-    "train",
-]
+from robustgames.experiment.control import CONTROL_AGENTS, ControlExperiment
+from robustgames.experiment.folder import create_folder, locked, read_config, read_result, write_config, write_result
+from robustgames.experiment.game import Experiment
 
 
 def train(
