@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from robustgames.errors import GameError
+
+Path = tuple[Any, ...]
 
 
 class Movable:
@@ -44,11 +47,49 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
             yield from tensors_of(item)
 
 
-def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """Return a tree of dictionaries with the function applied to its tensors; what else it holds stays."""
+def rebuild(tree: Any, function: Callable[[Any, Path], Any], path: Path = ()) -> Any:
+    """Return a tree with some of its nodes replaced; the nodes are visited from the root down.
+
+    Branches are dictionaries, lists, tuples and dataclasses. If `function` returns another object for a node, that
+    object takes its place and is not visited itself; if it returns the node, the items of the node are visited. A
+    branch without replacements is returned as it is, so an unchanged tree is the same object.
+
+    Args:
+        tree: Any value.
+        function: Maps (node, path) to the node or to its replacement; the path holds keys, indices and names of fields.
+        path: Path of the root.
+
+    Example:
+        >>> rebuild({"a": [1, 2], "b": (3,)}, lambda node, path: -node if path[-1:] == (0,) else node)
+        {'a': [-1, 2], 'b': (-3,)}
+    """
+    found = function(tree, path)
+    if found is not tree:
+        return found
     if isinstance(tree, dict):
-        return {key: map_tensors(value, function) for key, value in tree.items()}
-    return function(tree) if isinstance(tree, Tensor) else tree
+        items = tree
+    elif isinstance(tree, list | tuple):
+        items = dict(enumerate(tree))
+    elif is_dataclass(tree) and not isinstance(tree, type):
+        items = {f.name: getattr(tree, f.name) for f in fields(tree) if f.init}
+    else:
+        return tree
+    built = {key: rebuild(item, function, (*path, key)) for key, item in items.items()}
+    changed = {key: item for key, item in built.items() if item is not items[key]}
+    if not changed:
+        return tree
+    if isinstance(tree, dict):
+        return built
+    if isinstance(tree, list):
+        return list(built.values())
+    if isinstance(tree, tuple):
+        return type(tree)(*built.values()) if hasattr(tree, "_fields") else tuple(built.values())
+    return replace(tree, **changed)
+
+
+def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return a tree with the function applied to its tensors, see `rebuild`."""
+    return rebuild(tree, lambda node, _: function(node) if isinstance(node, Tensor) else node)
 
 
 def _moved(value: Any, device: torch.device | str | None, dtype: torch.dtype | None) -> Any:

@@ -29,9 +29,9 @@ from robustgames.envs import (
     control_ids,
     uncertainty_set,
 )
+from robustgames.envs.control.uncertainty_sets import RARL_FORCES, RARL_HEEL_FORCES
 from robustgames.envs.parallel import ParallelGame
 from robustgames.envs.registration import CONTROL, describe
-from robustgames.envs.uncertainty_sets import RARL_FORCES, RARL_HEEL_FORCES
 
 IDS = [id for id in control_ids() if id.startswith("robustgames/")]
 ANY = "robustgames/ActionRobust-v0"

@@ -5,11 +5,7 @@ import torch
 from torch import Generator
 
 import robustgames as rg
-from robustgames.agents.exploration import (
-    AdaptiveParameterNoise,
-    GaussianNoise,
-    OrnsteinUhlenbeck,
-)
+from robustgames.agents.control.exploration import AdaptiveParameterNoise, GaussianNoise, OrnsteinUhlenbeck
 from robustgames.checkpoints import load_checkpoint, save_checkpoint
 
 KIND = torch.float64

@@ -8,8 +8,8 @@ from gymnasium.vector import AutoresetMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import robustgames as rg
-from robustgames.envs.action_robust import ActionRobustEnv
-from robustgames.envs.pendulum import RobustPendulumVectorEnv
+from robustgames.envs.control.action_robust import ActionRobustEnv
+from robustgames.envs.control.pendulum import RobustPendulumVectorEnv
 
 KINDS = {"float32": torch.float32, "float64": torch.float64}
 N = 6

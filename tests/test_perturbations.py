@@ -12,7 +12,7 @@ import pytest
 
 import robustgames as rg
 from robustgames.envs import UNCERTAINTY_SETS, Choice, LogUniform, Uniform, uncertainty_set
-from robustgames.envs.mujoco_physics import contact_frictions
+from robustgames.envs.control.mujoco_physics import contact_frictions
 
 HOPPER = "robustgames/ActionRobustHopper-v0"
 MODELS = ["InvertedPendulum", "Hopper", "Walker2d", "HalfCheetah", "Ant", "Swimmer", "Reacher", "Humanoid"]

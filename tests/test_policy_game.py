@@ -9,11 +9,11 @@ from torch import Generator, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import robustgames as rg
-from robustgames.agents.backward import DERIVATIVES, Backprop, Passes
-from robustgames.agents.critics import Practice, TemporalDifference
-from robustgames.agents.policies import Policies
-from robustgames.agents.policy_game import Fixed, PolicyGame
-from robustgames.agents.replay import Replay
+from robustgames.agents.control.backward import DERIVATIVES, Backprop, Passes
+from robustgames.agents.control.critics import Practice, TemporalDifference
+from robustgames.agents.control.policies import Policies
+from robustgames.agents.control.policy_game import Fixed, PolicyGame
+from robustgames.agents.control.replay import Replay
 from robustgames.games import MLP, Network, Oracle
 from robustgames.solvers import SGD, Adam, BestResponse, FusedAdam, Turns, make_solver, respond
 from robustgames.solvers.config import from_config, to_config

@@ -6,7 +6,7 @@ import torch
 from torch import Generator
 
 import robustgames as rg
-from robustgames.agents.replay import Replay
+from robustgames.agents.control.replay import Replay
 from robustgames.checkpoints import load_checkpoint, save_checkpoint
 
 

@@ -17,17 +17,17 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import configure_logger
 from torch import Generator, Tensor
 
-from robustgames.agents.acting import RowPass
-from robustgames.agents.behavior import Behavior
 from robustgames.agents.callbacks import ProgressBar, callback_list, deferred_interrupt
-from robustgames.agents.critics import Practice, TemporalDifference
-from robustgames.agents.episodes import Episodes
-from robustgames.agents.making import make_episodes
-from robustgames.agents.normalization import RunningNorm
-from robustgames.agents.policies import Policies, Policy
-from robustgames.agents.policy_game import PolicyGame
-from robustgames.agents.replay import Replay
-from robustgames.agents.settings import Settings
+from robustgames.agents.control.backward import RowPass
+from robustgames.agents.control.behavior import Behavior
+from robustgames.agents.control.critics import Practice, TemporalDifference
+from robustgames.agents.control.episode_factory import make_episodes
+from robustgames.agents.control.episodes import Episodes
+from robustgames.agents.control.normalization import RunningNorm
+from robustgames.agents.control.policies import Policies, Policy
+from robustgames.agents.control.policy_game import PolicyGame
+from robustgames.agents.control.replay import Replay
+from robustgames.agents.control.settings import Settings
 from robustgames.checkpoints import load_checkpoint, save_checkpoint
 from robustgames.errors import DivergedError, GameError, unknown
 from robustgames.games import MLP, Oracle

@@ -1,8 +1,8 @@
 """Envs: the Gymnasium face of games, control with an adversary, one player's view, registration."""
 
-from robustgames.envs.action_robust import ActionRobustEnv
 from robustgames.envs.black_box import BlackBoxAttack
-from robustgames.envs.couplings import (
+from robustgames.envs.control.action_robust import ActionRobustEnv
+from robustgames.envs.control.couplings import (
     COUPLINGS,
     BodyForce,
     Coupling,
@@ -12,10 +12,10 @@ from robustgames.envs.couplings import (
     Play,
     ProbabilisticAction,
 )
-from robustgames.envs.first_order import GameEnv, GameVectorEnv
-from robustgames.envs.perturbations import Choice, Distribution, LogUniform, Uniform
+from robustgames.envs.control.perturbations import Choice, Distribution, LogUniform, Uniform
+from robustgames.envs.control.uncertainty_sets import UNCERTAINTY_SETS, UncertaintySet, uncertainty_set
+from robustgames.envs.game_env import GameEnv, GameVectorEnv
 from robustgames.envs.registration import control_ids, game_ids, make, register
-from robustgames.envs.uncertainty_sets import UNCERTAINTY_SETS, UncertaintySet, uncertainty_set
 from robustgames.envs.views import PlayerView
 
 __all__ = [

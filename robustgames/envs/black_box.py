@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustgames.envs.first_order import build_game
+from robustgames.envs.game_env import build_game
 from robustgames.errors import GameError
 from robustgames.games.attack import ClassifierAttack
 from robustgames.games.losses import as_logits

@@ -9,10 +9,10 @@ from typing import Any, TypeVar, overload
 import gymnasium as gym
 from gymnasium.envs.registration import WrapperSpec
 
-from robustgames.envs.action_robust import ActionRobustEnv
 from robustgames.envs.black_box import BlackBoxAttack
-from robustgames.envs.first_order import GameEnv, GameVectorEnv, find_game
-from robustgames.envs.pendulum import RobustPendulumVectorEnv
+from robustgames.envs.control.action_robust import ActionRobustEnv
+from robustgames.envs.control.pendulum import RobustPendulumVectorEnv
+from robustgames.envs.game_env import GameEnv, GameVectorEnv, find_game
 from robustgames.errors import GameError, unknown
 from robustgames.games.game import Game
 
@@ -119,7 +119,7 @@ def register_all() -> None:
             batch = RobustPendulumVectorEnv if id == BATCHED else None
             gym.register(id, ActionRobustEnv, max_episode_steps=limit, vector_entry_point=batch, kwargs=settings)  # type: ignore[arg-type]
     if (id := "robustgames/ActionRobust-v0") not in gym.registry:
-        limit = WrapperSpec("keep_time_limit", "robustgames.envs.action_robust:keep_time_limit", {})
+        limit = WrapperSpec("keep_time_limit", "robustgames.envs.control.action_robust:keep_time_limit", {})
         gym.register(id, entry_point=ActionRobustEnv, additional_wrappers=(limit,))
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from robustgames.envs.perturbations import NOISES, checked
-from robustgames.envs.uncertainty_sets import Axis, UncertaintySet, uncertainty_set
+from robustgames.envs.control.perturbations import NOISES, checked
+from robustgames.envs.control.uncertainty_sets import Axis, UncertaintySet, uncertainty_set
 from robustgames.errors import GameError
 from robustgames.evaluation.reliability import Interval, Paired, bootstrap, paired
 from robustgames.evaluation.rollouts import Policy, control_env, play

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from robustgames.envs.action_robust import ActionRobustEnv
-from robustgames.envs.couplings import Coupling, Play
-from robustgames.envs.perturbations import Perturbation
+from robustgames.envs.control.action_robust import ActionRobustEnv
+from robustgames.envs.control.couplings import Coupling, Play
+from robustgames.envs.control.perturbations import Perturbation
 from robustgames.envs.registration import control_ids
 from robustgames.errors import GameError, unknown
 

@@ -38,7 +38,7 @@ class ControlExperiment:
     Attributes:
         agent: a name of `CONTROL_AGENTS`.
         env: id of control with an adversary, "module:namespace/Name-v0" to import a user's module first.
-        settings: of the agent, see `robustgames.agents.settings.Settings`.
+        settings: of the agent, see `robustgames.agents.control.settings.Settings`.
         solver: name of the solver of the two policies, see `make_solver`.
         solver_settings: of the solver.
         env_settings: of the env.

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from robustgames.envs.couplings import COUPLINGS, NoisyAction, ProbabilisticAction
-from robustgames.envs.uncertainty_sets import UNCERTAINTY_SETS, UncertaintySet
+from robustgames.envs.control.couplings import COUPLINGS, NoisyAction, ProbabilisticAction
+from robustgames.envs.control.uncertainty_sets import UNCERTAINTY_SETS, UncertaintySet
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.adversaries import ALGORITHMS, best_response, random_controls
 from robustgames.evaluation.reliability import Interval, bootstrap, iqm

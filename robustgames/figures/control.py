@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
-from robustgames.envs.perturbations import NOISES
+from robustgames.envs.control.perturbations import NOISES
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.reliability import bootstrap
 from robustgames.evaluation.robustness import Sweep

@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 from PIL import Image
 
-from robustgames.envs.perturbations import Perturbation
+from robustgames.envs.control.perturbations import Perturbation
 from robustgames.errors import GameError
 from robustgames.evaluation.rollouts import Adversary, Policy, control_env, play
 

@@ -11,8 +11,8 @@ import tyro
 from robust_control.methods import METHODS, PEERS, Agent, Budget
 from robust_control.training import ENV, method_of, read_run
 
-from robustgames.envs.perturbations import checked
-from robustgames.envs.uncertainty_sets import UncertaintySet, uncertainty_set
+from robustgames.envs.control.perturbations import checked
+from robustgames.envs.control.uncertainty_sets import UncertaintySet, uncertainty_set
 from robustgames.errors import GameError, check_whole_numbers, unknown
 from robustgames.evaluation.rollouts import control_env
 from robustgames.experiment.examination import parse_grid

@@ -16,7 +16,7 @@ from rich.table import Table
 from robust_control.drawing import draw
 from robust_control.training import Curve
 
-from robustgames.envs.perturbations import NOISES
+from robustgames.envs.control.perturbations import NOISES
 from robustgames.errors import writing
 from robustgames.evaluation.reliability import Interval, Paired, bootstrap, iqm, probability_of_improvement
 from robustgames.evaluation.robustness import Sweep, compare

@@ -14,7 +14,7 @@ from robust_control.files import claim
 from robust_control.methods import METHODS, NR, PEERS, PR, Budget, Method, describe
 
 from robustgames import experiment
-from robustgames.agents.episodes import RECENT
+from robustgames.agents.control.episodes import RECENT
 from robustgames.checkpoints import CURRENT
 from robustgames.envs import NoisyAction
 from robustgames.envs.views import PlayerView

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Generator
 
-from robustgames.agents.episodes import RECENT, Episodes, Played
+from robustgames.agents.control.episodes import RECENT, Episodes, Played
 from robustgames.envs import ActionRobustEnv, NoisyAction
 from robustgames.errors import GameError
 

@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Generator, Tensor
 
-from robustgames.envs.first_order import DTYPES
+from robustgames.envs.game_env import DTYPES
 from robustgames.errors import GameError, unknown
 from robustgames.tensors import choose_device
 

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pickle
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,13 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
+from robustgames.envs.control.physics import Numbers, Physics
 from robustgames.errors import GameError, unknown
+
+NUMBERS: dict[str, dict[str, str]] = {
+    "gymnasium.envs.classic_control.pendulum:PendulumEnv": {"mass": "m", "length": "l", "gravity": "g"},
+}
+"""Attributes that an axis scales, for envs written in Python; an env of your own has `perturbable` in this form."""
 
 
 def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]) -> gym.Env:
@@ -51,6 +58,33 @@ def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]
     if not space.is_bounded():
         raise GameError(f"{env_id} has unbounded actions {space}: register it with RescaleAction, or with bounds")
     return inner
+
+
+def physics_of(env: gym.Env) -> Physics:
+    """Return what a perturbation can scale in an unwrapped env.
+
+    A MuJoCo env has its model. Pendulum-v1 has m, l and g. Any other env has what its attribute `perturbable` names,
+    e.g. `perturbable = {"mass": "m"}`, or nothing.
+
+    Raises:
+        GameError: `perturbable` names an axis or an attribute that is none.
+    """
+    mujoco = sys.modules.get("mujoco")  # a MuJoCo env has imported it; nobody else should pay for it
+    if mujoco is not None and isinstance(getattr(env, "model", None), mujoco.MjModel):
+        from robustgames.envs.control.mujoco_physics import MujocoModel
+
+        return MujocoModel(env)
+    for path, attributes in NUMBERS.items():
+        module, name = path.split(":")
+        if isinstance(env, getattr(importlib.import_module(module), name)):
+            return Numbers(env, attributes)
+    attributes = getattr(env, "perturbable", {})
+    for axis, attribute in attributes.items():
+        if axis not in (known := ("mass", "friction", "gravity", "damping", "gain", "length")):
+            raise unknown("axis of `perturbable`", axis, known)
+        if not isinstance(getattr(env, attribute, None), (int, float)):
+            raise GameError(f"perturbable names {attribute!r} for {axis}: {type(env).__name__} has no such number")
+    return Numbers(env, attributes)
 
 
 class Copied:

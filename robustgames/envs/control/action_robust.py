@@ -11,10 +11,9 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from robustgames.envs.couplings import Coupling, Play, make_coupling
-from robustgames.envs.inner import Copied, is_finite, is_real_box, make_inner
-from robustgames.envs.perturbations import AXES, NOISES, Perturbation, checked, draw
-from robustgames.envs.physics import physics_of
+from robustgames.envs.control.couplings import Coupling, Play, make_coupling
+from robustgames.envs.control.inner import Copied, is_finite, is_real_box, make_inner, physics_of
+from robustgames.envs.control.perturbations import AXES, NOISES, Perturbation, checked, draw
 from robustgames.errors import GameError, unknown
 
 

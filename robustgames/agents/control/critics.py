@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from robustgames.agents.backward import Backprop
-from robustgames.agents.normalization import RunningNorm
-from robustgames.agents.policies import Policies, Policy, initial
-from robustgames.agents.replay import Batch, Replay
+from robustgames.agents.control.backward import Backprop
+from robustgames.agents.control.normalization import RunningNorm
+from robustgames.agents.control.policies import Policies, Policy, initial
+from robustgames.agents.control.replay import Batch, Replay
 from robustgames.errors import GameError
 from robustgames.games.networks import MLP
 from robustgames.solvers.fused_adam import FusedAdam

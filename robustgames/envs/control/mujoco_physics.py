@@ -9,7 +9,7 @@ from typing import Any
 import mujoco as untyped
 import numpy as np
 
-from robustgames.envs.physics import Physics, Scales
+from robustgames.envs.control.physics import Physics, Scales
 from robustgames.errors import unknown
 
 mujoco: Any = untyped  # its compiled parts have no stubs

@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Generator, Tensor
 
-from robustgames.agents.backward import Backprop
-from robustgames.agents.policies import Policies, Policy, initial
+from robustgames.agents.control.backward import Backprop
+from robustgames.agents.control.policies import Policies, Policy, initial
 from robustgames.errors import GameError
 from robustgames.games.game import ZeroSumGame
 from robustgames.games.networks import MLP

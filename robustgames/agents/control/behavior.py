@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from robustgames.agents.acting import RowPass
-from robustgames.agents.exploration import ActionNoise, AdaptiveParameterNoise, GaussianNoise, OrnsteinUhlenbeck
-from robustgames.agents.policies import Policies
-from robustgames.agents.settings import Settings
+from robustgames.agents.control.backward import RowPass
+from robustgames.agents.control.exploration import ActionNoise, AdaptiveParameterNoise, GaussianNoise, OrnsteinUhlenbeck
+from robustgames.agents.control.policies import Policies
+from robustgames.agents.control.settings import Settings
 from robustgames.solvers.rules import State
 
 

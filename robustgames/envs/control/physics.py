@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -14,11 +12,6 @@ from robustgames.errors import GameError, unknown
 
 Scales = Mapping[str, Any]
 """{axis: factor}, or {axis: {name: factor}} for single bodies, joints or actuators."""
-
-NUMBERS: dict[str, dict[str, str]] = {
-    "gymnasium.envs.classic_control.pendulum:PendulumEnv": {"mass": "m", "length": "l", "gravity": "g"},
-}
-"""Attributes that an axis scales, for envs written in Python; an env of your own has `perturbable` in this form."""
 
 
 class Physics(ABC):
@@ -83,30 +76,3 @@ class Numbers(Physics):
 
     def idle(self, axis: str, scale: Any) -> str | None:
         return None if axis in self._attributes else f"the env has no {axis}"
-
-
-def physics_of(env: gym.Env) -> Physics:
-    """Return what a perturbation can scale in an unwrapped env.
-
-    A MuJoCo env has its model. Pendulum-v1 has m, l and g. Any other env has what its attribute `perturbable` names,
-    e.g. `perturbable = {"mass": "m"}`, or nothing.
-
-    Raises:
-        GameError: `perturbable` names an axis or an attribute that is none.
-    """
-    mujoco = sys.modules.get("mujoco")  # a MuJoCo env has imported it; nobody else should pay for it
-    if mujoco is not None and isinstance(getattr(env, "model", None), mujoco.MjModel):
-        from robustgames.envs.mujoco_physics import MujocoModel
-
-        return MujocoModel(env)
-    for path, attributes in NUMBERS.items():
-        module, name = path.split(":")
-        if isinstance(env, getattr(importlib.import_module(module), name)):
-            return Numbers(env, attributes)
-    attributes = getattr(env, "perturbable", {})
-    for axis, attribute in attributes.items():
-        if axis not in (known := ("mass", "friction", "gravity", "damping", "gain", "length")):
-            raise unknown("axis of `perturbable`", axis, known)
-        if not isinstance(getattr(env, attribute, None), (int, float)):
-            raise GameError(f"perturbable names {attribute!r} for {axis}: {type(env).__name__} has no such number")
-    return Numbers(env, attributes)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from robustgames.envs.perturbations import AXES, NOISES, checked
-from robustgames.envs.uncertainty_sets import RARL_FORCES
+from robustgames.envs.control.perturbations import AXES, NOISES, checked
+from robustgames.envs.control.uncertainty_sets import RARL_FORCES
 from robustgames.errors import GameError, unknown
 
 if TYPE_CHECKING:
-    from robustgames.envs.action_robust import ActionRobustEnv
+    from robustgames.envs.control.action_robust import ActionRobustEnv
 
 
 class Play(NamedTuple):

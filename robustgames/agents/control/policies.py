@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor
 
-from robustgames.agents.backward import Backprop, Passes
+from robustgames.agents.control.backward import Backprop, Passes
 from robustgames.errors import GameError, unknown
 from robustgames.games.networks import MLP
 from robustgames.tensors import Movable

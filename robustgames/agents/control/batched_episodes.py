@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from robustgames.agents.episodes import RECENT, Episodes, Played
-from robustgames.envs.pendulum import RobustPendulumVectorEnv
+from robustgames.agents.control.episodes import RECENT, Episodes, Played
+from robustgames.envs.control.pendulum import RobustPendulumVectorEnv
 
 
 class BatchedPendulums(Episodes):

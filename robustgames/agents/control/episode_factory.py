@@ -7,11 +7,11 @@ from typing import Any
 import gymnasium as gym
 from torch import Generator
 
-from robustgames.agents.batched_episodes import BatchedPendulums
-from robustgames.agents.episodes import Episodes
-from robustgames.agents.separate_episodes import SeparateEnvs, core_of
+from robustgames.agents.control.batched_episodes import BatchedPendulums
+from robustgames.agents.control.episodes import Episodes
+from robustgames.agents.control.separate_episodes import SeparateEnvs, core_of
 from robustgames.envs import NoisyAction, ProbabilisticAction, control_ids
-from robustgames.envs.pendulum import RobustPendulumVectorEnv
+from robustgames.envs.control.pendulum import RobustPendulumVectorEnv
 from robustgames.errors import GameError, unknown
 from robustgames.tensors import choose_device
 

@@ -1,0 +1,1 @@
+"""Control with an adversary: the env, its couplings, and what can be perturbed in a simulator."""
