@@ -34,6 +34,10 @@ class Scheme(ABC):
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
         """Return (z after one iteration, the next state); z and state stay as they were."""
 
+    def output(self, z: Tensor, state: State) -> Tensor:
+        """Return the point to evaluate, (*S, n + m): the last iterate, unless the scheme keeps a better one."""
+        return z
+
 
 Solver = Scheme
 
@@ -273,6 +277,9 @@ class Averaged(Scheme):
         weight = 1 / k if self.decay is None else 1 - self.decay
         mean = torch.lerp(state["mean"], oracle.asked if self.lookahead else z, weight)
         return z, {"scheme": inner, "mean": mean, "k": k}
+
+    def output(self, z: Tensor, state: State) -> Tensor:
+        return state["mean"]
 
 
 def respond(
