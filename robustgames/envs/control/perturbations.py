@@ -109,7 +109,7 @@ def checked(perturbation: Perturbation | None, physics: Physics) -> dict[str, An
         GameError: unknown axes or bodies, scales that are not positive, probabilities outside [0, 1].
 
     Example:
-        >>> from robustgames.envs.control.physics import physics_of
+        >>> from robustgames.envs.control.inner import physics_of
         >>> physics = physics_of(gym.make("Pendulum-v1").unwrapped)
         >>> checked({"mass": 1.5, "length": (0.5, 2)}, physics)
         {'mass': 1.5, 'length': Uniform(low=0.5, high=2.0)}
