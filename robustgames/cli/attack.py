@@ -159,13 +159,21 @@ def _attack_each(
 
 def _attack_one(subject: Classifiers, name: str, names: tuple[str, ...], options: AttackOptions) -> Report:
     x, threat = subject.images, subject.threat
-    own = Generator(x.device).manual_seed(options.seed)
-    _warn_of_overfitting(subject, name, own)
+    generator = Generator(x.device).manual_seed(options.seed)
+    _warn_of_overfitting(subject, name, generator)
     with _bar(name, names[0], len(x)) as progress:
         return evaluate(
-            subject.models[name], x, subject.labels, threat.eps, threat.norm, names, generator=own,
-            batch_size=options.batch, precision=PRECISIONS[options.precision], progress=progress,
-        )  # fmt: skip
+            subject.models[name],
+            x,
+            subject.labels,
+            threat.eps,
+            threat.norm,
+            names,
+            generator=generator,
+            batch_size=options.batch,
+            precision=PRECISIONS[options.precision],
+            progress=progress,
+        )
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -13,6 +13,9 @@ from robustgames.cli import flags
 from robustgames.cli.result_table import count, report
 from robustgames.errors import GameError, unknown
 from robustgames.solvers import RECIPES
+
+if TYPE_CHECKING:
+    from robustgames.experiment import ControlExperiment, Experiment
 
 MAIN_ENV = "robustgames/DigitsAdversarial-v0"
 Env = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]
@@ -101,38 +104,47 @@ class MainOptions:
 
 
 def train(words: list[str]) -> None:
-    """Train an agent, or run the main job without further words."""
+    """Train an agent, or run the main job if no agent is given."""
     if not words or words[0].startswith("-"):
         options = tyro.cli(MainOptions, prog="robustgames train", args=words)
         return _resume(options.resume) if options.resume is not None else _main_job(options)
-    from robustgames import experiment as experiments
-
     name = words[0]
     if name in RECIPES:
         return _run(*_game(name, words[1:]))
-    if name in experiments.CONTROL_AGENTS:
+    from robustgames.experiment import CONTROL_AGENTS
+
+    if name in CONTROL_AGENTS:
         return _run(*_control(name, words[1:]))
-    raise unknown("agent", name, [*RECIPES, *experiments.CONTROL_AGENTS])
+    raise unknown("agent", name, [*RECIPES, *CONTROL_AGENTS])
 
 
-def _game(name: str, words: list[str]) -> tuple[Any, Path]:
-    """Return the experiment of a solver on a game, and where it goes."""
+def _game(name: str, words: list[str]) -> tuple[Experiment, Path]:
+    """Return the experiment of a solver on a game, and the folder of its runs."""
     from robustgames.experiment import Experiment
 
     groups = {"solver": flags.group(name, flags.of_function(RECIPES[name])), "run": RunOptions}
     parsed = flags.parse(groups, f"robustgames train {name}", flags.summary(RECIPES[name]), flags.gather(words))
     run: RunOptions = parsed.run
-    settings = {key: value for key, value in asdict(parsed.solver).items() if value is not None}
-    game = _env_settings(run.set if run.data is None else (*run.set, f"data={run.data}"))
     experiment = Experiment(
-        name, run.env, settings, game, run.steps, run.runs, run.seed, run.device,
-        _average(run.average), run.anneal, run.compile, run.checkpoint, run.patience,
-    )  # fmt: skip
+        agent=name,
+        env=run.env,
+        settings={key: value for key, value in asdict(parsed.solver).items() if value is not None},
+        env_settings=_env_settings(run.set if run.data is None else (*run.set, f"data={run.data}")),
+        steps=run.steps,
+        runs=run.runs,
+        seed=run.seed,
+        device=run.device,
+        average=_average(run.average),
+        anneal=run.anneal,
+        compile=run.compile,
+        checkpoint=run.checkpoint,
+        patience=run.patience,
+    )
     return experiment, run.out
 
 
-def _control(name: str, words: list[str]) -> tuple[Any, Path]:
-    """Return the experiment of an agent of control, and where it goes."""
+def _control(name: str, words: list[str]) -> tuple[ControlExperiment, Path]:
+    """Return the experiment of an agent of control, and the folder of its runs."""
     from robustgames.experiment import CONTROL_AGENTS, ControlExperiment
 
     agent = CONTROL_AGENTS[name]
@@ -140,22 +152,35 @@ def _control(name: str, words: list[str]) -> tuple[Any, Path]:
     groups = {"agent": settings, "solver": PolicySolverOptions, "run": ControlOptions}
     gathered = flags.gather(flags.gather(words), "--solver-set")
     parsed = flags.parse(groups, f"robustgames train {name}", flags.summary(agent), gathered)
-    run, solver = parsed.run, flags.pairs(parsed.solver.solver_set, "--solver-set", "lr_y=3e-4")
-    if "lr" in solver:
-        raise GameError(f"--solver-set cannot change lr: it has a flag, --lr {solver['lr']}")
-    rate = {} if parsed.solver.lr is None else {"lr": parsed.solver.lr}
+    run: ControlOptions = parsed.run
     experiment = ControlExperiment(
-        name, run.env, asdict(parsed.agent), parsed.solver.solver, {**rate, **solver},
-        _env_settings(run.set), run.steps, run.runs, run.seed, run.device, run.checkpoint,
-    )  # fmt: skip
+        agent=name,
+        env=run.env,
+        settings=asdict(parsed.agent),
+        solver=parsed.solver.solver,
+        solver_settings=_solver_settings(parsed.solver),
+        env_settings=_env_settings(run.set),
+        steps=run.steps,
+        runs=run.runs,
+        seed=run.seed,
+        device=run.device,
+        checkpoint=run.checkpoint,
+    )
     return experiment, run.out
+
+
+def _solver_settings(options: PolicySolverOptions) -> dict[str, Any]:
+    settings = flags.pairs(options.solver_set, "--solver-set", "lr_y=3e-4")
+    if "lr" in settings:
+        raise GameError(f"--solver-set cannot change lr: it has a flag, --lr {settings['lr']}")
+    return settings if options.lr is None else {"lr": options.lr, **settings}
 
 
 def _env_settings(words: tuple[str, ...]) -> dict[str, Any]:
     settings = flags.pairs(words)
     for key in ("game", "num_envs", "runs", "device"):
         if key in settings:
-            raise GameError(f"--set cannot change {key}: it is no setting of the game; see --runs and --device")
+            raise GameError(f"--set cannot change {key}: it is not a setting of the game; see --runs and --device")
     return settings
 
 
@@ -166,33 +191,33 @@ def _average(word: str | None) -> str | float | None:
         raise GameError(f"--average is {word!r}: uniform, or a decay such as 0.999") from None
 
 
-def _run(experiment: Any, out: Path) -> None:
-    from robustgames import experiment as experiments
+def _run(experiment: Experiment | ControlExperiment, out: Path) -> None:
+    from robustgames.experiment import train
 
-    folder, result = experiments.train(experiment, out)
+    folder, result = train(experiment, out)
     report([result], [folder])
 
 
 def _resume(folder: Path) -> None:
-    from robustgames import experiment as experiments
+    from robustgames.experiment import resume
 
-    folder, result = experiments.resume(folder)
+    folder, result = resume(folder)
     report([result], [folder])
 
 
 def _main_job(options: MainOptions) -> None:
-    from robustgames import experiment as experiments
+    from robustgames.experiment import Experiment, train
 
     common = {"runs": options.runs, "seed": options.seed, "device": options.device}
     jobs = [
-        experiments.Experiment("standard_training", MAIN_ENV, steps=max(1, options.steps // 4), **common),
-        experiments.Experiment("adversarial_training", MAIN_ENV, steps=options.steps, **common),
+        Experiment("standard_training", MAIN_ENV, steps=max(1, options.steps // 4), **common),
+        Experiment("adversarial_training", MAIN_ENV, steps=options.steps, **common),
     ]
     console, finished = Console(highlight=False), []
     for job in jobs:
         console.print(f"[bold]{job.agent}[/] on {job.env}, {count(job.runs)} side by side")
         try:
-            finished.append(experiments.train(job, options.out))
+            finished.append(train(job, options.out))
         except KeyboardInterrupt as stop:
             later = jobs[len(finished) + 1 :]
             then = [f"; then: robustgames train {j.agent} {j.env} --steps {j.steps} --runs {j.runs}" for j in later]
