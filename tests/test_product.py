@@ -279,6 +279,11 @@ def test_list_names_every_game_and_agent_in_one_line_each(capsys):
         assert sum(line.strip().startswith(f"{name} ") for line in lines) == 1
 
 
+def test_the_version_is_that_of_the_package(capsys):
+    assert command("--version") == 0
+    assert capsys.readouterr().out == f"robustgames {rg.__version__}\n"
+
+
 def test_help_shows_hyper_parameters_with_defaults_and_sources(capsys):
     with pytest.raises(SystemExit) as stop:
         command("train extra_adam --help")

@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from robustgames import __version__
 from robustgames.envs.registration import ONE_PLAYER, control_ids, describe, game_ids
 from robustgames.errors import GameError, unknown
 from robustgames.solvers import RECIPES
@@ -27,7 +28,8 @@ robustgames train --resume RUN        continue an interrupted run
 robustgames evaluate RUN              certificates of a saved run
 robustgames attack RUN [flags]        AutoAttack or named attacks on a run's classifier: robust accuracy, examples
 robustgames attack --model my:load    the same on a torch.nn.Module of yours, which load() in my.py returns
-robustgames attack --help             attacks, ball, images, device"""
+robustgames attack --help             attacks, ball, images, device
+robustgames --version"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not words or words[0] in ("-h", "--help"):
             print(USAGE)
+            return 0
+        if words[0] == "--version":
+            print(f"robustgames {__version__}")
             return 0
         if words[0] not in commands:
             raise unknown("command", words[0], commands)
