@@ -1,34 +1,48 @@
-"""robustgames: min-max problems as two-player games, one library of solvers, Gymnasium envs and agents."""
+"""robustgames: min-max problems as two-player games, one library of solvers, Gymnasium envs and agents.
+
+Importing the package registers its Gymnasium ids. PyTorch is imported with the first name that needs it.
+"""
 
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from robustgames import attacks
-from robustgames.envs import GameEnv, GameVectorEnv, PlayerView, game_ids, register
-from robustgames.envs.registration import register_all
+from robustgames.envs.registration import game_ids, register, register_all
 from robustgames.errors import DivergedError, GameError
-from robustgames.games import (
-    MLP,
-    Box,
-    Game,
-    GeneralSumGame,
-    L1Ball,
-    L1BallInBox,
-    L2Ball,
-    Network,
-    Noisy,
-    Oracle,
-    Simplex,
-    Space,
-    ZeroSumGame,
-    linf_ball,
-)
-from robustgames.solvers import Rule, Scheme, diagnostics, make_solver, trajectory
+from robustgames.lazy import attach
 
 if TYPE_CHECKING:
+    from robustgames import agents as agents
+    from robustgames import attacks as attacks
+    from robustgames import data as data
+    from robustgames import evaluation as evaluation
+    from robustgames import experiment as experiment
+    from robustgames import figures as figures
+    from robustgames import games as games
+    from robustgames import solvers as solvers
+    from robustgames import testing as testing
     from robustgames.agents import GameAgent, RobustDDPG, RobustTD3
+    from robustgames.envs import GameEnv, GameVectorEnv, PlayerView
+    from robustgames.games import (
+        MLP,
+        Box,
+        Game,
+        GeneralSumGame,
+        L1Ball,
+        L1BallInBox,
+        L2Ball,
+        Network,
+        Noisy,
+        Oracle,
+        Simplex,
+        Space,
+        ZeroSumGame,
+        linf_ball,
+    )
+    from robustgames.solvers import Rule, Scheme, diagnostics, make_solver, trajectory
+else:  # hidden from type checkers, which would take any name for an attribute
+    __getattr__, __dir__ = attach(__name__, __file__)
 
 __version__ = version("robustgames")
 __all__ = [
@@ -65,12 +79,3 @@ __all__ = [
 ]
 
 register_all()
-
-
-def __getattr__(name: str) -> Any:
-    # Stable-Baselines3, which only the agents need, doubles the import time: load it on first use
-    if name in ("GameAgent", "RobustDDPG", "RobustTD3"):
-        from robustgames import agents
-
-        return getattr(agents, name)
-    raise AttributeError(f"module 'robustgames' has no attribute {name!r}")

@@ -17,6 +17,7 @@ from stable_baselines3 import TD3
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import robustgames as rg
+from robustgames.cli.listing import describe
 from robustgames.envs import (
     COUPLINGS,
     BodyForce,
@@ -31,7 +32,7 @@ from robustgames.envs import (
 )
 from robustgames.envs.control.uncertainty_sets import RARL_FORCES, RARL_HEEL_FORCES
 from robustgames.envs.parallel import ParallelGame
-from robustgames.envs.registration import CONTROL, describe
+from robustgames.envs.registration import CONTROL
 
 IDS = [id for id in control_ids() if id.startswith("robustgames/")]
 ANY = "robustgames/ActionRobust-v0"

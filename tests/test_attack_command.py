@@ -187,7 +187,7 @@ def test_ctrl_c_keeps_what_is_found(trained, capsys, monkeypatch):
     monkeypatch.setitem(members.MEMBERS, "square", Member(stop, "margin"))
     words = ["--attack", "fgsm", "square", "--images", "60", "--out", "here"]
     printed = attack([trained[0], *words], capsys, 130)
-    assert printed.err.strip() == "robustgames: interrupted; what was found until then is in here"
+    assert printed.err.strip() == "robustgames: interrupted; the results so far are in here"
     content = told("here")
     (row,) = content["classifiers"].values()  # run 1 was not begun
     assert content["interrupted"] and row["interrupted"] and row["examples"] == row["attacks"][0]["fell"] > 0
@@ -289,7 +289,7 @@ def test_a_convolutional_run_is_attacked_as_a_module():
     [
         ("", "neither a run nor --model is given: give one of them, e.g. robustgames attack runs/"),
         ("RUN --model my_nets:flat", "both a run and --model are given: give one of them"),
-        ("--attack fgsm RUN", "stands among the attacks: put it first, robustgames attack "),
+        ("--attack fgsm RUN", "is listed as an attack: put it first, robustgames attack "),
         ("nothing", "nothing is not the folder of a run: it has no config.yaml"),
         ("TOY", "robustgames/Bilinear-v0 has no classifier to attack: give a run of robustgames/DigitsAdversarial-v0"),
         ("RUN --attack apgd-cee", "unknown version or attack 'apgd-cee': did you mean apgd-ce"),
@@ -299,9 +299,9 @@ def test_a_convolutional_run_is_attacked_as_a_module():
         ("RUN --attack ddn", "ddn attacks in l2, not in linf: use fmn or apgd-ce"),
         ("RUN --eps -0.1", "eps is -0.1: the radius of an attack is a finite number >= 0, e.g. eps=0.3"),
         ("RUN --eps nan", "eps is nan: the radius of an attack is a finite number >= 0"),
-        ("RUN --images 0", "images is 0: a whole number of at least 1 is needed, e.g. --images 100"),
-        ("RUN --batch 0", "batch is 0: a whole number of at least 1 is needed"),
-        ("RUN --seed -1", "seed is -1: a whole number of at least 0 is needed"),
+        ("RUN --images 0", "images is 0: it must be a whole number of at least 1, e.g. --images 100"),
+        ("RUN --batch 0", "batch is 0: it must be a whole number of at least 1"),
+        ("RUN --seed -1", "seed is -1: it must be a whole number of at least 0"),
         ("RUN --run 2", "--run is 2: the folder holds 2 runs, --run 0 to --run 1"),
         ("RUN --precision float8", "unknown precision 'float8': did you mean"),
         ("RUN --device tpu0", "device 'tpu0' is not usable here: use auto or cpu"),

@@ -162,7 +162,7 @@ def test_observations_do_not_share_memory_with_the_env():
         (lambda: env_of(line()).reset(options={"image": 2}), "image 2 is none of the 2 classified correctly: 0, 1"),
         (lambda: env_of(line()).reset(options={"image": 3}), "image 3 is none of the 2 classified correctly"),
         (lambda: env_of(line()).reset(options={"image": -1}), "image -1 is none of the 2 classified correctly"),
-        (lambda: rg.GameAgent("robustgames/DigitsBlackBox-v0"), "DigitsBlackBox-v0 is no game"),
+        (lambda: rg.GameAgent("robustgames/DigitsBlackBox-v0"), "DigitsBlackBox-v0 is not a game"),
     ],
 )
 def test_wrong_input_is_refused_in_one_line(make, message):

@@ -263,7 +263,7 @@ def test_a_run_of_control_has_no_classifier_to_attack(tmp_path, capsys):
             "is a game, which solvers train: robustgames train extragradient robustgames/Bilinear-v0; "
             f"robust_ddpg trains control: robustgames train robust_ddpg {PENDULUM}",
         ),
-        (f"{PENDULUM} --runs 0", "runs is 0: a whole number of at least 1 is needed, e.g. --runs 1"),
+        (f"{PENDULUM} --runs 0", "runs is 0: it must be a whole number of at least 1, e.g. --runs 1"),
         (f"{PENDULUM} --steps -1", "steps is -1"),
         (f"{PENDULUM} --checkpoint 0", "checkpoint is 0"),
         (f"{PENDULUM} --solver adma", "unknown solver 'adma': did you mean adam"),

@@ -165,8 +165,8 @@ def refused(words, capsys, *, lines=1):
             "unknown env 'robustgames/Bilnear-v0': did you mean robustgames/Bilinear-v0",
         ),
         ("train gda nowhere:mine/Ridge-v0", "no module 'nowhere'"),
-        ("train gda robustgames/Bilinear-v0 --steps -5", "steps is -5: a whole number of at least 0 is needed"),
-        ("train gda robustgames/Bilinear-v0 --runs 0", "runs is 0: a whole number of at least 1 is needed"),
+        ("train gda robustgames/Bilinear-v0 --steps -5", "steps is -5: it must be a whole number of at least 0"),
+        ("train gda robustgames/Bilinear-v0 --runs 0", "runs is 0: it must be a whole number of at least 1"),
         ("train gda robustgames/Bilinear-v0 --lr -1", "lr is -1.0: a learning rate is a positive number"),
         ("train gda robustgames/Bilinear-v0 --device tpu0", "device 'tpu0' is not usable here"),
         ("train gda robustgames/Bilinear-v0 --set radius=-1", "the ball of radius -1 is empty"),
@@ -188,7 +188,22 @@ def refused(words, capsys, *, lines=1):
         ("train gda robustgames/Bilinear-v0 --set n=abc", "cannot be made with n='abc'"),
         ("train gda robustgames/Bilinear-v0 --set matrix=[[1,2],[3]]", "cannot be made with matrix=[[1, 2], [3]]"),
         ("train gda robustgames/Bilinear-v0 --seed 99999999999999999999", "seed is 99999999999999999999"),
-        ("train gda Pendulum-v1", "Pendulum-v1 is no game"),
+        ("train gda Pendulum-v1", "Pendulum-v1 is not a game"),
+        ("train gda nothing", "unknown env 'nothing': `robustgames list` lists all"),
+        ("train robustgames/Bilinear-v0 gda", "the agent comes first: robustgames train gda robustgames/Bilinear-v0"),
+        ("train my:mine/Ridge-v0", "the agent comes first: robustgames train extragradient my:mine/Ridge-v0"),
+        ("train PPO robustgames/Bilinear-v0", 'PPO("MlpPolicy", rg.PlayerView('),
+        ("train nothing robustgames/Bilinear-v0", "unknown agent 'nothing': `robustgames list` lists all"),
+        ("train gda robustgames/Forsaken-v0 --set offset=abc", "made with offset='abc': it must be a number (float)"),
+        ("train gda robustgames/Forsaken-v0 --set noise=abc", "made with noise='abc': it must be a number (float)"),
+        ("train gda robustgames/Bilinear-v0 --learning-rate 1", "unknown flag --learning-rate: did you mean --lr?"),
+        ("train gda robustgames/Bilinear-v0 -lr 1", "unknown flag -lr: did you mean --lr?"),
+        ("train gda robustgames/Bilinear-v0 --stpes=1", "unknown flag --stpes: did you mean --steps?"),
+        ("train gda robustgames/Bilinear-v0 --radius 1", "write --set radius=...; `robustgames train gda --help`"),
+        ("train --n-envs 3", "unknown flag --n-envs: did you mean --runs?"),
+        ("train gda robustgames/Bilinear-v0 --runs 1e12", "1,000,000,000,000 runs take about 59,604.6 GiB: about"),
+        ("train gda robustgames/Bilinear-v0 --threads 0", "threads is '0': it must be a whole number from 1"),
+        ("list games", "list takes no further words"),
         ("train mirror_prox robustgames/Forsaken-v0", "entropic steps live on simplices"),
         ("train --resume nothing", "nothing is not the folder of a run"),
         ("evaluate nothing", "nothing is not the folder of a run"),
@@ -255,6 +270,33 @@ def test_settings_may_be_given_in_several_places(tmp_path):
     assert config["env_settings"] == {"noise": 0.1, "radius": 1, "bias": [0.001, 0]}
 
 
+def test_settings_with_an_equals_sign_are_taken_too(tmp_path):
+    assert command("train gda robustgames/Forsaken-v0 --set=offset=0.3 --set noise=0.1 --steps 10 --runs 2") == 0
+    config = yaml.safe_load((only_run(tmp_path) / "config.yaml").read_text())
+    assert config["env_settings"] == {"offset": 0.3, "noise": 0.1}
+
+
+def test_whole_numbers_may_be_written_with_an_exponent(tmp_path, capsys):
+    assert command("train gda robustgames/Bilinear-v0 --steps 1e2 --runs 2.0 --checkpoint 1E1") == 0
+    config = yaml.safe_load((only_run(tmp_path) / "config.yaml").read_text())
+    assert (config["steps"], config["runs"], config["checkpoint"]) == (100, 2, 10)
+    with pytest.raises(SystemExit) as stop:
+        command("train gda robustgames/Bilinear-v0 --steps 1.5")
+    assert stop.value.code == 2 and "1.5 is not a whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "threads"), [("", None, 1), ("", "2", 2), ("--threads 2", "1", 2), ("--threads=2", None, 2)]
+)
+def test_threads(words, variable, threads, tmp_path):
+    (tmp_path / "my_games.py").write_text(f"{RIDGE}\nprint('threads', torch.get_num_threads())")
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment |= {"OMP_NUM_THREADS": variable} if variable else {}
+    train = ["train", "gda", "my_games:mine/Ridge-v0", "--steps", "1", *words.split()]
+    done = subprocess.run([*COMMAND, *train], env=environment, capture_output=True, text=True, check=True, timeout=120)
+    assert f"threads {threads}\n" in done.stdout
+
+
 def test_a_diverging_run_stops_with_its_last_good_checkpoint(capsys, tmp_path):
     assert command("train gda robustgames/Forsaken-v0 --lr 2.0 --steps 400 --runs 2 --checkpoint 1") == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
@@ -277,6 +319,38 @@ def test_list_names_every_game_and_agent_in_one_line_each(capsys):
     lines = capsys.readouterr().out.splitlines()
     for name in [*(i for i in rg.game_ids() if i.startswith("robustgames/")), *rg.solvers.RECIPES]:
         assert sum(line.strip().startswith(f"{name} ") for line in lines) == 1
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "list"])
+def test_short_commands_do_not_import_torch(words):
+    code = f"import sys; from robustgames.cli import main; main({words.split()}); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_list_wraps_between_words_on_a_terminal(columns, monkeypatch, capsys):
+    assert main(["list"]) == 0
+    whole = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns < max(map(len, whole.splitlines()))
+    assert " ".join(lines).split() == whole.split()
+
+
+def test_every_public_name_is_there_at_first_use():
+    code = "import sys, robustgames as rg; assert 'torch' not in sys.modules and set(rg.__all__) <= set(dir(rg))\n"
+    code += "for name in rg.__all__: getattr(rg, name)\nfrom robustgames import *; assert Game is rg.games.Game\n"
+    code += "assert 'robustgames/Bilinear-v0' in rg.game_ids() and rg.solvers.RECIPES and not hasattr(rg, 'nothing')"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert command("--version") == 0
+    assert capsys.readouterr().out == f"robustgames {rg.__version__}\n"
 
 
 def test_help_shows_hyper_parameters_with_defaults_and_sources(capsys):

@@ -1,109 +1,109 @@
-"""The command line: robustgames list | train | evaluate | attack, the long ones in files of their own."""
+"""The command line: robustgames list | train | evaluate | attack, each in a file of its own.
+
+The files are imported when their command runs, so `--help` and `list` do not wait for PyTorch.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
-import gymnasium as gym
-import torch
-import tyro
-from rich.console import Console
-from rich.markup import escape
-
-from robustgames.envs.registration import ONE_PLAYER, control_ids, describe, game_ids
+from robustgames import __version__
 from robustgames.errors import GameError, unknown
-from robustgames.solvers import RECIPES
+
+MOST_THREADS = 1024
 
 USAGE = """\
 robustgames list                      games and agents, one line each
-robustgames train                     the main job: standard and adversarial training on digits, 5 seeds, a minute
-robustgames train AGENT ENV [flags]   e.g. robustgames train extra_adam robustgames/Forsaken-v0 --lr 0.01
-                                      control: robustgames train robust_ddpg robustgames/ActionRobustPendulum-v0
-robustgames train AGENT --help        that agent's hyper-parameters, their defaults and sources
+robustgames train                     the main job: standard and adversarial
+                                      training on digits, 5 seeds, a minute
+robustgames train AGENT ENV [flags]   e.g. train a solver on a game:
+    robustgames train extra_adam robustgames/Forsaken-v0 --lr 0.01
+                                      or control with an adversary:
+    robustgames train robust_ddpg robustgames/ActionRobustPendulum-v0
+robustgames train AGENT --help        hyper-parameters, defaults and sources
 robustgames train --resume RUN        continue an interrupted run
 robustgames evaluate RUN              certificates of a saved run
-robustgames attack RUN [flags]        AutoAttack or named attacks on a run's classifier: robust accuracy, examples
-robustgames attack --model my:load    the same on a torch.nn.Module of yours, which load() in my.py returns
-robustgames attack --help             attacks, ball, images, device"""
+robustgames attack RUN [flags]        AutoAttack or named attacks on the
+                                      classifier of a run: robust accuracy
+robustgames attack --model my:load    the same on a torch.nn.Module of yours,
+                                      which load() in my.py returns
+robustgames evaluate | attack --help  all flags of these commands
+robustgames --version
+
+train, evaluate and attack also take
+  --threads N    CPU threads; by default $OMP_NUM_THREADS, or else 1"""
+
+COMMANDS = {
+    "list": "robustgames.cli.listing:list_all",
+    "train": "robustgames.cli.train:train",
+    "evaluate": "robustgames.cli.evaluate:evaluate",
+    "attack": "robustgames.cli.attack:attack",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0, 2 for wrong input, 130 when interrupted."""
+    """Run the command line; return the exit code: 0, 2 for wrong input, 130 if interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    commands: dict[str, Callable[[list[str]], int | None]] = {
-        "list": _list,
-        "train": _train,
-        "evaluate": _evaluate,
-        "attack": _attack,
-    }
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if words[0] == "--version":
+        print(f"robustgames {__version__}")
+        return 0
+    return _run(words[0], words[1:])
+
+
+def _run(name: str, words: list[str]) -> int:
+    """Run one command; print errors and warnings in one line each."""
+    from gymnasium.error import Error
+    from rich.console import Console
+    from rich.markup import escape
+
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    torch.set_num_threads(1)  # two threads beside any other load were measured up to 30 times slower on small networks
     sys.path.insert(0, os.getcwd())  # a user's module:id is found from where the command is typed
     try:
-        if not words or words[0] in ("-h", "--help"):
-            print(USAGE)
-            return 0
-        if words[0] not in commands:
-            raise unknown("command", words[0], commands)
+        if name not in COMMANDS:
+            raise unknown("command", name, COMMANDS)
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: console.print(f"[yellow]warning:[/] {escape(str(message))}")
-            return commands[words[0]](words[1:]) or 0
-    except (GameError, gym.error.Error) as error:
+            return _command(name, words) or 0
+    except (GameError, Error) as error:
         console.print(f"[red]robustgames:[/] {escape(str(error))}")
         return 2
     except KeyboardInterrupt as stop:
         folder = escape(str(stop))
-        told = f"; continue with: robustgames train --resume {folder}" if folder else ": nothing is written"
-        console.print(f"[red]robustgames:[/] interrupted{told}")
+        rest = f"; continue with: robustgames train --resume {folder}" if folder else ": nothing is written"
+        console.print(f"[red]robustgames:[/] interrupted{rest}")
         return 130
 
 
-# -- list -----------------------------------------------------------------------------------------------
-def _list(words: list[str]) -> None:
-    """Print the games, envs and agents."""
-    tyro.cli(_nothing, prog="robustgames list", args=words)
-    from robustgames.experiment.control import CONTROL_AGENTS
-
-    games, control, alone = ({id: describe(id) for id in ids} for ids in (game_ids(), control_ids(), ONE_PLAYER))
-    solvers, agents = ({name: _first_line(a) for name, a in table.items()} for table in (RECIPES, CONTROL_AGENTS))
-    console = Console(highlight=False, soft_wrap=True)
-    for title, lines in {
-        "games": games,
-        "control with an adversary": control,
-        "envs for one player, with gym.make": alone,
-        "agents of games (solvers)": solvers,
-        "agents of control": agents,
-    }.items():
-        console.print(f"[bold]{title}[/]")
-        for name, line in lines.items():
-            console.print(f"  [cyan]{name:<45}[/]{escape(line)}")
+def _command(name: str, words: list[str]) -> int | None:
+    """Import the file of a command and run it."""
+    words = words if name == "list" else _set_threads(words)
+    module, _, function = COMMANDS[name].partition(":")
+    return getattr(import_module(module), function)(words)
 
 
-def _first_line(documented: object) -> str:
-    return (documented.__doc__ or "").splitlines()[0]
+def _set_threads(words: list[str]) -> list[str]:
+    """Set the number of PyTorch's threads; return the words without --threads."""
+    # by default one: two threads next to any other load were measured up to 30 times slower on small networks
+    rest, threads = [], None if "OMP_NUM_THREADS" in os.environ else "1"
+    remaining = iter(words)
+    for word in remaining:
+        name, equals, value = word.partition("=")
+        if name == "--threads":
+            threads = value if equals else next(remaining, "")
+        else:
+            rest.append(word)
+    if threads is not None:
+        if not threads.isdecimal() or not 1 <= int(threads) <= MOST_THREADS:
+            wanted = f"it must be a whole number from 1 to {MOST_THREADS}, e.g. --threads 2"
+            raise GameError(f"threads is {threads!r}: {wanted}")
+        import torch
 
-
-def _nothing() -> None:
-    """List the registered games and the agents."""
-
-
-# -- commands in files of their own: a submodule of the same name would hide a function ---------------------
-def _train(words: list[str]) -> None:
-    from robustgames.cli.train import train
-
-    train(words)
-
-
-def _evaluate(words: list[str]) -> None:
-    from robustgames.cli.evaluate import evaluate
-
-    evaluate(words)
-
-
-def _attack(words: list[str]) -> int:
-    from robustgames.cli.attack import attack
-
-    return attack(words)
+        torch.set_num_threads(int(threads))
+    return rest

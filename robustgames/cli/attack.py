@@ -1,4 +1,4 @@
-"""The command `robustgames attack`: the classifier of a saved run, or a network of the user's, under attack."""
+"""The command `robustgames attack`: the classifier of a saved run, or a user's network, under attack."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from robustgames.attacks.gradient import fgsm, pgd
 from robustgames.attacks.members import names_of
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, to_8_bit
+from robustgames.cli import flags
 from robustgames.cli.attack_report import Outcome, content_of, predict, show, write
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.certificates import catastrophic_overfitting
@@ -32,10 +33,10 @@ from robustgames.tensors import choose_device
 
 EXAMPLE = "robustgames attack runs/…/20260101-120000-seed0, or robustgames attack --model my_nets:load"
 ATTACKS = (
-    "autoattack (= standard), plus, rand, or names, one after the other, each on the images that are still robust: "
+    "autoattack (= standard), plus, rand, or names; each attack runs on the images that are still robust: "
     "fgsm pgd apgd-ce apgd-dlr apgd-t fab fab-t square, and of least norm deepfool ddn fmn."
 )
-FEW, STEPS = 250, 20  # images and steps that look for catastrophic overfitting
+FEW, STEPS = 250, 20  # images and PGD steps of the check for catastrophic overfitting
 
 
 @dataclass(frozen=True)
@@ -48,30 +49,30 @@ class AttackOptions:
     """module:function in your folder, which returns a torch.nn.Module (or is one): images to logits."""
     attack: Annotated[tuple[str, ...], tyro.conf.arg(help=ATTACKS)] = ("autoattack",)
     eps: float | None = None
-    """Radius of the ball; of the run's game, or 0.3 (digits: 0.1) for --model."""
+    """Radius of the ball; by default that of the run's game, or 0.3 (digits: 0.1) for --model."""
     norm: str | None = None
-    """linf, l2 or l1; that of the run's game, or linf."""
+    """linf, l2 or l1; by default that of the run's game, or linf."""
     images: int = 1000
-    """Held-out images to attack, at most."""
+    """Largest number of held-out images to attack."""
     batch: int = 250
     """Images attacked together."""
     run: int | None = None
-    """Attack this one of the runs side by side; all of them in turn by default."""
+    """Number of the run to attack among those side by side; by default all of them in turn."""
     data: str | None = None
-    """Images: digits, mnist, or a folder of MNIST's four IDX files; the run's own, or mnist for --model."""
+    """digits, mnist, or a folder of MNIST's four IDX files; by default the run's own images, or mnist for --model."""
     precision: str = "float32"
-    """Of the search: float32, or bfloat16, faster; successes are judged in the model's own."""
+    """Precision of the search: float32, or bfloat16, which is faster; successes are verified in the model's own."""
     seed: int = 0
     """Seed of the attacks' random starts."""
     device: str = "auto"
     """auto, cpu or cuda."""
     out: Path | None = None
-    """Where attack.json and examples.safetensors go; RUN/attacks/<attack>-<norm>-<eps> by default."""
+    """Folder of attack.json and examples.safetensors; by default RUN/attacks/<attack>-<norm>-<eps>."""
 
 
 def attack(words: list[str]) -> int:
-    """Attack, write the files, print the table; return 130 where Ctrl-C ended it early, else 0."""
-    options = tyro.cli(AttackOptions, prog="robustgames attack", args=words)
+    """Attack, write the files, print the table; return 130 if Ctrl-C ended it early, else 0."""
+    options = flags.read(AttackOptions, "robustgames attack", words)
     names = _check(options)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
@@ -83,16 +84,14 @@ def attack(words: list[str]) -> int:
     write(folder, outcome, content)
     show(outcome, content, folder)
     if outcome.interrupted:
-        console.print(f"[red]robustgames:[/] interrupted; what was found until then is in {escape(str(folder))}")
+        console.print(f"[red]robustgames:[/] interrupted; the results so far are in {escape(str(folder))}")
     return 130 if outcome.interrupted else 0
 
 
 def _check(options: AttackOptions) -> tuple[str, ...]:
-    """Check what needs no classifier; return the names of the attacks."""
+    """Check the options that do not depend on the classifier; return the names of the attacks."""
     if options.folder is None and (taken := [word for word in options.attack if Path(word).is_dir()]):
-        raise GameError(
-            f"{taken[0]} stands among the attacks: put it first, robustgames attack {taken[0]} --attack ..."
-        )
+        raise GameError(f"{taken[0]} is listed as an attack: put it first, robustgames attack {taken[0]} --attack ...")
     if (options.folder is None) == (options.model is None):
         both = "both a run and --model are" if options.model else "neither a run nor --model is"
         raise GameError(f"{both} given: give one of them, e.g. {EXAMPLE}")
@@ -101,7 +100,7 @@ def _check(options: AttackOptions) -> tuple[str, ...]:
     for name in ("images", "batch", "seed"):
         value, least = getattr(options, name), 0 if name == "seed" else 1
         if not least <= value < 2**63:
-            raise GameError(f"{name} is {value}: a whole number of at least {least} is needed, e.g. --{name} 100")
+            raise GameError(f"{name} is {value}: it must be a whole number of at least {least}, e.g. --{name} 100")
     if options.precision not in PRECISIONS:
         raise unknown("precision", options.precision, PRECISIONS)
     ThreatModel(options.norm or "linf", options.eps if options.eps is not None else 0.0)  # refuses the wrong ones
@@ -111,13 +110,15 @@ def _check(options: AttackOptions) -> tuple[str, ...]:
 
 
 def _folder(options: AttackOptions, subject: Classifiers) -> Path:
-    """Return where the files go, once it is clear that they can: before the attack, which may take long."""
+    """Return the folder of the files; fail now, not after a long attack, if it cannot be written."""
     run = "" if options.run is None else f"-run{options.run}"
     name = f"{'+'.join(options.attack)}-{subject.threat.norm}-{float(subject.threat.eps):g}{run}"
     folder = options.out or subject.home / name
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise GameError(f"cannot write to {folder}: {there} is no folder of yours; choose another one with --out")
+        raise GameError(
+            f"cannot write to {folder}: {there} is not a folder that you can write to; choose another one with --out"
+        )
     return folder
 
 
@@ -130,7 +131,7 @@ def _subject(options: AttackOptions) -> Classifiers:
 
 # -- attacking ------------------------------------------------------------------------------------------
 def _attack(options: AttackOptions, names: tuple[str, ...]) -> Outcome:
-    with warnings.catch_warnings(record=True) as caught:  # they stand below the table
+    with warnings.catch_warnings(record=True) as caught:  # printed below the table
         warnings.simplefilter("always")
         subject, began = _subject(options), time.perf_counter()
         _folder(options, subject)
@@ -143,7 +144,7 @@ def _attack(options: AttackOptions, names: tuple[str, ...]) -> Outcome:
 def _attack_each(
     subject: Classifiers, names: tuple[str, ...], options: AttackOptions
 ) -> tuple[dict[str, Report], bool]:
-    """Return ({classifier: report}, whether Ctrl-C ended it)."""
+    """Return {classifier: report}, and whether Ctrl-C ended the attack."""
     reports: dict[str, Report] = {}
     for name in subject.models:
         try:
@@ -159,18 +160,26 @@ def _attack_each(
 
 def _attack_one(subject: Classifiers, name: str, names: tuple[str, ...], options: AttackOptions) -> Report:
     x, threat = subject.images, subject.threat
-    own = Generator(x.device).manual_seed(options.seed)
-    _warn_of_overfitting(subject, name, own)
+    generator = Generator(x.device).manual_seed(options.seed)
+    _warn_of_overfitting(subject, name, generator)
     with _bar(name, names[0], len(x)) as progress:
         return evaluate(
-            subject.models[name], x, subject.labels, threat.eps, threat.norm, names, generator=own,
-            batch_size=options.batch, precision=PRECISIONS[options.precision], progress=progress,
-        )  # fmt: skip
+            subject.models[name],
+            x,
+            subject.labels,
+            threat.eps,
+            threat.norm,
+            names,
+            generator=generator,
+            batch_size=options.batch,
+            precision=PRECISIONS[options.precision],
+            progress=progress,
+        )
 
 
 @contextmanager
 def _bar(classifier: str, first: str, count: int) -> Iterator[Callable[[str, int, int, int], None]]:
-    """Show how far each attack is, on a terminal; yield the function to tell."""
+    """Show the progress of each attack on a terminal; yield the function that updates it."""
     robust = TextColumn("{task.fields[robust]} robust")
     columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), robust, TimeElapsedColumn())
     console = Console(stderr=True)
@@ -186,7 +195,7 @@ def _bar(classifier: str, first: str, count: int) -> Iterator[Callable[[str, int
 
 
 def _warn_of_overfitting(subject: Classifiers, name: str, generator: Generator) -> None:
-    """Warn where a classifier resists FGSM but not PGD."""
+    """Warn if a classifier resists FGSM but not PGD."""
     model, x, y, threat = subject.models[name], subject.images[:FEW], subject.labels[:FEW], subject.threat
     found = {
         "fgsm_accuracy": fgsm(model, x, y, threat.eps, threat.norm),
@@ -197,7 +206,7 @@ def _warn_of_overfitting(subject: Classifiers, name: str, generator: Generator) 
         one, several = (f"{100 * float(share):.0f} %" for share in shares.values())
         warnings.warn(
             f"catastrophic overfitting of {name}: FGSM leaves {one}, {STEPS} steps of PGD {several}; it was trained "
-            "against weak attacks, and has learned to mislead them",
+            "against weak attacks only",
             stacklevel=2,
         )
 

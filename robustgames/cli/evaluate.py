@@ -44,7 +44,7 @@ class EvaluateOptions:
 
 def evaluate(words: list[str]) -> None:
     """Evaluate what the words say, print it, and write evaluation.json and figures beside it."""
-    options = tyro.cli(EvaluateOptions, prog="robustgames evaluate", args=flags.gather(words))
+    options = flags.read(EvaluateOptions, "robustgames evaluate", words)
     _check_video(options)
     if options.run.suffix == ".zip":
         _evaluate_model(options)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import gymnasium as gym
 import tyro
 from rich.console import Console
 
 from robustgames.cli import flags
+from robustgames.cli.memory import check_memory
 from robustgames.cli.result_table import count, report
 from robustgames.errors import GameError, unknown
 from robustgames.solvers import RECIPES
 
+if TYPE_CHECKING:
+    from robustgames.experiment import ControlExperiment, Experiment
+
+STABLE_BASELINES = ("A2C", "DDPG", "DQN", "HER", "PPO", "SAC", "TD3")
 MAIN_ENV = "robustgames/DigitsAdversarial-v0"
 Env = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]
 
 
 @dataclass(frozen=True)
 class CommonOptions:
-    """What every run takes."""
+    """Options of every run."""
 
     runs: int = 5
     """Independent runs, side by side in one tensor."""
@@ -29,36 +35,37 @@ class CommonOptions:
     device: str = "auto"
     """auto, cpu or cuda."""
     out: Path = Path("runs")
-    """Where the run folder goes."""
+    """Folder of the run folders."""
 
 
 @dataclass(frozen=True)
 class RunOptions(CommonOptions):
-    """What every run takes."""
+    """Options of every run."""
 
     env: Env = tyro.MISSING
     """Id of a game; "module:namespace/Name-v0" imports a module of yours first."""
     steps: int = 10_000
-    """Oracle calls of one run: extragradient pays two a step."""
+    """Oracle calls of one run; extragradient pays two a step."""
     set: tuple[str, ...] = ()
     """Settings of the game, key=value ..., e.g. --set eps=0.05 noise=0.1."""
     data: str | None = None
-    """Folder of the data, where the game reads some (as --set data=): images; MNIST's IDX files, or openml."""
+    """Data of the game, as --set data=: a folder of images or of MNIST's IDX files, or openml."""
     average: str | None = None
     """Also average the iterates: "uniform", or the decay of an exponential average such as 0.999."""
     anneal: bool = False
-    """Let all learning rates fall linearly to 0 over the run."""
+    """Decrease all learning rates linearly to 0 over the run."""
     compile: bool = False
-    """Compile each step; pays for cheap games with very many runs."""
+    """Compile each step; it pays off for cheap games with very many runs."""
     checkpoint: int = 1_000
     """Oracle calls between two checkpoints."""
     patience: int = 0
-    """Stop after so many of 50 looks without a rise of the attacked accuracy; keep the best: --set validation=500."""
+    """Evaluations (50 a run) without a rise of the attacked accuracy before the run stops and keeps its best weights;
+    0 disables it. See --set validation=500."""
 
 
 @dataclass(frozen=True)
 class ControlOptions(CommonOptions):
-    """What every run takes."""
+    """Options of every run."""
 
     env: Env = tyro.MISSING
     """Id of control with an adversary; "module:namespace/Name-v0" imports a module of yours first."""
@@ -72,90 +79,117 @@ class ControlOptions(CommonOptions):
 
 @dataclass(frozen=True)
 class PolicySolverOptions:
-    """Which solver moves the two policies."""
+    """Solver of the two policies."""
 
     solver: str = "adam"
     """Any solver of `robustgames list`: adam, extra_adam, optimistic_adam, langevin ..."""
     lr: float | None = None
-    """Its learning rate; the solver's own by default (adam: 1e-3)."""
+    """Learning rate; by default the solver's own (adam: 1e-3)."""
     solver_set: tuple[str, ...] = ()
-    """Its other settings, key=value ..., e.g. --solver-set lr_y=3e-4; `robustgames train SOLVER --help` lists them."""
+    """Other settings, key=value ..., e.g. --solver-set lr_y=3e-4; `robustgames train SOLVER --help` lists them."""
 
 
 @dataclass(frozen=True)
-class MainOptions:
+class MainOptions(CommonOptions):
     """The main job: standard and adversarial training on digits, accuracy with and without attack."""
 
     steps: int = 4_000
     """Oracle calls of one adversarial run; standard training takes a quarter."""
-    runs: int = 5
-    """Seeds, trained side by side in one tensor."""
-    seed: int = 0
-    """Seed of the generator."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    out: Path = Path("runs")
-    """Where the run folders go."""
     resume: Path | None = None
     """Continue the interrupted run in this folder instead."""
 
 
 def train(words: list[str]) -> None:
-    """Train an agent, or run the main job without further words."""
+    """Train an agent, or run the main job if no agent is given."""
     if not words or words[0].startswith("-"):
-        options = tyro.cli(MainOptions, prog="robustgames train", args=words)
-        return _resume(options.resume) if options.resume is not None else _main_job(options)
-    from robustgames import experiment as experiments
-
+        options = flags.read(MainOptions, "robustgames train", words)
+        return _main_job(options) if options.resume is None else _resume(options.resume)
     name = words[0]
     if name in RECIPES:
         return _run(*_game(name, words[1:]))
-    if name in experiments.CONTROL_AGENTS:
+    from robustgames.experiment import CONTROL_AGENTS
+
+    if name in CONTROL_AGENTS:
         return _run(*_control(name, words[1:]))
-    raise unknown("agent", name, [*RECIPES, *experiments.CONTROL_AGENTS])
+    raise _no_agent(words, [*RECIPES, *CONTROL_AGENTS])
 
 
-def _game(name: str, words: list[str]) -> tuple[Any, Path]:
-    """Return the experiment of a solver on a game, and where it goes."""
+def _no_agent(words: list[str], known: list[str]) -> GameError:
+    """Return the error for words that do not begin with the name of an agent."""
+    name, following = words[0], words[1:2]
+    if "/" in name or name.rpartition(":")[2] in gym.registry:
+        agent = following[0] if following and following[0] in known else "extragradient"
+        return GameError(f"{name} is an env, and the agent comes first: robustgames train {agent} {name}")
+    if name.upper() in STABLE_BASELINES:
+        view = 'rg.PlayerView("robustgames/Quadratic-v0", "x", opponent=[0.5], bound=2.0)'
+        control = "; `robustgames train robust_ddpg` or `robust_td3` train control with an adversary"
+        train = f'{name.upper()}("MlpPolicy", {view}).learn(10_000)'
+        return GameError(f"{name} is an algorithm of Stable-Baselines3, for one player; in Python: {train}{control}")
+    return unknown("agent", name, known, "robustgames list")
+
+
+def _game(name: str, words: list[str]) -> tuple[Experiment, Path]:
+    """Return the experiment of a solver on a game, and the folder of its runs."""
     from robustgames.experiment import Experiment
 
     groups = {"solver": flags.group(name, flags.of_function(RECIPES[name])), "run": RunOptions}
-    parsed = flags.parse(groups, f"robustgames train {name}", flags.summary(RECIPES[name]), flags.gather(words))
+    parsed = flags.parse(groups, f"robustgames train {name}", flags.summary(RECIPES[name]), words)
     run: RunOptions = parsed.run
-    settings = {key: value for key, value in asdict(parsed.solver).items() if value is not None}
-    game = _env_settings(run.set if run.data is None else (*run.set, f"data={run.data}"))
     experiment = Experiment(
-        name, run.env, settings, game, run.steps, run.runs, run.seed, run.device,
-        _average(run.average), run.anneal, run.compile, run.checkpoint, run.patience,
-    )  # fmt: skip
+        agent=name,
+        env=run.env,
+        settings={key: value for key, value in asdict(parsed.solver).items() if value is not None},
+        env_settings=_env_settings(run.set if run.data is None else (*run.set, f"data={run.data}")),
+        steps=run.steps,
+        runs=run.runs,
+        seed=run.seed,
+        device=run.device,
+        average=_average(run.average),
+        anneal=run.anneal,
+        compile=run.compile,
+        checkpoint=run.checkpoint,
+        patience=run.patience,
+    )
     return experiment, run.out
 
 
-def _control(name: str, words: list[str]) -> tuple[Any, Path]:
-    """Return the experiment of an agent of control, and where it goes."""
+def _control(name: str, words: list[str]) -> tuple[ControlExperiment, Path]:
+    """Return the experiment of an agent of control, and the folder of its runs."""
     from robustgames.experiment import CONTROL_AGENTS, ControlExperiment
 
     agent = CONTROL_AGENTS[name]
     settings = flags.group(name, flags.of_dataclass(agent.preset))
     groups = {"agent": settings, "solver": PolicySolverOptions, "run": ControlOptions}
-    gathered = flags.gather(flags.gather(words), "--solver-set")
-    parsed = flags.parse(groups, f"robustgames train {name}", flags.summary(agent), gathered)
-    run, solver = parsed.run, flags.pairs(parsed.solver.solver_set, "--solver-set", "lr_y=3e-4")
-    if "lr" in solver:
-        raise GameError(f"--solver-set cannot change lr: it has a flag, --lr {solver['lr']}")
-    rate = {} if parsed.solver.lr is None else {"lr": parsed.solver.lr}
+    parsed = flags.parse(groups, f"robustgames train {name}", flags.summary(agent), words)
+    run: ControlOptions = parsed.run
     experiment = ControlExperiment(
-        name, run.env, asdict(parsed.agent), parsed.solver.solver, {**rate, **solver},
-        _env_settings(run.set), run.steps, run.runs, run.seed, run.device, run.checkpoint,
-    )  # fmt: skip
+        agent=name,
+        env=run.env,
+        settings=asdict(parsed.agent),
+        solver=parsed.solver.solver,
+        solver_settings=_solver_settings(parsed.solver),
+        env_settings=_env_settings(run.set),
+        steps=run.steps,
+        runs=run.runs,
+        seed=run.seed,
+        device=run.device,
+        checkpoint=run.checkpoint,
+    )
     return experiment, run.out
+
+
+def _solver_settings(options: PolicySolverOptions) -> dict[str, Any]:
+    settings = flags.pairs(options.solver_set, "--solver-set", "lr_y=3e-4")
+    if "lr" in settings:
+        raise GameError(f"--solver-set cannot change lr: it has a flag, --lr {settings['lr']}")
+    return settings if options.lr is None else {"lr": options.lr, **settings}
 
 
 def _env_settings(words: tuple[str, ...]) -> dict[str, Any]:
     settings = flags.pairs(words)
     for key in ("game", "num_envs", "runs", "device"):
         if key in settings:
-            raise GameError(f"--set cannot change {key}: it is no setting of the game; see --runs and --device")
+            raise GameError(f"--set cannot change {key}: it is not a setting of the game; see --runs and --device")
     return settings
 
 
@@ -166,33 +200,35 @@ def _average(word: str | None) -> str | float | None:
         raise GameError(f"--average is {word!r}: uniform, or a decay such as 0.999") from None
 
 
-def _run(experiment: Any, out: Path) -> None:
-    from robustgames import experiment as experiments
+def _run(experiment: Experiment | ControlExperiment, out: Path) -> None:
+    from robustgames.experiment import train
 
-    folder, result = experiments.train(experiment, out)
+    check_memory(experiment)
+    folder, result = train(experiment, out)
     report([result], [folder])
 
 
 def _resume(folder: Path) -> None:
-    from robustgames import experiment as experiments
+    from robustgames.experiment import resume
 
-    folder, result = experiments.resume(folder)
+    folder, result = resume(folder)
     report([result], [folder])
 
 
 def _main_job(options: MainOptions) -> None:
-    from robustgames import experiment as experiments
+    from robustgames.experiment import Experiment, train
 
     common = {"runs": options.runs, "seed": options.seed, "device": options.device}
     jobs = [
-        experiments.Experiment("standard_training", MAIN_ENV, steps=max(1, options.steps // 4), **common),
-        experiments.Experiment("adversarial_training", MAIN_ENV, steps=options.steps, **common),
+        Experiment("standard_training", MAIN_ENV, steps=max(1, options.steps // 4), **common),
+        Experiment("adversarial_training", MAIN_ENV, steps=options.steps, **common),
     ]
+    check_memory(jobs[0])
     console, finished = Console(highlight=False), []
     for job in jobs:
         console.print(f"[bold]{job.agent}[/] on {job.env}, {count(job.runs)} side by side")
         try:
-            finished.append(experiments.train(job, options.out))
+            finished.append(train(job, options.out))
         except KeyboardInterrupt as stop:
             later = jobs[len(finished) + 1 :]
             then = [f"; then: robustgames train {j.agent} {j.env} --steps {j.steps} --runs {j.runs}" for j in later]

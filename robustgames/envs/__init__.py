@@ -1,22 +1,29 @@
 """Envs: the Gymnasium face of games, control with an adversary, one player's view, registration."""
 
-from robustgames.envs.black_box import BlackBoxAttack
-from robustgames.envs.control.action_robust import ActionRobustEnv
-from robustgames.envs.control.couplings import (
-    COUPLINGS,
-    BodyForce,
-    Coupling,
-    DynamicsShift,
-    NoisyAction,
-    ObservationShift,
-    Play,
-    ProbabilisticAction,
-)
-from robustgames.envs.control.perturbations import Choice, Distribution, LogUniform, Uniform
-from robustgames.envs.control.uncertainty_sets import UNCERTAINTY_SETS, UncertaintySet, uncertainty_set
-from robustgames.envs.game_env import GameEnv, GameVectorEnv
+from typing import TYPE_CHECKING
+
 from robustgames.envs.registration import control_ids, game_ids, make, register
-from robustgames.envs.views import PlayerView
+from robustgames.lazy import attach
+
+if TYPE_CHECKING:
+    from robustgames.envs.black_box import BlackBoxAttack
+    from robustgames.envs.control.action_robust import ActionRobustEnv
+    from robustgames.envs.control.couplings import (
+        COUPLINGS,
+        BodyForce,
+        Coupling,
+        DynamicsShift,
+        NoisyAction,
+        ObservationShift,
+        Play,
+        ProbabilisticAction,
+    )
+    from robustgames.envs.control.perturbations import Choice, Distribution, LogUniform, Uniform
+    from robustgames.envs.control.uncertainty_sets import UNCERTAINTY_SETS, UncertaintySet, uncertainty_set
+    from robustgames.envs.game_env import GameEnv, GameVectorEnv
+    from robustgames.envs.views import PlayerView
+else:  # hidden from type checkers, which would take any name for an attribute
+    __getattr__, __dir__ = attach(__name__, __file__)
 
 __all__ = [
     "COUPLINGS",

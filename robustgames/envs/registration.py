@@ -1,22 +1,29 @@
-"""The ids, and how a user adds one."""
+"""The ids, and how a user adds one.
+
+An entry point is a string, so registering an env does not import it, nor PyTorch.
+"""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import gymnasium as gym
 from gymnasium.envs.registration import WrapperSpec
 
-from robustgames.envs.black_box import BlackBoxAttack
-from robustgames.envs.control.action_robust import ActionRobustEnv
-from robustgames.envs.control.pendulum import RobustPendulumVectorEnv
-from robustgames.envs.game_env import GameEnv, GameVectorEnv, find_game
 from robustgames.errors import GameError, unknown
-from robustgames.games.game import Game
 
-G = TypeVar("G", bound=type[Game])
+if TYPE_CHECKING:
+    from robustgames.games.game import Game
+
+G = TypeVar("G", bound="type[Game]")
+
+GAME, GAME_BATCH = "robustgames.envs.game_env:GameEnv", "robustgames.envs.game_env:GameVectorEnv"
+CONTROLLED = "robustgames.envs.control.action_robust:ActionRobustEnv"
+PENDULUM_BATCH = "robustgames.envs.control.pendulum:RobustPendulumVectorEnv"
+ATTACKER = "robustgames.envs.black_box:BlackBoxAttack"
 
 TOY, MATRIX = "robustgames.games.toy", "robustgames.games.matrix:MatrixGame"
 ATTACK, TRAINING = "robustgames.games.attack", "robustgames.games.classification"
@@ -64,7 +71,7 @@ CONTROL: dict[str, str] = {
 }
 """Control with an adversary; `robustgames/ActionRobust-v0` takes any other id as `env_id=`."""
 BATCHED = "robustgames/RobustPendulum-v0"
-"""Of which `gym.make_vec` makes one batch in torch."""
+"""The control env of which `gym.make_vec` makes one batch in torch."""
 
 
 @overload
@@ -75,12 +82,12 @@ def register(id: str, game: Game | type[Game] | str | None = None, **settings: A
     """Register a game as a Gymnasium id, for `gym.make`, `gym.make_vec` and `robustgames train`.
 
     Args:
-        id: "namespace/Name-v0".
-        game: a game, its class, or "module:Class"; without it `register(id)` decorates a class.
-        **settings: default arguments of the class.
+        id: Id of the form "namespace/Name-v0".
+        game: Game, its class, or "module:Class". Without it, `register(id)` decorates a class.
+        **settings: Default arguments of the class.
 
     Raises:
-        GameError: the id is malformed.
+        GameError: If the id is malformed.
 
     Example:
         >>> @register("mine/Saddle-v0")
@@ -99,7 +106,7 @@ def register(id: str, game: Game | type[Game] | str | None = None, **settings: A
 
         return decorate
     try:
-        gym.register(id, entry_point=GameEnv, vector_entry_point=GameVectorEnv, kwargs={"game": game, **settings})
+        gym.register(id, entry_point=GAME, vector_entry_point=GAME_BATCH, kwargs={"game": game, **settings})
     except gym.error.Error as error:
         raise GameError(f"id {id!r} is malformed: write it as 'namespace/Name-v0'") from error
     return None
@@ -112,44 +119,40 @@ def register_all() -> None:
             register(id, **settings)
     for id, settings in ONE_PLAYER.items():
         if id not in gym.registry:
-            gym.register(id, entry_point=BlackBoxAttack, kwargs=settings)
+            gym.register(id, entry_point=ATTACKER, kwargs=settings)
     for id, env_id in CONTROL.items():
         if id not in gym.registry:
             limit, settings = gym.spec(env_id).max_episode_steps, {"env_id": env_id}
-            batch = RobustPendulumVectorEnv if id == BATCHED else None
-            gym.register(id, ActionRobustEnv, max_episode_steps=limit, vector_entry_point=batch, kwargs=settings)  # type: ignore[arg-type]
+            batch = PENDULUM_BATCH if id == BATCHED else None
+            gym.register(id, CONTROLLED, max_episode_steps=limit, vector_entry_point=batch, kwargs=settings)
     if (id := "robustgames/ActionRobust-v0") not in gym.registry:
         limit = WrapperSpec("keep_time_limit", "robustgames.envs.control.action_robust:keep_time_limit", {})
-        gym.register(id, entry_point=ActionRobustEnv, additional_wrappers=(limit,))
+        gym.register(id, entry_point=CONTROLLED, additional_wrappers=(limit,))
+
+
+def entry_name(entry_point: Any) -> str | None:
+    """Return "module:name" of an entry point, which may also be a class or missing."""
+    if entry_point is None or isinstance(entry_point, str):
+        return entry_point
+    return f"{entry_point.__module__}:{getattr(entry_point, '__qualname__', '')}"
 
 
 def game_ids() -> list[str]:
     """Return every registered id that is a game, the user's own included."""
-    return sorted(id for id, spec in gym.registry.items() if spec.entry_point is GameEnv)
+    return sorted(id for id, spec in gym.registry.items() if entry_name(spec.entry_point) == GAME)
 
 
 def control_ids() -> list[str]:
     """Return every registered id of a control env with an adversary, the user's own included."""
-    return sorted(id for id, spec in gym.registry.items() if spec.entry_point is ActionRobustEnv)
+    return sorted(id for id, spec in gym.registry.items() if entry_name(spec.entry_point) == CONTROLLED)
 
 
-def describe(id: str) -> str:
-    """Return the first line of the docstring of the game behind an id."""
-    spec = gym.spec(id)
-    if id == BATCHED:
-        return "Pendulum-v1, and an adversary; gym.make_vec: thousands in torch, on the CPU or a GPU."
-    if spec.entry_point is ActionRobustEnv:
-        return f"{spec.kwargs.get('env_id', 'Any env_id= with continuous actions')}, and an adversary."
-    game = find_game(spec.kwargs["game"])
-    lines = (game.__doc__ or "").strip().splitlines()
-    return lines[0] if lines else "(no docstring)"
-
-
-def find_id(id: str, known: Callable[[], list[str]]) -> str:
+def find_id(id: str, known: Callable[[], list[str]], listed: str = "robustgames list") -> str:
     """Import the module that an id may name; return the id without it.
 
     Raises:
-        GameError: the module or the id is unknown; close matches among `known()` are shown.
+        GameError: If the module or the id is unknown. The message shows close matches among `known()`, and the
+            command `listed` that lists them.
     """
     module, _, name = id.rpartition(":")
     if module:
@@ -160,23 +163,40 @@ def find_id(id: str, known: Callable[[], list[str]]) -> str:
                 raise GameError(f"no module {module!r} for {id!r}: run from the folder of {module}.py") from error
             raise GameError(f"importing {module!r} failed with {type(error).__name__}: {error}") from error
     if name not in gym.registry:
-        raise unknown("env", name, known())
+        raise unknown("env", name, known(), listed)
     return name
 
 
 def make(id: str, runs: int | None = None, **settings: Any) -> gym.Env | gym.vector.VectorEnv:
-    """Make an env as Gymnasium does, with one-line errors: `gym.make_vec` for a number of runs, `gym.make` without.
+    """Make a game's env as Gymnasium does, with one-line errors.
 
-    An id may name the module to import first, "my_games:mine/Ridge-v0".
+    Args:
+        id: Id of a game. It may name a module to import first, as in "my_games:mine/Ridge-v0".
+        runs: Number of runs for `gym.make_vec`; `gym.make` is called if it is None.
+        **settings: Settings of the env and of the game.
 
     Raises:
-        GameError: the module or the id is unknown; close matches are shown.
+        GameError: If the module or the id is unknown, the id is not that of a game, or a setting is not a number.
     """
     name = find_id(id, game_ids)
-    entry = gym.spec(name).entry_point
-    if entry is ActionRobustEnv:
-        raise GameError(f"{name} is control, no game; agents of control train it: robustgames train robust_ddpg {id}")
-    if entry is not GameEnv:
-        other = f"robustgames train robust_ddpg robustgames/ActionRobust-v0 --set env_id={id}"
-        raise GameError(f"{name} is no game: `robustgames list` names those that are; for control, {other}")
+    entry = entry_name(gym.spec(name).entry_point)
+    if entry == CONTROLLED:
+        raise GameError(f"{name} is control, not a game: robustgames train robust_ddpg {id}")
+    if entry != GAME:
+        control = f"robustgames train robust_ddpg robustgames/ActionRobust-v0 --set env_id={id}"
+        raise GameError(f"{name} is not a game: `robustgames list` names the games; for control, {control}")
+    _check_numbers(name, settings)
     return gym.make(name, **settings) if runs is None else gym.make_vec(name, num_envs=runs, **settings)
+
+
+def _check_numbers(id: str, settings: dict[str, Any]) -> None:
+    """Refuse words and lists for the settings of a game that are annotated as numbers."""
+    from robustgames.envs.game_env import GameEnv, find_game
+
+    game = find_game(gym.spec(id).kwargs["game"])
+    made = [GameEnv, game] if isinstance(game, type) else [GameEnv]
+    for name, parameter in [item for part in made for item in inspect.signature(part).parameters.items()]:
+        kind = str(getattr(parameter.annotation, "__name__", parameter.annotation))
+        value = settings.get(name)
+        if kind in ("int", "float") and isinstance(value, str | list | dict):
+            raise GameError(f"{id} cannot be made with {name}={value!r}: it must be a number ({kind})")

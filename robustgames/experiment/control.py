@@ -156,7 +156,7 @@ class ControlExperiment:
         env_id = self.env_settings.get("env_id")
         if not isinstance(env_id, str) or ":" not in env_id:
             return self.env_settings
-        return {**self.env_settings, "env_id": find_id(env_id, lambda: list(gym.registry))}
+        return {**self.env_settings, "env_id": find_id(env_id, lambda: list(gym.registry), listed="")}
 
     def _make_solver(self) -> Scheme:
         if self.solver not in RECIPES:

@@ -17,7 +17,7 @@ INSTALL = {  # module: how to get it
     "torchattacks": "pip install --no-deps torchattacks   # it pins an old requests and wants torchvision",
     "foolbox": "pip install 'robustgames[peers]'",
     "art": "pip install 'robustgames[peers]'",
-    "pyautoattack": "pip install 'robustgames[judge]'",
+    "pyautoattack": "pip install 'robustgames[peers]'",
 }
 
 

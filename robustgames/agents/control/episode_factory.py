@@ -12,6 +12,7 @@ from robustgames.agents.control.episodes import Episodes
 from robustgames.agents.control.separate_episodes import SeparateEnvs, core_of
 from robustgames.envs import NoisyAction, ProbabilisticAction, control_ids
 from robustgames.envs.control.pendulum import RobustPendulumVectorEnv
+from robustgames.envs.registration import PENDULUM_BATCH, entry_name
 from robustgames.errors import GameError, unknown
 from robustgames.tensors import choose_device
 
@@ -33,7 +34,7 @@ def make_episodes(
     if runs < 1:
         raise GameError(f"runs is {runs}: at least one run is needed")
     spec = gym.registry.get(env) if isinstance(env, str) else None
-    if isinstance(env, str) and spec is not None and spec.vector_entry_point is RobustPendulumVectorEnv:
+    if isinstance(env, str) and spec is not None and entry_name(spec.vector_entry_point) == PENDULUM_BATCH:
         env = gym.make_vec(env, num_envs=runs, device=str(choose_device(device)), **settings)
         settings = {}
     elif isinstance(env, str):

@@ -1,0 +1,99 @@
+"""The command `robustgames list`: games, envs and agents, one line each.
+
+The lines are the first ones of docstrings. They are read from the source: importing everything would take seconds.
+"""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import gymnasium as gym
+from rich.console import Console
+from rich.markup import escape
+
+from robustgames.envs.registration import BATCHED, CONTROLLED, ONE_PLAYER, control_ids, entry_name, game_ids
+from robustgames.errors import GameError
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def list_all(words: list[str]) -> None:
+    """Print the registered games and envs, and the agents."""
+    if set(words) & {"-h", "--help"}:
+        print("usage: robustgames list\n\nList the registered games and the agents.")
+        return
+    if words:
+        raise GameError(f"list takes no further words, got {' '.join(words)}: robustgames list")
+    console = Console(highlight=False)
+    for title, lines in {
+        "games": _described(game_ids()),
+        "control with an adversary": _described(control_ids()),
+        "envs for one player, with gym.make": _described(ONE_PLAYER),
+        "agents of games (solvers)": table("robustgames.solvers.recipes:RECIPES"),
+        "agents of control": table("robustgames.experiment.control:CONTROL_AGENTS"),
+    }.items():
+        console.print(f"[bold]{title}[/]")
+        column = max(map(len, lines)) + 4
+        for name, line in lines.items():
+            # a line of its own for each name where the output is a file
+            width = console.width - column if console.is_terminal else len(line)
+            wrapped = textwrap.wrap(line, max(width, 20), break_long_words=False, break_on_hyphens=False)
+            text = f"\n{'':{column}}".join(wrapped)
+            console.print(f"  [cyan]{name:<{column - 2}}[/]{escape(text)}", soft_wrap=True)
+
+
+def _described(ids: Iterable[str]) -> dict[str, str]:
+    return {id: describe(id) for id in ids}
+
+
+def describe(id: str) -> str:
+    """Return one line about a registered id: for a game, the first one of its docstring."""
+    spec = gym.spec(id)
+    if id == BATCHED:
+        return "Pendulum-v1, and an adversary; gym.make_vec: thousands in torch, on the CPU or a GPU."
+    if entry_name(spec.entry_point) == CONTROLLED:
+        return f"{spec.kwargs.get('env_id', 'Any env_id= with continuous actions')}, and an adversary."
+    game = spec.kwargs["game"]
+    if isinstance(game, str) and game.startswith("robustgames."):
+        return first_line(game)
+    from robustgames.envs.game_env import find_game
+
+    lines = (find_game(game).__doc__ or "").strip().splitlines()
+    return lines[0] if lines else "(no docstring)"
+
+
+# -- read from the source --------------------------------------------------------------------------------
+def table(name: str) -> dict[str, str]:
+    """Return {key: first line of the docstring} of the dictionary "module:NAME" of functions or classes."""
+    module, _, name = name.partition(":")
+    for node in _source(module).body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict) and ast.unparse(node.target) == name:
+            keys = (str(ast.literal_eval(key)) for key in node.value.keys if key is not None)
+            return {
+                key: first_line(f"{module}:{ast.unparse(value)}")
+                for key, value in zip(keys, node.value.values, strict=True)
+            }
+    raise LookupError(f"{module} has no dictionary {name}")
+
+
+def first_line(name: str) -> str:
+    """Return the first line of the docstring of "module:name" of this package, wherever the module imports it from."""
+    module, _, name = name.partition(":")
+    for node in _source(module).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+            return (ast.get_docstring(node) or "(no docstring)").splitlines()[0]
+        if isinstance(node, ast.ImportFrom) and any(name in (alias.asname, alias.name) for alias in node.names):
+            (original,) = (alias.name for alias in node.names if name == (alias.asname or alias.name))
+            return first_line(f"{node.module}:{original}")
+    raise LookupError(f"{module} does not define {name}")
+
+
+@cache
+def _source(module: str) -> ast.Module:
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return ast.parse(file.read_text(encoding="utf-8"))
