@@ -25,7 +25,7 @@ from robustgames.attacks.saving import Quantized, to_8_bit
 from robustgames.cli.attack_report import Outcome, content_of, predict, show, write
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.certificates import catastrophic_overfitting
-from robustgames.experiment.classifiers import Classifiers, of_run, own
+from robustgames.experiment.classifiers import Classifiers, from_module, from_run
 from robustgames.games.classification import PRECISIONS
 from robustgames.games.threat import ThreatModel
 from robustgames.tensors import choose_device
@@ -124,8 +124,8 @@ def _folder(options: AttackOptions, subject: Classifiers) -> Path:
 def _subject(options: AttackOptions) -> Classifiers:
     common = {key: getattr(options, key) for key in ("eps", "norm", "data", "device")}
     if options.model is not None:
-        return own(options.model, options.images, **common)
-    return of_run(Path(options.folder or "."), options.images, run=options.run, **common)
+        return from_module(options.model, options.images, **common)
+    return from_run(Path(options.folder or "."), options.images, run=options.run, **common)
 
 
 # -- attacking ------------------------------------------------------------------------------------------
