@@ -11,8 +11,10 @@ import robustgames as rg
 from robustgames import cli
 from robustgames.evaluation.robustness import Sweep
 from robustgames.evaluation.rollouts import play
-from robustgames.experiment.examination import Examination as What
-from robustgames.experiment.examination import Subject, draw_sweeps, examine, of_stable_baselines, parse_grid
+from robustgames.experiment import Examination
+from robustgames.experiment.examination import Subject, draw_sweeps, examine
+from robustgames.experiment.grid_words import parse_grid
+from robustgames.experiment.stable_baselines import policy_of
 
 PENDULUM = "robustgames/ActionRobustPendulum-v0"
 SMALL = ["--hidden", "8", "8", "--learning-starts", "20", "--batch-size", "8"]
@@ -49,7 +51,7 @@ def test_a_model_of_stable_baselines_is_judged_by_the_same_command(tmp_path, cap
     own = DDPG("MlpPolicy", "Pendulum-v1", seed=0, device="cpu", policy_kwargs={"net_arch": [8]})
     view = rg.PlayerView(PENDULUM, "protagonist", "random")
     seen = DDPG("MlpPolicy", view, seed=0, device="cpu", policy_kwargs={"net_arch": [8]})
-    returns = [play(PENDULUM, of_stable_baselines(model, PENDULUM), episodes=2).returns for model in (own, seen)]
+    returns = [play(PENDULUM, policy_of(model, PENDULUM), episodes=2).returns for model in (own, seen)]
     assert np.allclose(*returns, rtol=1e-5)
     own.save(tmp_path / "own.zip")
     words = ["evaluate", str(tmp_path / "own.zip"), "--env", PENDULUM, "--algorithm", "DDPG", "--episodes", "2"]
@@ -61,7 +63,7 @@ def test_a_model_of_stable_baselines_is_judged_by_the_same_command(tmp_path, cap
 
 def test_an_axis_without_effect_is_told_and_not_drawn(capsys):
     still = Subject("still", [lambda seen: np.zeros(1)], "robustgames/ActionRobustInvertedPendulum-v0")
-    found, figures = examine(still, What(("friction=0.5,1", "mass=1,2"), episodes=1))
+    found, figures = examine(still, Examination(("friction=0.5,1", "mass=1,2"), episodes=1))
     assert found["robustness"]["idle"] == {"friction": "no two geoms of the model touch with friction"}
     assert set(found["robustness"]["sweep"]["axes"]) == {"mass"} and set(figures) == {"robustness"}
     assert found["random_adversary"]["alpha"] == 0.1
@@ -69,7 +71,7 @@ def test_an_axis_without_effect_is_told_and_not_drawn(capsys):
 
 def test_grids_of_three_axes_have_numbers_but_no_picture():
     still = Subject("still", [lambda seen: np.zeros(1)], PENDULUM)
-    found, figures = examine(still, What(("mass=1,2", "length=1,2", "gravity=1,2"), episodes=1))
+    found, figures = examine(still, Examination(("mass=1,2", "length=1,2", "gravity=1,2"), episodes=1))
     assert figures == {} and np.shape(found["robustness"]["sweep"]["returns"]) == (1, 2, 2, 2, 1)
     assert draw_sweeps({"a": Sweep.from_dict(found["robustness"]["sweep"])}) == {}
 
@@ -105,7 +107,7 @@ def test_wrong_models_and_flags_are_told(tmp_path, capsys):
     assert cli.main(["evaluate", str(tmp_path / "no.zip")]) == 2
     assert "does not name its env: robustgames evaluate" in " ".join(capsys.readouterr().err.split())
     assert cli.main(["evaluate", str(tmp_path / "no.zip"), "--env", PENDULUM]) == 2
-    assert "is no model of TD3" in " ".join(capsys.readouterr().err.split())
+    assert "is not a model of TD3" in " ".join(capsys.readouterr().err.split())
     words = ["train", "gda", "robustgames/Bilinear-v0", "--steps", "10", "--runs", "1", "--out", str(tmp_path)]
     assert cli.main(words) == 0
     folder = next(tmp_path.glob("Bilinear-v0/*/*"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -117,17 +117,28 @@ def train(words: list[str]) -> None:
 
 def _game(name: str, words: list[str]) -> tuple[Any, Path]:
     """Return the experiment of a solver on a game, and where it goes."""
-    from robustgames.experiment import Experiment
+    from robustgames.experiment import GameExperiment
 
     groups = {"solver": flags.group(name, flags.of_function(RECIPES[name])), "run": RunOptions}
     parsed = flags.parse(groups, f"robustgames train {name}", flags.summary(RECIPES[name]), flags.gather(words))
     run: RunOptions = parsed.run
     settings = {key: value for key, value in asdict(parsed.solver).items() if value is not None}
     game = _env_settings(run.set if run.data is None else (*run.set, f"data={run.data}"))
-    experiment = Experiment(
-        name, run.env, settings, game, run.steps, run.runs, run.seed, run.device,
-        _average(run.average), run.anneal, run.compile, run.checkpoint, run.patience,
-    )  # fmt: skip
+    experiment = GameExperiment(
+        agent=name,
+        env=run.env,
+        settings=settings,
+        env_settings=game,
+        steps=run.steps,
+        runs=run.runs,
+        seed=run.seed,
+        device=run.device,
+        average=_average(run.average),
+        anneal=run.anneal,
+        compile=run.compile,
+        checkpoint=run.checkpoint,
+        patience=run.patience,
+    )
     return experiment, run.out
 
 
@@ -145,9 +156,18 @@ def _control(name: str, words: list[str]) -> tuple[Any, Path]:
         raise GameError(f"--solver-set cannot change lr: it has a flag, --lr {solver['lr']}")
     rate = {} if parsed.solver.lr is None else {"lr": parsed.solver.lr}
     experiment = ControlExperiment(
-        name, run.env, asdict(parsed.agent), parsed.solver.solver, {**rate, **solver},
-        _env_settings(run.set), run.steps, run.runs, run.seed, run.device, run.checkpoint,
-    )  # fmt: skip
+        agent=name,
+        env=run.env,
+        settings=asdict(parsed.agent),
+        solver=parsed.solver.solver,
+        solver_settings={**rate, **solver},
+        env_settings=_env_settings(run.set),
+        steps=run.steps,
+        runs=run.runs,
+        seed=run.seed,
+        device=run.device,
+        checkpoint=run.checkpoint,
+    )
     return experiment, run.out
 
 
@@ -159,9 +179,9 @@ def _env_settings(words: tuple[str, ...]) -> dict[str, Any]:
     return settings
 
 
-def _average(word: str | None) -> str | float | None:
+def _average(word: str | None) -> float | Literal["uniform"] | None:
     try:
-        return word if word is None or word == "uniform" else float(word)
+        return None if word is None else "uniform" if word == "uniform" else float(word)
     except ValueError:
         raise GameError(f"--average is {word!r}: uniform, or a decay such as 0.999") from None
 
@@ -185,8 +205,8 @@ def _main_job(options: MainOptions) -> None:
 
     common = {"runs": options.runs, "seed": options.seed, "device": options.device}
     jobs = [
-        experiments.Experiment("standard_training", MAIN_ENV, steps=max(1, options.steps // 4), **common),
-        experiments.Experiment("adversarial_training", MAIN_ENV, steps=options.steps, **common),
+        experiments.GameExperiment("standard_training", MAIN_ENV, steps=max(1, options.steps // 4), **common),
+        experiments.GameExperiment("adversarial_training", MAIN_ENV, steps=options.steps, **common),
     ]
     console, finished = Console(highlight=False), []
     for job in jobs:
