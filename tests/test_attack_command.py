@@ -200,7 +200,7 @@ def test_ctrl_c_before_an_attack_writes_nothing(trained, capsys, monkeypatch, tm
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiment, "read_experiment", stop)
+    monkeypatch.setattr(classifiers, "read_experiment", stop)
     printed = attack([trained[0], "--attack", "fgsm", "--out", "here"], capsys, 130)
     assert printed.err.strip() == "robustgames: interrupted: nothing is written" and not (tmp_path / "here").exists()
 

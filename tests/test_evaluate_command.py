@@ -9,9 +9,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import robustgames as rg
 from robustgames import cli
+from robustgames.cli.result_table import report
+from robustgames.evaluation.metrics import METRICS, metric_of, pgd_accuracy
 from robustgames.evaluation.robustness import Sweep
 from robustgames.evaluation.rollouts import play
-from robustgames.experiment import Examination
+from robustgames.experiment import Examination, GameExperiment
 from robustgames.experiment.examination import Subject, draw_sweeps, examine
 from robustgames.experiment.grid_words import parse_grid
 from robustgames.experiment.stable_baselines import policy_of
@@ -123,3 +125,77 @@ def test_models_are_judged_under_any_coupling(tmp_path):
     DDPG("MlpPolicy", "Pendulum-v1", device="cpu").save(tmp_path / "m.zip")
     words = ["evaluate", str(tmp_path / "m.zip"), "--algorithm", "DDPG", "--env", PENDULUM, "--grid", "mass=1,2"]
     assert cli.main([*words, "--episodes", "1", "--set", "coupling=observation", "eps=0.1"]) == 0
+
+
+# -- help, contracts, tables ------------------------------------------------------------------------------------
+def help_of(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, "--help"])
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_shows_the_flags_that_apply(run, tmp_path, capsys):
+    assert cli.main(["evaluate", "--help"]) == 0
+    usage = capsys.readouterr().out
+    assert all(part in usage for part in ("evaluate RUN", "MODEL.zip --env", "--best-response"))
+    of_control, of_model = help_of(["evaluate", str(run)], capsys), help_of(["evaluate", "any.zip"], capsys)
+    assert "--grid" in of_control and "--env" not in of_control and "MODEL.zip" not in of_control
+    assert "--grid" in of_model and "--env" in of_model and "MODEL.zip" in of_model
+    words = ["train", "gda", "robustgames/Bilinear-v0", "--steps", "10", "--runs", "1", "--out", str(tmp_path)]
+    assert cli.main(words) == 0
+    folder = next(tmp_path.glob("Bilinear-v0/*/*"))
+    capsys.readouterr()
+    of_game = help_of(["evaluate", str(folder)], capsys)
+    assert "RUN" in of_game and "--grid" not in of_game and "--env" not in of_game
+
+
+def test_flags_may_come_before_the_run_but_not_without_one(run, capsys):
+    assert cli.main(["evaluate", "--env", "x", str(run)]) == 2
+    assert "--env is for models of Stable-Baselines3" in " ".join(capsys.readouterr().err.split())
+    assert cli.main(["evaluate", "--episodes", "2"]) == 2
+    assert "name the run first, robustgames evaluate RUN --episodes 2" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_game_refuses_the_examination_of_control(tmp_path):
+    experiment = GameExperiment("gda", "robustgames/Bilinear-v0", steps=4, runs=2, device="cpu")
+    agent = experiment.make_agent()
+    assert list(experiment.examine(agent, tmp_path, Examination())) == ["verdicts"]
+    with pytest.raises(rg.GameError, match=r"episodes=3.* is for runs of control, robustgames/Bilinear-v0 is a game"):
+        experiment.examine(agent, tmp_path, Examination(episodes=3))
+
+
+def row(mean, std):
+    return {"mean": mean, "std": std, "runs": [mean, mean]}
+
+
+def test_a_table_shows_units_and_rounds_the_mean_to_its_spread(tmp_path, capsys):
+    metrics = {
+        "pgd40_accuracy": row(0.8664, 0.0091),
+        "reverse_kl": row(0.4859, 0.1),
+        "payoff": row(-0.0001166, 0.00029),
+        "residual": row(4.859, 10.2),
+        "my_loss": row(2.0, 0.0),
+    }
+    old = {"agent": "gda", "env": "m:mine/Ridge-v0", "runs": 2, "timesteps": 1234, "game": "Ridge(n=3)", "diverged": 0}
+    report([{**old, "start": {}, "metrics": metrics}], [tmp_path])  # results of 0.1.0 have no settings
+    lines = [" ".join(line.replace("│", " ").split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == "mine/Ridge-v0, mean ± std over 2 runs"
+    for line in (
+        "PGD-40 accuracy 86.6 ± 0.9 %",
+        "reverse KL 0.49 ± 0.10 nats",
+        "payoff -0.00012 ± 0.00029",
+        "residual 5 ± 10",
+        "my loss 2 ± 0",
+        "oracle calls 1,234",
+    ):
+        assert line in lines
+    report([{**old, "settings": {"n": 3, "eps": 0.1}, "start": {}, "metrics": metrics}], [tmp_path])
+    assert capsys.readouterr().out.startswith("mine/Ridge-v0 (n=3, eps=0.1), mean ± std over 2 runs")
+
+
+def test_every_metric_names_its_unit_and_direction():
+    assert all(name == metric.name for name, metric in METRICS.items())
+    assert pgd_accuracy(7).label == "PGD-7 accuracy" and metric_of("pgd40_accuracy") == pgd_accuracy(40)
+    assert metric_of("residual").better == "lower" and metric_of("return").better == "higher"
+    assert (metric_of("theirs").label, metric_of("theirs").unit, metric_of("theirs").better) == ("theirs", "", None)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from robustgames.figures.video import Film
 
 USAGE = """\
-robustgames evaluate RUN              a run of a game: recompute its metrics, and judge the points it reached
+robustgames evaluate RUN              a run of a game: recompute its metrics, with local-Nash verdicts on its points
 robustgames evaluate RUN [flags]      a run of control: recompute its returns, and sweep it over perturbations
 robustgames evaluate MODEL.zip --env ENV [flags]    the same sweep of a model of Stable-Baselines3
 
@@ -106,7 +106,8 @@ def _is_subject(word: str) -> bool:
 
 
 def _parse(kind: type[Options], words: list[str]) -> Options:
-    return tyro.cli(kind, prog="robustgames evaluate", args=flags.gather(words))
+    help = [word for word in words if word in ("-h", "--help")]  # alone: tyro hides a positional that is given
+    return tyro.cli(kind, prog="robustgames evaluate", args=help or flags.gather(words))
 
 
 def _refuse(words: list[str], accepted: type, why: str) -> None:
@@ -178,7 +179,7 @@ def _evaluate_model(options: ModelOptions) -> None:
 
 # -- their parts -----------------------------------------------------------------------------------------
 def _examination(options: SweepOptions) -> Examination:
-    """Return what to measure, after a check of the video, which is made last."""
+    """Return the examination that the options describe; the video, which is made last, is checked first."""
     from robustgames.experiment import Examination
     from robustgames.experiment.grid_words import parse_point
     from robustgames.figures.video import writable
@@ -192,7 +193,7 @@ def _examination(options: SweepOptions) -> Examination:
 
 
 def _film(subject: Subject, path: Path, words: tuple[str, ...]) -> Film:
-    """Film an episode of the first run under a perturbation, write the file, and print where it is."""
+    """Film an episode of the first run under a perturbation, write the file and print its path."""
     from robustgames.experiment.grid_words import parse_point
     from robustgames.figures.video import film
 

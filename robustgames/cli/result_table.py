@@ -97,7 +97,7 @@ def mean_and_spread(mean: float, std: float) -> str:
 
 
 def _place(value: float, digits: int) -> float:
-    """Return how many decimals show so many digits of a value; -1 for tens."""
+    """Return the number of decimals that show so many digits of a value; -1 rounds to tens."""
     return digits - 1 - floor(log10(abs(value))) if value else inf
 
 

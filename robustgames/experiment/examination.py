@@ -46,7 +46,7 @@ def examine(subject: Subject, what: Examination, progress: Progress = silent) ->
     * `robustness`: a sweep of all runs over the grid, and its summaries over runs.
     * `random_adversary`: mean returns of all runs without an adversary and under both random ones, whose share is that
       of the env, or 0.1 if that is 0. Intervals are over runs.
-    * `best_response`, if asked for: what an adversary, trained against the first run, takes from its return. The
+    * `best_response`, if requested: the return that an adversary, trained against the first run, takes from it. The
       interval is over episodes.
 
     Raises:

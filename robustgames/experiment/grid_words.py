@@ -1,4 +1,4 @@
-"""Words of a command line that stand for perturbations: a grid of them, or one."""
+"""Words of a command line that denote perturbations: a grid of them, or one."""
 
 from __future__ import annotations
 
