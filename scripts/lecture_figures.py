@@ -22,7 +22,7 @@ from robustgames.agents import GameAgent
 from robustgames.attacks import apgd, fgsm
 from robustgames.attacks.victim import Model
 from robustgames.errors import GameError, writing
-from robustgames.experiment import Experiment, read_experiment
+from robustgames.experiment import GameExperiment, read_experiment
 from robustgames.figures import attacks as draw
 from robustgames.figures.style import save
 from robustgames.games import HeldOut, Network
@@ -75,7 +75,8 @@ def learn(solver: str, steps: int, seed: int, **settings: Any) -> GameAgent:
     print(f"{solver}: {steps} oracle calls …", file=sys.stderr)
     settings |= {"lr": 3e-3, "horizon": steps}
     env = "robustgames/MnistAdversarial-v0"
-    agent = Experiment(solver, env, settings, SMALL, steps, runs=1, seed=seed, device="cpu").make_agent()
+    common = {"steps": steps, "runs": 1, "seed": seed, "device": "cpu"}
+    agent = GameExperiment(solver, env, settings=settings, env_settings=SMALL, **common).make_agent()
     return agent.learn(steps, log_interval=steps)  # each log is an attack on the watched images
 
 

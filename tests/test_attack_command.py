@@ -57,12 +57,12 @@ def trained(tmp_path_factory):
     """Return the folders of a digits run of two seeds and of a toy run."""
     out = tmp_path_factory.mktemp("trained")
     settings = {"hidden": [24], "batch_size": 32, "eps": 0.08}
-    job = experiment.Experiment(
+    job = experiment.GameExperiment(
         "standard_training", "robustgames/DigitsAdversarial-v0", env_settings=settings, steps=150, runs=2, device="cpu"
     )
     folder, _ = experiment.train(job, out, progress_bar=False)
     toy, _ = experiment.train(
-        experiment.Experiment("gda", "robustgames/Bilinear-v0", steps=5, runs=1), out, progress_bar=False
+        experiment.GameExperiment("gda", "robustgames/Bilinear-v0", steps=5, runs=1), out, progress_bar=False
     )
     return folder, toy
 
@@ -200,7 +200,7 @@ def test_ctrl_c_before_an_attack_writes_nothing(trained, capsys, monkeypatch, tm
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiment, "read_experiment", stop)
+    monkeypatch.setattr(classifiers, "read_experiment", stop)
     printed = attack([trained[0], "--attack", "fgsm", "--out", "here"], capsys, 130)
     assert printed.err.strip() == "robustgames: interrupted: nothing is written" and not (tmp_path / "here").exists()
 

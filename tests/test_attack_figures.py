@@ -16,7 +16,7 @@ from robustgames.attacks import apgd, fgsm
 from robustgames.data import digits
 from robustgames.errors import GameError
 from robustgames.evaluation.saliency import compare_saliency
-from robustgames.experiment import Experiment
+from robustgames.experiment import GameExperiment
 from robustgames.experiment.folder import write_config
 from robustgames.figures import attacks as draw
 from robustgames.figures.style import RIGHT, WRONG
@@ -212,7 +212,7 @@ def script():
 
 def run(folder, agent, env, steps, **settings):
     """Make a run folder; `train` would also write to TensorBoard, which imports pyplot."""
-    experiment = Experiment(agent, env, env_settings=settings, steps=steps, runs=1, device="cpu")
+    experiment = GameExperiment(agent, env, env_settings=settings, steps=steps, runs=1, device="cpu")
     folder.mkdir()
     write_config(folder, asdict(experiment))
     experiment.make_agent().learn(steps, log_interval=steps).save(folder)

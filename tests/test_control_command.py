@@ -171,6 +171,7 @@ def test_config_yaml_is_enough_to_repeat_the_run(tmp_path):
     again, _ = experiment.train(experiment.read(folder), tmp_path / "again", progress_bar=False)
     first, second = (load_checkpoint(f) for f in (folder, again))
     assert torch.equal(first["z"], second["z"]) and first["solver"] == second["solver"]
+    assert told(folder)["settings"] == config["env_settings"]
     assert "coupling=probabilistic, alpha=0.2" in told(folder)["game"] and "betas=(0.5, 0.9)" in told(folder)["solver"]
 
 

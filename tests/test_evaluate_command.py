@@ -9,10 +9,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import robustgames as rg
 from robustgames import cli
+from robustgames.cli.result_table import report
+from robustgames.evaluation.metrics import METRICS, metric_of, pgd_accuracy
 from robustgames.evaluation.robustness import Sweep
 from robustgames.evaluation.rollouts import play
-from robustgames.experiment.examination import Examination as What
-from robustgames.experiment.examination import Subject, draw_sweeps, examine, of_stable_baselines, parse_grid
+from robustgames.experiment import Examination, GameExperiment
+from robustgames.experiment.examination import Subject, draw_sweeps, examine
+from robustgames.experiment.grid_words import parse_grid
+from robustgames.experiment.stable_baselines import policy_of
 
 PENDULUM = "robustgames/ActionRobustPendulum-v0"
 SMALL = ["--hidden", "8", "8", "--learning-starts", "20", "--batch-size", "8"]
@@ -49,7 +53,7 @@ def test_a_model_of_stable_baselines_is_judged_by_the_same_command(tmp_path, cap
     own = DDPG("MlpPolicy", "Pendulum-v1", seed=0, device="cpu", policy_kwargs={"net_arch": [8]})
     view = rg.PlayerView(PENDULUM, "protagonist", "random")
     seen = DDPG("MlpPolicy", view, seed=0, device="cpu", policy_kwargs={"net_arch": [8]})
-    returns = [play(PENDULUM, of_stable_baselines(model, PENDULUM), episodes=2).returns for model in (own, seen)]
+    returns = [play(PENDULUM, policy_of(model, PENDULUM), episodes=2).returns for model in (own, seen)]
     assert np.allclose(*returns, rtol=1e-5)
     own.save(tmp_path / "own.zip")
     words = ["evaluate", str(tmp_path / "own.zip"), "--env", PENDULUM, "--algorithm", "DDPG", "--episodes", "2"]
@@ -61,7 +65,7 @@ def test_a_model_of_stable_baselines_is_judged_by_the_same_command(tmp_path, cap
 
 def test_an_axis_without_effect_is_told_and_not_drawn(capsys):
     still = Subject("still", [lambda seen: np.zeros(1)], "robustgames/ActionRobustInvertedPendulum-v0")
-    found, figures = examine(still, What(("friction=0.5,1", "mass=1,2"), episodes=1))
+    found, figures = examine(still, Examination(("friction=0.5,1", "mass=1,2"), episodes=1))
     assert found["robustness"]["idle"] == {"friction": "no two geoms of the model touch with friction"}
     assert set(found["robustness"]["sweep"]["axes"]) == {"mass"} and set(figures) == {"robustness"}
     assert found["random_adversary"]["alpha"] == 0.1
@@ -69,7 +73,7 @@ def test_an_axis_without_effect_is_told_and_not_drawn(capsys):
 
 def test_grids_of_three_axes_have_numbers_but_no_picture():
     still = Subject("still", [lambda seen: np.zeros(1)], PENDULUM)
-    found, figures = examine(still, What(("mass=1,2", "length=1,2", "gravity=1,2"), episodes=1))
+    found, figures = examine(still, Examination(("mass=1,2", "length=1,2", "gravity=1,2"), episodes=1))
     assert figures == {} and np.shape(found["robustness"]["sweep"]["returns"]) == (1, 2, 2, 2, 1)
     assert draw_sweeps({"a": Sweep.from_dict(found["robustness"]["sweep"])}) == {}
 
@@ -105,7 +109,7 @@ def test_wrong_models_and_flags_are_told(tmp_path, capsys):
     assert cli.main(["evaluate", str(tmp_path / "no.zip")]) == 2
     assert "does not name its env: robustgames evaluate" in " ".join(capsys.readouterr().err.split())
     assert cli.main(["evaluate", str(tmp_path / "no.zip"), "--env", PENDULUM]) == 2
-    assert "is no model of TD3" in " ".join(capsys.readouterr().err.split())
+    assert "is not a model of TD3" in " ".join(capsys.readouterr().err.split())
     words = ["train", "gda", "robustgames/Bilinear-v0", "--steps", "10", "--runs", "1", "--out", str(tmp_path)]
     assert cli.main(words) == 0
     folder = next(tmp_path.glob("Bilinear-v0/*/*"))
@@ -121,3 +125,77 @@ def test_models_are_judged_under_any_coupling(tmp_path):
     DDPG("MlpPolicy", "Pendulum-v1", device="cpu").save(tmp_path / "m.zip")
     words = ["evaluate", str(tmp_path / "m.zip"), "--algorithm", "DDPG", "--env", PENDULUM, "--grid", "mass=1,2"]
     assert cli.main([*words, "--episodes", "1", "--set", "coupling=observation", "eps=0.1"]) == 0
+
+
+# -- help, contracts, tables ------------------------------------------------------------------------------------
+def help_of(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, "--help"])
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_shows_the_flags_that_apply(run, tmp_path, capsys):
+    assert cli.main(["evaluate", "--help"]) == 0
+    usage = capsys.readouterr().out
+    assert all(part in usage for part in ("evaluate RUN", "MODEL.zip --env", "--best-response"))
+    of_control, of_model = help_of(["evaluate", str(run)], capsys), help_of(["evaluate", "any.zip"], capsys)
+    assert "--grid" in of_control and "--env" not in of_control and "MODEL.zip" not in of_control
+    assert "--grid" in of_model and "--env" in of_model and "MODEL.zip" in of_model
+    words = ["train", "gda", "robustgames/Bilinear-v0", "--steps", "10", "--runs", "1", "--out", str(tmp_path)]
+    assert cli.main(words) == 0
+    folder = next(tmp_path.glob("Bilinear-v0/*/*"))
+    capsys.readouterr()
+    of_game = help_of(["evaluate", str(folder)], capsys)
+    assert "RUN" in of_game and "--grid" not in of_game and "--env" not in of_game
+
+
+def test_flags_may_come_before_the_run_but_not_without_one(run, capsys):
+    assert cli.main(["evaluate", "--env", "x", str(run)]) == 2
+    assert "--env is for models of Stable-Baselines3" in " ".join(capsys.readouterr().err.split())
+    assert cli.main(["evaluate", "--episodes", "2"]) == 2
+    assert "name the run first, robustgames evaluate RUN --episodes 2" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_game_refuses_the_examination_of_control(tmp_path):
+    experiment = GameExperiment("gda", "robustgames/Bilinear-v0", steps=4, runs=2, device="cpu")
+    agent = experiment.make_agent()
+    assert list(experiment.examine(agent, tmp_path, Examination())) == ["verdicts"]
+    with pytest.raises(rg.GameError, match=r"episodes=3.* is for runs of control, robustgames/Bilinear-v0 is a game"):
+        experiment.examine(agent, tmp_path, Examination(episodes=3))
+
+
+def row(mean, std):
+    return {"mean": mean, "std": std, "runs": [mean, mean]}
+
+
+def test_a_table_shows_units_and_rounds_the_mean_to_its_spread(tmp_path, capsys):
+    metrics = {
+        "pgd40_accuracy": row(0.8664, 0.0091),
+        "reverse_kl": row(0.4859, 0.1),
+        "payoff": row(-0.0001166, 0.00029),
+        "residual": row(4.859, 10.2),
+        "my_loss": row(2.0, 0.0),
+    }
+    old = {"agent": "gda", "env": "m:mine/Ridge-v0", "runs": 2, "timesteps": 1234, "game": "Ridge(n=3)", "diverged": 0}
+    report([{**old, "start": {}, "metrics": metrics}], [tmp_path])  # results of 0.1.0 have no settings
+    lines = [" ".join(line.replace("│", " ").split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == "mine/Ridge-v0, mean ± std over 2 runs"
+    for line in (
+        "PGD-40 accuracy 86.6 ± 0.9 %",
+        "reverse KL 0.49 ± 0.10 nats",
+        "payoff -0.00012 ± 0.00029",
+        "residual 5 ± 10",
+        "my loss 2 ± 0",
+        "oracle calls 1,234",
+    ):
+        assert line in lines
+    report([{**old, "settings": {"n": 3, "eps": 0.1}, "start": {}, "metrics": metrics}], [tmp_path])
+    assert capsys.readouterr().out.startswith("mine/Ridge-v0 (n=3, eps=0.1), mean ± std over 2 runs")
+
+
+def test_every_metric_names_its_unit_and_direction():
+    assert all(name == metric.name for name, metric in METRICS.items())
+    assert pgd_accuracy(7).label == "PGD-7 accuracy" and metric_of("pgd40_accuracy") == pgd_accuracy(40)
+    assert metric_of("residual").better == "lower" and metric_of("return").better == "higher"
+    assert (metric_of("theirs").label, metric_of("theirs").unit, metric_of("theirs").better) == ("theirs", "", None)

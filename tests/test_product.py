@@ -366,7 +366,7 @@ def train_both(standard_steps, adversarial_steps, runs):
     """Return the final metrics of standard and adversarial training on digits."""
     steps = {"standard_training": standard_steps, "adversarial_training": adversarial_steps}
     jobs = [
-        experiment.Experiment(agent, "robustgames/DigitsAdversarial-v0", steps=n, runs=runs)
+        experiment.GameExperiment(agent, "robustgames/DigitsAdversarial-v0", steps=n, runs=runs)
         for agent, n in steps.items()
     ]
     return [experiment.train(job, progress_bar=False)[1]["metrics"] for job in jobs]

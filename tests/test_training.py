@@ -354,7 +354,7 @@ def test_standard_training_is_not_taken_for_it():
     for eps in (0.02, 0.05, 0.1, 0.2):
         game = DigitsAdversarial(eps=eps, hidden=(64,)).held_out
         shares = accuracies(game, agent.z, 20)
-        assert shares["clean_accuracy"] > 0.85 and not catastrophic_overfitting(shares).any()
+        assert shares["clean_accuracy"] > 0.85 and not catastrophic_overfitting(shares, 20).any()
     assert shares["fgsm_accuracy"] < 0.5
 
 

@@ -26,7 +26,8 @@ from robustgames.cli import flags
 from robustgames.cli.attack_report import Outcome, content_of, predict, show, write
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.certificates import catastrophic_overfitting
-from robustgames.experiment.classifiers import Classifiers, of_run, own
+from robustgames.evaluation.metrics import FGSM_ACCURACY, pgd_accuracy
+from robustgames.experiment.classifiers import Classifiers, from_module, from_run
 from robustgames.games.classification import PRECISIONS
 from robustgames.games.threat import ThreatModel
 from robustgames.tensors import choose_device
@@ -125,8 +126,8 @@ def _folder(options: AttackOptions, subject: Classifiers) -> Path:
 def _subject(options: AttackOptions) -> Classifiers:
     common = {key: getattr(options, key) for key in ("eps", "norm", "data", "device")}
     if options.model is not None:
-        return own(options.model, options.images, **common)
-    return of_run(Path(options.folder or "."), options.images, run=options.run, **common)
+        return from_module(options.model, options.images, **common)
+    return from_run(Path(options.folder or "."), options.images, run=options.run, **common)
 
 
 # -- attacking ------------------------------------------------------------------------------------------
@@ -198,11 +199,11 @@ def _warn_of_overfitting(subject: Classifiers, name: str, generator: Generator) 
     """Warn if a classifier resists FGSM but not PGD."""
     model, x, y, threat = subject.models[name], subject.images[:FEW], subject.labels[:FEW], subject.threat
     found = {
-        "fgsm_accuracy": fgsm(model, x, y, threat.eps, threat.norm),
-        "pgd_accuracy": pgd(model, x, y, threat.eps, threat.norm, STEPS, generator=generator),
+        FGSM_ACCURACY.name: fgsm(model, x, y, threat.eps, threat.norm),
+        pgd_accuracy(STEPS).name: pgd(model, x, y, threat.eps, threat.norm, STEPS, generator=generator),
     }
     shares = {key: (predict(model, x_adv) == y).double().mean() for key, x_adv in found.items()}
-    if (misled := catastrophic_overfitting(shares)) is not None and bool(misled):
+    if (misled := catastrophic_overfitting(shares, STEPS)) is not None and bool(misled):
         one, several = (f"{100 * float(share):.0f} %" for share in shares.values())
         warnings.warn(
             f"catastrophic overfitting of {name}: FGSM leaves {one}, {STEPS} steps of PGD {several}; it was trained "

@@ -1,10 +1,9 @@
-"""What `robustgames attack` tells: its table, attack.json and examples.safetensors."""
+"""The results of `robustgames attack`: its table, attack.json and examples.safetensors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -15,18 +14,28 @@ from torch import Tensor
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, save_examples
 from robustgames.attacks.victim import Model
+from robustgames.cli.result_table import cell
 from robustgames.errors import writing
-from robustgames.evaluation import summarize
+from robustgames.evaluation import metric_of, summarize
 from robustgames.experiment.classifiers import Classifiers
-from robustgames.experiment.folder import write_result
+from robustgames.experiment.folder import Content, write_result
 
 ACCURACIES = ("clean_accuracy", "robust_accuracy")
-BATCH = 250  # images that a classifier sees together when it only predicts
+BATCH = 250  # images per forward pass of `predict`
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found: one report and one set of 8-bit images per classifier."""
+    """Result of an attack on one or several classifiers.
+
+    Attributes:
+        subject: The classifiers and their images.
+        reports: One report per classifier that was attacked, by its name.
+        quantized: The adversarial images in 8 bits, by the same names.
+        warnings: Signs that the accuracies are too optimistic.
+        interrupted: Whether Ctrl-C ended the attack early.
+        seconds: Wall-clock time.
+    """
 
     subject: Classifiers
     reports: dict[str, Report]
@@ -36,8 +45,8 @@ class Outcome:
     seconds: float
 
 
-def content_of(outcome: Outcome, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what attack.json holds: settings, accuracies over the classifiers, one report of each."""
+def content_of(outcome: Outcome, settings: Content) -> Content:
+    """Return the content of attack.json: settings, accuracies over the classifiers, one report of each."""
     subject, reports = outcome.subject, outcome.reports
     shares = {key: [getattr(report, key) for report in reports.values()] for key in ACCURACIES}
     threat = {"eps": float(subject.threat.eps), "norm": subject.threat.norm, "device": str(subject.images.device)}
@@ -56,12 +65,13 @@ def content_of(outcome: Outcome, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _counts(outcome: Outcome, name: str) -> dict[str, int]:
-    """Return how many adversarial examples there are, and how many of them 8 bits destroy."""
-    fell = outcome.reports[name].clean & ~outcome.reports[name].robust
-    return {"examples": int(fell.sum()), "lost_in_8_bits": int((fell & ~outcome.quantized[name].adversarial).sum())}
+    """Return the number of adversarial examples, and of those that no longer fool the classifier in 8 bits."""
+    fooled = outcome.reports[name].clean & ~outcome.reports[name].robust
+    lost = fooled & ~outcome.quantized[name].adversarial
+    return {"examples": int(fooled.sum()), "lost_in_8_bits": int(lost.sum())}
 
 
-def write(folder: Path, outcome: Outcome, content: dict[str, Any]) -> None:
+def write(folder: Path, outcome: Outcome, content: Content) -> None:
     """Write attack.json and examples.safetensors; the examples of several classifiers are stacked."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,16 +99,14 @@ def _stack(parts: list[Tensor]) -> Tensor:
     return torch.stack(parts) if len(parts) > 1 else parts[0]
 
 
-def show(outcome: Outcome, content: dict[str, Any], folder: Path) -> None:
-    """Print accuracies, one row per attack, warnings, and where the files are."""
+def show(outcome: Outcome, content: Content, folder: Path) -> None:
+    """Print accuracies, one row per attack, warnings, and the folder of the files."""
     console, several = Console(highlight=False), len(outcome.reports)
     spread = f", mean ± std over {several} runs" if several > 1 else ""
-    where = f"{content['norm']} eps {content['eps']:g}, {content['images']:,} images"
-    console.print(f"[bold]{escape(content['subject'])}[/]: {where}{spread}", soft_wrap=True)
-    for key in ACCURACIES:
-        mean, std = content[key]["mean"], content[key]["std"]
-        told = f"{100 * mean:.1f} ± {100 * std:.1f} %" if several > 1 else f"{100 * mean:.1f} %"
-        console.print(f"{key.replace('_', ' '):<16} {told}")
+    threat = f"{content['norm']} eps {content['eps']:g}, {content['images']:,} images"
+    console.print(f"[bold]{escape(content['subject'])}[/]: {threat}{spread}", soft_wrap=True)
+    for metric in map(metric_of, ACCURACIES):
+        console.print(f"{metric.label:<16} {cell(metric, content[metric.name], several)}")
     console.print(_table(list(content["classifiers"].values())))
     rows = content["classifiers"].values()
     examples, lost, left = (sum(row[key] for row in rows) for key in ("examples", "lost_in_8_bits", "unfinished"))
@@ -112,20 +120,20 @@ def show(outcome: Outcome, content: dict[str, Any], folder: Path) -> None:
     console.print(f"written to   {escape(str(folder))}: attack.json, examples.safetensors", soft_wrap=True)
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    """Return the table of the attacks, over all classifiers together; passes are per attacked image."""
+def _table(rows: list[Content]) -> Table:
+    """Return the table of the attacks over all classifiers together, with passes per attacked image."""
     table = Table()
-    for heading in ("attack", "images", "fallen", "success", "forwards", "backwards", "seconds"):
+    for heading in ("attack", "images", "fooled", "success", "forwards", "backwards", "seconds"):
         table.add_column(heading, justify="left" if heading == "attack" else "right")
-    tallies: dict[str, list[dict[str, Any]]] = {}
+    tallies: dict[str, list[Content]] = {}
     for tally in (tally for row in rows for tally in row["attacks"]):
         tallies.setdefault(tally["name"], []).append(tally)
     for name, found in tallies.items():
-        images, fell = (sum(t[key] for t in found) for key in ("attacked", "fell"))
+        images, fooled = (sum(t[key] for t in found) for key in ("attacked", "fell"))
         passes = (sum(t[key] * t["attacked"] for t in found) / max(images, 1) for key in ("forwards", "backwards"))
-        success = f"{100 * fell / images:.1f} %" if images else "-"
+        success = f"{100 * fooled / images:.1f} %" if images else "-"
         seconds = sum(t["seconds"] for t in found)
-        table.add_row(name, f"{images:,}", f"{fell:,}", success, *(f"{p:,.1f}" for p in passes), f"{seconds:.1f}")
+        table.add_row(name, f"{images:,}", f"{fooled:,}", success, *(f"{p:,.1f}" for p in passes), f"{seconds:.1f}")
     return table
 
 

@@ -1,170 +1,214 @@
-"""The command `robustgames evaluate`: the metrics of a saved run and, of control, how robust its policies are."""
+"""The command `robustgames evaluate`: a run of a game, a run of control, or a model of Stable-Baselines3."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress
-from rich.table import Table
+from rich.progress import Progress, TaskID
 
 from robustgames.cli import flags
-from robustgames.cli.result_table import count, report
 from robustgames.errors import GameError
-from robustgames.experiment.folder import write_result
+
+if TYPE_CHECKING:
+    from robustgames.experiment import ControlExperiment, Examination
+    from robustgames.experiment.examination import Subject
+    from robustgames.figures.video import Film
+
+USAGE = """\
+robustgames evaluate RUN              a run of a game: recompute its metrics, with local-Nash verdicts on its points
+robustgames evaluate RUN [flags]      a run of control: recompute its returns, and sweep it over perturbations
+robustgames evaluate MODEL.zip --env ENV [flags]    the same sweep of a model of Stable-Baselines3
+
+flags         --grid --episodes --best-response --algorithm --video --perturbation; of a model also --env --set
+their help    robustgames evaluate RUN --help"""
+
+Folder = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+Model = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL.zip")]
+Algorithm = Literal["A2C", "DDPG", "PPO", "SAC", "TD3"]
+Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
-    """Recompute the metrics of a saved run. Of control: sweep its policies over a grid of perturbations as well."""
+class GameOptions:
+    """Recompute the metrics of a saved run of a game, and write evaluation.json into its folder."""
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Folder of the run; or, with --env, the .zip of a model of Stable-Baselines3."""
+    run: Folder
+    """Folder of the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """Options of a sweep over perturbations."""
+
     grid: tuple[str, ...] = ("tessler-mass-noise",)
-    """Control: a named set, or axis=value,value ..., e.g. --grid mass:torso=0.5,1,2 friction=0.5,1."""
+    """Named set, or axis=value,value ..., e.g. --grid mass:torso=0.5,1,2 friction=0.5,1."""
     episodes: int = 2
-    """Control: episodes of every run at every point of the grid."""
+    """Episodes of every run at every point of the grid."""
     best_response: int = 0
-    """Control: env steps for which a fresh adversary is trained against the first run, e.g. 10000; 0: none."""
-    algorithm: Literal["A2C", "DDPG", "PPO", "SAC", "TD3"] = "TD3"
-    """Control: of Stable-Baselines3, of that adversary and of a .zip."""
+    """Env steps for which an adversary is trained against the first run, e.g. 10000; 0 trains none."""
+    algorithm: Algorithm = "TD3"
+    """Algorithm of Stable-Baselines3 that trains this adversary; of a .zip, also the algorithm of the model."""
     video: Path | None = None
-    """Control: film an episode of the first run, as .gif or .mp4."""
+    """File for the film of an episode of the first run, .gif or .mp4."""
     perturbation: tuple[str, ...] = ()
-    """Control: of that episode, axis=value ..., e.g. --perturbation mass=2."""
+    """Perturbation of the film, axis=value ..., e.g. --perturbation mass=2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlOptions(SweepOptions):
+    """Recompute the metrics of a saved run of control, and sweep its policies over a grid of perturbations."""
+
+    run: Folder
+    """Folder of the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(SweepOptions):
+    """Sweep a model of Stable-Baselines3 over a grid of perturbations, and write the results next to its file."""
+
+    run: Model
+    """File that model.save wrote."""
     env: str | None = None
-    """Of a .zip: id of the env to play in, e.g. robustgames/ActionRobustHopper-v0."""
+    """Id of the env to play in, e.g. robustgames/ActionRobustHopper-v0."""
     set: tuple[str, ...] = ()
-    """Of a .zip: settings of that env."""
+    """Settings of that env, key=value ..., e.g. --set alpha=0.1."""
 
 
 def evaluate(words: list[str]) -> None:
-    """Evaluate what the words say, print it, and write evaluation.json and figures beside it."""
-    options = flags.read(EvaluateOptions, "robustgames evaluate", words)
-    _check_video(options)
-    if options.run.suffix == ".zip":
-        _evaluate_model(options)
+    """Evaluate the run or the model that the words name; print the result and write evaluation.json and figures."""
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
         return
+    run = next((word for word in words if _is_subject(word)), words[0])
+    if run.startswith("-"):
+        raise GameError(f"{run} is not a run: name the run first, robustgames evaluate RUN {' '.join(words)}")
+    if run.endswith(".zip"):
+        _evaluate_model(_parse(ModelOptions, words))
+        return
+    from robustgames.experiment import ControlExperiment, read
+
+    experiment = read(Path(run))
+    if isinstance(experiment, ControlExperiment):
+        _refuse(words, ControlOptions, "the env of a run is in its config")
+        _evaluate_control(experiment, _parse(ControlOptions, words))
+    else:
+        _refuse(words, GameOptions, f"this is a run of {experiment.agent} on a game")
+        _evaluate_game(_parse(GameOptions, words))
+
+
+def _is_subject(word: str) -> bool:
+    return word.endswith(".zip") or Path(word, "config.yaml").is_file()
+
+
+def _parse(kind: type[Options], words: list[str]) -> Options:
+    help = [word for word in words if word in ("-h", "--help")]  # alone: tyro hides a positional that is given
+    return flags.read(kind, "robustgames evaluate", help or words)
+
+
+def _refuse(words: list[str], accepted: type, why: str) -> None:
+    """Refuse flags that other commands have; name what they are for."""
+    purposes = {"runs of control": ControlOptions, "models of Stable-Baselines3": ModelOptions}
+    allowed = {f.name for f in fields(accepted)}
+    for word in words:
+        flag = word.partition("=")[0]
+        name = flag.removeprefix("--").replace("-", "_")
+        for purpose, kind in purposes.items():
+            if flag.startswith("--") and name not in allowed and name in {f.name for f in fields(kind)}:
+                raise GameError(f"{flag} is for {purpose}, {why}: leave it out")
+
+
+# -- the three commands ----------------------------------------------------------------------------------
+def _evaluate_game(options: GameOptions) -> None:
+    from robustgames.cli.result_table import report
+    from robustgames.experiment import evaluate
+
+    report([evaluate(options.run)], [options.run])
+
+
+def _evaluate_control(experiment: ControlExperiment, options: ControlOptions) -> None:
     from stable_baselines3.common.logger import Logger, make_output_format
 
-    from robustgames import experiment as experiments
+    from robustgames.cli.result_table import report, report_robustness
+    from robustgames.experiment import evaluate
     from robustgames.figures.video import log_video
 
-    experiment = experiments.read(options.run)
-    if not isinstance(experiment, experiments.ControlExperiment):
-        names = [f.name for f in fields(EvaluateOptions)[1:]]
-        _refuse(options, names, f"for runs of control, this is one of {experiment.agent}")
-        report([experiments.evaluate(options.run)], [options.run])
-        return
-    _refuse(options, ["env", "set"], "for models of Stable-Baselines3: a run knows its env")
-    what, progress = _examination(options), Progress(transient=True)
-    with progress:
-        result = experiments.evaluate(options.run, what, _shown(progress))
+    what = _examination(options)
+    with Progress(transient=True) as progress:
+        result = evaluate(options.run, what, _shown(progress))
     report([result], [options.run])
-    _report_robustness(result)
+    report_robustness(result)
     if options.video is not None:
-        agent = experiments.load(options.run)[1]
-        video = _film(experiment.subject(agent), options)
+        agent = experiment.load_agent(options.run, experiment.make_agent())
+        video = _film(experiment.subject(agent), options.video, options.perturbation)
         logger = Logger(None, [make_output_format("tensorboard", str(options.run))])
         log_video(logger, "figures/episode", video, agent.num_timesteps)
         logger.close()
 
 
-def _examination(options: EvaluateOptions) -> Any:
-    from robustgames.experiment.examination import Examination
-
-    return Examination(options.grid, options.episodes, options.best_response, options.algorithm)
-
-
-def _refuse(options: EvaluateOptions, names: list[str], why: str) -> None:
-    for f in fields(EvaluateOptions):
-        if f.name in names and getattr(options, f.name) != f.default:
-            raise GameError(f"--{f.name.replace('_', '-')} is {why}; leave it out")
-
-
-def _check_video(options: EvaluateOptions) -> None:
-    """Check what is needed last before anything else is done."""
-    from robustgames.experiment.examination import parse_point
-    from robustgames.figures.video import writable
-
-    if options.video is None:
-        _refuse(options, ["perturbation"], "that of a video: --video episode.gif")
-    else:
-        writable(options.video)
-        parse_point(options.perturbation)
-
-
-def _evaluate_model(options: EvaluateOptions) -> None:
-    """Evaluate a model of Stable-Baselines3, and write the results beside its file."""
-    from robustgames.experiment.examination import Subject, examine, load_stable_baselines, of_stable_baselines
+def _evaluate_model(options: ModelOptions) -> None:
+    from robustgames.cli.result_table import report_robustness
+    from robustgames.experiment.examination import Subject, examine
+    from robustgames.experiment.folder import write_result
+    from robustgames.experiment.stable_baselines import load_model, policy_of
     from robustgames.figures.style import save
 
+    what = _examination(options)
     if options.env is None:
         example = f"robustgames evaluate {options.run} --env robustgames/ActionRobustPendulum-v0"
         raise GameError(f"{options.run} does not name its env: {example}")
     settings = flags.pairs(options.set, example="alpha=0.1")
-    policy = of_stable_baselines(load_stable_baselines(options.run, options.algorithm), options.env, settings)
+    policy = policy_of(load_model(options.run, options.algorithm), options.env, settings)
     subject = Subject(options.run.stem, [policy], options.env, settings)
-    progress = Progress(transient=True)
-    with progress:
-        found, figures = examine(subject, _examination(options), _shown(progress))
+    with Progress(transient=True) as progress:
+        found, figures = examine(subject, what, _shown(progress))
     folder = options.run.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     write_result(folder, "evaluation.json", {"model": str(options.run), "env": options.env, **found})
     for name, figure in figures.items():
         save(figure, folder / f"{name}.png")
-    _report_robustness({"runs": 1, "agent": f"{options.algorithm} of Stable-Baselines3", **found})
+    report_robustness({"runs": 1, **found})
     if options.video is not None:
-        _film(subject, options)
+        _film(subject, options.video, options.perturbation)
     Console(highlight=False).print(f"results      {folder}", soft_wrap=True)
 
 
-def _film(subject: Any, options: EvaluateOptions) -> Any:
-    from robustgames.experiment.examination import film_of
+# -- their parts -----------------------------------------------------------------------------------------
+def _examination(options: SweepOptions) -> Examination:
+    """Return the examination that the options describe; the video, which is made last, is checked first."""
+    from robustgames.experiment import Examination
+    from robustgames.experiment.grid_words import parse_point
+    from robustgames.figures.video import writable
 
-    assert options.video is not None
-    video = film_of(subject, options.perturbation)
-    Console(highlight=False).print(f"video        {video.save(options.video)}", soft_wrap=True)
+    if options.video is not None:
+        writable(options.video)
+        parse_point(options.perturbation)
+    elif options.perturbation:
+        raise GameError("--perturbation is that of a video: --video episode.gif; leave it out")
+    return Examination(options.grid, options.episodes, options.best_response, options.algorithm)
+
+
+def _film(subject: Subject, path: Path, words: tuple[str, ...]) -> Film:
+    """Film an episode of the first run under a perturbation, write the file and print its path."""
+    from robustgames.experiment.grid_words import parse_point
+    from robustgames.figures.video import film
+
+    video = film(subject.env, subject.policies[0], perturbation=parse_point(words), env_settings=subject.env_settings)
+    Console(highlight=False).print(f"video        {video.save(path)}", soft_wrap=True)
     return video
 
 
-def _shown(progress: Progress) -> Any:
-    tasks: dict[str, Any] = {}
+def _shown(progress: Progress) -> Callable[[str, int, int], None]:
+    """Return the function that shows the measurements as bars."""
+    tasks: dict[str, TaskID] = {}
 
-    def tell(name: str, done: int, total: int) -> None:
-        task = tasks.setdefault(name, None) or progress.add_task(name, total=total)
-        tasks[name] = task
-        progress.update(task, completed=done)
+    def show(name: str, done: int, total: int) -> None:
+        if name not in tasks:
+            tasks[name] = progress.add_task(name, total=total)
+        progress.update(tasks[name], completed=done)
 
-    return tell
-
-
-def _report_robustness(result: dict[str, Any]) -> None:
-    """Print what a sweep, random adversaries and a best response came to."""
-    from robustgames.evaluation.reliability import Interval
-
-    console, found = Console(highlight=False), result["robustness"]
-    swept = found["sweep"]
-    axes = " x ".join(f"{name} {values[0]:g}…{values[-1]:g}" for name, values in swept["axes"].items())
-    console.print(f"\n[bold]returns under perturbation[/] of {swept['env']}, no adversary: {axes}", soft_wrap=True)
-    table = Table()
-    table.add_column("")
-    table.add_column(f"mean of {count(result['runs'])} [95 % interval]", justify="right")
-    labels = {"cvar": "worst 10 % of the grid (CVaR)", "worst": "worst point", "iqm": "interquartile mean"}
-    for name, interval in found["summary"].items():
-        table.add_row(labels.get(name, name), escape(str(Interval(*interval))))
-    controls = result["random_adversary"]
-    share = f"share {controls['alpha']:g}, 10 episodes"
-    names = {"without": "no adversary, 10 episodes", "mixing": f"random mixing, {share}"}
-    for name, label in {**names, "replacement": f"random replacement, {share}"}.items():
-        table.add_row(label, escape(str(Interval(*controls[name]))))
-    if best := result.get("best_response"):
-        label = f"exploitability of run 0 ({best['algorithm']}, {best['steps']:,} steps)"
-        table.add_row(label, escape(str(Interval(*best["exploitability"]))))
-    console.print(table)
-    for axis, reason in found["idle"].items():
-        console.print(f"[yellow]{axis} left out:[/] {reason}", soft_wrap=True)
+    return show

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
+from math import floor, inf, isfinite, log10
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from robustgames.evaluation.metrics import SHARE, Metric, metric_of
+from robustgames.evaluation.reliability import Interval
+from robustgames.evaluation.statistics import Summary
+from robustgames.experiment.folder import Content
 
-def report(results: list[dict[str, Any]], folders: list[Path]) -> None:
+
+def report(results: list[Content], folders: list[Path]) -> None:
     """Print one table of mean ± std over the runs, and what to type next."""
     console = Console(highlight=False)
     first = results[0]
     spread = f", mean ± std over {first['runs']} runs" if first["runs"] > 1 else ""
-    settings = first["game"].partition("(")[2].removesuffix(")")
-    told = f" ({escape(settings)})" if settings else ""
-    console.print(f"[bold]{first['env'].rpartition(':')[2]}[/]{told}{spread}", soft_wrap=True)
+    shown = ", ".join(f"{name}={_setting(value)}" for name, value in first.get("settings", {}).items())
+    settings = f" ({escape(shown)})" if shown else ""
+    console.print(f"[bold]{first['env'].rpartition(':')[2]}[/]{settings}{spread}", soft_wrap=True)
     console.print(_table(results))
     _warn(results, console)
     for verdict, number in first.get("verdicts", {}).items():
@@ -30,15 +34,15 @@ def report(results: list[dict[str, Any]], folders: list[Path]) -> None:
     console.print(f"curves       tensorboard --logdir {common}", soft_wrap=True)
 
 
-def _table(results: list[dict[str, Any]]) -> Table:
+def _table(results: list[Content]) -> Table:
     first, table = results[0], Table()
     table.add_column("")
     starts = first["start"] if len(results) == 1 else {}
     for heading in (["start"] if starts else []) + [r["agent"] for r in results]:
         table.add_column(heading, justify="right")
-    for name in first["metrics"]:
-        cells = ([starts] if starts else []) + [r["metrics"] for r in results]
-        table.add_row(_label(name), *(_cell(name, c.get(name), first["runs"]) for c in cells))
+    for metric in map(metric_of, first["metrics"]):
+        columns = ([starts] if starts else []) + [r["metrics"] for r in results]
+        table.add_row(metric.label, *(cell(metric, column.get(metric.name), first["runs"]) for column in columns))
     blank = [""] if starts else []
     table.add_row(f"{first.get('timestep', 'oracle call')}s", *blank, *(f"{r['timesteps']:,}" for r in results))
     if all("seconds" in r for r in results):
@@ -48,12 +52,12 @@ def _table(results: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _warn(results: list[dict[str, Any]], console: Console) -> None:
+def _warn(results: list[Content], console: Console) -> None:
     for r in results:
         if any(collapsed := r.get("catastrophic_overfitting", [])):
-            whose = f"{sum(collapsed)} of {count(r['runs'])} of {r['agent']}"
+            runs = f"{sum(collapsed)} of {count(r['runs'])} of {r['agent']}"
             console.print(
-                f"[yellow]warning:[/] catastrophic overfitting in {whose}: FGSM is resisted, PGD is not; "
+                f"[yellow]warning:[/] catastrophic overfitting in {runs}: FGSM is resisted, PGD is not; "
                 "take more attack steps (adversarial_training --inner-steps 7), or stop early (--patience 5)"
             )
 
@@ -63,14 +67,83 @@ def count(runs: int) -> str:
     return "1 run" if runs == 1 else f"{runs} runs"
 
 
-def _label(name: str) -> str:
-    return re.sub(r"^pgd(\d+)", r"PGD-\1", name).replace("fgsm", "FGSM").replace("_", " ")
-
-
-def _cell(name: str, row: dict[str, Any] | None, runs: int) -> str:
+# -- numbers ---------------------------------------------------------------------------------------------
+def cell(metric: Metric, row: Summary | None, runs: int) -> str:
+    """Return "mean ± std unit" of a metric over several runs, or the number of a single run; "" without a row."""
     if row is None:
         return ""
     mean, std = row["mean"], row["std"]
-    if name.endswith(("accuracy", "high_quality")):
+    if metric.unit == SHARE:
         return f"{100 * mean:.1f} ± {100 * std:.1f} %" if runs > 1 else f"{100 * mean:.1f} %"
-    return f"{mean:.4g} ± {std:.2g}" if runs > 1 else f"{mean:.4g}"
+    number = mean_and_spread(mean, std) if runs > 1 else f"{mean:.4g}"
+    return f"{number} {metric.unit}".rstrip()
+
+
+def mean_and_spread(mean: float, std: float) -> str:
+    """Return "mean ± std": std to two digits, the mean to the same decimal place and to at most six digits.
+
+    Example:
+        >>> mean_and_spread(4.859, 10.2), mean_and_spread(0.31415, 0.0123), mean_and_spread(3.1415926, 1e-4)
+        ('5 ± 10', '0.314 ± 0.012', '3.14159 ± 0.00010')
+    """
+    size = max(abs(mean), std)
+    if not isfinite(size) or std == 0:
+        return f"{mean:.4g} ± {std:.2g}"
+    place = min(_place(mean, 6), _place(std, 2))
+    if 1e-4 <= size < 1e6:
+        return f"{_fixed(mean, place)} ± {_fixed(std, _place(std, 2)) if std >= 1e-4 else f'{std:.2g}'}"
+    exponent = floor(log10(size))
+    return f"{_fixed(mean / 10**exponent, place + exponent)}e{exponent:+03d} ± {std:.1e}"
+
+
+def _place(value: float, digits: int) -> float:
+    """Return the number of decimals that show so many digits of a value; -1 rounds to tens."""
+    return digits - 1 - floor(log10(abs(value))) if value else inf
+
+
+def _fixed(value: float, place: float) -> str:
+    """Return a value rounded to a decimal place."""
+    if not isfinite(place):
+        return "0"
+    rounded = round(value, int(place)) + 0.0  # -0.0 becomes 0.0
+    return f"{rounded:.{max(0, int(place))}f}"
+
+
+def _setting(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
+
+
+# -- runs of control under perturbations -----------------------------------------------------------------
+def report_robustness(result: Content) -> None:
+    """Print the summaries of a sweep, of the random adversaries and of a best response."""
+    console, found = Console(highlight=False), result["robustness"]
+    swept = found["sweep"]
+    axes = " x ".join(f"{name} {values[0]:g}…{values[-1]:g}" for name, values in swept["axes"].items())
+    console.print(f"\n[bold]returns under perturbation[/] of {swept['env']}, no adversary: {axes}", soft_wrap=True)
+    table = Table()
+    table.add_column("")
+    table.add_column(f"mean of {count(result['runs'])} [95 % interval]", justify="right")
+    for label, interval in _intervals(result):
+        table.add_row(label, escape(str(Interval(*interval))))
+    console.print(table)
+    for axis, reason in found["idle"].items():
+        console.print(f"[yellow]{axis} left out:[/] {reason}", soft_wrap=True)
+
+
+def _intervals(result: Content) -> list[tuple[str, list[float]]]:
+    """Return (label, (estimate, low, high)) of every row."""
+    labels: dict[str, str] = {
+        "cvar": "worst 10 % of the grid (CVaR)",
+        "worst": "worst point",
+        "iqm": "interquartile mean",
+    }
+    summary: dict[str, list[float]] = result["robustness"]["summary"]
+    rows = [(labels.get(name, name), interval) for name, interval in summary.items()]
+    random = result["random_adversary"]
+    share = f"share {random['alpha']:g}, 10 episodes"
+    rows.append(("no adversary, 10 episodes", random["without"]))
+    rows += [(f"random {name}, {share}", random[name]) for name in ("mixing", "replacement")]
+    if best := result.get("best_response"):
+        label = f"exploitability of run 0 ({best['algorithm']}, {best['steps']:,} steps)"
+        rows.append((label, best["exploitability"]))
+    return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import gymnasium as gym
 import tyro
@@ -17,7 +17,7 @@ from robustgames.errors import GameError, unknown
 from robustgames.solvers import RECIPES
 
 if TYPE_CHECKING:
-    from robustgames.experiment import ControlExperiment, Experiment
+    from robustgames.experiment import ControlExperiment, GameExperiment
 
 STABLE_BASELINES = ("A2C", "DDPG", "DQN", "HER", "PPO", "SAC", "TD3")
 MAIN_ENV = "robustgames/DigitsAdversarial-v0"
@@ -128,14 +128,14 @@ def _no_agent(words: list[str], known: list[str]) -> GameError:
     return unknown("agent", name, known, "robustgames list")
 
 
-def _game(name: str, words: list[str]) -> tuple[Experiment, Path]:
+def _game(name: str, words: list[str]) -> tuple[GameExperiment, Path]:
     """Return the experiment of a solver on a game, and the folder of its runs."""
-    from robustgames.experiment import Experiment
+    from robustgames.experiment import GameExperiment
 
     groups = {"solver": flags.group(name, flags.of_function(RECIPES[name])), "run": RunOptions}
     parsed = flags.parse(groups, f"robustgames train {name}", flags.summary(RECIPES[name]), words)
     run: RunOptions = parsed.run
-    experiment = Experiment(
+    experiment = GameExperiment(
         agent=name,
         env=run.env,
         settings={key: value for key, value in asdict(parsed.solver).items() if value is not None},
@@ -193,14 +193,14 @@ def _env_settings(words: tuple[str, ...]) -> dict[str, Any]:
     return settings
 
 
-def _average(word: str | None) -> str | float | None:
+def _average(word: str | None) -> float | Literal["uniform"] | None:
     try:
-        return word if word is None or word == "uniform" else float(word)
+        return None if word is None else "uniform" if word == "uniform" else float(word)
     except ValueError:
         raise GameError(f"--average is {word!r}: uniform, or a decay such as 0.999") from None
 
 
-def _run(experiment: Experiment | ControlExperiment, out: Path) -> None:
+def _run(experiment: GameExperiment | ControlExperiment, out: Path) -> None:
     from robustgames.experiment import train
 
     check_memory(experiment)
@@ -216,12 +216,12 @@ def _resume(folder: Path) -> None:
 
 
 def _main_job(options: MainOptions) -> None:
-    from robustgames.experiment import Experiment, train
+    from robustgames.experiment import GameExperiment, train
 
     common = {"runs": options.runs, "seed": options.seed, "device": options.device}
     jobs = [
-        Experiment("standard_training", MAIN_ENV, steps=max(1, options.steps // 4), **common),
-        Experiment("adversarial_training", MAIN_ENV, steps=options.steps, **common),
+        GameExperiment("standard_training", MAIN_ENV, steps=max(1, options.steps // 4), **common),
+        GameExperiment("adversarial_training", MAIN_ENV, steps=options.steps, **common),
     ]
     check_memory(jobs[0])
     console, finished = Console(highlight=False), []

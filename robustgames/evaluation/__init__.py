@@ -1,4 +1,4 @@
-"""Evaluation: certificates, statistics over runs, figures."""
+"""Evaluation: certificates, metrics and their statistics over runs. Numbers only; `robustgames.figures` draws them."""
 
 from robustgames.evaluation.certificates import (
     accuracies,
@@ -7,14 +7,18 @@ from robustgames.evaluation.certificates import (
     final_certificates,
     verdicts,
 )
+from robustgames.evaluation.metrics import METRICS, Metric, metric_of
 from robustgames.evaluation.statistics import mean_and_std, summarize
 
 __all__ = [
+    "METRICS",
+    "Metric",
     "accuracies",
     "catastrophic_overfitting",
     "certificates",
     "final_certificates",
     "mean_and_std",
+    "metric_of",
     "summarize",
     "verdicts",
 ]

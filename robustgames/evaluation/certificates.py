@@ -1,8 +1,7 @@
-"""Certificates of a joint strategy: numbers that say how good it is, beside the learning curve."""
+"""Certificates of a joint strategy: numbers that say how good it is, next to the learning curve."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 
 import torch
@@ -11,6 +10,7 @@ from torch import Generator, Tensor
 from robustgames.attacks import fgsm, pgd
 from robustgames.errors import GameError
 from robustgames.evaluation.generators import generator_metrics
+from robustgames.evaluation.metrics import FGSM_ACCURACY, FINAL_ATTACK_STEPS, pgd_accuracy
 from robustgames.games import GAN, AdversarialClassification, Game, HeldOut, Space, ZeroSumGame
 from robustgames.games.losses import as_logits, predictions
 from robustgames.solvers import diagnostics
@@ -18,12 +18,20 @@ from robustgames.solvers import diagnostics
 SMALL = 16  # coordinates up to which the Jacobian of every run is worth its time
 
 
-def certificates(game: Game, z: Tensor, attack_steps: int = 40, quick: bool = False) -> dict[str, Tensor]:
-    """Return what can be certified of z beyond `game.metrics`, each of shape (*S,).
+def certificates(
+    game: Game, z: Tensor, attack_steps: int = FINAL_ATTACK_STEPS, quick: bool = False
+) -> dict[str, Tensor]:
+    """Return the certificates of z beyond `game.metrics`, each of shape (*S,).
 
-    Games with known best responses: the duality gap. Classifiers: accuracy on the held-out images, clean, under FGSM
-    and under PGD with `attack_steps` steps; `quick` looks at the watched images instead. Generators:
-    `generator_metrics`.
+    * Games with known best responses: the duality gap.
+    * Classifiers: `accuracies` on the held-out images.
+    * Generators: `generator_metrics`.
+
+    Args:
+        game: The game.
+        z: Joint strategies, (*S, n + m).
+        attack_steps: Steps of PGD against a classifier.
+        quick: If true, look at the watched images instead of the held-out ones, and at fewer generated images.
     """
     if isinstance(game, GAN):
         return generator_metrics(game, z, quick)
@@ -35,8 +43,10 @@ def certificates(game: Game, z: Tensor, attack_steps: int = 40, quick: bool = Fa
         return {}
 
 
-def final_certificates(game: Game, z: Tensor, attack_steps: int = 40, quick: bool = False) -> dict[str, Tensor]:
-    """Return all that can be said of z without a minibatch: metrics of a game without data, and `certificates`."""
+def final_certificates(
+    game: Game, z: Tensor, attack_steps: int = FINAL_ATTACK_STEPS, quick: bool = False
+) -> dict[str, Tensor]:
+    """Return all metrics of z that need no minibatch: `game.metrics` of a game without data, and `certificates`."""
     if isinstance(game, HeldOut | GAN) or game.sets_follow_sample:
         return certificates(game, z, attack_steps, quick)
     sample = game.draw(tuple(z.shape[:-1]), Generator(game.device).manual_seed(0))
@@ -44,7 +54,7 @@ def final_certificates(game: Game, z: Tensor, attack_steps: int = 40, quick: boo
 
 
 def verdicts(game: Game, z: Tensor) -> dict[str, int]:
-    """Return {local-Nash verdict in words: number of runs of z that it holds for}, over the finite runs.
+    """Return {local-Nash verdict: number of runs of z with it}, over the finite runs, the most frequent one first.
 
     Empty for games that are not small, unconstrained, zero-sum and without data.
     """
@@ -53,55 +63,56 @@ def verdicts(game: Game, z: Tensor) -> dict[str, int]:
         return {}
     points = z.reshape(-1, z.shape[-1])
     points = points[torch.isfinite(points).all(-1)]
-    words = (re.sub(r" \(.*?\)|: \|V\|.*", "", str(diagnostics.local_nash(game, point, tol=1e-3))) for point in points)
-    return dict(Counter(words).most_common())
+    return dict(Counter(diagnostics.local_nash(game, point, tol=1e-3).kind for point in points).most_common())
 
 
 @torch.no_grad()
-def accuracies(game: AdversarialClassification, z: Tensor, attack_steps: int = 40) -> dict[str, Tensor]:
+def accuracies(game: AdversarialClassification, z: Tensor, attack_steps: int = FINAL_ATTACK_STEPS) -> dict[str, Tensor]:
     """Return the shares of the game's images classified correctly: clean, under FGSM and under PGD, (*S,).
 
-    An image counts as robust only if it is also right when clean, and under PGD in every iterate. NaN where a run left
-    the finite numbers.
+    An image counts as robust only if it is also classified correctly when clean, and under PGD in every iterate. NaN
+    for a run that diverged (non-finite scores).
 
     Args:
-        game: a game on all its images (`batch_size=None`).
-        z: weights, (*S, n), or joint strategies (*S, n + m') of a game with the same network.
-        attack_steps: K, e.g. 40 for the usual PGD-40.
+        game: A game on all its images (`batch_size=None`).
+        z: Weights, (*S, n), or joint strategies (*S, n + m') of a game with the same network.
+        attack_steps: Steps K of PGD, e.g. 40 for the usual PGD-40.
     """
     x = z[..., : game.sizes[0]]
     images = game.images.expand(*x.shape[:-1], *game.images.shape)
     scores = game.logits(x, images)
     finite = torch.isfinite(scores).all(-1).all(-1)
-    x = torch.where(finite.unsqueeze(-1), x, 0)  # the others are attacked all the same
+    x = torch.where(finite.unsqueeze(-1), x, 0)  # diverged runs are attacked at 0, and reported as NaN
     right = predictions(scores) == game.labels
     shares = {"clean_accuracy": right}
-    for name, steps in (("fgsm", 1), (f"pgd{attack_steps}", attack_steps)):
+    for metric, steps in ((FGSM_ACCURACY, 1), (pgd_accuracy(attack_steps), attack_steps)):
         perturbed = images + attack(game, x, steps).view(images.shape)
-        shares[f"{name}_accuracy"] = right & (predictions(game.logits(x, perturbed)) == game.labels)
+        shares[metric.name] = right & (predictions(game.logits(x, perturbed)) == game.labels)
     return {name: hits.to(z).mean(-1).where(finite, float("nan")) for name, hits in shares.items()}
 
 
-def catastrophic_overfitting(shares: dict[str, Tensor]) -> Tensor | None:
-    """Return where a classifier resists one step of attack but not several, (*S,): None where it was not measured.
+def catastrophic_overfitting(shares: dict[str, Tensor], attack_steps: int = FINAL_ATTACK_STEPS) -> Tensor | None:
+    """Return whether a classifier resists one step of attack but not several, (*S,); None if it was not measured.
 
-    That is, FGSM leaves at least half of the images and PGD takes more than 20 points more: training against weak
-    attacks has taught the network to mislead them. Source: Wong, Rice and Kolter 2020, section 5.
+    That is, FGSM leaves at least half of the images correctly classified, and PGD fools more than 20 % of all images
+    in addition: training against weak attacks taught the network to mislead them.
+    Source: Wong, Rice and Kolter 2020, section 5.
 
     Args:
-        shares: of `accuracies`.
+        shares: Result of `accuracies`.
+        attack_steps: Steps K of PGD in it.
     """
-    several = [share for name, share in shares.items() if name.startswith("pgd")]
-    if not several or "fgsm_accuracy" not in shares:
+    one, several = shares.get(FGSM_ACCURACY.name), shares.get(pgd_accuracy(attack_steps).name)
+    if one is None or several is None:
         return None
-    return (shares["fgsm_accuracy"] >= 0.5) & (shares["fgsm_accuracy"] - several[0] > 0.2)
+    return (one >= 0.5) & (one - several > 0.2)
 
 
 @torch.no_grad()
-def attack(game: AdversarialClassification, z: Tensor, steps: int = 40) -> Tensor:
+def attack(game: AdversarialClassification, z: Tensor, steps: int = FINAL_ATTACK_STEPS) -> Tensor:
     """Return perturbations of all the game's images, (*S, N p): the attacker plays, the classifier is held.
 
-    PGD: `steps` steps of 2.5 eps / steps from a random start inside the ball (seed 0), of each image the last iterate
+    PGD: `steps` steps of 2.5 eps / steps from a random start inside the ball (seed 0); of each image the last iterate
     that fools the classifier, else the one of highest loss. One step is FGSM, from zero. Source: Madry et al. 2018.
     """
     x = z[..., : game.sizes[0]]
@@ -118,6 +129,6 @@ def attack(game: AdversarialClassification, z: Tensor, steps: int = 40) -> Tenso
     if steps == 1:
         attacked = fgsm(classifiers, rows, labels, game.eps, game.norm)
     else:
-        own = Generator(game.device).manual_seed(0)
-        attacked = pgd(classifiers, rows, labels, game.eps, game.norm, steps, generator=own)
+        generator = Generator(game.device).manual_seed(0)
+        attacked = pgd(classifiers, rows, labels, game.eps, game.norm, steps, generator=generator)
     return (attacked - rows).view(*runs, -1)

@@ -1,13 +1,16 @@
 """Experiments on disk: trained into a run folder, resumed, evaluated."""
 
+from robustgames.experiment.base import Examination, Experiment
 from robustgames.experiment.control import CONTROL_AGENTS, ControlExperiment
 from robustgames.experiment.driver import evaluate, load, read, read_experiment, resume, train
-from robustgames.experiment.game import Experiment
+from robustgames.experiment.game import GameExperiment
 
 __all__ = [
     "CONTROL_AGENTS",
     "ControlExperiment",
+    "Examination",
     "Experiment",
+    "GameExperiment",
     "evaluate",
     "load",
     "read",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from robustgames.attacks.victim import Model
 from robustgames.data import digits, mnist
 from robustgames.errors import GameError, unknown
+from robustgames.experiment.driver import read_experiment
 from robustgames.games import AdversarialClassification, HeldOut, Network
 from robustgames.games.losses import as_logits
 from robustgames.games.threat import ThreatModel
@@ -26,12 +27,13 @@ DEFAULT_EPS = {"digits": 0.1, "mnist": 0.3}
 class Classifiers:
     """Classifiers, by name, on the same images.
 
-    Args:
-        title: what they are.
-        models: images -> logits (N, C).
-        images, labels: (N, ...) and (N,).
-        threat: what an attacker may do.
-        home: folder for what is found.
+    Attributes:
+        title: Heading of a report.
+        models: Functions images -> logits (N, C), by name.
+        images: Images, (N, ...).
+        labels: Their classes, (N,).
+        threat: Norm and radius of the attack.
+        home: Folder for the results.
     """
 
     title: str
@@ -42,7 +44,7 @@ class Classifiers:
     home: Path
 
 
-def of_run(
+def from_run(
     folder: Path,
     count: int,
     eps: float | None = None,
@@ -54,21 +56,18 @@ def of_run(
     """Return the classifiers of a saved run, one for each run side by side that did not diverge.
 
     Args:
-        folder: of the run.
-        count: held-out images, at most.
-        eps: radius of the attack; by default that of the run's game.
+        folder: Folder of the run.
+        count: Largest number of held-out images.
+        eps: Radius of the attack; by default that of the run's game.
         norm: "linf", "l2" or "l1"; by default that of the run's game.
-        data: other images, see `own`.
-        run: only this one.
+        data: Other images, see `from_module`.
+        run: Index of one run; by default all are returned.
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        GameError: no folder of a run, a game without a classifier, images of another size, no such run.
+        GameError: No folder of a run, a game without a classifier, images of another size, or no such run.
     """
-    from robustgames import experiment as experiments
-    from robustgames.agents import GameAgent
-
-    experiment = replace(experiments.read_experiment(folder), device=device, compile=False)
+    experiment = replace(read_experiment(folder), device=device, compile=False)
     first = experiment.make_agent()
     game = first.game.exact
     if not isinstance(game, HeldOut):
@@ -81,14 +80,14 @@ def of_run(
     x, y = (game.held_out.images, game.held_out.labels) if data is None else _images(data)
     if x.shape[1] != game.images.shape[1]:
         raise GameError(f"--data {data} has {x.shape[1]} pixels, the run's images have {game.images.shape[1]}")
-    z = GameAgent.load(folder, first.env).best()
+    z = experiment.load_agent(folder, first).best()
     models = _models(game.held_out, z[..., : game.sizes[0]].reshape(-1, game.sizes[0]), run)
     title = f"{experiment.env.rpartition(':')[2]}, {experiment.agent}{'' if run is None else f', run {run}'}"
     threat = ThreatModel(norm or game.norm, game.eps if eps is None else eps)
     return Classifiers(title, models, x[:count].to(z), y[:count].to(z.device), threat, folder / "attacks")
 
 
-def own(
+def from_module(
     name: str,
     count: int,
     eps: float | None = None,
@@ -100,20 +99,20 @@ def own(
 
     Args:
         name: "module:function", which returns a torch.nn.Module, or "module:module".
-        count: see `of_run`.
-        eps: radius of the attack, by default 0.3, on digits 0.1.
+        count: Largest number of held-out images.
+        eps: Radius of the attack; by default 0.3, on digits 0.1.
         norm: "linf" (default), "l2" or "l1".
         data: "digits", "mnist" (default) or a folder of MNIST's four IDX files.
-        device: see `of_run`.
+        device: "auto", "cpu" or "cuda".
 
     Raises:
-        GameError: what cannot be imported or called, is no module, or does not map images to logits.
+        GameError: The name cannot be imported or called, is not a module, or does not map images to logits.
     """
-    source, where = data or "mnist", choose_device(device)
+    source, place = data or "mnist", choose_device(device)
     if eps is None and norm not in (None, "linf"):
         raise GameError(f"--norm {norm} needs its radius: give --eps too, e.g. --eps 1")
-    model = _load(name).to(where).eval().requires_grad_(False)
-    x, y = (part[:count].to(where) for part in _images(source))
+    model = _load(name).to(place).eval().requires_grad_(False)
+    x, y = (part[:count].to(place) for part in _images(source))
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     threat = ThreatModel(norm or "linf", DEFAULT_EPS.get(source, 0.3) if eps is None else eps)
     images = _fit(name, model, x.to(dtype))
@@ -138,7 +137,7 @@ def _models(game: AdversarialClassification, weights: Tensor, only: int | None) 
 
 
 def _classifier(game: AdversarialClassification, weights: Tensor) -> Model:
-    if isinstance(game.network, Network):  # as a module, whose convolutions have a fast gradient in the input
+    if isinstance(game.network, Network):  # a plain module: its convolutions have a fast gradient in the input
         module = copy.deepcopy(game.network.module)
         nn.utils.vector_to_parameters(weights, module.parameters())
         return module.requires_grad_(False)
@@ -150,30 +149,35 @@ def _classifier(game: AdversarialClassification, weights: Tensor) -> Model:
 
 
 def _load(name: str) -> nn.Module:
-    """Return the module that module:function returns, or is."""
-    where, _, attribute = name.partition(":")
-    if not where or not attribute:
+    """Return the module that module:attribute is or returns."""
+    found = _import(name)
+    if not isinstance(found, nn.Module) and callable(found):
+        try:
+            found = found()
+        except Exception as error:
+            raise GameError(f"{name}() failed with {_in_words(error)}; it is called without arguments") from error
+    if not isinstance(found, nn.Module):
+        kind = type(found).__name__
+        raise GameError(f"{name} gives an object of type {kind}: a torch.nn.Module, or a function that returns one")
+    return found
+
+
+def _import(name: str) -> object:
+    """Return the object module:attribute."""
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
         raise GameError(
             f"--model is {name!r}: give module:function, e.g. --model my_nets:load for load() in my_nets.py"
         )
     try:
-        found = importlib.import_module(where)
+        found = importlib.import_module(module)
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == where:
-            raise GameError(f"no module {where!r} for --model {name}: run from the folder of {where}.py") from error
-        raise GameError(f"importing {where!r} failed with {_told(error)}") from error
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            raise GameError(f"no module {module!r} for --model {name}: run from the folder of {module}.py") from error
+        raise GameError(f"importing {module!r} failed with {_in_words(error)}") from error
     if not hasattr(found, attribute):
-        raise unknown(f"name in {where}", attribute, (n for n in vars(found) if not n.startswith("_")))
-    made = getattr(found, attribute)
-    if not isinstance(made, nn.Module) and callable(made):
-        try:
-            made = made()
-        except Exception as error:
-            raise GameError(f"{name}() failed with {_told(error)}; it is called without arguments") from error
-    if not isinstance(made, nn.Module):
-        kind = type(made).__name__
-        raise GameError(f"{name} gives an object of type {kind}: a torch.nn.Module, or a function that returns one")
-    return made
+        raise unknown(f"name in {module}", attribute, (n for n in vars(found) if not n.startswith("_")))
+    return getattr(found, attribute)
 
 
 def _fit(name: str, model: nn.Module, x: Tensor) -> Tensor:
@@ -185,7 +189,7 @@ def _fit(name: str, model: nn.Module, x: Tensor) -> Tensor:
             with torch.no_grad():
                 scores = model(images[:2])
         except Exception as error:
-            problems.append(f"{tuple(images[:2].shape)} {_told(error)}")
+            problems.append(f"{tuple(images[:2].shape)} {_in_words(error)}")
             continue
         if isinstance(scores, Tensor) and scores.dim() == 2 and len(scores) == len(images[:2]) and scores.shape[1] > 1:
             return images
@@ -194,12 +198,12 @@ def _fit(name: str, model: nn.Module, x: Tensor) -> Tensor:
     raise GameError(f"{name} does not map images to logits (N, classes >= 2): it gave for {'; for '.join(problems)}")
 
 
-def _told(error: Exception) -> str:
+def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
 
 
 def _images(source: str) -> tuple[Tensor, Tensor]:
-    """Return held-out images (N, p) and labels; a folder of the name "digits" or "mnist" goes first."""
+    """Return held-out images (N, p) and labels; a folder named "digits" or "mnist" takes precedence."""
     if source == "digits" and not Path(source).is_dir():
         data = digits()
     else:

@@ -1,12 +1,10 @@
-"""An experiment of control: an agent on an env with an adversary, and what is measured and drawn."""
+"""An experiment of control: an agent on an env with an adversary, its returns and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import gymnasium as gym
 import torch
@@ -22,71 +20,59 @@ from robustgames.envs import ActionRobustEnv, GameEnv
 from robustgames.envs.registration import control_ids, find_id
 from robustgames.errors import GameError, check_whole_numbers, unknown, writing
 from robustgames.evaluation.rollouts import play
-from robustgames.experiment.examination import Examination, Progress, Subject, examine
+from robustgames.experiment.base import Examination, Experiment, Progress, explained, silent
+from robustgames.experiment.examination import Subject, examine
+from robustgames.experiment.folder import Content
 from robustgames.figures import curves
 from robustgames.solvers import RECIPES, Scheme, make_solver
 
 CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {"robust_ddpg": RobustDDPG, "robust_td3": RobustTD3}
 EXAMPLE = "robustgames/ActionRobustPendulum-v0"
-EPISODES = 10  # that a result is the mean of, of the same seeds for every agent and run
+EPISODES = 10  # a result is their mean; every agent and run plays them from the same seeds
 
 
-@dataclass(frozen=True)
-class ControlExperiment:
-    """What config.yaml holds, and all that is needed to repeat a run of control.
+@dataclass(frozen=True, kw_only=True)
+class ControlExperiment(Experiment[RobustDDPG]):
+    """Everything needed to repeat a run of control: the fields are the content of config.yaml.
+
+    The agent is a name of `CONTROL_AGENTS` with the settings of `robustgames.agents.control.settings.Settings`, the env
+    the id of a control env with an adversary, and a timestep is an env step.
 
     Attributes:
-        agent: a name of `CONTROL_AGENTS`.
-        env: id of control with an adversary, "module:namespace/Name-v0" to import a user's module first.
-        settings: of the agent, see `robustgames.agents.control.settings.Settings`.
-        solver: name of the solver of the two policies, see `make_solver`.
-        solver_settings: of the solver.
-        env_settings: of the env.
-        steps: env steps of one run.
-        runs: independent runs, side by side in one tensor.
-        seed: of everything random.
-        device: "auto", "cpu" or "cuda".
-        checkpoint: timesteps between two checkpoints.
+        solver: Name of the solver of the two policies, see `make_solver`.
+        solver_settings: Settings of the solver.
     """
 
     timestep: ClassVar[str] = "env step"
-    agent: str
-    env: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    solver: str = "adam"
-    solver_settings: dict[str, Any] = field(default_factory=dict)
-    env_settings: dict[str, Any] = field(default_factory=dict)
-    steps: int = 10_000
-    runs: int = 5
-    seed: int = 0
-    device: str = "auto"
     checkpoint: int = 5_000
+    solver: str = "adam"
+    solver_settings: Content = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_whole_numbers(self, steps=0, runs=1, seed=0, checkpoint=1)
 
     def make_agent(self) -> RobustDDPG:
-        """Return the agent at its start.
+        """Return the agent at its start, see `Experiment.make_agent`.
 
         Raises:
-            GameError: unknown names or settings, unusable values, an env that is no control with an adversary.
+            GameError: Unknown names, unusable settings, or an env that is not control with an adversary.
         """
         solver, settings = self._make_solver(), _tuples(self.settings)
         if "buffer_size" in settings:  # a GPU takes all of a replay's memory at once
             needed = max(self.steps, settings.get("learning_starts", 0) + 1)
             settings["buffer_size"] = min(settings["buffer_size"], needed)
         _check_id(self.env, self.agent)
-        with _told(self.env, self.env_settings):
+        with explained(self.env, self.env_settings):
             return CONTROL_AGENTS[self.agent](
-                self.env, solver, self.seed, self.runs, self._known(), self.device, **settings
+                self.env, solver, self.seed, self.runs, self._resolved(), self.device, **settings
             )
 
     def load_agent(self, folder: Path, first: RobustDDPG) -> RobustDDPG:
-        """Return the agent of the checkpoint in a run folder, in envs of its own."""
-        return type(first).load(folder, self.env, self._known(), device=self.device)
+        """Return the agent of the newest checkpoint in a run folder, in new envs."""
+        return type(first).load(folder, self.env, self._resolved(), device=self.device)
 
     def is_over(self, timesteps: int) -> bool:
-        """Return whether a run with a result has nothing left to train."""
+        """Return whether a run that has a result is trained to its end after so many timesteps."""
         return timesteps >= self.steps
 
     def watchers(self, agent: RobustDDPG, logger: Logger) -> list[BaseCallback]:
@@ -94,34 +80,35 @@ class ControlExperiment:
         return []
 
     def measure(self, agent: RobustDDPG) -> dict[str, Tensor]:
-        """Return the metrics of a result, one number per run: undiscounted returns of episodes without exploration.
+        """Return undiscounted returns and lengths of episodes without exploration in the nominal env, (runs,) each.
 
-        They are played in the nominal env, from the same seeds for every agent and run. `return` and `episode_length`
-        are those of the protagonist alone, `return_under_adversary` that against the adversary that it learned with,
-        where there is one.
+        `return` and `episode_length` are those of the protagonist alone. `return_under_adversary` is the return against
+        the adversary that it learned with, if it learned with one. All agents and runs play from the same seeds; NaN
+        for a run that diverged.
         """
         shown = tqdm(range(self.runs), "evaluating", unit="run", leave=False, disable=None, delay=1)  # on a terminal
         rows = [self._measure_run(agent, run) for run in shown]
         return {name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in rows[0]}
 
-    def details(self, agent: RobustDDPG, values: dict[str, Tensor]) -> dict[str, Any]:
-        """Return what a result tells beside its metrics."""
-        shares = sorted(set(agent.ongoing.alphas))
-        alpha = f"{shares[0]:g}" if len(shares) == 1 else f"{shares[0]:g} … {shares[-1]:g}"
-        played = [f"env_id={self.env_settings['env_id']}"] if "env_id" in self.env_settings else []
+    def details(self, agent: RobustDDPG, values: dict[str, Tensor]) -> Content:
+        """Return the env, the solver, and how many updates, episodes and diverged runs there are."""
+        settings = self._shown_settings(agent)
         return {
-            "game": f"ActionRobustEnv({', '.join([*played, f'coupling={agent.ongoing.coupling}', f'alpha={alpha}'])})",
+            "game": f"ActionRobustEnv({', '.join(f'{name}={value}' for name, value in settings.items())})",
+            "settings": settings,
             "solver": repr(agent.solver),
             "updates": agent.updates,
             "episodes": EPISODES,
             "diverged": int((~torch.isfinite(agent.z).all(-1)).sum()),
         }
 
-    def examine(
-        self, agent: RobustDDPG, folder: Path, what: Examination | None = None, progress: Progress | None = None
-    ) -> dict[str, Any]:
-        """Return what `robustgames evaluate` adds to a result, see `examine`; draw it in the folder and TensorBoard."""
-        found, drawn = examine(self.subject(agent), what or Examination(), progress)
+    def examine(self, agent: RobustDDPG, folder: Path, what: Examination, progress: Progress = silent) -> Content:
+        """Return the numbers of `examination.examine`; draw its figures in the run folder and in TensorBoard.
+
+        Raises:
+            GameError: All runs have diverged, or a measurement fails.
+        """
+        found, drawn = examine(self.subject(agent), what, progress)
         output = make_output_format("tensorboard", str(folder))
         for name, figure in drawn.items():
             with writing(folder):
@@ -131,28 +118,28 @@ class ControlExperiment:
         return found
 
     def subject(self, agent: RobustDDPG) -> Subject:
-        """Return the policies of the runs that are finite, with the env that they are judged in.
+        """Return the policies of the finite runs, with the env to evaluate them in.
 
         Raises:
-            GameError: all have diverged.
+            GameError: All runs have diverged.
         """
         finite = [run for run in range(self.runs) if bool(torch.isfinite(agent.z[run]).all())]
         if not finite:
             raise GameError(
-                f"all {self.runs} runs of {self.agent} left the finite numbers: there is no policy to judge"
+                f"all {self.runs} runs of {self.agent} diverged (non-finite values): train again, e.g. with --lr 1e-4"
             )
         settings = self._single_settings(agent.ongoing.alphas[finite[0]])
         return Subject(self.agent, [agent.policy(run) for run in finite], self.env, settings)
 
     def draw(self, agent: RobustDDPG, watchers: list[BaseCallback], folder: Path, logger: Logger) -> None:
-        """Draw the learning curves as PNG in the run folder, where anything was logged that has one."""
+        """Draw the learning curves as PNG in the run folder, if a metric was logged that has a curve."""
         progress = sorted(folder.glob("progress*.csv"))
         if curves.has_metrics(progress):
             with writing(folder):
                 figures.save(curves.learning_curves(progress), folder / "figures" / "learning_curves.png")
 
-    def _known(self) -> dict[str, Any]:
-        """Return the settings of the env, with the module of `env_id` imported and taken off."""
+    def _resolved(self) -> Content:
+        """Return the settings of the env; if `env_id` names a module, it is imported and the name removed."""
         env_id = self.env_settings.get("env_id")
         if not isinstance(env_id, str) or ":" not in env_id:
             return self.env_settings
@@ -161,8 +148,16 @@ class ControlExperiment:
     def _make_solver(self) -> Scheme:
         if self.solver not in RECIPES:
             raise unknown("solver", self.solver, RECIPES)
-        with _told(f"solver {self.solver}", self.solver_settings):
+        with explained(f"solver {self.solver}", self.solver_settings):
             return make_solver(self.solver, **_tuples(self.solver_settings))
+
+    def _shown_settings(self, agent: RobustDDPG) -> Content:
+        """Return the settings of the env, with the coupling and the share that the agent trained with."""
+        alphas = agent.ongoing.alphas
+        alpha = alphas[0] if len(set(alphas)) == 1 else list(alphas)
+        trained = {"coupling": agent.ongoing.coupling, "alpha": alpha}
+        first = {name: self.env_settings[name] for name in ("env_id",) if name in self.env_settings}
+        return {**first, **trained, **{**self.env_settings, **first, **trained}}
 
     def _measure_run(self, agent: RobustDDPG, run: int) -> dict[str, float]:
         learned = agent.policies.adversary is not None
@@ -179,18 +174,18 @@ class ControlExperiment:
         return {name: float(found[name]) for name in names}
 
     def _make_env(self, alpha: float) -> gym.Env:
-        """Return the env of one run, where the run is one of a batch, too."""
+        """Return the env of one run, also if the run is one of a batch."""
         return gym.make(self.env, disable_env_checker=True, **self._single_settings(alpha))
 
-    def _single_settings(self, alpha: float) -> dict[str, Any]:
-        settings = {**self._known(), **({"alpha": alpha} if "alpha" in self.env_settings else {})}
+    def _single_settings(self, alpha: float) -> Content:
+        settings = {**self._resolved(), **({"alpha": alpha} if "alpha" in self.env_settings else {})}
         if gym.spec(self.env.rpartition(":")[2]).vector_entry_point is not None:
-            settings.pop("dtype", None)  # of the batch in torch
+            settings.pop("dtype", None)  # a setting of the batch in torch
         return settings
 
 
 def _check_id(id: str, agent: str) -> None:
-    """Check that an id names control with an adversary; say what to type for other kinds."""
+    """Check that an id names control with an adversary; name the command to type for other kinds."""
     name = find_id(id, control_ids)
     entry = gym.spec(name).entry_point
     creator = load_env_creator(entry) if isinstance(entry, str) else entry
@@ -202,19 +197,6 @@ def _check_id(id: str, agent: str) -> None:
         raise GameError(f"{name} has no adversary; to give it one: {wanted}")
 
 
-def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _tuples(settings: Content) -> Content:
     """Return settings with tuples for the lists of YAML."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-
-
-@contextmanager
-def _told(what: str, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Tell of settings that nothing has checked: `what` cannot be made with them."""
-    try:
-        yield
-    except GameError:
-        raise
-    except (TypeError, RuntimeError, ValueError, AssertionError) as error:
-        told = ", ".join(f"{key}={value!r}" for key, value in settings.items()) or "its defaults"
-        reason = str(error).partition("\n")[0].partition(" was raised from the environment creator")[0]
-        raise GameError(f"{what} cannot be made with {told}: {reason or type(error).__name__}") from error

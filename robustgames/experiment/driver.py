@@ -8,23 +8,36 @@ import time
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from stable_baselines3.common.logger import Logger, make_output_format
 
 from robustgames.agents.callbacks import Checkpoint, ProgressBar
 from robustgames.errors import DivergedError, GameError, writing
 from robustgames.evaluation import summarize
+from robustgames.experiment.base import A, Examination, Experiment, Progress, silent
 from robustgames.experiment.control import CONTROL_AGENTS, ControlExperiment
-from robustgames.experiment.folder import create_folder, locked, read_config, read_result, write_config, write_result
-from robustgames.experiment.game import Experiment
+from robustgames.experiment.folder import (
+    Content,
+    create_folder,
+    locked,
+    read_config,
+    read_result,
+    write_config,
+    write_result,
+)
+from robustgames.experiment.game import GameExperiment
+
+if TYPE_CHECKING:
+    from robustgames.agents import GameAgent, RobustDDPG
+
+EXPERIMENTS: dict[str, type[Experiment]] = dict.fromkeys(CONTROL_AGENTS, ControlExperiment)
+"""{name of an agent: class of its experiment}. Every other name is that of a solver, see `GameExperiment`."""
 
 
-def train(
-    experiment: Experiment | ControlExperiment, out: str | Path = "runs", progress_bar: bool = True
-) -> tuple[Path, dict[str, Any]]:
+def train(experiment: Experiment[A], out: str | Path = "runs", progress_bar: bool = True) -> tuple[Path, Content]:
     """Train into a new folder out/<env>/<agent>/<time>-seed<k>; return it and the content of its result.json."""
-    agent: Any = experiment.make_agent()  # before the folder exists: bad input leaves nothing behind
+    agent = experiment.make_agent()  # before the folder exists: bad input leaves nothing behind
     start = summarize(experiment.measure(agent))
     folder = create_folder(out, experiment.env, experiment.agent, experiment.seed)
     with locked(folder):
@@ -32,45 +45,50 @@ def train(
         return folder, _learn(experiment, start, agent, folder, progress_bar)
 
 
-def resume(folder: str | Path, progress_bar: bool = True) -> tuple[Path, dict[str, Any]]:
+def resume(folder: str | Path, progress_bar: bool = True) -> tuple[Path, Content]:
     """Continue an interrupted run to its number of steps; bit-exact with the uninterrupted run on a CPU."""
     folder, experiment = Path(folder), read(Path(folder))
-    first: Any = experiment.make_agent()
+    first = experiment.make_agent()
     with locked(folder):
-        agent: Any = experiment.load_agent(folder, first)
+        agent = experiment.load_agent(folder, first)
         finished = read_result(folder)
         if finished and experiment.is_over(agent.num_timesteps):
-            return folder, finished
+            return folder, {"settings": experiment.env_settings, **finished}  # 0.1.0 wrote no settings
         return folder, _learn(experiment, summarize(experiment.measure(first)), agent, folder, progress_bar)
 
 
-def load(folder: str | Path) -> tuple[Experiment | ControlExperiment, Any]:
-    """Return the experiment of a run folder and its agent, as the newest checkpoint has it."""
+def load(folder: str | Path) -> tuple[Experiment, GameAgent | RobustDDPG]:
+    """Return the experiment of a run folder, and its agent at the newest checkpoint."""
     folder, experiment = Path(folder), read(Path(folder))
-    return experiment, experiment.load_agent(folder, experiment.make_agent())  # type: ignore[arg-type]
+    return experiment, experiment.load_agent(folder, experiment.make_agent())
 
 
-def evaluate(folder: str | Path, *how: Any) -> dict[str, Any]:
+def evaluate(folder: str | Path, what: Examination | None = None, progress: Progress = silent) -> Content:
     """Recompute the metrics of a saved run, write evaluation.json, and return its content.
 
     Args:
-        folder: of the run.
-        *how: passed to `examine` of the experiment; of control, an `Examination` and a function that shows progress.
+        folder: Folder of the run.
+        what: What to measure in addition to the metrics; by default `Examination()`.
+        progress: See `Experiment.examine`.
     """
     folder, (experiment, agent) = Path(folder), load(folder)
-    result = _result(experiment, agent, {}, {}) | experiment.examine(agent, folder, *how)
+    found = experiment.examine(agent, folder, what or Examination(), progress)
+    result = _result(experiment, agent, {}, {}) | found
     write_result(folder, "evaluation.json", result)
     return result
 
 
-def read(folder: Path) -> Experiment | ControlExperiment:
-    """Return the experiment of a run folder."""
+def read(folder: Path) -> Experiment:
+    """Return the experiment of a run folder.
+
+    Raises:
+        GameError: The folder is not that of a run, or its config is damaged.
+    """
     config = read_config(folder)
-    kind = ControlExperiment if str(config["agent"]) in CONTROL_AGENTS else Experiment
+    kind = EXPERIMENTS.get(str(config["agent"]), GameExperiment)
     known = {f.name: config[f.name] for f in fields(kind) if f.name in config}
-    for name, wanted in {
-        "agent": str, "env": str, "solver": str, "settings": dict, "solver_settings": dict, "env_settings": dict
-    }.items():  # fmt: skip
+    types = {"agent": str, "env": str, "solver": str, "settings": dict, "solver_settings": dict, "env_settings": dict}
+    for name, wanted in types.items():
         if not isinstance(known.get(name, wanted()), wanted):
             raise GameError(
                 f"{name} in {folder / 'config.yaml'} is {known[name]!r}: restore the file, or repeat the run"
@@ -78,21 +96,19 @@ def read(folder: Path) -> Experiment | ControlExperiment:
     return kind(**known)
 
 
-def read_experiment(folder: Path) -> Experiment:
+def read_experiment(folder: Path) -> GameExperiment:
     """Return the experiment of the folder of a run with a game.
 
     Raises:
-        GameError: it is no such folder.
+        GameError: The folder is not that of a run with a game.
     """
     experiment = read(folder)
-    if isinstance(experiment, ControlExperiment):
+    if not isinstance(experiment, GameExperiment):
         raise GameError(f"{folder} is a run of {experiment.agent}, which is control: give a run of a solver on a game")
     return experiment
 
 
-def _learn(
-    experiment: Experiment | ControlExperiment, start: dict[str, Any], agent: Any, folder: Path, progress_bar: bool
-) -> dict[str, Any]:
+def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, progress_bar: bool) -> Content:
     logger = _logger(folder, agent.num_timesteps)
     agent.set_logger(logger)
     watchers = experiment.watchers(agent, logger)
@@ -111,27 +127,25 @@ def _learn(
         result = _result(experiment, agent, start, seconds)
         write_result(folder, "result.json", result)
         experiment.draw(agent, watchers, folder, logger)
-    except KeyboardInterrupt:  # the checkpoint is written by now: say where
+    except KeyboardInterrupt:  # the checkpoint is written by now: name its folder
         raise KeyboardInterrupt(str(folder)) from None
     except DivergedError:  # would diverge again
         raise
     except GameError as error:
-        raise GameError(f"{error}; to go on: robustgames train --resume {folder}") from error
+        raise GameError(f"{error}; to continue: robustgames train --resume {folder}") from error
     finally:
         logger.close()
     return result
 
 
 def _logger(folder: Path, timesteps: int) -> Logger:
-    # a resumed run writes its curve beside the first part, which Stable-Baselines3 would overwrite
+    # a resumed run writes its curve next to the first part, which Stable-Baselines3 would overwrite
     suffix = f"-{timesteps}" if (folder / "progress.csv").exists() else ""
     with writing(folder):
         return Logger(str(folder), [make_output_format(kind, str(folder), suffix) for kind in ("csv", "tensorboard")])
 
 
-def _result(
-    experiment: Experiment | ControlExperiment, agent: Any, start: dict[str, Any], seconds: dict[str, float]
-) -> dict[str, Any]:
+def _result(experiment: Experiment[A], agent: A, start: Content, seconds: dict[str, float]) -> Content:
     values = experiment.measure(agent)
     return {
         "agent": experiment.agent,

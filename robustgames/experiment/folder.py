@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,10 +16,18 @@ from filelock import FileLock, Timeout
 
 from robustgames.checkpoints import write_durably
 from robustgames.errors import GameError, writing
+from robustgames.tensors import rebuild
+
+Content = dict[str, Any]
+"""Content of a JSON or YAML file: dictionaries with string keys, lists, strings, numbers, booleans and None."""
 
 
 def create_folder(out: str | Path, env_id: str, agent: str, seed: int) -> Path:
-    """Make and return the new folder out/<env>/<agent>/<time>-seed<k>."""
+    """Make and return the new folder out/<env>/<agent>/<time>-seed<k>.
+
+    Raises:
+        GameError: The folder cannot be written.
+    """
     parent = Path(out) / env_id.rpartition(":")[2].removeprefix("robustgames/").replace("/", "-") / agent
     name = f"{datetime.now():%Y%m%d-%H%M%S}-seed{seed}"
     with writing(parent):
@@ -39,7 +47,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the run folder for this process.
 
     Raises:
-        GameError: another process writes to it.
+        GameError: Another process writes to the folder.
     """
     lock = FileLock(folder / ".lock")
     with writing(folder):
@@ -55,18 +63,18 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-# -- what a run says about itself ------------------------------------------------------------------------
-def write_config(folder: Path, config: dict[str, Any]) -> None:
+# -- the files of a run ----------------------------------------------------------------------------------
+def write_config(folder: Path, config: Content) -> None:
     """Write config.yaml, which is enough to repeat the run."""
     with writing(folder):
         write_durably(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
 
 
-def read_config(folder: str | Path) -> dict[str, Any]:
+def read_config(folder: str | Path) -> Content:
     """Return the config of a run.
 
     Raises:
-        GameError: the folder is not that of a run.
+        GameError: The folder is not that of a run, or its config is damaged.
     """
     path = Path(folder) / "config.yaml"
     try:
@@ -80,30 +88,18 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return config
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """Return the content of result.json, with null as NaN; None where the run has not finished."""
+def read_result(folder: Path) -> Content | None:
+    """Return the content of result.json, with null as NaN; None if the run has not finished."""
     try:
-        return _replaced(json.loads((folder / "result.json").read_text()), lambda leaf: leaf is None, float("nan"))
+        content = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError):
         return None
+    return rebuild(content, lambda node, _: math.nan if node is None else node)
 
 
-def write_result(folder: Path, name: str, result: dict[str, Any]) -> None:
-    """Write a dictionary of final numbers as `name`, e.g. result.json; NaN becomes null, as JSON has none."""
+def write_result(folder: Path, name: str, result: Content) -> None:
+    """Write final numbers to the file `name` of a folder, e.g. result.json; NaN becomes null, as JSON has no NaN."""
+    finite = rebuild(result, lambda node, _: None if isinstance(node, float) and not math.isfinite(node) else node)
     with writing(folder):
-        text = json.dumps(_replaced(result, _has_no_json, None), indent=2, allow_nan=False)
-        write_durably(folder / f"{name}.new", text.encode())
+        write_durably(folder / f"{name}.new", json.dumps(finite, indent=2, allow_nan=False).encode())
         os.replace(folder / f"{name}.new", folder / name)
-
-
-def _has_no_json(leaf: Any) -> bool:
-    return isinstance(leaf, float) and not math.isfinite(leaf)
-
-
-def _replaced(tree: Any, wrong: Callable[[Any], bool], by: Any) -> Any:
-    """Return a tree of dictionaries and lists with its wrong leaves replaced."""
-    if isinstance(tree, dict):
-        return {key: _replaced(item, wrong, by) for key, item in tree.items()}
-    if isinstance(tree, list):
-        return [_replaced(item, wrong, by) for item in tree]
-    return by if wrong(tree) else tree

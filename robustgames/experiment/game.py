@@ -1,10 +1,10 @@
-"""An experiment with a game: a solver, an env of a game, and what is measured and drawn."""
+"""An experiment with a game: a solver, an env of a game, its certificates and figures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 from matplotlib.figure import Figure as MatplotlibFigure
 from stable_baselines3.common.callbacks import BaseCallback
@@ -16,76 +16,52 @@ from robustgames.agents import GameAgent
 from robustgames.agents.callbacks import EarlyStopping, Recorder, Snapshots
 from robustgames.errors import GameError, check_whole_numbers, writing
 from robustgames.evaluation import catastrophic_overfitting, final_certificates, verdicts
+from robustgames.experiment.base import Examination, Experiment, Progress, explained, silent
+from robustgames.experiment.folder import Content
 from robustgames.games import GAN, HeldOut
 from robustgames.solvers import SGD, Averaged, Scheme, make_solver
 
-ATTACK_STEPS = 40
 
+@dataclass(frozen=True, kw_only=True)
+class GameExperiment(Experiment[GameAgent]):
+    """Everything needed to repeat a run of a solver on a game: the fields are the content of config.yaml.
 
-@dataclass(frozen=True)
-class Experiment:
-    """What config.yaml holds, and all that is needed to repeat a run.
+    The agent is the name of a solver, the env the id of a game, and a timestep is an oracle call.
 
     Attributes:
-        agent: name of a solver.
-        env: id of a game, "module:namespace/Name-v0" to import a user's module first.
-        settings: of the solver.
-        env_settings: of the game.
-        steps: oracle calls of one run.
-        runs: independent runs, side by side in one tensor.
-        seed: of the runs' common generator.
-        device: "auto", "cpu" or "cuda".
-        average: see `make_solver`.
-        anneal: let all learning rates fall linearly to 0 over the steps.
-        compile: see `GameAgent`.
-        checkpoint: timesteps between two checkpoints.
-        patience: stop after so many looks (a fiftieth of the steps each) at the watched images without a rise of the
-            accuracy under attack, and keep the best weights; 0: train to the end and keep the last.
+        average: See `make_solver`.
+        anneal: If true, all learning rates decrease linearly to 0 over the steps.
+        compile: See `GameAgent`.
+        patience: Looks (a fiftieth of the steps each) at the watched images without a rise of the accuracy under
+            attack, after which training stops; the best weights are kept. 0 trains to the end and keeps the last.
     """
 
     timestep: ClassVar[str] = "oracle call"
-    agent: str
-    env: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    env_settings: dict[str, Any] = field(default_factory=dict)
-    steps: int = 10_000
-    runs: int = 5
-    seed: int = 0
-    device: str = "auto"
-    average: Any = None
+    average: float | Literal["uniform"] | None = None
     anneal: bool = False
     compile: bool = False
-    checkpoint: int = 1_000
     patience: int = 0
 
     def __post_init__(self) -> None:
         check_whole_numbers(self, steps=0, runs=1, seed=0, checkpoint=1, patience=0)
 
     def make_agent(self) -> GameAgent:
-        """Return the agent at its start.
-
-        Raises:
-            GameError: unknown names or settings, unusable values.
-        """
-        fall = self.steps if self.anneal else 0
-        solver = make_solver(self.agent, average=self.average, anneal=fall, **self.settings)
-        try:
+        """Return the agent at its start, see `Experiment.make_agent`."""
+        horizon = self.steps if self.anneal else 0
+        solver = make_solver(self.agent, average=self.average, anneal=horizon, **self.settings)
+        with explained(self.env, self.env_settings):
             env = envs.make(self.env, self.runs, device=self.device, **self.env_settings)
-            if self.patience and not isinstance(env.unwrapped.game, HeldOut):  # type: ignore[attr-defined]
-                raise GameError(f"patience is {self.patience}: {self.env} has no held-out images to stop early by")
-            return GameAgent(env, solver, seed=self.seed, compile=self.compile)
-        except (TypeError, RuntimeError, ValueError) as error:
-            if isinstance(error, GameError):
-                raise
-            told = ", ".join(f"{key}={value!r}" for key, value in self.env_settings.items()) or "its defaults"
-            raise GameError(f"{self.env} cannot be made with {told}: {str(error).splitlines()[0]}") from error
+            agent = GameAgent(env, solver, seed=self.seed, compile=self.compile)
+        if self.patience and not isinstance(agent.game, HeldOut):
+            raise GameError(f"patience is {self.patience}: {self.env} has no held-out images to stop early by")
+        return agent
 
     def load_agent(self, folder: Path, first: GameAgent) -> GameAgent:
-        """Return the agent of the checkpoint in a run folder, in the env of `first`, one at its start."""
+        """Return the agent of the newest checkpoint in a run folder, in the env of `first`."""
         return GameAgent.load(folder, first.env, compile=self.compile)
 
     def is_over(self, timesteps: int) -> bool:
-        """Return whether a run with a result has nothing left to train; patience may have ended it early."""
+        """Return whether a run that has a result is trained to its end; patience may have ended it early."""
         return bool(self.patience) or timesteps >= self.steps
 
     def watchers(self, agent: GameAgent, logger: Logger) -> list[BaseCallback]:
@@ -98,21 +74,28 @@ class Experiment:
         return [*early, self._snapshots(agent, logger)] if isinstance(agent.game, GAN) else early
 
     def measure(self, agent: GameAgent) -> dict[str, Tensor]:
-        """Return the metrics of a result, one number per run."""
-        return final_certificates(agent.game, agent.best(), ATTACK_STEPS)
+        """Return `final_certificates` of the point to evaluate, each of shape (runs,)."""
+        return final_certificates(agent.game, agent.best())
 
-    def details(self, agent: GameAgent, values: dict[str, Tensor]) -> dict[str, Any]:
-        """Return what a result tells beside its metrics."""
+    def details(self, agent: GameAgent, values: dict[str, Tensor]) -> Content:
+        """Return the game, the solver's steps, and how many runs diverged or overfitted catastrophically."""
         collapsed = catastrophic_overfitting(values)
         return {
             "game": repr(agent.game),
+            "settings": self.env_settings,
             "steps": agent.steps,
             "diverged": agent.diverged,
             **({} if collapsed is None else {"catastrophic_overfitting": collapsed.reshape(-1).tolist()}),
         }
 
-    def examine(self, agent: GameAgent, folder: Path) -> dict[str, Any]:
-        """Return what `robustgames evaluate` adds to a result: local-Nash verdicts."""
+    def examine(self, agent: GameAgent, folder: Path, what: Examination, progress: Progress = silent) -> Content:
+        """Return the local-Nash verdicts, {verdict: number of runs}.
+
+        Raises:
+            GameError: An examination other than the default, whose settings are for control.
+        """
+        if what != Examination():
+            raise GameError(f"{what} is for runs of control, {self.env} is a game: pass Examination()")
         return {"verdicts": verdicts(agent.game, agent.best())}
 
     def draw(self, agent: GameAgent, watchers: list[BaseCallback], folder: Path, logger: Logger) -> None:
@@ -134,7 +117,7 @@ class Experiment:
         """Return the callback that shows a GAN's figures after 1/8, 1/4, 1/2 and all of the steps."""
 
         def show(timesteps: int, point: Tensor) -> None:
-            if timesteps < self.steps:  # the last ones are drawn with all the others
+            if timesteps < self.steps:  # `draw` shows the last ones, with the other figures
                 _show(figures.draw_all(agent.game.to("cpu"), point, snapshots={timesteps: point}), logger, timesteps)
 
         return Snapshots([max(1, self.steps // k) for k in (8, 4, 2, 1)], show)
@@ -149,7 +132,7 @@ def _show(drawn: dict[str, MatplotlibFigure], logger: Logger, timesteps: int) ->
 
 
 def _time_of_a_step(solver: Scheme) -> float:
-    """Return lr, by which gradient steps follow the flow z' = V(z); 1 for other rules, which follow none."""
+    """Return lr, the time that a gradient step follows the flow z' = V(z); 1 for rules that do not follow it."""
     solver = solver.scheme if isinstance(solver, Averaged) else solver
     rule = getattr(solver, "rule", None)
     return rule.lr if isinstance(rule, SGD) and isinstance(rule.lr, float) else 1.0

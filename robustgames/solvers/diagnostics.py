@@ -62,6 +62,7 @@ class LocalNash:
         growth: greatest real part of the spectrum of DV(z); < 0: stable for the flow.
         is_critical, is_nash, is_stable: the three answers; `is_nash` is None where a curvature is 0 and second order
             cannot tell, `is_stable` likewise for a zero real part.
+        kind: The answers in words, without numbers: equal for points of one kind.
         verdict: the answers in words.
     """
 
@@ -72,6 +73,7 @@ class LocalNash:
     is_critical: bool
     is_nash: bool | None
     is_stable: bool | None
+    kind: str
     verdict: str
 
     def __str__(self) -> str:
@@ -110,8 +112,8 @@ def local_nash(game: Game, z: Tensor, tol: float = 1e-5) -> LocalNash:
     elif convexity < tol or concavity > -tol:
         nash = None
     stable = None if abs(growth) <= tol else growth < 0
-    verdict = _verdict(at, convexity, concavity, growth, nash, stable, tol)
-    return LocalNash(at, convexity, concavity, growth, at <= tol, nash, stable, verdict)
+    kind, verdict = _words(at, convexity, concavity, growth, nash, stable, tol)
+    return LocalNash(at, convexity, concavity, growth, at <= tol, nash, stable, kind, verdict)
 
 
 def _greatest(block: Tensor) -> float:
@@ -120,25 +122,29 @@ def _greatest(block: Tensor) -> float:
     return float(torch.linalg.eigvalsh((block + block.mT) / 2)[-1])
 
 
-def _verdict(
+def _words(
     at: float, convexity: float, concavity: float, growth: float, nash: bool | None, stable: bool | None, tol: float
-) -> str:
+) -> tuple[str, str]:
+    """Return (kind, verdict): the answers in words, without and with the numbers behind them."""
     if at > tol:
-        return f"not a critical point: |V| = {at:.3g}"
+        return "not a critical point", f"not a critical point: |V| = {at:.3g}"
+    number = ""
     if nash:
         first = "a strict local Nash point"
     elif nash is None:
         first = "the necessary conditions of a local Nash point hold, but a curvature is 0: second order cannot tell"
     elif convexity < -tol:
-        first = f"not a local Nash point: x can do better (least eigenvalue of Φ_xx is {convexity:+.3g})"
+        first = "not a local Nash point: x can do better"
+        number = f" (least eigenvalue of Φ_xx is {convexity:+.3g})"
     else:
-        first = f"not a local Nash point: y can do better (greatest eigenvalue of Φ_yy is {concavity:+.3g})"
+        first = "not a local Nash point: y can do better"
+        number = f" (greatest eigenvalue of Φ_yy is {concavity:+.3g})"
     second = {
         True: "stable: the flow converges to it",
         False: "unstable: the flow leaves it",
         None: "neither attracting nor repelling to first order",
     }[stable]
-    return f"{first}; {second} (greatest real part {growth:.3g})"
+    return f"{first}; {second}", f"{first}{number}; {second} (greatest real part {growth:.3g})"
 
 
 def duality_gap(game: Game, z: Tensor) -> Tensor:

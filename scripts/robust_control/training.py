@@ -64,9 +64,18 @@ def _control(method: Method, budget: Budget, checkpoint: int) -> ControlExperime
     own = {"adversary": method.adversary, "buffer_size": min(budget.steps, BUFFER), **method.settings}
     coupled = {"coupling": method.coupling or NR, "alpha": budget.alpha if method.coupling else 0.0}
     return ControlExperiment(
-        method.agent, ENV, {**agent, "hidden": hidden, **own}, method.solver, {"lr": lr},
-        {"env_id": budget.env, **coupled}, budget.steps, budget.seeds, budget.seed, "cpu", checkpoint,
-    )  # fmt: skip
+        agent=method.agent,
+        env=ENV,
+        settings={**agent, "hidden": hidden, **own},
+        solver=method.solver,
+        solver_settings={"lr": lr},
+        env_settings={"env_id": budget.env, **coupled},
+        steps=budget.steps,
+        runs=budget.seeds,
+        seed=budget.seed,
+        device="cpu",
+        checkpoint=checkpoint,
+    )
 
 
 def from_run(folder: Path) -> Trained:

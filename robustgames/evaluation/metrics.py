@@ -1,0 +1,80 @@
+"""What a metric is: its label, its unit, and which direction is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SHARE = "share"
+"""Unit of a part of a whole, in [0, 1]; tables show it in percent."""
+
+FINAL_ATTACK_STEPS = 40
+"""Steps of PGD against a trained classifier; learning curves and early stopping take fewer."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How the values of a metric are to be read.
+
+    Attributes:
+        name: Key in the dictionaries of metrics and in result.json.
+        label: Words of a table.
+        unit: `SHARE`, the name of another unit such as "nats", or "" for a number without a unit.
+        better: Direction that is better, None if neither is.
+    """
+
+    name: str
+    label: str
+    unit: str = ""
+    better: Literal["higher", "lower"] | None = None
+
+
+def pgd_accuracy(steps: int) -> Metric:
+    """Return the metric of the share of images classified correctly under PGD with so many steps."""
+    return Metric(f"pgd{steps}_accuracy", f"PGD-{steps} accuracy", SHARE, "higher")
+
+
+FGSM_ACCURACY = Metric("fgsm_accuracy", "FGSM accuracy", SHARE, "higher")
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        # games with a known solution
+        Metric("residual", "residual", better="lower"),
+        Metric("distance", "distance", better="lower"),
+        Metric("duality_gap", "duality gap", better="lower"),
+        # classifiers
+        Metric("accuracy", "accuracy", SHARE),  # of the attacker's game, whose players disagree about it
+        Metric("batch_accuracy", "batch accuracy", SHARE, "higher"),
+        Metric("clean_accuracy", "clean accuracy", SHARE, "higher"),
+        Metric("robust_accuracy", "robust accuracy", SHARE, "higher"),
+        FGSM_ACCURACY,
+        pgd_accuracy(FINAL_ATTACK_STEPS),
+        # generators
+        Metric("modes", "modes", better="higher"),
+        Metric("high_quality", "high quality", SHARE, "higher"),
+        Metric("reverse_kl", "reverse KL", "nats", "lower"),
+        Metric("jsd", "JSD", "nats", "lower"),
+        Metric("wasserstein", "wasserstein", better="lower"),
+        Metric("sliced_wasserstein", "sliced wasserstein", better="lower"),
+        Metric("frechet_digits", "frechet digits", better="lower"),
+        Metric("frechet_mnist", "frechet mnist", better="lower"),
+        Metric("frechet_random", "frechet random", better="lower"),
+        Metric("class_entropy", "class entropy", "nats", "higher"),
+        # control
+        Metric("return", "return", better="higher"),
+        Metric("return_under_adversary", "return under adversary", better="higher"),
+        Metric("episode_length", "episode length", "steps"),
+    )
+}
+"""The metrics of the package. Those of a user's game need no entry, see `metric_of`."""
+
+
+def metric_of(name: str) -> Metric:
+    """Return the metric of a name; one that is not in `METRICS` has no unit, and its name with spaces as its label.
+
+    Example:
+        >>> metric_of("clean_accuracy").unit, metric_of("my_loss").label
+        ('share', 'my loss')
+    """
+    return METRICS.get(name, Metric(name, name.replace("_", " ")))

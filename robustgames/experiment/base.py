@@ -1,0 +1,168 @@
+"""The contract of an experiment: all that the driver, which trains, resumes and evaluates run folders, relies on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+from torch import Tensor
+
+from robustgames.errors import GameError, unknown
+from robustgames.evaluation.adversaries import ALGORITHMS
+from robustgames.experiment.folder import Content
+from robustgames.experiment.grid_words import parse_grid
+
+if TYPE_CHECKING:
+    from robustgames.agents import GameAgent, RobustDDPG
+
+A = TypeVar("A", bound="GameAgent | RobustDDPG")
+"""Agent of an experiment."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with (name of a measurement, parts of it that are done, all its parts)."""
+
+
+def silent(name: str, done: int, total: int) -> None:
+    """Show no progress."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What `robustgames evaluate` measures in addition to the metrics of a result.
+
+    An experiment of control uses all of it. An experiment with a game has nothing to choose: it takes the default and
+    refuses any other.
+
+    Attributes:
+        grid: Name of an uncertainty set, or words axis=value,value …, see `parse_grid`.
+        episodes: Episodes of every run in every cell of the grid.
+        best_response: Env steps for which an adversary is trained against the first run; 0 trains none.
+        algorithm: Name in Stable-Baselines3 of the algorithm of that adversary.
+
+    Raises:
+        GameError: An unknown grid or algorithm, or a number out of range.
+    """
+
+    grid: tuple[str, ...] = ("tessler-mass-noise",)
+    episodes: int = 2
+    best_response: int = 0
+    algorithm: str = "TD3"
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            raise unknown("algorithm", self.algorithm, ALGORITHMS)
+        for name, least in (("episodes", 1), ("best_response", 0)):
+            if getattr(self, name) < least:
+                raise GameError(f"{name} is {getattr(self, name)}: a whole number of at least {least} is needed")
+        parse_grid(self.grid)
+
+
+@dataclass(frozen=True)
+class Experiment(ABC, Generic[A]):
+    """Everything needed to repeat a run: the fields are the content of config.yaml.
+
+    Attributes:
+        agent: Name of the agent.
+        env: Id of the env; "module:namespace/Name-v0" imports a user's module first.
+        settings: Settings of the agent.
+        env_settings: Settings of the env.
+        steps: Timesteps of one run.
+        runs: Number of independent runs, side by side in one tensor.
+        seed: Seed of everything random.
+        device: "auto", "cpu" or "cuda".
+        checkpoint: Timesteps between two checkpoints.
+        timestep: Name of the unit of a timestep, e.g. "oracle call"; its last word labels the progress bar.
+    """
+
+    timestep: ClassVar[str]
+    agent: str
+    env: str
+    _: KW_ONLY
+    settings: Content = field(default_factory=dict)
+    env_settings: Content = field(default_factory=dict)
+    steps: int = 10_000
+    runs: int = 5
+    seed: int = 0
+    device: str = "auto"
+    checkpoint: int = 1_000
+
+    @abstractmethod
+    def make_agent(self) -> A:
+        """Return the agent at its start.
+
+        Raises:
+            GameError: Unknown names, or unusable settings.
+        """
+
+    @abstractmethod
+    def load_agent(self, folder: Path, first: A) -> A:
+        """Return the agent of the newest checkpoint in a run folder.
+
+        Args:
+            folder: Folder of the run.
+            first: Result of `make_agent`, whose env may be used.
+
+        Raises:
+            GameError: No undamaged checkpoint, or one of another agent or env.
+        """
+
+    @abstractmethod
+    def is_over(self, timesteps: int) -> bool:
+        """Return whether a run that has a result is trained to its end after so many timesteps."""
+
+    @abstractmethod
+    def watchers(self, agent: A, logger: Logger) -> list[BaseCallback]:
+        """Return the callbacks of a training; `draw` receives them again when it has ended."""
+
+    @abstractmethod
+    def measure(self, agent: A) -> dict[str, Tensor]:
+        """Return the metrics of a result, each of shape (runs,), without changing the agent."""
+
+    @abstractmethod
+    def details(self, agent: A, values: dict[str, Tensor]) -> Content:
+        """Return the other entries of a result, ready for JSON.
+
+        Among them are "settings", the settings of the env that a table shows, and "diverged", the number of runs that
+        diverged.
+
+        Args:
+            agent: The trained agent.
+            values: Result of `measure`.
+        """
+
+    @abstractmethod
+    def examine(self, agent: A, folder: Path, what: Examination, progress: Progress = silent) -> Content:
+        """Return the entries that `robustgames evaluate` adds to a result, ready for JSON; draw their figures.
+
+        Args:
+            agent: The trained agent.
+            folder: Folder of the run, where the figures are saved.
+            what: What to measure.
+            progress: Called after every part of a measurement.
+
+        Raises:
+            GameError: An examination that does not apply, or no finite run to examine.
+        """
+
+    @abstractmethod
+    def draw(self, agent: A, watchers: list[BaseCallback], folder: Path, logger: Logger) -> None:
+        """Draw the figures of a result: as PNG in the run folder, and for TensorBoard."""
+
+
+@contextmanager
+def explained(subject: str, settings: Mapping[str, object]) -> Iterator[None]:
+    """Turn an error of settings that nothing has checked into a `GameError`: the subject cannot be made with them."""
+    try:
+        yield
+    except GameError:
+        raise
+    except (TypeError, RuntimeError, ValueError, AssertionError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in settings.items()) or "its defaults"
+        reason = str(error).partition("\n")[0].partition(" was raised from the environment creator")[0]
+        raise GameError(f"{subject} cannot be made with {given}: {reason or type(error).__name__}") from error

@@ -1,0 +1,53 @@
+"""Models of Stable-Baselines3 as policies to examine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import gymnasium as gym
+import stable_baselines3
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from robustgames.errors import GameError, unknown
+from robustgames.evaluation.adversaries import ALGORITHMS
+from robustgames.evaluation.rollouts import Policy, control_env
+
+
+def load_model(path: Path, algorithm: str) -> BaseAlgorithm:
+    """Return the model in a zip file that `model.save` of Stable-Baselines3 wrote.
+
+    Raises:
+        GameError: No such file or algorithm, or a model of another algorithm.
+    """
+    if algorithm not in ALGORITHMS:
+        raise unknown("algorithm", algorithm, ALGORITHMS)
+    if not path.is_file():
+        raise GameError(f"{path} does not exist: name the .zip file that model.save wrote")
+    try:
+        return getattr(stable_baselines3, algorithm).load(path, device="cpu")
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise GameError(f"{path} is not a model of {algorithm} ({reason}): see --algorithm") from error
+
+
+def policy_of(model: BaseAlgorithm, env: str, env_settings: Mapping[str, object] | None = None) -> Policy:
+    """Return the policy of a trained model, whose actions are stretched from its own box to [-1, 1]^n.
+
+    A model that was trained on the env itself is then evaluated like one that was trained on a `PlayerView`.
+
+    Raises:
+        GameError: The model was trained on observations or actions of other shapes than those of `env`.
+    """
+    made = control_env(env, env_settings)
+    observations, actions = made.observation_space, made.action_space
+    made.close()
+    assert isinstance(actions, gym.spaces.Dict)
+    wanted, own = (observations.shape, actions["protagonist"].shape), model.action_space
+    trained = model.observation_space.shape, own.shape
+    if not isinstance(own, gym.spaces.Box) or trained != wanted:
+        raise GameError(
+            f"the model maps observations {trained[0]} to {own}: {env} has {wanted[0]} and actions {wanted[1]}"
+        )
+    center, half = (own.high + own.low) / 2, (own.high - own.low) / 2
+    return lambda observation: (model.predict(observation, deterministic=True)[0] - center) / half
