@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import robustgames as rg
-from robustgames.agents.callbacks import Checkpoint
+from robustgames.agents.learning import Checkpoint
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
 from robustgames.evaluation.rollouts import play
 from robustgames.solvers import make_solver
@@ -180,11 +180,11 @@ def test_a_lost_run_holds_up_no_other_and_all_lost_are_told():
     agent.learn(20, reset_num_timesteps=False)
     assert bool(torch.isfinite(agent.z[1]).all()) and not torch.equal(agent.z[1], before)
     agent.z[1] = torch.nan
-    with pytest.raises(rg.DivergedError, match="all runs left the finite numbers by timestep 5"):
+    with pytest.raises(rg.DivergedError, match=r"all runs diverged \(non-finite values\) by timestep 5"):
         agent.learn(20, reset_num_timesteps=False)
     alone = RobustDDPG(PENDULUM, **SMALL).learn(30)
     alone.z[0] = torch.nan
-    with pytest.raises(rg.DivergedError, match="the run left the finite numbers by timestep 30"):
+    with pytest.raises(rg.DivergedError, match=r"the run diverged \(non-finite values\) by timestep 30"):
         alone.learn(20, reset_num_timesteps=False)
 
 
@@ -208,7 +208,7 @@ def test_every_run_may_have_its_own_share():
     agent = RobustDDPG(PENDULUM, runs=2, env_settings={"alpha": [0.0, 1.0]}, noise=0.0, **SMALL).learn(30)
     before = torch.from_numpy(agent.ongoing.observe())
     expected = [agent.predict(before[i], player=p, run=i)[0] for i, p in enumerate(("protagonist", "adversary"))]
-    agent._step()
+    agent._advance()
     stored = agent.practice.replay._rows[30, :, 3:4].numpy()
     assert np.allclose(stored, np.stack(expected), atol=1e-6)
     with pytest.raises(rg.GameError, match="alpha has 3 values for 2 runs"):
@@ -389,7 +389,7 @@ def test_an_env_that_raises_leaves_a_checkpoint_to_go_on_from(tmp_path):
         (lambda: RobustDDPG(PENDULUM, **SMALL).learn(-1), "total_timesteps is -1"),
         (lambda: RobustDDPG(PENDULUM, buffer_size=1000), "learning_starts is 1000 and buffer_size 1000"),
         (lambda: RobustDDPG(PENDULUM, hidden=64), r"hidden is 64: the widths of the hidden layers, e.g. \(64, 64\)"),
-        (lambda: RobustDDPG(PENDULUM, seed=-1), "seed is -1: a whole number >= 0"),
+        (lambda: RobustDDPG(PENDULUM, seed=-1), "seed is -1: it must be a whole number >= 0"),
         (lambda: RobustDDPG(PENDULUM, exploration="parameter", noise=0.0), "parameter noise holds a distance > 0"),
         (lambda: RobustDDPG(PENDULUM, final=-1.0), "final is -1.0"),
         (lambda: RobustDDPG(PENDULUM, make_solver("adam", average="uniform")), "leave average out"),
