@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 
 import gymnasium as gym
 import numpy as np
@@ -114,6 +115,33 @@ def test_an_interrupt_inside_a_step_leaves_the_agent_between_two_steps():
     assert done % 4 == 0 and 0 < done < 31 and agent.steps == done // 2
     agent.learn(60 - done, log_interval=4, reset_num_timesteps=False)
     assert torch.equal(agent.z, whole.z)
+
+
+class Pressed(rg.ZeroSumGame):
+    """Φ = x y; the user presses Ctrl-C inside the field at the calls of `at`."""
+
+    sizes = (1, 1)
+    calls = 0
+    at = ()
+
+    def payoff(self, x, y, sample):
+        Pressed.calls += 1
+        if Pressed.calls in Pressed.at:
+            signal.raise_signal(signal.SIGINT)
+        return (x * y).squeeze(-1)
+
+
+@pytest.mark.parametrize(("at", "done"), [((21,), 22), ((21, 22), 10)])
+def test_the_first_ctrl_c_ends_the_step_and_the_second_takes_effect_at_once(at, done):
+    """A step has two calls; the second press undoes it, back to the last log."""
+    agent = rg.GameAgent(rg.GameVectorEnv(Pressed, num_envs=2), rg.make_solver("extragradient", lr=0.1))
+    handler, Pressed.at = signal.getsignal(signal.SIGINT), at
+    agent.learn(10, log_interval=10)
+    Pressed.calls = agent.num_timesteps
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(60, log_interval=100, reset_num_timesteps=False)
+    assert agent.num_timesteps == done and agent.steps == done // 2
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_load_knows_a_game_by_its_tensors_and_dtype(tmp_path):

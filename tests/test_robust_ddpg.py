@@ -1,6 +1,7 @@
 """DDPG and TD3 with an adversary: what is stored, what a checkpoint holds, that they learn."""
 
 import copy
+import signal
 from itertools import pairwise
 
 import gymnasium as gym
@@ -351,6 +352,59 @@ def test_a_broken_env_says_where_and_loses_nothing():
     assert agent.num_timesteps == 4 and agent.practice.replay.size == 4
     with pytest.raises(rg.GameError, match="timestep 8, run 0, step 4 of"):  # in a new episode
         agent.learn(50, reset_num_timesteps=False)
+
+
+class Hangs(Breaks):
+    """Hangs in its fifth step, until the user presses Ctrl-C twice."""
+
+    def step(self, action):
+        self.t += 1
+        if self.t == 5:
+            for _ in "ab":
+                signal.raise_signal(signal.SIGINT)
+        return np.full(2, self.t / 100, np.float32), 0.0, False, False, {}
+
+
+def test_a_second_ctrl_c_stops_an_env_that_hangs_and_its_step_is_dropped(tmp_path):
+    gym.register("test/Hangs-v0", entry_point=Hangs, max_episode_steps=100)
+    env, settings = "robustgames/ActionRobust-v0", {"env_id": "test/Hangs-v0"}
+    agent = RobustDDPG(env, runs=2, env_settings=settings, exploration="ou", **SMALL)
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(50, callback=Checkpoint(tmp_path, 1000))
+    for left in (agent, RobustDDPG.load(tmp_path, env, settings)):
+        assert left.num_timesteps == left.practice.replay.size == 4
+        left.learn(3, reset_num_timesteps=False)
+        assert left.num_timesteps == left.practice.replay.size == 7
+        assert torch.equal(left.practice.replay._rows[4, :, :2], torch.zeros(2, 2))  # the start of a new episode
+
+
+@pytest.mark.parametrize(("agent_class", "env", "settings"), HOW)
+@pytest.mark.parametrize("place", ["store", "critic", "players"])
+def test_a_second_ctrl_c_never_splits_an_update(agent_class, env, settings, place, tmp_path, monkeypatch):
+    whole, agent = (agent_class(env, seed=3, runs=2, **SMALL, **settings) for _ in "ab")
+    owner, name = {
+        "store": (agent.practice.replay, "add"),
+        "critic": (agent.practice, "learn"),
+        "players": (agent.practice, "draw"),
+    }[place]
+    original = getattr(owner, name)
+
+    def pressed(*args):
+        if agent.num_timesteps >= 39:
+            for _ in "abc":
+                signal.raise_signal(signal.SIGINT)
+        return original(*args)
+
+    monkeypatch.setattr(owner, name, pressed)
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(60, callback=Checkpoint(tmp_path, 1000))
+    done = agent.num_timesteps
+    assert done == agent.practice.replay.size and done in (39, 40)
+    monkeypatch.setattr(owner, name, original)
+    resumed = agent_class.load(tmp_path, env, env_settings=settings.get("env_settings"))
+    whole.learn(60)
+    for left in (agent, resumed):
+        assert torch.equal(left.learn(60 - done, reset_num_timesteps=False).z, whole.z)
 
 
 class Raises(Breaks):
