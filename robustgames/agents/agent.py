@@ -59,8 +59,8 @@ class Agent(ABC):
     ) -> Self:
         """Train for a number of timesteps; the last step may exceed it by less than its own timesteps.
 
-        Ctrl-C takes effect between two steps. Whatever stops a step halfway, the agent is between two steps again
-        before `learn` ends, so its checkpoint resumes as if the step had not begun.
+        Ctrl-C takes effect between two steps; a second one stops a step that lasts. If a step is stopped or fails, the
+        agent goes back to a point between two steps, so training can continue from it and from its checkpoint.
 
         Args:
             total_timesteps: Timesteps of each run, >= 0.
@@ -99,7 +99,8 @@ class Agent(ABC):
 
     def _loop(self, target: int, interval: int, callbacks: CallbackList, pressed: list[int]) -> None:
         began, first, watched = time.perf_counter(), self.num_timesteps, bool(callbacks.callbacks)
-        due = min((first // interval + 1) * interval, target)  # multiples: a resumed run logs where a whole one does
+        # logs come at multiples of the interval, so a resumed run has the same ones as an uninterrupted run
+        due = min((first // interval + 1) * interval, target)
         while self.num_timesteps < target and not pressed:
             self._advance(0 if watched else due - self.num_timesteps)
             if self.num_timesteps >= due:
@@ -159,7 +160,14 @@ class Agent(ABC):
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Any, None]:
-        """Return (the action to play, None)."""
+        """Return (the action to play, None).
+
+        Args:
+            observation: Observation of the env.
+            state: Unused, as in Stable-Baselines3.
+            episode_start: Unused.
+            deterministic: Unused: strategies and policies are deterministic.
+        """
 
     @abstractmethod
     def save(self, path: str | Path) -> None:

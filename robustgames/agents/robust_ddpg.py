@@ -147,6 +147,7 @@ class RobustDDPG(Agent):
         self.practice.held = None
 
     def _recall(self) -> None:
+        """Drop a step that was stopped in the envs; once its transitions are stored, a step is kept."""
         self.interaction.abandon(self.z)
 
     def _check_finite(self) -> None:
@@ -187,15 +188,9 @@ class RobustDDPG(Agent):
         player: str = "protagonist",
         run: int = 0,
     ) -> tuple[np.ndarray, None]:
-        """Return (the action of a player of one run in [-1, 1]^k, None), without exploration.
+        """Return (the action in [-1, 1]^k of "protagonist" or "adversary" in run 0 … S - 1, None), without exploration.
 
-        Args:
-            observation: Observations, (p,), or (B, p) for B actions.
-            state: Unused, as in Stable-Baselines3.
-            episode_start: Unused.
-            deterministic: Unused: these policies are deterministic.
-            player: "protagonist" or "adversary".
-            run: Number of the run, 0 … S - 1.
+        An observation has shape (p,), or (B, p) for B actions.
         """
         return self._player(player, run).predict(observation, self.ongoing.observation_size), None
 

@@ -69,7 +69,7 @@ class Interaction:
             return own[None], other[None]
         states = torch.as_tensor(observations, device=self.device).unsqueeze(-2)
         both = self.behavior.act(z, states if self.norm is None else self.norm.apply_(states.clone()))
-        own, other = (actions.nan_to_num().to(self.episodes.device) for actions in both)  # a lost run stops no other
+        own, other = (actions.nan_to_num().to(self.episodes.device) for actions in both)  # of diverged runs
         return own, other
 
     def measures(self) -> dict[str, float]:
