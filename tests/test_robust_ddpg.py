@@ -65,7 +65,7 @@ def test_a_saved_run_goes_on_bit_for_bit_in_the_middle_of_an_episode_too(
 
 
 class Forgets(gym.Env):
-    """Starts anew from nowhere."""
+    """Starts from states that no seed repeats."""
 
     observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
     action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
@@ -78,7 +78,7 @@ class Forgets(gym.Env):
         return np.zeros(2, np.float32), 0.0, False, False, {}
 
 
-def test_an_env_that_does_not_repeat_itself_begins_anew(tmp_path):
+def test_an_env_that_does_not_repeat_itself_begins_a_new_episode(tmp_path):
     gym.register("test/Forgets-v0", entry_point=Forgets, max_episode_steps=9)
     env, settings = "robustgames/ActionRobust-v0", {"env_id": "test/Forgets-v0"}
     RobustDDPG(env, env_settings=settings, **SMALL).learn(9 * 4).save(tmp_path)
@@ -160,7 +160,7 @@ def test_what_was_learned_can_be_differentiated():
     (slope,) = torch.autograd.grad(agent.game.payoff(*agent.game.split(z), sample).sum(), z)
     x, y = agent.game.split(slope)
     assert torch.allclose(torch.cat([-x, y], -1), agent.game.field(agent.z, sample), atol=1e-6)
-    agent.practice.learn(agent.generator)  # and training goes on outside of `learn`, too
+    agent.practice.learn(agent.generator)  # and training continues outside of `learn`
     agent.z, agent.state = agent.solver.step(agent.oracle, agent.z, agent.state)
 
 
@@ -174,7 +174,7 @@ def test_a_rule_for_each_player_is_one_for_both_where_their_rates_agree(solver):
     assert torch.allclose(own.z, both.z, rtol=0, atol=1e-6)
 
 
-def test_a_lost_run_holds_up_no_other_and_all_lost_are_told():
+def test_a_diverged_run_stops_no_other_and_all_diverged_raise():
     agent = RobustDDPG(PENDULUM, runs=2, **SMALL).learn(30)
     agent.z[0] = torch.nan
     before = agent.z[1].clone()
@@ -329,7 +329,7 @@ def test_runs_are_independent_and_repeat():
 
 
 class Breaks(gym.Env):
-    """Returns a reward that is no number in its fifth step."""
+    """Returns a non-finite reward in its fifth step."""
 
     observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
     action_space = gym.spaces.Box(-1, 1, (1,), np.float32)

@@ -1,4 +1,4 @@
-"""Training against an attacker: rules, schemes, recipes, early stopping and what is told of a collapse."""
+"""Training against an attacker: rules, schemes, recipes, early stopping and the report of a collapse."""
 
 import json
 from itertools import pairwise
@@ -380,12 +380,12 @@ def heights(monkeypatch):
     def give(*rows):
         given = iter(rows)
 
-        def told(game, z, steps):
+        def given_accuracies(game, z, steps):
             looked.append(z.clone())
             return {f"pgd{steps}_accuracy": torch.tensor(next(given)).expand(z.shape[:-1])}
 
         looked = []
-        monkeypatch.setattr(callbacks, "accuracies", told)
+        monkeypatch.setattr(callbacks, "accuracies", given_accuracies)
         return looked
 
     return give
