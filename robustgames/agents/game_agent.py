@@ -103,7 +103,7 @@ class GameAgent(Agent):
         return self.oracle.calls
 
     def _reset_timesteps(self) -> None:
-        if self.steps > 0:  # before, the calls of `solver.init` count
+        if self.steps > 0:  # before the first step, the calls of `solver.init` count
             self.oracle.calls = 0
 
     @torch.no_grad()
@@ -162,7 +162,7 @@ class GameAgent(Agent):
         self.oracle.generator.set_state(generator)
 
     def _check_finite(self) -> None:
-        """Remember this point if a run is finite; else go back to the last such point and report the first loss."""
+        """Remember this point if a run is finite; else go back to the last such point and report the first divergence."""
         if bool(self._finite().any()):
             self._remember()
             return
