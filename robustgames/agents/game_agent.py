@@ -162,7 +162,7 @@ class GameAgent(Agent):
         self.oracle.generator.set_state(generator)
 
     def _check_finite(self) -> None:
-        """Remember this point if a run is finite; else go back to the last such point and report the first divergence."""
+        """Remember this point if a run is finite; else go back to the last such point and raise."""
         if bool(self._finite().any()):
             self._remember()
             return
