@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 
 import gymnasium as gym
 import numpy as np
@@ -116,6 +117,33 @@ def test_an_interrupt_inside_a_step_leaves_the_agent_between_two_steps():
     assert torch.equal(agent.z, whole.z)
 
 
+class Pressed(rg.ZeroSumGame):
+    """Φ = x y; the user presses Ctrl-C inside the field at the calls of `at`."""
+
+    sizes = (1, 1)
+    calls = 0
+    at = ()
+
+    def payoff(self, x, y, sample):
+        Pressed.calls += 1
+        if Pressed.calls in Pressed.at:
+            signal.raise_signal(signal.SIGINT)
+        return (x * y).squeeze(-1)
+
+
+@pytest.mark.parametrize(("at", "done"), [((21,), 22), ((21, 22), 10)])
+def test_the_first_ctrl_c_ends_the_step_and_the_second_takes_effect_at_once(at, done):
+    """A step has two calls; the second press undoes it, back to the last log."""
+    agent = rg.GameAgent(rg.GameVectorEnv(Pressed, num_envs=2), rg.make_solver("extragradient", lr=0.1))
+    handler, Pressed.at = signal.getsignal(signal.SIGINT), at
+    agent.learn(10, log_interval=10)
+    Pressed.calls = agent.num_timesteps
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(60, log_interval=100, reset_num_timesteps=False)
+    assert agent.num_timesteps == done and agent.steps == done // 2
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
 def test_load_knows_a_game_by_its_tensors_and_dtype(tmp_path):
     rg.GameAgent(vector_env("Quadratic", coupling=1.0), "extra_adam").save(tmp_path)
     with pytest.raises(rg.GameError, match="settings or data differ"):
@@ -133,7 +161,7 @@ def test_rates_must_fit_the_runs():
 
 
 def test_a_start_that_is_not_finite_is_refused():
-    with pytest.raises(rg.GameError, match="not finite"):
+    with pytest.raises(rg.GameError, match="z0 has non-finite values"):
         rg.GameAgent(vector_env(), "gda", z0=[float("nan"), 1.0])
 
 
@@ -260,7 +288,7 @@ def test_when_all_runs_diverge_the_error_names_step_and_run():
     env = rg.GameVectorEnv(Poisoned, num_envs=2, dtype="float64")
     z0 = torch.tensor([[0.0, -1.0], [0.45, -1.0]])  # GDA lets x grow by 0.1 a step
     agent = rg.GameAgent(env, rg.make_solver("gda", lr=0.1), z0=z0)
-    with pytest.raises(rg.DivergedError, match=r"run 1 of 2 left the finite numbers at step 8 \(timestep 8\)"):
+    with pytest.raises(rg.DivergedError, match=r"run 1 of 2 diverged \(non-finite values\) at step 8 \(timestep 8\)"):
         agent.learn(100, log_interval=20)
     assert torch.isfinite(agent.z).all() and agent.num_timesteps == 0  # back at the last finite log
 
@@ -315,7 +343,7 @@ def test_bad_arguments_of_the_agent():
         rg.GameAgent(vector_env(), "gda").learn(-1)
     with pytest.raises(rg.GameError, match=r"z0 has shape \(3,\): expected \(2,\)"):
         rg.GameAgent(vector_env(), "gda", z0=[1.0, 2.0, 3.0])
-    with pytest.raises(rg.GameError, match="is no env of a game"):
+    with pytest.raises(rg.GameError, match="is not an env of a game"):
         rg.GameAgent(gym.make("Pendulum-v1"), "gda")
 
 

@@ -320,5 +320,5 @@ class Broken:
 def test_a_batch_that_is_not_finite_is_named():
     game = GAN(MLP((2, 4, 2)), MLP((2, 4, 1)), Broken())
     agent = rg.GameAgent(rg.GameVectorEnv(game, num_envs=2), rg.make_solver("gda"))
-    with pytest.raises(rg.DivergedError, match="the minibatch holds values that are not finite, look at the data"):
+    with pytest.raises(rg.DivergedError, match="the minibatch has non-finite values, look at the data"):
         agent.learn(10)

@@ -75,7 +75,7 @@ def test_control_is_learned_on_the_device_without_waiting(solver, settings, tmp_
     try:
         with torch.inference_mode():
             for _ in range(20):
-                agent._step()
+                agent._advance()
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert agent.z.device.type == "cuda" and bool(torch.isfinite(agent.z).all())

@@ -300,7 +300,7 @@ def test_threads(words, variable, threads, tmp_path):
 def test_a_diverging_run_stops_with_its_last_good_checkpoint(capsys, tmp_path):
     assert command("train gda robustgames/Forsaken-v0 --lr 2.0 --steps 400 --runs 2 --checkpoint 1") == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "of 2 left the finite numbers at step" in error
+    assert "of 2 diverged (non-finite values) at step" in error
     folder = only_run(tmp_path)
     assert torch.isfinite(load_checkpoint(folder)["z"]).all(-1).any()
     assert not (folder / "result.json").exists()

@@ -1,6 +1,7 @@
 """DDPG and TD3 with an adversary: what is stored, what a checkpoint holds, that they learn."""
 
 import copy
+import signal
 from itertools import pairwise
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 import robustgames as rg
-from robustgames.agents.callbacks import Checkpoint
+from robustgames.agents.learning import Checkpoint
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
 from robustgames.evaluation.rollouts import play
 from robustgames.solvers import make_solver
@@ -64,7 +65,7 @@ def test_a_saved_run_goes_on_bit_for_bit_in_the_middle_of_an_episode_too(
 
 
 class Forgets(gym.Env):
-    """Starts anew from nowhere."""
+    """Starts from states that no seed repeats."""
 
     observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
     action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
@@ -77,7 +78,7 @@ class Forgets(gym.Env):
         return np.zeros(2, np.float32), 0.0, False, False, {}
 
 
-def test_an_env_that_does_not_repeat_itself_begins_anew(tmp_path):
+def test_an_env_that_does_not_repeat_itself_begins_a_new_episode(tmp_path):
     gym.register("test/Forgets-v0", entry_point=Forgets, max_episode_steps=9)
     env, settings = "robustgames/ActionRobust-v0", {"env_id": "test/Forgets-v0"}
     RobustDDPG(env, env_settings=settings, **SMALL).learn(9 * 4).save(tmp_path)
@@ -159,7 +160,7 @@ def test_what_was_learned_can_be_differentiated():
     (slope,) = torch.autograd.grad(agent.game.payoff(*agent.game.split(z), sample).sum(), z)
     x, y = agent.game.split(slope)
     assert torch.allclose(torch.cat([-x, y], -1), agent.game.field(agent.z, sample), atol=1e-6)
-    agent.practice.learn(agent.generator)  # and training goes on outside of `learn`, too
+    agent.practice.learn(agent.generator)  # and training continues outside of `learn`
     agent.z, agent.state = agent.solver.step(agent.oracle, agent.z, agent.state)
 
 
@@ -173,18 +174,18 @@ def test_a_rule_for_each_player_is_one_for_both_where_their_rates_agree(solver):
     assert torch.allclose(own.z, both.z, rtol=0, atol=1e-6)
 
 
-def test_a_lost_run_holds_up_no_other_and_all_lost_are_told():
+def test_a_diverged_run_stops_no_other_and_all_diverged_raise():
     agent = RobustDDPG(PENDULUM, runs=2, **SMALL).learn(30)
     agent.z[0] = torch.nan
     before = agent.z[1].clone()
     agent.learn(20, reset_num_timesteps=False)
     assert bool(torch.isfinite(agent.z[1]).all()) and not torch.equal(agent.z[1], before)
     agent.z[1] = torch.nan
-    with pytest.raises(rg.DivergedError, match="all runs left the finite numbers by timestep 5"):
+    with pytest.raises(rg.DivergedError, match=r"all runs diverged \(non-finite values\) by timestep 5"):
         agent.learn(20, reset_num_timesteps=False)
     alone = RobustDDPG(PENDULUM, **SMALL).learn(30)
     alone.z[0] = torch.nan
-    with pytest.raises(rg.DivergedError, match="the run left the finite numbers by timestep 30"):
+    with pytest.raises(rg.DivergedError, match=r"the run diverged \(non-finite values\) by timestep 30"):
         alone.learn(20, reset_num_timesteps=False)
 
 
@@ -208,7 +209,7 @@ def test_every_run_may_have_its_own_share():
     agent = RobustDDPG(PENDULUM, runs=2, env_settings={"alpha": [0.0, 1.0]}, noise=0.0, **SMALL).learn(30)
     before = torch.from_numpy(agent.ongoing.observe())
     expected = [agent.predict(before[i], player=p, run=i)[0] for i, p in enumerate(("protagonist", "adversary"))]
-    agent._step()
+    agent._advance()
     stored = agent.practice.replay._rows[30, :, 3:4].numpy()
     assert np.allclose(stored, np.stack(expected), atol=1e-6)
     with pytest.raises(rg.GameError, match="alpha has 3 values for 2 runs"):
@@ -328,7 +329,7 @@ def test_runs_are_independent_and_repeat():
 
 
 class Breaks(gym.Env):
-    """Returns a reward that is no number in its fifth step."""
+    """Returns a non-finite reward in its fifth step."""
 
     observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
     action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
@@ -351,6 +352,59 @@ def test_a_broken_env_says_where_and_loses_nothing():
     assert agent.num_timesteps == 4 and agent.practice.replay.size == 4
     with pytest.raises(rg.GameError, match="timestep 8, run 0, step 4 of"):  # in a new episode
         agent.learn(50, reset_num_timesteps=False)
+
+
+class Hangs(Breaks):
+    """Hangs in its fifth step, until the user presses Ctrl-C twice."""
+
+    def step(self, action):
+        self.t += 1
+        if self.t == 5:
+            for _ in "ab":
+                signal.raise_signal(signal.SIGINT)
+        return np.full(2, self.t / 100, np.float32), 0.0, False, False, {}
+
+
+def test_a_second_ctrl_c_stops_an_env_that_hangs_and_its_step_is_dropped(tmp_path):
+    gym.register("test/Hangs-v0", entry_point=Hangs, max_episode_steps=100)
+    env, settings = "robustgames/ActionRobust-v0", {"env_id": "test/Hangs-v0"}
+    agent = RobustDDPG(env, runs=2, env_settings=settings, exploration="ou", **SMALL)
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(50, callback=Checkpoint(tmp_path, 1000))
+    for left in (agent, RobustDDPG.load(tmp_path, env, settings)):
+        assert left.num_timesteps == left.practice.replay.size == 4
+        left.learn(3, reset_num_timesteps=False)
+        assert left.num_timesteps == left.practice.replay.size == 7
+        assert torch.equal(left.practice.replay._rows[4, :, :2], torch.zeros(2, 2))  # the start of a new episode
+
+
+@pytest.mark.parametrize(("agent_class", "env", "settings"), HOW)
+@pytest.mark.parametrize("place", ["store", "critic", "players"])
+def test_a_second_ctrl_c_never_splits_an_update(agent_class, env, settings, place, tmp_path, monkeypatch):
+    whole, agent = (agent_class(env, seed=3, runs=2, **SMALL, **settings) for _ in "ab")
+    owner, name = {
+        "store": (agent.practice.replay, "add"),
+        "critic": (agent.practice, "learn"),
+        "players": (agent.practice, "draw"),
+    }[place]
+    original = getattr(owner, name)
+
+    def pressed(*args):
+        if agent.num_timesteps >= 39:
+            for _ in "abc":
+                signal.raise_signal(signal.SIGINT)
+        return original(*args)
+
+    monkeypatch.setattr(owner, name, pressed)
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(60, callback=Checkpoint(tmp_path, 1000))
+    done = agent.num_timesteps
+    assert done == agent.practice.replay.size and done in (39, 40)
+    monkeypatch.setattr(owner, name, original)
+    resumed = agent_class.load(tmp_path, env, env_settings=settings.get("env_settings"))
+    whole.learn(60)
+    for left in (agent, resumed):
+        assert torch.equal(left.learn(60 - done, reset_num_timesteps=False).z, whole.z)
 
 
 class Raises(Breaks):
@@ -389,7 +443,7 @@ def test_an_env_that_raises_leaves_a_checkpoint_to_go_on_from(tmp_path):
         (lambda: RobustDDPG(PENDULUM, **SMALL).learn(-1), "total_timesteps is -1"),
         (lambda: RobustDDPG(PENDULUM, buffer_size=1000), "learning_starts is 1000 and buffer_size 1000"),
         (lambda: RobustDDPG(PENDULUM, hidden=64), r"hidden is 64: the widths of the hidden layers, e.g. \(64, 64\)"),
-        (lambda: RobustDDPG(PENDULUM, seed=-1), "seed is -1: a whole number >= 0"),
+        (lambda: RobustDDPG(PENDULUM, seed=-1), "seed is -1: it must be a whole number >= 0"),
         (lambda: RobustDDPG(PENDULUM, exploration="parameter", noise=0.0), "parameter noise holds a distance > 0"),
         (lambda: RobustDDPG(PENDULUM, final=-1.0), "final is -1.0"),
         (lambda: RobustDDPG(PENDULUM, make_solver("adam", average="uniform")), "leave average out"),

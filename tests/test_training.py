@@ -1,4 +1,4 @@
-"""Training against an attacker: rules, schemes, recipes, early stopping and what is told of a collapse."""
+"""Training against an attacker: rules, schemes, recipes, early stopping and the report of a collapse."""
 
 import json
 from itertools import pairwise
@@ -10,7 +10,8 @@ from torch.nn import functional
 import robustgames as rg
 from robustgames import experiment
 from robustgames.agents import callbacks
-from robustgames.agents.callbacks import Checkpoint, EarlyStopping
+from robustgames.agents.callbacks import EarlyStopping
+from robustgames.agents.learning import Checkpoint
 from robustgames.checkpoints import load_checkpoint
 from robustgames.cli import main
 from robustgames.evaluation import accuracies, catastrophic_overfitting
@@ -379,12 +380,12 @@ def heights(monkeypatch):
     def give(*rows):
         given = iter(rows)
 
-        def told(game, z, steps):
+        def given_accuracies(game, z, steps):
             looked.append(z.clone())
             return {f"pgd{steps}_accuracy": torch.tensor(next(given)).expand(z.shape[:-1])}
 
         looked = []
-        monkeypatch.setattr(callbacks, "accuracies", told)
+        monkeypatch.setattr(callbacks, "accuracies", given_accuracies)
         return looked
 
     return give
@@ -435,7 +436,7 @@ def test_early_stopping_needs_held_out_images_and_sensible_numbers():
     with pytest.raises(rg.GameError, match=r"Bilinear\(\) has no held-out images to stop early by: use e.g. Digits"):
         agent.learn(3, callback=EarlyStopping(1))
     for bad in ((0, 1, 1), (1, 0, 1), (1, 1, 0)):
-        with pytest.raises(rg.GameError, match=r"interval, patience and attack_steps are .*: all >= 1"):
+        with pytest.raises(rg.GameError, match=r"interval, patience and attack_steps are .*: they must be >= 1"):
             EarlyStopping(*bad)
 
 

@@ -1,9 +1,7 @@
-"""DDPG and TD3 against an adversary that acts too."""
+"""DDPG and TD3 against an adversary that acts in the same env."""
 
 from __future__ import annotations
 
-import copy
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,58 +11,53 @@ from typing import Any, Self
 import gymnasium as gym
 import numpy as np
 import torch
-from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.utils import configure_logger
 from torch import Generator, Tensor
 
-from robustgames.agents.callbacks import ProgressBar, callback_list, deferred_interrupt
-from robustgames.agents.control.backward import RowPass
+from robustgames.agents.agent import Agent
 from robustgames.agents.control.behavior import Behavior
-from robustgames.agents.control.critics import Practice, TemporalDifference
 from robustgames.agents.control.episode_factory import make_episodes
-from robustgames.agents.control.episodes import Episodes
+from robustgames.agents.control.interaction import Interaction
 from robustgames.agents.control.normalization import RunningNorm
-from robustgames.agents.control.policies import Policies, Policy
+from robustgames.agents.control.parts import Seeds, make_policies, make_policy_solver, make_practice
+from robustgames.agents.control.player import Player
 from robustgames.agents.control.policy_game import PolicyGame
-from robustgames.agents.control.replay import Replay
 from robustgames.agents.control.settings import Settings
 from robustgames.checkpoints import load_checkpoint, save_checkpoint
 from robustgames.errors import DivergedError, GameError, unknown
-from robustgames.games import MLP, Oracle
-from robustgames.solvers import Averaged, FusedAdam, Scheme, fused, make_solver
+from robustgames.games import Oracle
+from robustgames.solvers import Scheme
 from robustgames.solvers.config import from_config, to_config
-from robustgames.solvers.fitting import fit
 from robustgames.tensors import choose_device, map_tensors
 
 
-class RobustDDPG:
+class RobustDDPG(Agent):
     """Deterministic policy gradients for a protagonist and an adversary in one env; S runs side by side.
 
-    Every step of the env teaches the critic Q, from a replay of *executed* actions; then the solver takes one step on
-    `PolicyGame`, max_x min_y of Q at what both play, so that simultaneous Adam, extragradient or Langevin chains are a
-    choice of `solver`. With α = 0 there is no adversary and it is DDPG; `RobustTD3` is then TD3.
+    Every step of the env trains the critic Q on a replay of *executed* actions. Then the solver takes one step on
+    `PolicyGame`, max_x min_y of Q at what both play. Simultaneous Adam, extragradient or Langevin chains are a choice
+    of `solver`. With α = 0 there is no adversary and it is DDPG; `RobustTD3` is then TD3.
 
-    Timesteps are steps of the env, of one run. Weights, episodes and everything else are drawn from streams of their
-    own, so that runs of one seed begin alike whatever their adversaries are. A saved run goes on bit for bit on a CPU,
-    in the middle of an episode too, where the env is a function of its seed and the actions.
+    Timesteps are steps of the env, of one run. On a CPU a saved run resumes bit for bit, within an episode as well, if
+    the env is a function of its seed and the actions.
 
     Source: Tessler, Efroni and Mannor 2019, algorithm 5; Kamalaruban et al. 2020; Lillicrap et al. 2016.
 
     Args:
-        env: an id of a control env with an adversary (one env per run; `robustgames/RobustPendulum-v0` is one batch on
+        env: Id of a control env with an adversary (one env per run; `robustgames/RobustPendulum-v0` is one batch on
             the device), or one env for one run. Its coupling must be "noisy" or "probabilistic".
-        solver: of the two policies, a scheme or a name of `make_solver`; Adam(1e-3) by default. Its rates may be
+        solver: Scheme of the two policies, or a name of `make_solver`; Adam(1e-3) by default. Its rates may be
             tensors (S, 1), one per run.
-        seed: of everything random.
-        runs: S.
-        env_settings: of the id, e.g. {"alpha": 0.3}; a list of S shares gives every run its own.
-        device: "cpu", "cuda", or "auto": the GPU where there is one and the env is a batch. Networks, replay and
-            updates are there.
-        tensorboard_log, verbose: as Stable-Baselines3 has them.
-        **settings: see `Settings`.
+        seed: Seed of everything random.
+        runs: Number of runs S.
+        env_settings: Settings of the id, e.g. {"alpha": 0.3}; a list of S shares gives every run its own.
+        device: Device of networks, replay and updates: "cpu", "cuda", or "auto", the GPU if there is one and the env
+            is a batch.
+        tensorboard_log: Folder of event files; if None, none are written.
+        verbose: If 1, every log is printed as a table, as in Stable-Baselines3.
+        **settings: Fields of `Settings`.
 
     Raises:
-        GameError: an env that is none, settings out of range.
+        GameError: The env has no adversary, or settings are out of range.
 
     Example:
         >>> agent = RobustDDPG("robustgames/RobustPendulum-v0", runs=3, learning_starts=20, batch_size=8).learn(40)
@@ -72,6 +65,7 @@ class RobustDDPG:
         (1,)
     """
 
+    timestep = "env step"
     preset = Settings()
 
     def __init__(
@@ -87,156 +81,84 @@ class RobustDDPG:
         **settings: Any,
     ) -> None:
         self.settings = s = self.preset.changed(settings)
-        if seed < 0:
-            raise GameError(f"seed is {seed}: a whole number >= 0 is needed, e.g. seed=0")
-        self.seed, self.tensorboard_log, self.verbose = seed, tensorboard_log, verbose
-        of_players, of_critics, of_episodes, of_rest = (int(n) for n in np.random.SeedSequence(seed).generate_state(4))
-        self.ongoing = make_episodes(env, runs, env_settings or {}, device, Generator().manual_seed(of_episodes))
-        runs, self.device = self.ongoing.runs, self.ongoing.device if device == "auto" else choose_device(device)
-        self.generator = Generator(self.device).manual_seed(of_rest)
-        states, actions = self.ongoing.observation_size, self.ongoing.action_size
-        self.policies = _policies(self.ongoing, s, self.device)
-        critic = MLP((states + actions, *s.hidden, 1), norm=s.layer_norm)
-        learning = TemporalDifference(
-            self.policies,
-            critic,
-            s.gamma,
-            s.tau,
-            s.twin,
-            s.smoothing,
-            rule=FusedAdam(s.critic_lr),
-            l2=s.l2,
-            final=s.final or None,
+        self.seed, self.tensorboard_log, self.verbose, seeds = seed, tensorboard_log, verbose, Seeds.spawn(seed)
+        self.ongoing = make_episodes(env, runs, env_settings or {}, device, Generator().manual_seed(seeds.episodes))
+        self.env, shape = self.ongoing.first, (self.ongoing.runs,)
+        self.device = self.ongoing.device if device == "auto" else choose_device(device)
+        of_policies, of_critics, self.generator = (
+            Generator(self.device).manual_seed(n) for n in (seeds.policies, seeds.critics, seeds.rest)
         )
-        replay = Replay(s.buffer_size, states, actions, (runs,), self.device)
-        self.norm = RunningNorm(runs, states, self.device) if s.normalize else None
-        first = Generator(self.device).manual_seed(of_critics)
-        self.practice = Practice(replay, learning, s.batch_size, first, s.every_draw, self.norm)
+        self.policies = make_policies(self.ongoing, s, self.device)
+        self.norm = RunningNorm(*shape, self.ongoing.observation_size, self.device) if s.normalize else None
+        self.practice = make_practice(self.policies, self.ongoing, s, self.norm, self.device, of_critics)
+        critic = self.practice.learning.critic
         self.game = PolicyGame(self.policies, critic, self.practice, s.final or None).to(self.device)
-        self.oracle = Oracle(self.game, (runs,), self.generator)
-        chosen = make_solver("adam", lr=1e-3) if solver is None else solver
-        self.solver = fused(fit(make_solver(chosen) if isinstance(chosen, str) else chosen, self.oracle))
-        if isinstance(self.solver, Averaged):
-            raise GameError(f"{self.solver!r} averages, and these policies are their last iterates: leave average out")
+        self.oracle = Oracle(self.game, shape, self.generator)
+        self.solver = make_policy_solver(solver, self.oracle)
         with torch.no_grad():
-            self.z = self.game.initial((runs,), Generator(self.device).manual_seed(of_players))
+            self.z = self.game.initial(shape, of_policies)
             self.state = self.solver.init(self.oracle, self.z)
+        if self.solver.output(self.z, self.state) is not self.z:
+            raise GameError(f"{self.solver!r} averages, but these policies are last iterates: leave average out")
         self.practice.begin(self.z)
         self.behavior = Behavior(self.policies, s, self.z, self.generator)
+        self.interaction = Interaction(self.ongoing, self.behavior, self.norm, self.generator, self.device)
         self.num_timesteps = self.updates = 0
-        self._logger: Logger | None = None
 
     # -- training ----------------------------------------------------------------------------------------------
-    def learn(
-        self,
-        total_timesteps: int,
-        callback: Any = None,
-        log_interval: int | None = None,
-        tb_log_name: str = "run",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> Self:
-        """Train for a number of env steps of each run.
+    def _reset_timesteps(self) -> None:
+        self.num_timesteps = 0
 
-        Args:
-            total_timesteps: env steps, >= 0.
-            callback: Stable-Baselines3 callback(s), or a function (locals, globals) -> bool; False stops.
-            log_interval: timesteps between two logs; by default a hundredth of the total.
-            tb_log_name: name of the run in TensorBoard.
-            reset_num_timesteps: False continues the count of an earlier `learn`.
-            progress_bar: show progress, rate and time left.
-
-        Raises:
-            DivergedError: the policies of all runs left the finite numbers.
-            GameError: the env fails; the message says where.
-        """
-        if not total_timesteps >= 0:
-            raise GameError(f"total_timesteps is {total_timesteps}: a number of env steps >= 0 is needed")
-        if log_interval is not None and log_interval < 1:
-            raise GameError(f"log_interval is {log_interval}: at least 1 env step lies between two logs")
-        if reset_num_timesteps:
-            self.num_timesteps = 0
-        target = self.num_timesteps + total_timesteps
-        if self._logger is None:
-            self.set_logger(configure_logger(self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps))
-        callbacks = callback_list(self, callback, ProgressBar("step") if progress_bar else None)
-        callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
-        interval, began, first = log_interval or max(1, total_timesteps // 100), time.perf_counter(), self.num_timesteps
+    @torch.inference_mode()  # a tenth less time than without gradients only
+    def _advance(self, room: int = 0) -> None:
+        """Play one step in every env, store it, and take the updates that it pays for."""
+        s, replay = self.settings, self.practice.replay
         try:
-            with deferred_interrupt() as pressed:
-                while self.num_timesteps < target:
-                    with torch.inference_mode():  # a tenth less time than without gradients only
-                        self._step()
-                    if self.num_timesteps % interval == 0 or self.num_timesteps == target:
-                        self._log((self.num_timesteps - first) / (time.perf_counter() - began))
-                    if callbacks.callbacks and not callbacks.on_step():
-                        break
-                    if pressed:
-                        raise KeyboardInterrupt
+            played = self.interaction.play(self.z, random=replay.size < s.learning_starts)
+        except GameError as error:
+            self._check_finite()  # the origin of non-finite values may be the policy rather than the env
+            raise GameError(f"timestep {self.num_timesteps}, {error}") from error
+        self._busy, self.interaction.halfway = True, False  # weights change in place: a second Ctrl-C waits as well
+        try:
+            if self.norm is not None:
+                self.norm.update(torch.as_tensor(played.observations, device=self.device))
+            replay.add(played.observations, played.executed, played.after, played.rewards, played.terminated)
+            self.num_timesteps += 1
+            if any(played.ended):
+                self.behavior.restart(self.z, played.ended)
+            if replay.size > s.learning_starts:
+                self._update()
         finally:
-            callbacks.on_training_end()
-            self._leave_inference()
-        return self
+            self._busy = False
 
-    def _leave_inference(self) -> None:
-        """Replace tensors made in inference mode, with which nothing can be differentiated, by equal ones."""
+    def _update(self) -> None:
+        """Take one step of the critic, and one of the players and target networks if it is due."""
+        self.practice.learn(self.generator)
+        self.updates += 1
+        self.behavior.adapt(self.z, self.practice.states)
+        if self.updates % self.settings.delay == 0:
+            self.z, self.state = self.solver.step(self.oracle, self.z, self.state)
+            self.practice.follow(self.z)
+
+    def _end(self) -> None:
+        """Replace tensors made in inference mode, which cannot be differentiated, by equal ones."""
         self.z, self.state = _ordinary(self.z), map_tensors(self.state, _ordinary)
         self.behavior.state = map_tensors(self.behavior.state, _ordinary)
         self.practice.held = None
 
-    def _step(self) -> None:
-        """Play one step in every env, store it, and take the updates that it is worth."""
-        s, practice = self.settings, self.practice
-        try:
-            played = self.ongoing.play(*self._act(self.ongoing.observe()))
-        except GameError as error:
-            self._check_finite()  # of what is no number, the policy rather than the env may be the origin
-            self.behavior.restart(self.z, [True] * len(self.z))
-            raise GameError(f"timestep {self.num_timesteps}, {error}") from error
-        if self.norm is not None:
-            self.norm.update(torch.as_tensor(played.observations, device=self.device))
-        practice.replay.add(played.observations, played.executed, played.after, played.rewards, played.terminated)
-        if any(played.ended):
-            self.behavior.restart(self.z, played.ended)
-        self.num_timesteps += 1
-        if practice.replay.size <= s.learning_starts:
-            return
-        practice.learn(self.generator)
-        self.updates += 1
-        self.behavior.adapt(self.z, practice.states)
-        if self.updates % s.delay == 0:
-            self.z, self.state = self.solver.step(self.oracle, self.z, self.state)
-            practice.follow(self.z)
-
-    def _act(self, observations: Any) -> tuple[Any, Any]:
-        """Return the actions of both players in every env, with exploration: (S, k) each, where the envs are."""
-        if self.practice.replay.size < self.settings.learning_starts:
-            size = (2, len(observations), self.ongoing.action_size)
-            both = torch.rand(size, generator=self.generator, device=self.device).mul_(2).sub_(1)
-            own, other = both.to(self.ongoing.device)
-            return own, other
-        if self.behavior.row_by_row and self.norm is None:
-            own, other = self.behavior.act_alone(self.z, observations[0])
-            return own[None], other[None]
-        states = torch.as_tensor(observations, device=self.device).unsqueeze(-2)
-        both = self.behavior.act(self.z, states if self.norm is None else self.norm.apply_(states.clone()))
-        own, other = (actions.nan_to_num().to(self.ongoing.device) for actions in both)  # a lost run holds up no other
-        return own, other
+    def _recall(self) -> None:
+        """Drop a step that was stopped in the envs; once its transitions are stored, a step is kept."""
+        self.interaction.abandon(self.z)
 
     def _check_finite(self) -> None:
         if not bool(torch.isfinite(self.z).all(-1).any()):
-            told = "all runs" if len(self.z) > 1 else "the run"
-            raise DivergedError(f"{told} left the finite numbers by timestep {self.num_timesteps}: try a smaller lr")
+            who = "all runs" if len(self.z) > 1 else "the run"
+            reached = f"by timestep {self.num_timesteps}"
+            raise DivergedError(f"{who} diverged (non-finite values) {reached}: try a smaller lr")
 
     def _log(self, rate: float) -> None:
-        self._check_finite()
-        finished = [recent for recent in self.ongoing.recent if recent]
-        if finished:
-            returns = [float(np.mean([reward for reward, _ in recent])) for recent in finished]
-            self.logger.record("rollout/ep_rew_mean", float(np.mean(returns)))
-            self.logger.record("rollout/ep_len_mean", float(np.mean([n for recent in finished for _, n in recent])))
-            if len(returns) > 1:
-                self.logger.record("rollout/ep_rew_std_of_runs", float(np.std(returns, ddof=1)))
+        for name, value in self.interaction.measures().items():
+            self.logger.record(f"rollout/{name}", value)
         if self.practice.error.numel():
             self.logger.record("train/critic_loss", float(self.practice.error.square().mean()))
         self.logger.record("train/diverged_runs", int((~torch.isfinite(self.z).all(-1)).sum()))
@@ -247,42 +169,35 @@ class RobustDDPG:
         self.logger.record("time/fps", int(rate))
         self.logger.dump(self.num_timesteps)
 
+    @property
+    def episodes(self) -> list[deque[tuple[float, int]]]:
+        """(return, length) of the last episodes of every run."""
+        return self.ongoing.recent
+
+    def close(self) -> None:
+        """Close the envs."""
+        self.ongoing.close()
+
     # -- playing -----------------------------------------------------------------------------------------------
-    @torch.no_grad()
     def predict(
         self,
-        observation: np.ndarray,
+        observation: Any,
         state: Any = None,
         episode_start: Any = None,
         deterministic: bool = True,
         player: str = "protagonist",
         run: int = 0,
     ) -> tuple[np.ndarray, None]:
-        """Return (the action of a player of one run in [-1, 1]^k, None), without exploration.
+        """Return (the action in [-1, 1]^k of "protagonist" or "adversary" in run 0 … S - 1, None), without exploration.
 
-        Args:
-            observation: (p,), or (B, p) for B actions.
-            state: unused, as in Stable-Baselines3.
-            episode_start: unused, too.
-            deterministic: unused, too: these policies are.
-            player: "protagonist" or "adversary".
-            run: 0 … S - 1.
+        An observation has shape (p,), or (B, p) for B actions.
         """
-        network, weights = self._network(player, run)
-        flat = torch.as_tensor(np.asarray(observation, dtype=np.float32), device=self.device)
-        if flat.dim() not in (1, 2) or flat.shape[-1] != self.ongoing.observation_size:
-            size = self.ongoing.observation_size
-            raise GameError(f"observation has shape {tuple(flat.shape)}: expected ({size},) or (B, {size})")
-        states = flat.unsqueeze(0) if flat.dim() == 1 else flat
-        if self.norm is not None:
-            states = self.norm.apply_(states.clone(), run)
-        actions = network(weights, states)
-        return (actions.squeeze(0) if flat.dim() == 1 else actions).cpu().numpy(), None
+        return self._player(player, run).predict(observation, self.ongoing.observation_size), None
 
     def policy(self, run: int = 0, player: str = "protagonist") -> Callable[[Any], np.ndarray]:
-        """Return a player of one run as it is now: observation -> action, in the shapes of the env.
+        """Return the present policy of a player of one run: observation -> action, in the shapes of the env.
 
-        For `robustgames.evaluation`, or as the opponent of a `PlayerView`; in a quarter of the time of `predict`.
+        For `robustgames.evaluation`, or as the opponent of a `PlayerView`; takes a quarter of the time of `predict`.
 
         Example:
             >>> agent = RobustDDPG()
@@ -290,23 +205,9 @@ class RobustDDPG:
             >>> rg.PlayerView("robustgames/ActionRobustPendulum-v0", "protagonist", opponent).action_space.shape
             (1,)
         """
-        network, weights = self._network(player, run)
-        shape, norm = self.ongoing.action_shape, copy.deepcopy(self.norm)
-        flat = weights.clone().cpu().numpy()
-        if norm is None and RowPass.fits(network):
-            row = RowPass(network)  # type: ignore[arg-type]
-            return lambda observation: row(flat, np.ravel(observation)).reshape(shape).copy()
+        return self._player(player, run).policy(self.ongoing.action_shape)
 
-        @torch.no_grad()
-        def act(observation: Any) -> np.ndarray:
-            states = torch.from_numpy(np.ravel(observation).astype(np.float32)).unsqueeze(0).to(self.device)
-            states = states if norm is None else norm.apply_(states, run)
-            return network(weights, states)[0].cpu().numpy().reshape(shape)
-
-        return act
-
-    def _network(self, player: str, run: int) -> tuple[Policy, Tensor]:
-        """Return a player's network and its weights in one run."""
+    def _player(self, player: str, run: int) -> Player:
         if player not in self.game.players:
             raise unknown("player", str(player), self.game.players)
         if not -len(self.z) <= run < len(self.z):
@@ -316,36 +217,11 @@ class RobustDDPG:
         if network is None:
             why = "draws its actions at random" if self.settings.adversary == "random" else "has no share (alpha is 0)"
             raise GameError(f"the adversary of this agent {why}: it has no policy")
-        return network, self.game.split(self.z[run])[number].clone()
-
-    @property
-    def episodes(self) -> list[deque[tuple[float, int]]]:
-        """(return, length) of the last episodes of every run."""
-        return self.ongoing.recent
-
-    def get_env(self) -> Any:
-        """Return the env of the first run, or the batch of all: where it trains; play episodes in one of your own."""
-        return self.ongoing.first
-
-    def close(self) -> None:
-        """Close the envs."""
-        self.ongoing.close()
-
-    @property
-    def logger(self) -> Logger:
-        """Stable-Baselines3's logger."""
-        if self._logger is None:
-            self._logger = configure_logger(self.verbose, self.tensorboard_log, "run")
-        return self._logger
-
-    def set_logger(self, logger: Logger) -> None:
-        """Log to this logger from now on."""
-        self._logger = logger
+        return Player(network, self.game.split(self.z[run])[number], self.norm, run)
 
     # -- disk --------------------------------------------------------------------------------------------------
     def save(self, path: str | Path) -> None:
-        """Write a checkpoint with the replay and the episodes to the folder `path`, atomically, keeping the last."""
-        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        """Write a checkpoint with replay and episodes to the folder `path` atomically; the one before is kept."""
         content = {
             "agent": type(self).__name__,
             "settings": asdict(self.settings) | {"hidden": list(self.settings.hidden)},
@@ -358,7 +234,7 @@ class RobustDDPG:
             "z": self.z,
             "state": self.state,
             "generator": self.generator.get_state(),
-            **parts,
+            **{name: part.state_dict() for name, part in self._parts().items()},
         }
         save_checkpoint(path, content)
 
@@ -374,46 +250,51 @@ class RobustDDPG:
         env_settings: dict[str, Any] | None = None,
         **options: Any,
     ) -> Self:
-        """Return the agent of a checkpoint, where it was saved.
+        """Return the agent of a checkpoint, in the env of its run.
 
         Args:
-            path: the folder that `save` wrote.
-            env: as in the constructor.
-            env_settings: likewise.
+            path: Folder that `save` wrote.
+            env: Env as in the constructor.
+            env_settings: Settings as in the constructor.
             **options: `device`, `tensorboard_log`, `verbose`.
 
         Raises:
-            GameError: no undamaged checkpoint, or one of another agent or env.
+            GameError: There is no undamaged checkpoint, or it is one of another agent or env.
         """
         content = load_checkpoint(path)
         if content.get("agent") != cls.__name__:
-            raise GameError(
-                f"the checkpoint in {path} is of {content.get('agent', 'another agent')}, not {cls.__name__}"
-            )
+            saved = content.get("agent", "another agent")
+            raise GameError(f"the checkpoint in {path} is of {saved}, not {cls.__name__}")
         for name in options:
             if name not in (known := ("device", "tensorboard_log", "verbose")):
                 raise unknown("option of load", name, known)
         solver, runs = from_config(content["solver"]), len(content["z"])
         agent = cls(env, solver, content["seed"], runs, env_settings, **options, **content["settings"])
-        if agent.z.shape != content["z"].shape:
-            there, here = tuple(content["z"].shape), tuple(agent.z.shape)
+        agent._check_same_env(content, path)
+        agent._restore(content)
+        return agent
+
+    def _check_same_env(self, content: dict[str, Any], path: str | Path) -> None:
+        there, here = tuple(content["z"].shape), tuple(self.z.shape)
+        if there != here:
             raise GameError(
                 f"the checkpoint in {path} has z {there}, this env needs {here}: make the env as in the run"
             )
-        here, there = ((agent.ongoing.coupling, agent.ongoing.alphas), (content["coupling"], content["alphas"]))
-        if here != there:
+        there, here = (content["coupling"], content["alphas"]), (self.ongoing.coupling, self.ongoing.alphas)
+        if there != here:
             raise GameError(
                 f"the checkpoint in {path} has coupling {there[0]} with alpha {there[1]}, this env {here[0]} with "
                 f"{here[1]}: pass the env_settings of the run"
             )
-        # states of generators (uint8) stay where they are
-        content = map_tensors(content, lambda t: t if t.dtype == torch.uint8 else t.to(agent.device))
-        agent.z, agent.state = content["z"], content["state"]
-        for name, part in agent._parts().items():
+
+    def _restore(self, content: dict[str, Any]) -> None:
+        # states of generators (uint8) are always on the CPU
+        content = map_tensors(content, lambda t: t if t.dtype == torch.uint8 else t.to(self.device))
+        self.z, self.state = content["z"], content["state"]
+        for name, part in self._parts().items():
             part.load_state_dict(content[name])
-        agent.generator.set_state(content["generator"])
-        agent.num_timesteps, agent.updates = content["timesteps"], content["updates"]
-        return agent
+        self.generator.set_state(content["generator"])
+        self.num_timesteps, self.updates = content["timesteps"], content["updates"]
 
 
 class RobustTD3(RobustDDPG):
@@ -431,14 +312,3 @@ class RobustTD3(RobustDDPG):
 
 def _ordinary(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor
-
-
-def _policies(episodes: Episodes, s: Settings, device: torch.device) -> Policies:
-    alphas = episodes.alphas
-    actor, other = (
-        MLP((episodes.observation_size, *s.hidden, episodes.action_size), last="tanh", norm=s.layer_norm)
-        for _ in range(2)
-    )
-    learned = s.adversary == "learned" and any(alphas)
-    alpha = alphas[0] if len(set(alphas)) == 1 else torch.tensor(alphas, device=device)
-    return Policies(actor, other if learned else None, alpha, episodes.coupling)

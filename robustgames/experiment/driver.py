@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from stable_baselines3.common.logger import Logger, make_output_format
 
-from robustgames.agents.callbacks import Checkpoint, ProgressBar
+from robustgames.agents.learning import Checkpoint, ProgressBar
 from robustgames.errors import DivergedError, GameError, writing
 from robustgames.evaluation import summarize
 from robustgames.experiment.base import A, Examination, Experiment, Progress, silent

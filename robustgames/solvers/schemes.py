@@ -38,6 +38,10 @@ class Scheme(ABC):
         """Return the point to evaluate, (*S, n + m): the last iterate, unless the scheme keeps a better one."""
         return z
 
+    def adopt(self, point: Tensor, state: State) -> State:
+        """Return the state with which the point, (*S, n + m), is both the last iterate and the output."""
+        return state
+
 
 Solver = Scheme
 
@@ -280,6 +284,9 @@ class Averaged(Scheme):
 
     def output(self, z: Tensor, state: State) -> Tensor:
         return state["mean"]
+
+    def adopt(self, point: Tensor, state: State) -> State:
+        return {**state, "mean": point.clone()}
 
 
 def respond(

@@ -59,7 +59,7 @@ def advance(agent: rg.GameAgent) -> Callable[[], None]:
 
     @torch.no_grad()
     def step() -> None:
-        at[:] = agent._advance(agent.oracle, *at)
+        at[:] = agent._step(agent.oracle, *at)
 
     return step
 

@@ -46,6 +46,9 @@ class BatchedPendulums(Episodes):
             self._returns = torch.zeros_like(self._returns)
         return Played(before, info["executed_action"], info["final_obs"], rewards, terminated, [over] * self.runs)
 
+    def abandon(self) -> None:
+        self._now, self._returns = None, torch.zeros_like(self._returns)
+
     def state_dict(self) -> dict[str, Any]:
         going = self._now is not None
         return {

@@ -64,6 +64,10 @@ class Episodes(ABC):
         """
 
     @abstractmethod
+    def abandon(self) -> None:
+        """Let new episodes come next."""
+
+    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Return what is needed to go on."""
 

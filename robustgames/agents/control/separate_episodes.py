@@ -88,6 +88,9 @@ class SeparateEnvs(Episodes):
         told = str(error) if isinstance(error, GameError) else f"{self.envs[i]} raised {type(error).__name__}: {error}"
         return GameError(f"run {i}, step {len(self._actions[i])} of the episode of seed {self._seeds[i]}: {told}")
 
+    def abandon(self) -> None:
+        self._going = [False] * self.runs
+
     def state_dict(self) -> dict[str, Any]:
         each = []
         for i in range(self.runs):

@@ -1,0 +1,179 @@
+"""The contract of all agents: `learn`, `predict`, `save` and `load`, as in Stable-Baselines3."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from stable_baselines3.common.callbacks import CallbackList
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.utils import configure_logger
+from torch import Tensor
+
+from robustgames.agents.learning import Callbacks, ProgressBar, callback_list, deferred_interrupt
+from robustgames.errors import GameError
+from robustgames.solvers import Scheme
+from robustgames.solvers.rules import State
+
+
+class Agent(ABC):
+    """A training that can be stopped and resumed between any two of its steps; S runs side by side.
+
+    `learn` is written here once. An agent defines its step, its log and its checkpoint.
+
+    Attributes:
+        timestep: Name of a timestep: "oracle call" or "env step".
+        env: Env that the agent trains in; the first of several, or a batch.
+        solver: Solver of both players.
+        z: Joint strategies, (*S, n + m).
+        state: State of the solver.
+        seed: Seed of everything random.
+        num_timesteps: Timesteps so far, of one run.
+        tensorboard_log: Folder of event files, or None.
+        verbose: If 1, every log is printed.
+    """
+
+    timestep: ClassVar[str]
+    env: Any
+    solver: Scheme
+    z: Tensor
+    state: State
+    seed: int
+    num_timesteps: int
+    tensorboard_log: str | None
+    verbose: int
+    _logger: Logger | None = None
+    _busy = False  # True while a step changes what cannot be restored: a second Ctrl-C waits for its end then
+
+    # -- training ------------------------------------------------------------------------------------------
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: Callbacks = None,
+        log_interval: int | None = None,
+        tb_log_name: str = "run",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Train for a number of timesteps; the last step may exceed it by less than its own timesteps.
+
+        Ctrl-C takes effect between two steps; a second one stops a step that lasts. If a step is stopped or fails, the
+        agent goes back to a point between two steps, so training can continue from it and from its checkpoint.
+
+        Args:
+            total_timesteps: Timesteps of each run, >= 0.
+            callback: Stable-Baselines3 callbacks, or functions (locals, globals) -> bool; False stops the training.
+            log_interval: Timesteps between two logs; by default a hundredth of the total.
+            tb_log_name: Name of the run in TensorBoard.
+            reset_num_timesteps: If False, the count of an earlier `learn` continues.
+            progress_bar: If True, progress, rate and time left are shown.
+
+        Raises:
+            DivergedError: All runs diverged (non-finite values).
+            GameError: An argument is out of range, or the env fails.
+        """
+        if not total_timesteps >= 0:
+            raise GameError(f"total_timesteps is {total_timesteps}: it must be a number of {self.timestep}s >= 0")
+        if log_interval is not None and log_interval < 1:
+            raise GameError(f"log_interval is {log_interval}: it must be at least 1 {self.timestep}")
+        if reset_num_timesteps:
+            self._reset_timesteps()
+        target = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
+        if self._logger is None:
+            self.set_logger(configure_logger(self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps))
+        callbacks = callback_list(self, callback, ProgressBar(self.timestep.split()[-1]) if progress_bar else None)
+        callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
+        self._begin()
+        try:
+            with deferred_interrupt(lambda: self._busy) as pressed:
+                self._loop(target, log_interval or max(1, total_timesteps // 100), callbacks, pressed)
+        except BaseException:
+            self._recall()
+            raise
+        finally:
+            callbacks.on_training_end()
+            self._end()
+        return self
+
+    def _loop(self, target: int, interval: int, callbacks: CallbackList, pressed: list[int]) -> None:
+        began, first, watched = time.perf_counter(), self.num_timesteps, bool(callbacks.callbacks)
+        # logs come at multiples of the interval, so a resumed run has the same ones as an uninterrupted run
+        due = min((first // interval + 1) * interval, target)
+        while self.num_timesteps < target and not pressed:
+            self._advance(0 if watched else due - self.num_timesteps)
+            if self.num_timesteps >= due:
+                due = min((self.num_timesteps // interval + 1) * interval, target)
+                self._check_finite()
+                self._log((self.num_timesteps - first) / (time.perf_counter() - began))
+            if watched and not callbacks.on_step():
+                break
+        self._check_finite()
+        if pressed:
+            raise KeyboardInterrupt
+
+    @abstractmethod
+    def _reset_timesteps(self) -> None:
+        """Count timesteps from 0 again."""
+
+    @abstractmethod
+    def _advance(self, room: int = 0) -> None:
+        """Take one step, or several that fit into `room` timesteps, at whose ends nothing is logged or called."""
+
+    @abstractmethod
+    def _log(self, rate: float) -> None:
+        """Write the metrics of this point; `rate` is in timesteps per second."""
+
+    @abstractmethod
+    def _check_finite(self) -> None:
+        """Raise a `DivergedError` if no run is finite."""
+
+    @abstractmethod
+    def _recall(self) -> None:
+        """Put the agent between two steps after an exception, which may have stopped it inside of one."""
+
+    def _begin(self) -> None:  # noqa: B027
+        """Prepare for the first step of a `learn`."""
+
+    def _end(self) -> None:  # noqa: B027
+        """Clean up after the last step of a `learn` and after its callbacks."""
+
+    # -- what callbacks expect -----------------------------------------------------------------------------
+    @property
+    def logger(self) -> Logger:
+        """Stable-Baselines3's logger."""
+        if self._logger is None:
+            self._logger = configure_logger(self.verbose, self.tensorboard_log, "run")
+        return self._logger
+
+    def set_logger(self, logger: Logger) -> None:
+        """Log to this logger from now on."""
+        self._logger = logger
+
+    def get_env(self) -> Any:
+        """Return the env that the agent trains in; evaluate in an env of your own."""
+        return self.env
+
+    # -- playing and storing -------------------------------------------------------------------------------
+    @abstractmethod
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[Any, None]:
+        """Return (the action to play, None).
+
+        Args:
+            observation: Observation of the env.
+            state: Unused, as in Stable-Baselines3.
+            episode_start: Unused.
+            deterministic: Unused: strategies and policies are deterministic.
+        """
+
+    @abstractmethod
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint to the folder `path` atomically; the one before is kept."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path: str | Path, env: Any) -> Self:
+        """Return the agent of a checkpoint, in an env like the one it was trained in."""

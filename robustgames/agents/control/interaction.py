@@ -1,0 +1,83 @@
+"""Both players in their envs while they learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from robustgames.agents.control.behavior import Behavior
+from robustgames.agents.control.episodes import Episodes, Played
+from robustgames.agents.control.normalization import RunningNorm
+
+
+class Interaction:
+    """Plays in every env: at first random actions, then those of the policies with exploration.
+
+    `halfway` is True from the start of a step in the envs until its transitions are stored.
+
+    Args:
+        episodes: Envs of the runs.
+        behavior: Policies with exploration.
+        norm: Running scale of the observations, or None.
+        generator: Generator of the run.
+        device: Device of the policies.
+    """
+
+    def __init__(
+        self,
+        episodes: Episodes,
+        behavior: Behavior,
+        norm: RunningNorm | None,
+        generator: Generator,
+        device: torch.device,
+    ) -> None:
+        self.episodes, self.behavior, self.norm = episodes, behavior, norm
+        self.generator, self.device = generator, device
+        self.halfway = False
+
+    def play(self, z: Tensor, random: bool) -> Played:
+        """Play one step in every env, with weights z (S, n + m), or with random actions.
+
+        Raises:
+            GameError: An env fails.
+        """
+        self.halfway = True
+        observations = self.episodes.observe()
+        own, other = self._random(len(z)) if random else self._act(z, observations)
+        return self.episodes.play(own, other)
+
+    def abandon(self, z: Tensor) -> None:
+        """Drop a step in which an env failed or was stopped: envs cannot go back, so new episodes come next."""
+        if self.halfway:
+            self.halfway = False
+            self.episodes.abandon()
+            self.behavior.restart(z, [True] * len(z))
+
+    def _random(self, runs: int) -> tuple[Tensor, Tensor]:
+        size = (2, runs, self.episodes.action_size)
+        both = torch.rand(size, generator=self.generator, device=self.device).mul_(2).sub_(1)
+        own, other = both.to(self.episodes.device)
+        return own, other
+
+    def _act(self, z: Tensor, observations: Any) -> tuple[Any, Any]:
+        """Return the actions of both players in every env: (S, k) each, on the device of the envs."""
+        if self.behavior.row_by_row and self.norm is None:
+            own, other = self.behavior.act_alone(z, observations[0])
+            return own[None], other[None]
+        states = torch.as_tensor(observations, device=self.device).unsqueeze(-2)
+        both = self.behavior.act(z, states if self.norm is None else self.norm.apply_(states.clone()))
+        own, other = (actions.nan_to_num().to(self.episodes.device) for actions in both)  # of diverged runs
+        return own, other
+
+    def measures(self) -> dict[str, float]:
+        """Return the mean return and length of the last episodes, and the deviation of the runs' returns."""
+        finished = [recent for recent in self.episodes.recent if recent]
+        if not finished:
+            return {}
+        returns = [float(np.mean([reward for reward, _ in recent])) for recent in finished]
+        lengths = [length for recent in finished for _, length in recent]
+        means = {"ep_rew_mean": float(np.mean(returns)), "ep_len_mean": float(np.mean(lengths))}
+        return means if len(returns) == 1 else {**means, "ep_rew_std_of_runs": float(np.std(returns, ddof=1))}

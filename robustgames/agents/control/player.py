@@ -1,0 +1,60 @@
+"""The policy of one player at one moment."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustgames.agents.control.backward import RowPass
+from robustgames.agents.control.normalization import RunningNorm
+from robustgames.agents.control.policies import Policy
+from robustgames.errors import GameError
+from robustgames.games import MLP
+
+
+class Player:
+    """A player of one run with its present weights, without exploration.
+
+    Args:
+        network: Network of the player.
+        weights: Weights of the run, (n,).
+        norm: Running scale of the observations, or None.
+        run: Number of the run.
+    """
+
+    def __init__(self, network: Policy, weights: Tensor, norm: RunningNorm | None, run: int) -> None:
+        self.network, self.weights, self.norm, self.run = network, weights.clone(), norm, run
+
+    @torch.no_grad()
+    def act(self, states: Tensor) -> Tensor:
+        """Return the actions (B, k) in states (B, p)."""
+        if self.norm is not None:
+            states = self.norm.apply_(states.clone(), self.run)
+        return self.network(self.weights, states)
+
+    def predict(self, observation: Any, size: int) -> np.ndarray:
+        """Return the action (k,) for an observation (p,) of p = `size`, or the actions (B, k) for (B, p)."""
+        flat = torch.as_tensor(np.asarray(observation, dtype=np.float32), device=self.weights.device)
+        if flat.dim() not in (1, 2) or flat.shape[-1] != size:
+            raise GameError(f"observation has shape {tuple(flat.shape)}: expected ({size},) or (B, {size})")
+        actions = self.act(flat.unsqueeze(0) if flat.dim() == 1 else flat)
+        return (actions.squeeze(0) if flat.dim() == 1 else actions).cpu().numpy()
+
+    def policy(self, shape: tuple[int, ...]) -> Callable[[Any], np.ndarray]:
+        """Return the function observation -> action, in the shapes of the env; NumPy alone if the network allows it."""
+        if self.norm is None and isinstance(self.network, MLP) and RowPass.fits(self.network):
+            row, weights = RowPass(self.network), self.weights.cpu().numpy()
+            return lambda observation: row(weights, np.ravel(observation)).reshape(shape).copy()
+
+        self.norm = copy.deepcopy(self.norm)  # that of the agent continues to change
+
+        def act(observation: Any) -> np.ndarray:
+            states = torch.from_numpy(np.ravel(observation).astype(np.float32)).unsqueeze(0)
+            return self.act(states.to(self.weights.device))[0].cpu().numpy().reshape(shape)
+
+        return act

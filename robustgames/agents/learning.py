@@ -1,0 +1,125 @@
+"""The parts of `Agent.learn`: deferred interrupts, a list of callbacks, the progress bar and checkpoints."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
+from torch import Tensor
+from tqdm import tqdm
+
+Callback = BaseCallback | Callable[[dict[str, Any], dict[str, Any]], bool]
+Callbacks = Callback | Sequence[Callback] | None
+
+
+class Learner(Protocol):
+    """The part of an `Agent` that `Checkpoint` uses."""
+
+    z: Tensor
+
+    @property
+    def num_timesteps(self) -> int:
+        """Timesteps so far."""
+        ...
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint."""
+        ...
+
+
+@contextmanager
+def deferred_interrupt(busy: Callable[[], bool]) -> Iterator[list[int]]:
+    """Collect a Ctrl-C in a list instead of raising it, so a step can end; a second one takes effect at once.
+
+    Args:
+        busy: Whether a second one has to wait as well.
+    """
+    pressed: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        pressed.append(number)
+        if len(pressed) > 1 and not busy():
+            signal.signal(signal.SIGINT, before)
+            signal.raise_signal(signal.SIGINT)
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread, which alone receives signals
+        yield pressed
+        return
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def callback_list(agent: Any, given: Callbacks, bar: ProgressBar | None) -> CallbackList:
+    """Return the callbacks or functions given to `learn`, and a progress bar, initialized with the agent."""
+    several = [] if given is None else given if isinstance(given, Sequence) else [given]
+    every = [c if isinstance(c, BaseCallback) else ConvertCallback(c) for c in several]
+    callbacks = CallbackList(every if bar is None else [*every, bar])
+    callbacks.init_callback(agent)
+    return callbacks
+
+
+class ProgressBar(BaseCallback):
+    """Timesteps of one run, with their rate and the time left.
+
+    Args:
+        unit: Name of a timestep: "call" of the oracle, or "step" of the env.
+    """
+
+    def __init__(self, unit: str = "call") -> None:
+        super().__init__()
+        self.unit = unit
+
+    def _on_training_start(self) -> None:
+        done, total = self.model.num_timesteps, self.locals["total_timesteps"]
+        self.bar = tqdm(total=total, initial=done, unit=self.unit, unit_scale=True, dynamic_ncols=True, mininterval=0.2)
+
+    def _on_step(self) -> bool:
+        self.bar.update(self.num_timesteps - self.bar.n)
+        return True
+
+    def _on_training_end(self) -> None:
+        self.bar.close()
+
+
+class Checkpoint(BaseCallback):
+    """Saves the agent at the start, every `interval` timesteps and at the end, as long as some run is finite.
+
+    Args:
+        folder: Folder of the checkpoint.
+        interval: Timesteps between two checkpoints, >= 1.
+    """
+
+    def __init__(self, folder: Path, interval: int) -> None:
+        super().__init__()
+        self.folder, self.interval = folder, interval
+        self._saved: tuple[int, Tensor | None] = -1, None
+
+    def _on_training_start(self) -> None:
+        self._due = self.num_timesteps + self.interval
+        self._save()
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self._due:
+            self._due = self.num_timesteps + self.interval
+            self._save()
+        return True
+
+    def _on_training_end(self) -> None:
+        self._save()
+
+    def _save(self) -> None:
+        agent = cast(Learner, self.model)
+        timesteps, z = self._saved  # writing the same point again would push out the previous checkpoint for nothing
+        written = agent.num_timesteps == timesteps and agent.z is z
+        if not written and bool(torch.isfinite(agent.z).all(-1).any()):
+            agent.save(self.folder)
+            self._saved = agent.num_timesteps, agent.z
