@@ -94,7 +94,10 @@ def test_what_cannot_be_played():
         (lambda: play("robustgames/ActionRobustPendulun-v0", still), "did you mean robustgames/ActionRobustPendulum"),
         (lambda: play("Pendulum-v1", still), "has no adversary: pass one of robustgames/"),
         (lambda: play(PENDULUM, still, adversary="randon"), "did you mean random"),
-        (lambda: play(control_env(PENDULUM), still, env_settings={"alpha": 0.1}), "come too late"),
+        (
+            lambda: play(control_env(PENDULUM), still, env_settings={"alpha": 0.1}),
+            "which already exists",
+        ),
         (lambda: play(PENDULUM, lambda o: np.zeros(2)), r"protagonist's action has shape \(2,\)"),
         (lambda: sweep([], PENDULUM), "no policy"),
         (lambda: sweep(still, PENDULUM, {"mass": ()}), "list at least one"),

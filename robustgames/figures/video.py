@@ -18,7 +18,7 @@ from PIL import Image
 
 from robustgames.envs.control.perturbations import Perturbation
 from robustgames.errors import GameError
-from robustgames.evaluation.rollouts import Adversary, Policy, control_env, play
+from robustgames.evaluation.rollouts import Opponent, Policy, control_env, play
 
 FASTEST = 30  # frames a second: browsers slow down a GIF of more than 50
 
@@ -82,7 +82,7 @@ def film(
     policy: Policy,
     seed: int = 0,
     perturbation: Perturbation | None = None,
-    adversary: Adversary = None,
+    adversary: Opponent = None,
     env_settings: Mapping[str, Any] | None = None,
     seconds: float = 20.0,
     width: int = 320,
