@@ -25,6 +25,7 @@ from robustgames.errors import GameError, writing
 from robustgames.experiment import GameExperiment, read_experiment
 from robustgames.figures import attacks as draw
 from robustgames.figures.style import save
+from robustgames.figures.surfaces import loss_surface
 from robustgames.games import HeldOut, Network
 
 SMALL = {"channels": (16, 32), "hidden": 100, "eps": 0.3}
@@ -95,7 +96,7 @@ def figures(agents: dict[str, GameAgent], out: Path, count: int, image: int) -> 
     radii = [round(eps * k / 6, 6) for k in range(9)]
     attacks = {"FGSM": (fgsm, eps, norm), "APGD": (apgd, round(L1 * x.shape[1], 2), "l1")}
     accuracy, shares = draw.accuracy_against_eps(models, x, y, radii, norm, trained_at=eps)
-    surface, losses = draw.loss_surface(models, x[image : image + 1], y[image : image + 1], eps, norm)
+    surface, losses = loss_surface(models, x[image : image + 1], y[image : image + 1], eps, norm)
     drawn = {
         "digits_under_attack": draw.digits_under_attack(models, x, y, attacks),
         "accuracy_against_eps": accuracy,

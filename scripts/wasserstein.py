@@ -27,7 +27,7 @@ from robustgames.evaluation.modes import (
     optimal_discriminator,
     push_forward_density,
 )
-from robustgames.evaluation.rates import Rate, rate
+from robustgames.evaluation.rates import EmpiricalRate, rate
 from robustgames.evaluation.transport import (
     dual_estimate,
     kantorovich_rubinstein,
@@ -76,7 +76,7 @@ def main(out: Path = Path("figures"), largest: int = 2048, trials: int = 600, se
 
 
 # -- rates ----------------------------------------------------------------------------------------------------
-def rates(largest: int, trials: int, generator: Generator) -> dict[str, Rate]:
+def rates(largest: int, trials: int, generator: Generator) -> dict[str, EmpiricalRate]:
     """Return {"p=3 cube": its rate, ...}: cubes of 1, 2, 3 and 5 dimensions, and tori of 2, 3 and 5."""
     sizes = [LEAST << k for k in range(20) if LEAST << k <= largest]
     counts = [max(min(16, trials), round(trials * (LEAST / n) ** 1.15)) for n in sizes]
@@ -91,7 +91,7 @@ def rates(largest: int, trials: int, generator: Generator) -> dict[str, Rate]:
     return found
 
 
-def table(found: Rate) -> dict[str, Any]:
+def table(found: EmpiricalRate) -> dict[str, Any]:
     """Return what a rate holds, with its slopes and the local ones between neighboring sizes."""
     n = torch.tensor(found.sizes, dtype=KIND)
     row = {
@@ -108,7 +108,7 @@ def table(found: Rate) -> dict[str, Any]:
     return row
 
 
-def figure(measured: dict[str, Rate]) -> Figure:
+def figure(measured: dict[str, EmpiricalRate]) -> Figure:
     """Draw mean W1 against n with the fitted lines, and the fitted slopes beside those of the theorems."""
     drawn = Figure(figsize=(10.5, 4.3), layout="constrained")
     left, right = drawn.subplots(1, 2, width_ratios=(1.15, 1))
@@ -124,7 +124,7 @@ def figure(measured: dict[str, Rate]) -> Figure:
     return drawn
 
 
-def draw_rate(axes: Axes, found: Rate, color: str, cube: bool) -> None:
+def draw_rate(axes: Axes, found: EmpiricalRate, color: str, cube: bool) -> None:
     n, mean = torch.tensor(found.sizes, dtype=KIND), found.mean
     slope = found.slope().value
     weight = (found.mean / found.error) ** 2
@@ -134,7 +134,7 @@ def draw_rate(axes: Axes, found: Rate, color: str, cube: bool) -> None:
     axes.plot(n, (offset + slope * n.log()).exp(), color=color, lw=1.3, ls="-" if cube else (0, (4, 3)), zorder=1)
 
 
-def draw_slopes(axes: Axes, measured: dict[str, Rate]) -> None:
+def draw_slopes(axes: Axes, measured: dict[str, EmpiricalRate]) -> None:
     rows: list[tuple[str, int, float]] = [("p = 1", 1, 0.0), ("p = 2", 2, 0.0), ("p = 2,\nW₁ / √log n", 2, 0.5)]
     rows += [(f"p = {p}", p, 0.0) for p in (3, 5)]
     for y, (_, p, power) in enumerate(rows):

@@ -20,6 +20,7 @@ from robustgames.experiment import GameExperiment
 from robustgames.experiment.folder import write_config
 from robustgames.figures import attacks as draw
 from robustgames.figures.style import RIGHT, WRONG
+from robustgames.figures.surfaces import loss_surface
 
 WEIGHT = torch.tensor([0.5, -1.0, 0.25, 2.0], dtype=torch.float64)
 
@@ -96,7 +97,7 @@ def test_accuracy_of_a_linear_model_is_exact(norm, dual):
     margin = (2 * y - 1) * ((x - 0.5) @ WEIGHT)
     slope = torch.linalg.vector_norm(WEIGHT, dual)
     expected = [float((margin > eps * slope).double().mean()) for eps in sorted(radii)]
-    assert expected[0] == 0.9 and 0 < expected[2] < expected[1], "the radii are chosen to tell something"
+    assert expected[0] == 0.9 and 0 < expected[2] < expected[1], "the radii are chosen to separate images"
     assert numbers == {"eps": sorted(radii), "linear": pytest.approx(expected)}
     axes = figure.axes[0]
     lines = {line.get_label(): line for line in axes.lines}
@@ -106,7 +107,7 @@ def test_accuracy_of_a_linear_model_is_exact(norm, dual):
     assert band.ymax == pytest.approx(0.9 + (0.9 * 0.1 / 60) ** 0.5)
 
 
-def test_an_image_that_fell_stays_fallen_and_is_not_attacked_again():
+def test_a_fooled_image_stays_fooled_and_is_not_attacked_again():
     x, y = interior()
     seen = []
 
@@ -134,7 +135,7 @@ def test_surface_of_a_linear_model_is_its_closed_form():
         seen.append(a.detach().clone())
         return linear(a)
 
-    figure, surfaces = draw.loss_surface({"linear": model}, x, torch.tensor([1]), eps, points=5)
+    figure, surfaces = loss_surface({"linear": model}, x, torch.tensor([1]), eps, points=5)
     surface = surfaces["linear"]
     worst = eps * float(WEIGHT.abs().sum())  # along s; t moves the margin by eps <w, r>
     s = torch.linspace(-1, 1, 5, dtype=torch.float64)
@@ -156,13 +157,13 @@ def test_surfaces_share_a_scale_and_stay_in_ball_and_box(trained):
         seen.append(a.detach())
         return net(a) / 50
 
-    figure, surfaces = draw.loss_surface({"net": net, "flat": flat}, x[:1], y[:1], 0.3, points=7)
+    figure, surfaces = loss_surface({"net": net, "flat": flat}, x[:1], y[:1], 0.3, points=7)
     top = max(float(surface.max()) for surface in surfaces.values())
     assert surfaces["flat"].max() < top / 2
     for axes in figure.axes:
         assert axes.get_zlim() == pytest.approx((0.0, top)) and axes.collections[0].get_clim() == (0.0, top)
     assert all(a.min() >= 0 and a.max() <= 1 and (a - x[:1]).abs().max() <= 0.3 + 1e-6 for a in seen)
-    l2, _ = draw.loss_surface({"flat": flat}, x[:1], y[:1], 0.5, "l2", points=3)
+    l2, _ = loss_surface({"flat": flat}, x[:1], y[:1], 0.5, "l2", points=3)
     assert (seen[-1] - x[:1]).norm(dim=1).max() == pytest.approx(0.5, abs=1e-5) and l2.axes[0].get_xlabel()
 
 
@@ -191,7 +192,7 @@ def test_saliency_figure_shows_maps_and_numbers(trained):
         (lambda x, y: draw.accuracy_against_eps({"a": linear}, x, y, []), "0 radii"),
         (lambda x, y: draw.accuracy_against_eps({"a": linear}, x[:0], y[:0], [0.1]), "0 images"),
         (lambda x, y: draw.accuracy_against_eps({"a": linear}, x, y, [0.1], "l3"), "unknown norm 'l3'"),
-        (lambda x, y: draw.loss_surface({"a": linear}, x, y), "60 images: the surface is that of one"),
+        (lambda x, y: loss_surface({"a": linear}, x, y), "60 images: the surface is that of one"),
         (lambda x, y: draw.saliency_figure(linear, linear, x, y, "integral"), "did you mean integrated"),
     ],
 )

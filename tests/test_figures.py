@@ -1,6 +1,8 @@
 """What the figures show, read back from their artists."""
 
 import csv
+import pkgutil
+import subprocess
 import sys
 
 import numpy as np
@@ -10,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import same_color
 from stable_baselines3.common.logger import CSVOutputFormat
 
-from robustgames import envs, figures
+from robustgames import envs, evaluation, figures
 from robustgames.agents import GameAgent
 from robustgames.errors import GameError
 from robustgames.evaluation import accuracies
@@ -29,6 +31,15 @@ from robustgames.games import (
     Quadratic,
 )
 from robustgames.solvers import diagnostics, make_solver, trajectory
+
+
+def test_evaluation_loads_no_matplotlib():
+    names = [m.name for m in pkgutil.iter_modules(evaluation.__path__, "robustgames.evaluation.")]
+    code = (
+        f"import sys, importlib\nfor name in {names}: importlib.import_module(name)\nprint('matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(names) > 10 and done.stdout.strip() == "False"
 
 
 def portrait(game, lr=0.1, steps=30, z=((0.5, 0.2), (-0.3, 1.0)), dt=1.0):

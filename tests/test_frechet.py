@@ -115,7 +115,7 @@ def test_diverged_runs_are_nan_and_leave_the_others(value):
 
 @pytest.mark.parametrize(("a", "b"), [((1, 3), (5, 3)), ((5, 3), (5, 4)), ((3,), (5, 3))])
 def test_shapes_that_have_no_distance_are_named(a, b):
-    with pytest.raises(GameError, match=r"features have shapes .* N, M >= 2 are needed"):
+    with pytest.raises(GameError, match=r"features have shapes .*must be .* N, M >= 2"):
         frechet_distance(torch.zeros(a), torch.zeros(b))
 
 
@@ -297,8 +297,14 @@ def test_images_without_labels_are_judged_by_random_features():
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: image_metrics(torch.zeros(10, 63), real()), r"shape \(10, 63\): the real ones need \(..., N, 64\)"),
-        (lambda: RealImages(real().train, real().held_out[:1], digits_features()), r"\(1, 64\): at least 2 rows"),
+        (
+            lambda: image_metrics(torch.zeros(10, 63), real()),
+            r"shape \(10, 63\): as the real ones they must be \(..., N, 64\)",
+        ),
+        (
+            lambda: RealImages(real().train, real().held_out[:1], digits_features()),
+            r"\(1, 64\): each must have at least 2",
+        ),
         (lambda: RealImages(digits().train_images, real().held_out, digits_features()), r"lie in \[0, 1\].* 2 \*"),
     ],
 )

@@ -42,7 +42,7 @@ def circles(axes):
     return [c for c in axes.collections if isinstance(c, EllipseCollection)]
 
 
-def said(axes):
+def written(axes):
     return [text.get_text() for text in axes.texts]
 
 
@@ -95,35 +95,35 @@ def test_missing_steps_leave_a_hole():
     assert not figure.axes[2].spines["left"].get_visible() and figure.axes[2].get_ylabel() == "b"
 
 
-def test_diverged_runs_say_so_without_modes_or_caption():
+def test_diverged_runs_are_marked_without_modes_or_caption():
     nan = torch.full((40, 2), float("nan"))
     figure = draw.samples_figure({"a": nan, "b": samples()}, MEANS, STD, captions={"a": "nan modes", "b": "25 modes"})
     first, second = figure.axes
-    assert said(first) == ["diverged"] and dots(first) is None and circles(first) == []
-    assert said(second) == [] and (first.get_xlabel(), second.get_xlabel()) == ("", "25 modes")
+    assert written(first) == ["diverged"] and dots(first) is None and circles(first) == []
+    assert written(second) == [] and (first.get_xlabel(), second.get_xlabel()) == ("", "25 modes")
     assert first.get_xlim() == second.get_xlim() and legend(figure) == ["modes, 3 std", "generated"]
     everything = draw.samples_figure({"a": nan})
-    assert said(everything.axes[0]) == ["diverged"] and everything.legends == []
+    assert written(everything.axes[0]) == ["diverged"] and everything.legends == []
     everything.canvas.draw()
 
 
-def test_samples_that_are_not_seen_are_told():
+def test_samples_that_are_not_drawn_are_counted():
     points = samples(100)
     points[:20] += 50
     points[20:30] = float("nan")
     points[30:31, 0] = float("inf")
     (axes,) = draw.samples_figure({"a": points}, MEANS, STD).axes
-    assert said(axes) == ["20 % outside, 11 % not finite"] and len(dots(axes)) == 89
+    assert written(axes) == ["20 % outside, 11 % not finite"] and len(dots(axes)) == 89
     points = samples(1000)
     points[0] = 9.0
     (axes,) = draw.samples_figure({"a": points}, MEANS, STD).axes
-    assert said(axes) == ["1 % outside"], "one in a thousand is not rounded to none"
+    assert written(axes) == ["1 % outside"], "one in a thousand is not rounded to none"
 
 
 def test_only_the_first_samples_are_drawn():
     points = samples(4000)
     (axes,) = draw.samples_figure({"a": points}, MEANS, STD).axes
-    np.testing.assert_array_equal(dots(axes), points[: draw.SHOWN].double().numpy())
+    np.testing.assert_array_equal(dots(axes), points[: draw.SHOWN_SAMPLES].double().numpy())
 
 
 def test_data_without_modes_is_drawn_below_and_sets_the_window():
@@ -142,7 +142,7 @@ def test_data_without_modes_is_drawn_below_and_sets_the_window():
     [
         ({}, "no samples to draw"),
         ({"a": {}}, "no samples to draw"),
-        ({"a": torch.zeros(5, 3)}, r"shape \(5, 3\): points of the plane \(N, 2\)"),
+        ({"a": torch.zeros(5, 3)}, r"shape \(5, 3\): they must be points of the plane \(N, 2\)"),
         ({"a": {1: torch.zeros(4, 5, 2)}}, r"shape \(4, 5, 2\).*of one run"),
     ],
 )
@@ -152,15 +152,15 @@ def test_wrong_samples_are_named(wrong, text):
 
 
 # -- the critic ------------------------------------------------------------------------------------------------------
-def test_critic_is_asked_on_the_window_and_drawn_the_right_way_round():
-    asked = []
+def test_critic_is_evaluated_on_the_window_and_drawn_the_right_way_round():
+    evaluated = []
 
     def critic(points):
-        asked.append(points)
+        evaluated.append(points)
         return 10 * points[:, :1] + points[:, 1:]  # (N, 1), steeper in x
 
     figure = draw.critic_figure(critic, (-1.0, 3.0, 0.0, 2.0), samples(), MEANS, STD, "a critic")
-    (points,) = asked
+    (points,) = evaluated
     assert points.amin(0).tolist() == [-1, 0] and points.amax(0).tolist() == [3, 2]
     axes = panels(figure)[0]
     assert axes.get_xlim() == (-1, 3) and axes.get_ylim() == (0, 2) and axes.get_title(loc="left") == "a critic"
@@ -179,9 +179,9 @@ def test_critics_that_are_constant_or_not_finite_are_drawn():
     assert levels[0] < 3 < levels[-1]
     flat.canvas.draw()
     diverged = draw.critic_figure(lambda points: points[:, 0] * float("nan"), (-1, 1, -1, 1), samples(), MEANS, STD)
-    assert said(diverged.axes[0]) == ["diverged"] and len(diverged.axes) == 1
+    assert written(diverged.axes[0]) == ["diverged"] and len(diverged.axes) == 1
     half = draw.critic_figure(lambda points: points[:, 0].log(), (-1, 1, -1, 1))  # NaN on the left half
-    assert panels(half)[0].collections[0].levels[-1] >= 0 and said(half.axes[0]) == []
+    assert panels(half)[0].collections[0].levels[-1] >= 0 and written(half.axes[0]) == []
     half.canvas.draw()
 
 
@@ -214,7 +214,7 @@ def test_colors_are_channels_first():
     np.testing.assert_array_equal(drawn[4, 12], [0, 0, 1])
 
 
-def test_nearest_images_stand_below_those_generated():
+def test_nearest_images_are_below_those_generated():
     images, near = torch.full((5, 64), -0.5), torch.full((5, 64), 0.5)
     figure = grids.image_grid(images, 8, columns=3, nearest=near)
     drawn, tall = picture(figure), 2 * 9 + 1
@@ -228,24 +228,24 @@ def test_nearest_images_stand_below_those_generated():
     assert [drawn[int(y), 3, 0] for y in at] == [0.25, 0.75] * 2
 
 
-def test_images_that_are_not_finite_are_gray_and_a_diverged_run_says_so():
+def test_images_that_are_not_finite_are_gray_and_a_diverged_run_is_marked():
     images = torch.zeros(4, 64)
     images[1, 5] = float("nan")
     figure = grids.image_grid(images, 8)
-    assert (cell(picture(figure), 0, 1, 8) == np.float32(0.8)).all() and said(figure.axes[0]) == []
+    assert (cell(picture(figure), 0, 1, 8) == np.float32(0.8)).all() and written(figure.axes[0]) == []
     for nearest in (None, torch.zeros(4, 64)):
         diverged = grids.image_grid(images * float("nan"), 8, nearest=nearest)
-        assert said(diverged.axes[0]) == ["diverged"] and len(diverged.axes[0].images) == 0
+        assert written(diverged.axes[0]) == ["diverged"] and len(diverged.axes[0].images) == 0
         diverged.canvas.draw()
 
 
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: grids.image_grid(torch.zeros(4, 63), 8), r"\(4, 63\): \(N, 64\) for 1 x 8 x 8 pixels"),
+        (lambda: grids.image_grid(torch.zeros(4, 63), 8), r"\(4, 63\): it must be \(N, 64\) for 1 x 8 x 8 pixels"),
         (lambda: grids.image_grid(torch.zeros(0, 64), 8), r"\(0, 64\)"),
         (lambda: grids.image_grid(torch.zeros(2, 4, 64), 8), r"\(2, 4, 64\).*of one run"),
-        (lambda: grids.image_grid(torch.zeros(4, 128), 8, channels=2), "channels is 2: 1"),
+        (lambda: grids.image_grid(torch.zeros(4, 128), 8, channels=2), "channels is 2: it must be 1"),
         (lambda: grids.image_grid(torch.zeros(4, 64), 8, nearest=torch.zeros(3, 64)), r"nearest has shape \(3, 64\)"),
         (lambda: grids.image_grid(torch.zeros(4, 64), 8, columns=0), "columns is 0"),
         (lambda: grids.interpolation_figure(lambda w: w, 64, 8, steps=1), "steps 1, latent 64"),
@@ -306,4 +306,4 @@ def test_interpolation_draws_one_way_per_row():
     first, last = noise.view(3, 5, 64)[:, 0], noise.view(3, 5, 64)[:, -1]
     torch.testing.assert_close(torch.stack([first, last]), torch.randn(2, 3, 64, generator=rng(4)))
     diverged = grids.interpolation_figure(lambda noise: noise * float("nan"), 64, 8)
-    assert said(diverged.axes[0]) == ["diverged"]
+    assert written(diverged.axes[0]) == ["diverged"]

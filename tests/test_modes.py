@@ -152,9 +152,12 @@ def test_half_precision_counts_beyond_its_integers():
         ((torch.zeros(0, 2), GRID, STD), "0 samples and 25 modes"),
         ((torch.zeros(4, 2), GRID, 0.0), "std is 0.0: it must be positive"),
         ((torch.zeros(4, 2), GRID, float("nan")), "std is nan"),
-        ((torch.zeros(4, 2), GRID, torch.ones(3)), r"std has shape \(3,\): a number or one per mode, \(25,\)"),
+        (
+            (torch.zeros(4, 2), GRID, torch.ones(3)),
+            r"std has shape \(3,\): it must be a number or one per mode, \(25,\)",
+        ),
         ((torch.zeros(4, 2), GRID, STD, -1.0), "radius is -1.0"),
-        ((torch.zeros(4, 2), GRID, STD, 3.0, torch.ones(3)), r"weights have shape \(3,\): one per mode"),
+        ((torch.zeros(4, 2), GRID, STD, 3.0, torch.ones(3)), r"weights have shape \(3,\): there must be one per mode"),
     ],
 )
 def test_wrong_input_is_named(arguments, text):

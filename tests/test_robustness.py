@@ -6,6 +6,7 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
+from scipy.stats import bootstrap as scipy_bootstrap
 from scipy.stats import mannwhitneyu, trim_mean
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
@@ -93,7 +94,10 @@ def test_what_cannot_be_played():
         (lambda: play("robustgames/ActionRobustPendulun-v0", still), "did you mean robustgames/ActionRobustPendulum"),
         (lambda: play("Pendulum-v1", still), "has no adversary: pass one of robustgames/"),
         (lambda: play(PENDULUM, still, adversary="randon"), "did you mean random"),
-        (lambda: play(control_env(PENDULUM), still, env_settings={"alpha": 0.1}), "come too late"),
+        (
+            lambda: play(control_env(PENDULUM), still, env_settings={"alpha": 0.1}),
+            "which already exists",
+        ),
         (lambda: play(PENDULUM, lambda o: np.zeros(2)), r"protagonist's action has shape \(2,\)"),
         (lambda: sweep([], PENDULUM), "no policy"),
         (lambda: sweep(still, PENDULUM, {"mass": ()}), "list at least one"),
@@ -102,7 +106,7 @@ def test_what_cannot_be_played():
         (lambda: cvar(np.ones(3), 0.0), r"lies in \(0, 1\]"),
         (lambda: iqm(np.array([[np.nan]])), "must be finite"),
         (lambda: probability_of_improvement(np.ones((2, 3)), np.ones((2, 4))), "on 3 and 4 tasks"),
-        (lambda: paired(np.ones(3), np.ones(2)), "one number a run"),
+        (lambda: paired(np.ones(3), np.ones(2)), "one number per run"),
     ]:
         with pytest.raises(rg.GameError, match=message):
             call()
@@ -276,10 +280,36 @@ def test_probability_of_improvement_is_the_mann_whitney_count(stratified):
     assert probability_of_improvement(y, x).estimate == pytest.approx(1 - found.estimate)
 
 
-def test_rliables_own_count_is_ours():
-    theirs = pytest.importorskip("rliable.metrics").probability_of_improvement
+def test_rliables_numbers_are_ours():
+    """Computed once by rliable 1.2: the interquartile mean and the probability of improvement of these scores."""
     x, y = np.random.default_rng(4).normal(size=(2, 7, 3))
-    assert probability_of_improvement(x, y).estimate == pytest.approx(theirs(x, y))
+    for stratified in (False, True):
+        assert iqm(x, stratified).estimate == pytest.approx(-0.08985350344225425, abs=1e-12)
+        assert probability_of_improvement(x, y, stratified).estimate == pytest.approx(0.489795918367347, abs=1e-12)
+
+
+def test_interquartile_mean_by_hand():
+    """Of n scores the lowest and the highest n // 4 are left out, whichever run and task they belong to."""
+    assert iqm(np.array([[9.0, -7.0, 3.0], [1.0, 2.0, 100.0]])).estimate == (1 + 2 + 3 + 9) / 4
+    assert iqm(np.array([[1.0], [2.0], [6.0]])).estimate == 3.0
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+def test_the_intervals_are_those_of_scipys_bootstrap(stratified):
+    """Whole runs as paired samples, or every task as a sample of its own: equal up to Monte Carlo error."""
+    scores = np.random.default_rng(7).normal(size=(12, 3)) + np.arange(12)[:, None]
+    theirs = scipy_bootstrap(
+        tuple(scores.T),
+        lambda *tasks: trim_mean(np.concatenate(tasks), 0.25),
+        paired=not stratified,
+        vectorized=False,
+        n_resamples=4000,
+        method="percentile",
+        random_state=np.random.default_rng(0),  # `rng` since scipy 1.15
+    ).confidence_interval
+    ours = iqm(scores, stratified)
+    width = theirs.high - theirs.low
+    assert [ours.low, ours.high] == pytest.approx([theirs.low, theirs.high], abs=0.07 * width)
 
 
 def test_cells_of_one_policy_are_no_independent_runs():
@@ -297,7 +327,7 @@ def test_statistics_leave_the_global_generator_alone():
     expected = np.random.RandomState(0).rand()
     iqm(np.arange(12.0).reshape(4, 3), stratified=True)
     assert np.random.rand() == expected
-    assert "arch" not in sys.modules or hasattr(sys.modules["arch"], "__version__")  # no torso of it stays
+    assert "arch" not in sys.modules  # which rliable needs, and cannot import with pandas 3
 
 
 # -- figures -------------------------------------------------------------------------------------------------

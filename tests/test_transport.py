@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
 
 from robustgames.errors import GameError
-from robustgames.evaluation.rates import Rate, rate
+from robustgames.evaluation.rates import EmpiricalRate, rate
 from robustgames.evaluation.transport import (
     dual_estimate,
     kantorovich_rubinstein,
@@ -271,7 +271,7 @@ def test_fits_recover_exact_laws_and_widen_where_the_law_is_another():
     n = torch.tensor([50.0, 100, 200, 400, 800], dtype=KIND)
 
     def measured(mean):
-        return Rate(2, tuple(int(k) for k in n), mean, 0.01 * mean)
+        return EmpiricalRate(2, tuple(int(k) for k in n), mean, 0.01 * mean)
 
     power, logarithmic = measured(0.7 * n**-0.25), measured((0.3 * n.log() / n).sqrt())
     assert power.slope().value == pytest.approx(-0.25)

@@ -1,4 +1,4 @@
-"""What an adversary can do to a trained policy: random controls, and the best response that a learner finds."""
+"""The harm that an adversary does to a trained policy: random controls, and the best response that a learner finds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import torch
 from robustgames.envs.views import PlayerView
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.reliability import Interval, bootstrap
-from robustgames.evaluation.rollouts import Policy, control_env, play
+from robustgames.evaluation.rollouts import Policy, adversary_shape, control_env, play
 
 ALGORITHMS = ("A2C", "DDPG", "PPO", "SAC", "TD3")
 SELECTION = 1_000_000
-"""Distance of the seeds of the episodes that choose between learned adversaries from those that are reported."""
+"""Offset of the seeds of the episodes that choose between learned adversaries from those that are reported."""
 
 
 def random_controls(
@@ -32,19 +32,19 @@ def random_controls(
 ) -> dict[str, np.ndarray]:
     """Return the returns of a policy without an adversary and under random ones, each (episodes,).
 
-    "without" executes a; "mixing" (1 - α) a + α ā; "replacement" ā with probability α, else a; ā is uniform on
-    [-1, 1]^n. What a learned adversary does has to be held against them.
+    "without" executes a; "mixing" executes (1 - α) a + α ā; "replacement" executes ā with probability α, else a. Here
+    ā is uniform on [-1, 1]^n. The effect of a learned adversary has to be compared with these.
 
     Args:
-        policy: of the protagonist.
-        env: the id of an `ActionRobustEnv`.
-        alpha: the share α of the random adversary.
-        episodes: of each.
-        seed: of the first episode, the same for all three.
-        env_settings: of the id; the coupling is set here.
+        policy: Policy of the protagonist.
+        env: Id of an `ActionRobustEnv`.
+        alpha: Share α of the random adversary.
+        episodes: Number of episodes of each control.
+        seed: Seed of the first episode, the same for all three.
+        env_settings: Settings of the id; the coupling is set by this function.
 
     Raises:
-        GameError: alpha outside [0, 1], and what `play` raises.
+        GameError: alpha is outside [0, 1]; see also `play`.
 
     Example:
         >>> still = lambda observation: np.zeros(1)
@@ -61,15 +61,15 @@ def random_controls(
 
 
 @dataclass(frozen=True, eq=False)
-class BestResponse:
+class BestResponseReturns:
     """Returns of a frozen protagonist, played on the same episodes.
 
     Attributes:
-        without: no adversary, (episodes,).
-        random: a uniformly random one, in the same coupling, (episodes,).
-        learned: under each learned adversary, (learners, episodes).
-        chosen: index of the strongest one, by other episodes than these.
-        adversaries: the learned policies, observation -> action in [-1, 1]^m.
+        without: Returns without an adversary, (episodes,).
+        random: Returns under a uniformly random adversary in the same coupling, (episodes,).
+        learned: Returns under each learned adversary, (learners, episodes).
+        chosen: Index of the strongest one, determined on other episodes than these.
+        adversaries: Learned policies, observation -> action in [-1, 1]^m.
     """
 
     without: np.ndarray
@@ -80,10 +80,10 @@ class BestResponse:
 
     @property
     def exploitability(self) -> float:
-        """Return without an adversary minus that under the strongest learned one, >= 0 for one that harms.
+        """Return the mean without an adversary minus the mean under the strongest learned one: >= 0 if it harms.
 
-        A learner with finitely many steps finds no better response than the best, so that in expectation this is a
-        lower bound of the true exploitability: a small number clears nobody.
+        A learner with finitely many steps finds no better response than the best. In expectation this is therefore a
+        lower bound of the true exploitability, and a small number proves nothing.
         """
         return float(self.without.mean() - self.learned[self.chosen].mean())
 
@@ -102,23 +102,23 @@ def best_response(
     seed: int = 0,
     env_settings: Mapping[str, Any] | None = None,
     **settings: Any,
-) -> BestResponse:
-    """Train fresh adversaries against a frozen protagonist and return what they leave of its return.
+) -> BestResponseReturns:
+    """Train fresh adversaries against a frozen protagonist and return the returns that it is left with.
 
     Args:
-        policy: of the protagonist. It does not learn.
-        env: the id of an `ActionRobustEnv`; its coupling and share say what the adversary may do.
-        algorithm: a class of Stable-Baselines3, or its name there.
-        steps: of each training, in env steps.
-        seeds: one learner for each.
-        episodes: that are reported; as many others choose the strongest learner.
-        seed: of the first episode.
-        env_settings: of the id, e.g. {"alpha": 0.3}.
-        **settings: of the algorithm. By default networks of 64-64; TD3, DDPG and SAC start learning after a tenth of
-            the steps, and TD3 and DDPG explore with noise of standard deviation 0.2.
+        policy: Policy of the protagonist. It does not learn.
+        env: Id of an `ActionRobustEnv`; its coupling and share determine the power of the adversary.
+        algorithm: Class of Stable-Baselines3, or its name there.
+        steps: Env steps of each training.
+        seeds: Seeds of the learners, one each.
+        episodes: Number of reported episodes; as many others choose the strongest learner.
+        seed: Seed of the first episode.
+        env_settings: Settings of the id, e.g. {"alpha": 0.3}.
+        **settings: Settings of the algorithm. By default networks of 64-64; TD3, DDPG and SAC start learning after a
+            tenth of the steps, and TD3 and DDPG explore with noise of standard deviation 0.2.
 
     Raises:
-        GameError: no such algorithm, no seeds, and what `play` and the algorithm's env raise.
+        GameError: The algorithm is unknown, or seeds are empty; see also `play` and the env of the algorithm.
 
     Example:
         >>> still = lambda observation: np.zeros(1)
@@ -139,7 +139,7 @@ def best_response(
         at_random = play(made, policy, episodes, seed, adversary="random").returns
     finally:
         made.close()
-    return BestResponse(without, at_random, learned, int(np.argmin(harm)), adversaries)
+    return BestResponseReturns(without, at_random, learned, int(np.argmin(harm)), adversaries)
 
 
 def _algorithm(algorithm: str | Callable[..., Any]) -> Callable[..., Any]:
@@ -147,7 +147,7 @@ def _algorithm(algorithm: str | Callable[..., Any]) -> Callable[..., Any]:
         return algorithm
     if algorithm not in ALGORITHMS:
         raise unknown("algorithm", algorithm, ALGORITHMS)
-    # a second to import, which only those pay who train an adversary
+    # imported only if an adversary is trained, since it takes a second
     return getattr(importlib.import_module("stable_baselines3"), algorithm)
 
 
@@ -160,7 +160,7 @@ def _defaults(make: Callable[..., Any], steps: int, env: str, env_settings: Mapp
         from stable_baselines3.common.noise import NormalActionNoise
 
         made = control_env(env, env_settings)
-        size = made.action_space["adversary"].shape  # type: ignore[index]
+        size = adversary_shape(made)
         made.close()
         chosen["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, 0.2))
     return chosen
@@ -175,7 +175,7 @@ def _trained(
     env_settings: Mapping[str, Any] | None,
     given: Mapping[str, Any],
 ) -> Policy:
-    nominal = {**(env_settings or {}), "perturbation": None}  # in which it is judged, too
+    nominal = {**(env_settings or {}), "perturbation": None}  # it is evaluated without a perturbation as well
     view = PlayerView(control_env(env, nominal), "adversary", opponent=policy)
     with _global_generators():
         model = make("MlpPolicy", view, seed=seed, **given).learn(steps)
@@ -185,7 +185,7 @@ def _trained(
 
 @contextmanager
 def _global_generators() -> Iterator[None]:
-    """Give the global generators their states back, which Stable-Baselines3 seeds."""
+    """Restore the states of the global generators, which Stable-Baselines3 seeds."""
     states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     try:
         yield

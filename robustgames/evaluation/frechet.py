@@ -1,8 +1,7 @@
-"""How far generated images are from real ones: the Fréchet distance in features, classes, copies of training images.
+"""Generated images against real ones: the Fréchet distance in features, classes, copies of training images.
 
-Generated and real images are rows (N, p) with pixels in [-1, 1], as in `robustgames.data.images`;
-labeled digits have them in [0, 1]. A distance is named after its features, since distances in different features do not
-compare.
+Generated and real images are rows (N, p) with pixels in [-1, 1], as in `robustgames.data.images`; labeled digits have
+them in [0, 1]. A distance is named after its features, since distances in different features cannot be compared.
 """
 
 from __future__ import annotations
@@ -22,28 +21,28 @@ from robustgames.tensors import Movable
 if TYPE_CHECKING:
     from robustgames.data.images import ImageSource
 
-PAIRS = 2**25  # distances that are held at a time
-SHARE = 0.01  # of the images, from which on a class counts as generated
+PAIRS = 2**25  # distances in memory at a time
+SHARE = 0.01  # of the images: a class with more counts as generated
 
 
 # -- the distance ----------------------------------------------------------------------------------------------------
 def frechet_distance(a: Tensor, b: Tensor) -> Tensor:
     """Return |μa - μb|² + tr(Ca + Cb - 2 (Ca Cb)^½), the squared 2-Wasserstein distance of two Gaussians.
 
-    Theirs are the means and the unbiased covariances of two samples; computed in float64. With C = Rᵀ R by the QR
-    decomposition of the centered rows, tr (Ca Cb)^½ is the sum of the singular values of Ra Rbᵀ: no covariance is
-    formed or rooted, so that singular ones, as of fewer rows than columns, cost no digits. Few rows make it too large:
-    compare at equal N and M. Source: Dowson and Landau 1982; Heusel et al. 2017 for images.
+    The Gaussians have the means and the unbiased covariances of two samples. With C = Rᵀ R by the QR decomposition of
+    the centered rows, tr (Ca Cb)^½ is the sum of the singular values of Ra Rbᵀ. No covariance is formed or rooted, so
+    singular ones (fewer rows than columns) cost no digits. Few rows make the distance too large: compare at equal N
+    and M. Source: Dowson and Landau 1982; Heusel et al. 2017 for images.
 
     Args:
-        a: (*S, N, d), N >= 2.
-        b: (*S, M, d), or (M, d) for all runs, M >= 2.
+        a: First sample, (*S, N, d), N >= 2.
+        b: Second sample, (*S, M, d), or (M, d) for all runs, M >= 2.
 
     Returns:
-        (*S,) in float64; NaN where a value is not finite.
+        Distances (*S,) in float64; NaN if a value is not finite.
 
     Raises:
-        GameError: a single row, or different numbers of columns.
+        GameError: A sample has a single row, or the numbers of columns differ.
 
     Example:
         >>> a = torch.tensor([[0.0], [2.0]])    # mean 1, variance 2; 2 a + 3 has mean 5 and variance 8
@@ -52,9 +51,9 @@ def frechet_distance(a: Tensor, b: Tensor) -> Tensor:
     """
     if min(a.dim(), b.dim()) < 2 or min(a.shape[-2], b.shape[-2]) < 2 or a.shape[-1] != b.shape[-1]:
         found = f"{tuple(a.shape)} and {tuple(b.shape)}"
-        raise GameError(f"features have shapes {found}: (..., N, d) and (..., M, d) with N, M >= 2 are needed")
+        raise GameError(f"features have shapes {found}: they must be (..., N, d) and (..., M, d) with N, M >= 2")
     (mean_a, root_a), (mean_b, root_b) = _moments(a), _moments(b)
-    product = (root_a @ root_b.mT).nan_to_num(0, 0, 0)  # LAPACK refuses what is not finite; the traces bring it back
+    product = (root_a @ root_b.mT).nan_to_num(0, 0, 0)  # LAPACK refuses non-finite values; the traces restore them
     traces = root_a.square().sum((-2, -1)) + root_b.square().sum((-2, -1))
     distance = (mean_a - mean_b).square().sum(-1) + traces - 2 * torch.linalg.svdvals(product).sum(-1)
     return distance.clamp_min(0).where(distance.isfinite(), torch.nan)
@@ -69,11 +68,11 @@ def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 # -- copies ----------------------------------------------------------------------------------------------------------
 def nearest(images: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the Euclidean distance of each image to the nearest real one, and which one that is.
+    """Return the Euclidean distance of each image to the nearest real one, and the index of that one.
 
     Args:
-        images: (*S, N, p).
-        real: (M, p).
+        images: Images, (*S, N, p).
+        real: Real images, (M, p).
 
     Returns:
         Distances and indices into `real`, each (*S, N).
@@ -82,31 +81,31 @@ def nearest(images: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     squares = real.square().sum(-1)
     parts = rows.split(max(1, PAIRS // len(real)))
     index = torch.cat([torch.addmm(squares, part, real.mT, alpha=-2).argmin(-1) for part in parts])
-    # again for the nearest alone: where images nearly coincide, the difference of their squares has no digits left
+    # recomputed for the nearest: if images nearly coincide, the difference of their squares has no digits left
     distance = torch.linalg.vector_norm(rows - real[index], dim=-1)
     return distance.unflatten(0, images.shape[:-1]), index.unflatten(0, images.shape[:-1])
 
 
 # -- all of them -----------------------------------------------------------------------------------------------------
 class RealImages(Movable):
-    """What generated images are judged by: real images to train on and held out, and features.
+    """The reference for generated images: real images to train on and held out, and features.
 
     Args:
-        train: (M, p) with pixels in [-1, 1], those that the generator is trained on.
-        held_out: (M', p), others of the same kind.
-        features: φ.
+        train: Images that the generator is trained on, (M, p) with pixels in [-1, 1].
+        held_out: Other images of the same kind, (M', p).
+        features: Features φ.
 
     Raises:
-        GameError: fewer than 2 images, of different sizes, or with pixels in another range.
+        GameError: There are fewer than 2 images, their sizes differ, or pixels have another range.
     """
 
     def __init__(self, train: Tensor, held_out: Tensor, features: Features) -> None:
         if train.shape[-1] != held_out.shape[-1] or min(len(train), len(held_out)) < 2:
             found = f"{tuple(train.shape)} and {tuple(held_out.shape)}"
-            raise GameError(f"real images have shapes {found}: at least 2 rows of one length in each are needed")
+            raise GameError(f"real images have shapes {found}: each must have at least 2 rows of one length")
         low, high = float(train.min()), float(train.max())
         if not -1 <= low < 0 < high <= 1:
-            raise GameError(f"pixels lie in [{low:g}, {high:g}]: [-1, 1] is needed, e.g. 2 * images - 1 from [0, 1]")
+            raise GameError(f"pixels lie in [{low:g}, {high:g}]: they must be in [-1, 1], e.g. 2 * images - 1")
         self.train, self.held_out, self.features = train, held_out, features
         self.known = features(held_out)
         self.apart = _mean_and_low(nearest(held_out, train)[0])
@@ -115,12 +114,12 @@ class RealImages(Movable):
     def bounds(self, count: int) -> tuple[float, float]:
         """Return the distances of `count` training images and of `count` images of uniform noise to the held-out ones.
 
-        Floor and ceiling of a generator's. Few images make all distances too large alike, so the floor is not 0.
+        They are floor and ceiling for a generator. Few images make all distances too large, so the floor is not 0.
         """
         if count not in self._bounds:
-            own = Generator().manual_seed(0)
-            rows = torch.randperm(len(self.train), generator=own)[:count]
-            noise = 2 * torch.rand(count, self.train.shape[-1], generator=own) - 1
+            generator = Generator().manual_seed(0)
+            rows = torch.randperm(len(self.train), generator=generator)[:count]
+            noise = 2 * torch.rand(count, self.train.shape[-1], generator=generator) - 1
             first, second = (self.frechet(images) for images in (self.train[rows.to(self.train.device)], noise))
             self._bounds[count] = (float(first), float(second))
         return self._bounds[count]
@@ -132,25 +131,25 @@ class RealImages(Movable):
 
 def real_digits() -> RealImages:
     """Return scikit-learn's digits with the features of a classifier."""
-    return _labelled(digits(), digits_features())
+    return _labeled(digits(), digits_features())
 
 
 def real_mnist(data: str | Path | None = None) -> RealImages:
     """Return the images of `data.mnist` with the features of a classifier."""
-    return _labelled(mnist(data), mnist_features(data))
+    return _labeled(mnist(data), mnist_features(data))
 
 
 def real_images(source: ImageSource, count: int = 5000) -> RealImages:
     """Return images of a source without labels, with random features.
 
-    Copies are looked for among these training images alone.
+    Copies are searched among these training images only.
 
     Args:
-        source: of `robustgames.data.images`, with images held out.
-        count: training images and held-out images, at most, evenly spaced in their order.
+        source: Source of `robustgames.data.images` with held-out images.
+        count: Largest number of training images and of held-out images, evenly spaced in their order.
 
     Raises:
-        GameError: fewer than 2 images held out.
+        GameError: Fewer than 2 images are held out.
     """
     if len(held_out := source.held_out) < 2:
         raise GameError(
@@ -165,31 +164,31 @@ def _spread(available: int, count: int) -> Tensor:
     return torch.arange(min(available, count)) * available // min(available, count)
 
 
-def _labelled(split: Split, features: Features) -> RealImages:
+def _labeled(split: Split, features: Features) -> RealImages:
     return RealImages(2 * split.train_images - 1, 2 * split.test_images - 1, features)
 
 
 @torch.no_grad()
 def image_metrics(generated: Tensor, real: RealImages) -> dict[str, Tensor]:
-    """Return how generated images compare with real ones, each of shape (*S,); NaN where a run is not finite.
+    """Return metrics of generated images against real ones, each of shape (*S,); NaN if a run is not finite.
 
     * `frechet_<features>`: the Fréchet distance to the held-out images, in the unit of `Features`;
-      `frechet_floor` and `frechet_ceiling`: that of as many training images, and of uniform noise.
-    * `nearest_mean`, `nearest_low`: distance of an image to the nearest training image, its mean and 5 % quantile,
-      divided by those of held-out images. About 1 for new images of the kind; copies of training images: 0.
-    * `classes`, `class_entropy`, with a classifier: how many classes it gives to more than 1 % of the images, and the
-      entropy of their shares in nats, at most log 10 = 2.30 for ten.
+      `frechet_floor` and `frechet_ceiling`: the distances of as many training images, and of uniform noise.
+    * `nearest_mean`, `nearest_low`: mean and 5 % quantile of the distance of an image to the nearest training image,
+      divided by those of held-out images. About 1 for new images of the kind, 0 for copies of training images.
+    * `classes`, `class_entropy`, with a classifier: the number of classes that it assigns to more than 1 % of the
+      images, and the entropy of the shares of classes in nats, at most log 10 = 2.30 for ten.
 
     Args:
-        generated: (*S, N, p) with pixels in [-1, 1], N >= 2.
-        real: of the same kind, on the same device.
+        generated: Generated images, (*S, N, p) with pixels in [-1, 1], N >= 2.
+        real: Real images of the same kind, on the same device.
 
     Raises:
-        GameError: images of another size.
+        GameError: The images have another size.
     """
     if generated.dim() < 2 or generated.shape[-1] != real.train.shape[-1]:
-        found = f"{tuple(generated.shape)}"
-        raise GameError(f"generated images have shape {found}: the real ones need (..., N, {real.train.shape[-1]})")
+        found, expected = tuple(generated.shape), f"(..., N, {real.train.shape[-1]})"
+        raise GameError(f"generated images have shape {found}: as the real ones they must be {expected}")
     features = real.features(generated.to(real.train.dtype))
     floor, ceiling = real.bounds(generated.shape[-2])
     ratios = _mean_and_low(nearest(generated, real.train)[0]) / real.apart

@@ -1,4 +1,4 @@
-"""What can be measured of a generator: on known laws modes and distances, on images the Fréchet distance and copies."""
+"""Metrics of a generator: on known laws modes and distances, on images the Fréchet distance and copies."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from robustgames.games.densities import GaussianMixture
 from robustgames.games.gan import GAN
 from robustgames.games.image_gans import DigitsGAN, MnistGAN
 
-SAMPLES = 2500  # of the papers that count modes
+SAMPLES = 2500  # as in the papers that count modes
 EXACT = 1000  # for the exact transport, which takes a second for 2,500
-LOOKED_AT = 500  # images of a learning curve
+QUICK = 500  # images for a learning curve
 
 
 @torch.no_grad()
@@ -25,32 +25,32 @@ def samples(game: GAN, z: Tensor, count: int = SAMPLES, seed: int = 0) -> Tensor
     """Return generated points, (*S, count, p): the same noise for all runs, games and times.
 
     Args:
-        game: the game.
-        z: weights of the generator, (*S, n), or joint strategies, (*S, n + m).
-        count: points of each run.
-        seed: of the noise.
+        game: The game.
+        z: Weights of the generator, (*S, n), or joint strategies, (*S, n + m).
+        count: Number of points of each run.
+        seed: Seed of the noise.
     """
-    own = Generator(game.device).manual_seed(seed)
-    noise = torch.randn((count, game.latent), generator=own, device=game.device, dtype=game.dtype)
+    generator = Generator(game.device).manual_seed(seed)
+    noise = torch.randn((count, game.latent), generator=generator, device=game.device, dtype=game.dtype)
     return game.generate(z[..., : game.sizes[0]], noise.expand(*z.shape[:-1], *noise.shape))
 
 
 @torch.no_grad()
 def generator_metrics(game: GAN, z: Tensor, quick: bool = False) -> dict[str, Tensor]:
-    """Return how good the generators in z are, each number of shape (*S,); NaN for a run that is not finite.
+    """Return the metrics of the generators in z, each of shape (*S,); NaN for a run that is not finite.
 
     Mixtures: modes, share of high quality, reverse KL and JSD (`mode_metrics`). Laws on R^p: the sliced W1 to real
     points, and the exact one unless `quick`. Images: `image_metrics`, of fewer images if `quick`; nothing for a folder
     without held-out images.
 
     Args:
-        game: the game.
-        z: joint strategies, (*S, n + m).
-        quick: for a learning curve.
+        game: The game.
+        z: Joint strategies, (*S, n + m).
+        quick: If True, only the metrics that are cheap enough for a learning curve.
     """
     if isinstance(game.source, ImageSource):
         real = real_images_of(game)
-        found = {} if real is None else image_metrics(samples(game, z, LOOKED_AT if quick else SAMPLES), real)
+        found = {} if real is None else image_metrics(samples(game, z, QUICK if quick else SAMPLES), real)
         constant = ("frechet_floor", "frechet_ceiling") if quick else ()
         return {name: value for name, value in found.items() if name not in constant}
     points, values = samples(game, z), {}
@@ -64,7 +64,7 @@ def generator_metrics(game: GAN, z: Tensor, quick: bool = False) -> dict[str, Te
 
 
 def real_images_of(game: GAN) -> RealImages | None:
-    """Return the real images that generated ones are compared with; None if no image is held out."""
+    """Return the real images that generated ones are compared with, or None if no image is held out."""
     if isinstance(game, DigitsGAN):
         return _known("digits", None, game.device)
     if isinstance(game, MnistGAN):

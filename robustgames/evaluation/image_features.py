@@ -1,4 +1,4 @@
-"""Features in which images are compared: the last hidden layer of a classifier, or of a network left at random.
+"""Features in which images are compared: the last hidden layer of a classifier, or of a random network.
 
 Images are rows (N, p) with pixels in [-1, 1], as in `robustgames.data.images`; `robustgames.data` has them in [0, 1].
 """
@@ -19,8 +19,8 @@ from robustgames.errors import GameError
 from robustgames.games.classification import small_cnn
 from robustgames.tensors import Movable
 
-ROWS = 4096  # images that pass a network at a time
-STEPS, BATCH = 500, 100  # of a classifier's training
+_ROWS = 4096  # images per forward pass
+_STEPS, _BATCH = 500, 100  # of a classifier's training
 
 
 class Features(Movable):
@@ -30,11 +30,11 @@ class Features(Movable):
     Fréchet distance 1.
 
     Args:
-        name: names the metric, `frechet_<name>`.
-        body: layers, images (B, p) with pixels in [0, 1] -> (B, d).
-        unit: images (N, p) with pixels in [-1, 1] that set the unit.
-        head: the layer from there to the logits of classes, where the network is a classifier.
-        accuracy: of the classifier on held-out images.
+        name: Suffix of the metric, `frechet_<name>`.
+        body: Layers, images (B, p) with pixels in [0, 1] -> (B, d).
+        unit: Images (N, p) with pixels in [-1, 1] that set the unit.
+        head: Layer from the features to the logits of classes, if the network is a classifier.
+        accuracy: Accuracy of the classifier on held-out images.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Features(Movable):
     def __call__(self, images: Tensor) -> Tensor:
         """Return φ(images): (*S, N, p) with pixels in [-1, 1] -> (*S, N, d)."""
         rows = ((images + 1) / 2).to(self.scale.dtype).flatten(0, -2)
-        features = torch.cat([self.body(part) for part in rows.split(ROWS)])
+        features = torch.cat([self.body(part) for part in rows.split(_ROWS)])
         return self.scale * features.unflatten(0, images.shape[:-1])
 
     @torch.no_grad()
@@ -61,7 +61,7 @@ class Features(Movable):
 
 @cache
 def digits_features() -> Features:
-    """Return those of a perceptron 64-128-64-10 trained on scikit-learn's digits: d = 64, in half a second."""
+    """Return the features of a perceptron 64-128-64-10 trained on scikit-learn's digits: d = 64, in half a second."""
 
     def build() -> nn.Sequential:
         return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10))
@@ -70,7 +70,7 @@ def digits_features() -> Features:
 
 
 def mnist_features(data: str | Path | None = None) -> Features:
-    """Return those of `small_cnn` with 16 and 32 channels trained on `data.mnist`: d = 64, in about 5 seconds."""
+    """Return the features of `small_cnn` with 16 and 32 channels trained on `data.mnist`: d = 64, in 5 seconds."""
     return _mnist_features(mnist(data))
 
 
@@ -80,58 +80,59 @@ def _mnist_features(split: Split) -> Features:
 
 
 def trained_features(name: str, split: Split, build: Callable[[], nn.Sequential], lr: float) -> Features:
-    """Return the features of a classifier trained on labelled images by Adam, always the same, with its accuracy.
+    """Return the features of a classifier trained on labeled images by Adam, always the same, with its accuracy.
 
-    Weights and minibatches are drawn with seed 0; the global generator is left as it was. Other machines and numbers
-    of threads round otherwise, and then train another classifier as good: compare distances of one machine.
+    Weights and minibatches are drawn with seed 0; the global generator is not changed. Other machines and numbers of
+    threads round differently and then train another classifier of the same quality: compare distances of one machine.
 
     Args:
-        name: names the metric.
-        split: images in [0, 1] and labels.
-        build: returns a network, images (B, p) -> logits.
-        lr: largest learning rate, of a cycle.
+        name: Suffix of the metric.
+        split: Images in [0, 1] and labels.
+        build: Function that returns a network, images (B, p) -> logits.
+        lr: Largest learning rate of the cycle.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # torch.manual_seed would also seed the other devices
         network = build()
-    own, optimizer = Generator().manual_seed(0), torch.optim.Adam(network.parameters(), lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=STEPS)
+    generator, optimizer = Generator().manual_seed(0), torch.optim.Adam(network.parameters(), lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=_STEPS)
     with torch.enable_grad():
-        for _ in range(STEPS):
-            rows = torch.randint(len(split.train_images), (BATCH,), generator=own)
+        for _ in range(_STEPS):
+            rows = torch.randint(len(split.train_images), (_BATCH,), generator=generator)
             loss = functional.cross_entropy(network(split.train_images[rows]), split.train_labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
     with torch.no_grad():
-        right = network(split.test_images).argmax(-1) == split.test_labels
-    return Features(name, network[:-1], 2 * split.train_images - 1, network[-1], float(right.float().mean()))
+        correct = network(split.test_images).argmax(-1) == split.test_labels
+    return Features(name, network[:-1], 2 * split.train_images - 1, network[-1], float(correct.float().mean()))
 
 
 def random_features(images: Tensor, side: int, channels: int = 1, seed: int = 0) -> Features:
-    """Return those of a convolutional network whose random weights stay as drawn, for images without labels: d = 64.
+    """Return the features of a convolutional network with random weights, for images without labels: d = 64.
 
-    They know edges and colors, no objects: distances order the runs of one experiment and compare with no others.
+    They respond to edges and colors, not to objects: distances order the runs of one experiment and cannot be compared
+    with others.
 
     Args:
-        images: (N, channels · side²) with pixels in [-1, 1], that set the unit.
-        side: pixels of a side.
-        channels: 1 or 3.
-        seed: of the weights.
+        images: Images that set the unit, (N, channels · side²) with pixels in [-1, 1].
+        side: Side length in pixels.
+        channels: Number of channels, 1 or 3.
+        seed: Seed of the weights.
 
     Raises:
-        GameError: images of another size.
+        GameError: The images have another size.
     """
     if images.shape[-1] != channels * side**2:
         problem = f"images of {images.shape[-1]} numbers are not {channels} channels of {side} x {side} pixels"
         raise GameError(f"{problem}: give side and channels, e.g. random_features(images, 32, channels=3)")
     layers: list[nn.Module] = [nn.Unflatten(1, (channels, side, side))]
-    own = Generator().manual_seed(seed)
+    generator = Generator().manual_seed(seed)
     for before, after in pairwise((channels, 32, 64, 16)):
         layer = nn.utils.skip_init(nn.Conv2d, before, after, 3, stride=2, padding=1)
-        layer.weight.data = torch.randn(after, before, 3, 3, generator=own) * (2 / (9 * before)) ** 0.5
-        layer.bias.data = torch.randn(after, generator=own) / 10
+        layer.weight.data = torch.randn(after, before, 3, 3, generator=generator) * (2 / (9 * before)) ** 0.5
+        layer.bias.data = torch.randn(after, generator=generator) / 10
         layers += [layer, nn.ReLU()]
     body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()).to(images.device)
     return Features("random", body, images)

@@ -1,6 +1,6 @@
 """Modes of a mixture that a generator covers; divergences of discrete laws, and densities of push-forwards.
 
-Samples have shape (*S, N, p): N points of R^p for each of S independent runs. All is batched and stays on the device.
+Samples have shape (*S, N, p): N points of R^p for each of S independent runs. Everything is batched and on the device.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from robustgames.errors import GameError
 def mode_metrics(
     samples: Tensor, means: Tensor, std: float | Tensor, radius: float = 3.0, weights: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Return how well samples cover the modes of a Gaussian mixture, each number of shape (*S,).
+    """Return the metrics of samples that should cover the modes of a Gaussian mixture, each of shape (*S,).
 
     The nearest mode of a sample u is argmin_k |u - means_k|_2 / std_k; u is of high quality if that distance is below
-    `radius`. Of a Gaussian in R^2 and radius 3, 1 - exp(-4.5) = 98.9 % are.
+    `radius`. For a Gaussian in R^2 and radius 3 this is a share of 1 - exp(-4.5) = 98.9 %.
 
-    * "modes": modes that are nearest to at least one sample of high quality, 0 ... M;
-    * "high_quality": share of all N samples, in [0, 1];
+    * "modes": number of modes that are nearest to at least one sample of high quality, 0 ... M;
+    * "high_quality": share of these samples among all N, in [0, 1];
     * "reverse_kl": KL(h | w) in nats, h the histogram over the modes of the *high-quality samples alone*, divided by
       their number;
     * "jsd": Jensen-Shannon divergence of h and w in nats, in [0, log 2].
 
-    Samples of low quality enter "high_quality" only. So counts PacGAN's published code (which logs the JSD and the
-    entropy of h: for uniform w, KL = log M - entropy), and it keeps two failures apart, samples between the modes and
-    modes with too few. A run without any sample of high quality has modes 0, KL inf and JSD log 2, as a law that misses
-    every mode (that code divides 0 by 0 there); a run with a sample that is not finite has NaN in all four. A perfect
+    Samples of low quality enter "high_quality" only, as in PacGAN's published code (which logs the JSD and the entropy
+    of h: for uniform w, KL = log M - entropy). This separates two failures: samples between the modes, and modes with
+    too few samples. A run without any sample of high quality has modes 0, KL inf and JSD log 2, as a law that misses
+    every mode (that code divides 0 by 0 there). A run with a sample that is not finite has NaN in all four. A perfect
     sampler has a KL of about (M - 1) / (2 N), not 0.
 
     Source: Srivastava et al. 2017 (VEEGAN); Lin et al. 2018 (PacGAN) and `MetricLogger` of its synthetic experiments.
 
     Args:
-        samples: (*S, N, p), N = 2,500 in the papers.
-        means: (M, p).
-        std: standard deviation of a mode, a number or (M,).
-        radius: in standard deviations.
-        weights: w, (M,), of any sum; None: uniform.
+        samples: Generated samples, (*S, N, p), N = 2,500 in the papers.
+        means: Means of the modes, (M, p).
+        std: Standard deviation of a mode, a number or (M,).
+        radius: Radius of high quality in standard deviations.
+        weights: Weights w of the modes, (M,), with any sum. If None, they are uniform.
 
     Raises:
-        GameError: shapes that do not fit; std or radius that is not positive.
+        GameError: Shapes do not fit, or std or radius is not positive.
 
     Example:
         >>> corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -76,11 +76,11 @@ def mode_metrics(
 
 
 def kullback_leibler(p: Tensor, q: Tensor) -> Tensor:
-    """Return KL(p | q) = sum_i p_i log(p_i / q_i) in nats, (*S,): inf where q lacks a point of p.
+    """Return KL(p | q) = sum_i p_i log(p_i / q_i) in nats, (*S,): inf if q lacks a point of p.
 
     Args:
-        p: probabilities, (*S, M).
-        q: probabilities, (*S, M).
+        p: Probabilities, (*S, M).
+        q: Probabilities, (*S, M).
     """
     return (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(-1)
 
@@ -105,8 +105,8 @@ def optimal_discriminator(p: Tensor, q: Tensor) -> Tensor:
     Its value is 2 JSD(p, q) - log 4. Source: Goodfellow et al. 2014, proposition 1 and theorem 1.
 
     Args:
-        p: probabilities of the real law, (*S, M).
-        q: probabilities of the generated law, (*S, M).
+        p: Probabilities of the real law, (*S, M).
+        q: Probabilities of the generated law, (*S, M).
     """
     return torch.where(p + q > 0, p / (p + q), 0.5)
 
@@ -121,16 +121,16 @@ def push_forward_density(
 ) -> Tensor:
     """Return the density of h(w) at points y, (N,): sum over the branches g of h^-1 of density(g(y)) |det Dg(y)|.
 
-    Without the modulus the branches of an even h cancel. h maps R^p to R^p: into another dimension, as most
-    generators do, the image has no such density.
+    Without the modulus the branches of an even h cancel. h must map R^p to R^p: maps into another dimension, as most
+    generators are, have no such density.
 
     Args:
-        density: of w, (N, p) -> (N,).
-        branches: inverses g of h, each a differentiable function (p,) -> (p,).
-        points: y, (N, p), in the image of every branch.
+        density: Density of w, (N, p) -> (N,).
+        branches: Inverses g of h, each a differentiable function (p,) -> (p,).
+        points: Points y in the image of every branch, (N, p).
 
     Raises:
-        GameError: a branch that maps into another dimension.
+        GameError: A branch maps into another dimension.
 
     Example:
         >>> normal = torch.distributions.Normal(0.0, 1.0)
@@ -153,12 +153,12 @@ def _check(samples: Tensor, means: Tensor, std: float | Tensor, radius: float, w
             f"samples {tuple(samples.shape)} and means {tuple(means.shape)} do not fit: give (*S, N, p) and (M, p)"
         )
     if samples.shape[-2] == 0 or len(means) == 0:
-        raise GameError(f"{samples.shape[-2]} samples and {len(means)} modes: at least one of each is needed")
+        raise GameError(f"{samples.shape[-2]} samples and {len(means)} modes: there must be at least one of each")
     if isinstance(std, Tensor) and std.shape not in ((), (len(means),)):
-        raise GameError(f"std has shape {tuple(std.shape)}: a number or one per mode, ({len(means)},)")
-    if not isinstance(std, Tensor) and not std > 0:  # a tensor is not looked at: that would wait for the device
+        raise GameError(f"std has shape {tuple(std.shape)}: it must be a number or one per mode, ({len(means)},)")
+    if not isinstance(std, Tensor) and not std > 0:  # a tensor is not checked: that would wait for the device
         raise GameError(f"std is {std}: it must be positive, e.g. 0.05")
     if not radius > 0:
         raise GameError(f"radius is {radius}: it must be positive, e.g. 3 standard deviations")
     if weights is not None and weights.shape != (len(means),):
-        raise GameError(f"weights have shape {tuple(weights.shape)}: one per mode is needed, ({len(means)},)")
+        raise GameError(f"weights have shape {tuple(weights.shape)}: there must be one per mode, ({len(means)},)")

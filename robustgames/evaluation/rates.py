@@ -1,4 +1,4 @@
-"""How fast W1 between a law and its samples falls with their number."""
+"""Rate at which W1 between a law and its samples decreases with their number."""
 
 from __future__ import annotations
 
@@ -22,16 +22,20 @@ class Slope(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Rate:
-    """Mean W_1 of samples of n points, of `rate`."""
+class EmpiricalRate:
+    """Mean W_1 of samples of n points, the result of `rate`.
+
+    Attributes:
+        p: Dimension.
+        sizes: Numbers of points n.
+        mean: Mean over trials, (sizes,), float64.
+        error: Standard error of the mean, (sizes,).
+    """
 
     p: int
     sizes: tuple[int, ...]
-    """The n."""
     mean: Tensor
-    """Mean over trials, (sizes,), float64."""
     error: Tensor
-    """Standard error of the mean, (sizes,)."""
 
     def slope(self, log_power: float = 0.0) -> Slope:
         """Return the s of mean W_1 = C n^s (log n)^log_power, fitted by least squares weighted with the errors."""
@@ -44,26 +48,29 @@ class Rate:
         return _line(n.log(), n * self.mean**2, 2 * n * self.mean * self.error)
 
 
-def rate(p: int, sizes: Sequence[int], trials: int | Sequence[int], generator: Generator, torus: bool = False) -> Rate:
-    """Measure how W_1 falls with the number n of points of the uniform law on [0, 1]^p.
+def rate(
+    p: int, sizes: Sequence[int], trials: int | Sequence[int], generator: Generator, torus: bool = False
+) -> EmpiricalRate:
+    """Measure the rate at which W_1 decreases with the number n of points of the uniform law on [0, 1]^p.
 
     p = 1: W_1 between the sample and the law itself, the integral of |F_n - F|, whose mean tends to
     sqrt(pi / 32 / n). p >= 2: W_1 between two independent samples, which lies between 1 and 2 times the mean distance
-    of a sample to the law, so that the rate is the same: n^(-1/2) for p = 1, sqrt(log n / n) for p = 2, n^(-1/p) for
-    p >= 3. From 64 to 2,048 points the boundary of the cube still makes slopes steeper than these, and on the torus,
-    without boundary, they are flatter: docs/wasserstein.md has the figures.
+    of a sample to the law and so has the same rate. The rate is n^(-1/2) for p = 1, sqrt(log n / n) for p = 2 and
+    n^(-1/p) for p >= 3. From 64 to 2,048 points slopes are steeper than these on the cube, because of its boundary,
+    and flatter on the torus, which has none: docs/wasserstein.md has the figures.
 
     Source: Dudley 1969; Ajtai, Komlos and Tusnady 1984; Fournier and Guillin 2015, theorem 1.
 
     Args:
-        p: dimension.
-        sizes: the n, at least 3 of them, each >= 2.
-        trials: of each size, or one number per size, >= 2.
-        generator: decides all draws.
-        torus: identify opposite faces: |u - v| is the way around where that is shorter; always two samples.
+        p: Dimension.
+        sizes: Numbers of points n, at least 3 of them, each >= 2.
+        trials: Number of trials of each size, or one number per size, >= 2.
+        generator: Generator of all draws.
+        torus: If True, opposite faces are identified: |u - v| is the way around if that is shorter, and the distance is
+            always that of two samples.
 
     Raises:
-        GameError: a value out of these ranges.
+        GameError: A value is out of these ranges.
     """
     sizes = tuple(sizes)
     counts = (trials,) * len(sizes) if isinstance(trials, int) else tuple(trials)
@@ -74,7 +81,7 @@ def rate(p: int, sizes: Sequence[int], trials: int | Sequence[int], generator: G
     draws = [torch.stack([_draw(p, n, generator, torus) for _ in range(k)]) for n, k in zip(sizes, counts, strict=True)]
     mean = torch.stack([values.mean() for values in draws])
     error = torch.stack([values.std() / len(values) ** 0.5 for values in draws])
-    return Rate(p, sizes, mean, error)
+    return EmpiricalRate(p, sizes, mean, error)
 
 
 def _draw(p: int, n: int, generator: Generator, torus: bool) -> Tensor:
@@ -98,7 +105,7 @@ def _to_uniform_law(u: Tensor) -> Tensor:
 
 
 def _line(x: Tensor, y: Tensor, error: Tensor) -> Slope:
-    """Fit y = s x + c; where the line misses by more than the errors they are scaled up (Birge ratio)."""
+    """Fit y = s x + c; if the line misses by more than the errors, these are scaled up (Birge ratio)."""
     design = torch.stack([x, torch.ones_like(x)], -1) / error.unsqueeze(-1)
     covariance = torch.linalg.inv(design.T @ design)
     fit = covariance @ design.T @ (y / error)

@@ -1,4 +1,4 @@
-"""Robustness sweeps: the returns of policies over a grid of perturbations, and what they come to."""
+"""Robustness sweeps: the returns of policies over a grid of perturbations, and their summaries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robustgames.envs.control.perturbations import NOISES, checked
 from robustgames.envs.control.uncertainty_sets import Axis, UncertaintySet, uncertainty_set
 from robustgames.errors import GameError
 from robustgames.evaluation.reliability import Interval, Paired, bootstrap, paired
-from robustgames.evaluation.rollouts import Policy, control_env, play
+from robustgames.evaluation.rollouts import Policy, action_robust, control_env, play
 
 SUMMARIES = ("nominal", "mean", "worst", "cvar")
 
@@ -23,13 +23,14 @@ class Sweep:
     """Returns of every run of a method at every point of a grid.
 
     Attributes:
-        env: the id of the inner env, e.g. "Hopper-v5".
-        axes: {axis, or "axis of body": values} that act on this env; relative scales, and noises as they are.
-        returns: (runs, *grid, episodes), undiscounted, of the protagonist alone.
-        idle: {axis: reason} of those that cannot act on this env. They are no axes of `returns`: flat curves over them
-            would look like robustness.
-        seed: episode k starts from seed + k in every cell, of every run and method.
-        source: of the grid.
+        env: Id of the inner env, e.g. "Hopper-v5".
+        axes: {axis, or "axis of body": values} of the axes that act on this env: relative scales, and noises as they
+            are.
+        returns: Undiscounted returns of the protagonist without an adversary, (runs, *grid, episodes).
+        idle: {axis: reason} of the axes that have no effect on this env. `returns` does not have them, since flat
+            curves over them would look like robustness.
+        seed: Seed of the first episode; episode k starts from seed + k in every cell of every run and method.
+        source: Source of the grid.
     """
 
     env: str
@@ -41,24 +42,24 @@ class Sweep:
 
     @property
     def cells(self) -> np.ndarray:
-        """Mean over episodes, (runs, *grid)."""
+        """Return the means over episodes, (runs, *grid)."""
         return self.returns.mean(-1)
 
     @property
     def nominal(self) -> tuple[int, ...]:
-        """Index of the cell nearest to the nominal env, of scales 1.0 (by ratio) and noises 0."""
+        """Return the index of the cell nearest to the nominal env, which has scales 1.0 (by ratio) and noises 0."""
         return tuple(int(np.argmin(_distances(name, values))) for name, values in self.axes.items())
 
     @property
     def nominal_point(self) -> dict[str, float]:
-        """{axis: value} of that cell. It is the nominal env only if all scales are 1.0 and all noises 0."""
+        """Return {axis: value} of that cell, the nominal env only if all scales are 1.0 and all noises 0."""
         return {name: values[i] for i, (name, values) in zip(self.nominal, self.axes.items(), strict=True)}
 
     def per_run(self, level: float = 0.1) -> dict[str, np.ndarray]:
         """Return {"nominal", "mean", "worst", "cvar"}, each (runs,), of the cells' mean returns.
 
         Args:
-            level: of `cvar`, the share of the cells that it averages.
+            level: Share of the cells that `cvar` averages.
         """
         flat = self.cells.reshape(len(self.returns), -1)
         nominal = self.cells[(slice(None), *self.nominal)]
@@ -70,13 +71,13 @@ class Sweep:
         return dict(zip(SUMMARIES, bootstrap(values, seed=seed), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists, numbers and strings, for JSON."""
+        """Return lists, numbers and strings for JSON."""
         axes = {name: list(values) for name, values in self.axes.items()}
         return {**self.__dict__, "axes": axes, "returns": self.returns.tolist(), "idle": dict(self.idle)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Sweep:
-        """Return the sweep of a `to_dict`."""
+        """Return the sweep that `to_dict` wrote."""
         axes = {name: tuple(values) for name, values in data["axes"].items()}
         return cls(**{**data, "axes": axes, "returns": np.array(data["returns"], dtype=np.float64)})
 
@@ -88,11 +89,11 @@ def _distances(name: str, values: tuple[float, ...]) -> np.ndarray:
 def cvar(values: np.ndarray, level: float = 0.1) -> np.ndarray:
     """Return the conditional value at risk of the last axis: the mean of its worst (smallest) share `level`.
 
-    All n values weigh the same; where level · n is no whole number, the next value counts with what is left of it:
-    level 1 is the mean, 1 / n and below the minimum.
+    All n values have the same weight. If level · n is not a whole number, the next value counts with the remaining
+    fraction: level 1 gives the mean, levels up to 1 / n give the minimum.
 
     Raises:
-        GameError: level outside (0, 1].
+        GameError: level is outside (0, 1].
 
     Example:
         >>> cvar(np.array([4.0, 1.0, 2.0, 3.0]), 0.5), cvar(np.array([4.0, 1.0, 2.0, 3.0]), 0.375)
@@ -119,19 +120,19 @@ def sweep(
 ) -> Sweep:
     """Play policies, without an adversary, at every point of a grid of perturbations.
 
-    One env is re-parameterized from cell to cell. Axes that cannot act on it are left out and named in `idle`.
+    One env is re-parameterized from cell to cell. Axes that have no effect on it are left out and named in `idle`.
 
     Args:
-        policies: of the runs (seeds) of one method, or one.
-        env: an `ActionRobustEnv`, or its id.
-        grid: the name of an `UncertaintySet`, one, or {axis or (axis, body): values}.
-        episodes: in every cell; as many as the set says by default (10 for a grid of your own).
-        seed: of the first episode of every cell.
-        env_settings: of an id.
-        progress: called with (cells done, cells in all) after every cell.
+        policies: Policies of the runs (seeds) of one method, or a single one.
+        env: An `ActionRobustEnv`, or its id.
+        grid: An `UncertaintySet` or its name, or {axis or (axis, body): values}.
+        episodes: Number of episodes in every cell; by default that of the set (10 for a grid of your own).
+        seed: Seed of the first episode of every cell.
+        env_settings: Settings of an id.
+        progress: Function that is called with (cells done, all cells) after every cell.
 
     Raises:
-        GameError: an unknown set, axis or env, an axis without values, no policy.
+        GameError: The set, an axis or the env is unknown, an axis has no values, or there is no policy.
 
     Example:
         >>> still = lambda observation: np.zeros(1)
@@ -144,9 +145,9 @@ def sweep(
     if not runs:
         raise GameError("no policy: pass one, or the runs of a method as a list")
     made = control_env(env, env_settings)
-    chosen = _as_set(grid)
+    core, chosen = action_robust(made), _as_set(grid)
     for point in chosen.points(made):
-        checked(point, made.unwrapped.physics)  # type: ignore[attr-defined]  # all of it, before anything is played
+        checked(point, core.physics)  # the whole grid, before anything is played
     idle = _idle_axes(chosen, made)
     acting = {axis: values for axis, values in chosen.axes.items() if _name(axis) not in idle}
     points = UncertaintySet(acting, chosen.source, env_id=chosen.env_id, absolute=chosen.absolute)
@@ -157,7 +158,6 @@ def sweep(
             progress(len(cells), int(np.prod(points.shape)))
     returns = np.array(cells).swapaxes(0, 1).reshape(len(runs), *points.shape, count)
     axes = {_name(axis): tuple(values) for axis, values in points.relative(made).items()}
-    core: Any = made.unwrapped
     if made is not env:
         made.close()
     return Sweep(core.env_id, axes, returns, idle, seed, chosen.source)
@@ -179,7 +179,7 @@ def _name(axis: Axis) -> str:
 
 
 def _idle_axes(grid: UncertaintySet, env: gym.Env) -> dict[str, str]:
-    """Return {axis: reason} of those none of whose values, the nominal ones apart, can act on the env."""
+    """Return {axis: reason} of the axes of which no value except the nominal one has an effect on the env."""
     idle: dict[str, str] = {}
     for axis, values in grid.relative(env).items():
         reasons = []
@@ -187,25 +187,26 @@ def _idle_axes(grid: UncertaintySet, env: gym.Env) -> dict[str, str]:
             if _distances(_name(axis), (value,))[0] < 1e-12:
                 continue
             name, scale = (axis, value) if isinstance(axis, str) else (axis[0], {axis[1]: value})
-            reasons.append(env.unwrapped.why_idle(name, scale))  # type: ignore[attr-defined]
+            reasons.append(action_robust(env).why_idle(name, scale))
             if reasons[-1] is None:
                 break
-        if reasons and None not in reasons:
+        if reasons and reasons[-1] is not None:
             idle[_name(axis)] = reasons[0]
     return idle
 
 
 def compare(first: Sweep, second: Sweep, level: float = 0.1, seed: int = 0) -> dict[str, Paired]:
-    """Compare two methods, run by run, in each of the four summaries: first minus second, positive where it is better.
+    """Compare two methods run by run in each of the four summaries: first minus second, positive if it is better.
 
     Args:
-        first: a sweep.
-        second: of another method: the same env, grid, seed and number of runs, run i from the same training seed.
-        level: of `cvar`.
-        seed: of the bootstrap.
+        first: Sweep of one method.
+        second: Sweep of another method with the same env, grid, seed and number of runs, run i from the same training
+            seed.
+        level: Level of `cvar`.
+        seed: Seed of the bootstrap.
 
     Raises:
-        GameError: the sweeps differ in what they play.
+        GameError: The sweeps differ in env, axes, seed, runs or episodes.
     """
     for name in ("env", "axes", "seed"):
         if getattr(first, name) != getattr(second, name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,17 +14,15 @@ from robustgames.envs.control.action_robust import ActionRobustEnv
 from robustgames.envs.control.couplings import Coupling, Play
 from robustgames.envs.control.perturbations import Perturbation
 from robustgames.envs.registration import control_ids
+from robustgames.envs.views import Policy
 from robustgames.errors import GameError, unknown
 
-Policy = Callable[[Any], np.ndarray]
-"""observation -> action in [-1, 1]^n; e.g. `lambda o: agent.predict(o)[0]`. Deterministic: nothing seeds it."""
-
-Adversary = Policy | np.ndarray | list[float] | str | None
-"""None: the protagonist is alone; else a policy, a fixed action, or "random", uniform on the adversary's box."""
+Opponent = Policy | np.ndarray | list[float] | str | None
+"""A policy, a fixed action, or "random", uniform on the adversary's box. If None, the protagonist is alone."""
 
 
-class Episodes(NamedTuple):
-    """What was played, each of shape (episodes,)."""
+class Rollouts(NamedTuple):
+    """Results of episodes, each of shape (episodes,)."""
 
     returns: np.ndarray
     """Undiscounted sums of the protagonist's rewards."""
@@ -34,29 +32,48 @@ class Episodes(NamedTuple):
 
 @dataclass(frozen=True)
 class NoAdversary(Coupling):
-    """The protagonist's action is executed as it is, whatever the adversary plays."""
+    """Coupling that executes the protagonist's action as it is, whatever the adversary plays."""
 
     def apply(self, env: ActionRobustEnv, action: np.ndarray, adversary: np.ndarray) -> Play:
         return Play(action, acted=False)
 
 
 def control_env(env: gym.Env | str, settings: Mapping[str, Any] | None = None) -> gym.Env:
-    """Return the env of an id and its settings, without Gymnasium's checkers; or the env that is given.
+    """Return the env of an id and its settings, without Gymnasium's checkers, or the given env.
 
     Raises:
-        GameError: an unknown id, settings for an env that is made already, an env that is no `ActionRobustEnv`.
+        GameError: The id is unknown, settings are given for an existing env, or the env is not an `ActionRobustEnv`.
     """
     if isinstance(env, str):
         if env.rpartition(":")[2] not in gym.registry and ":" not in env:
             raise unknown("env", env, control_ids())
         made = gym.make(env, disable_env_checker=True, **(settings or {}))
     elif settings:
-        raise GameError(f"env_settings {dict(settings)} come too late for {env}: pass its id, or set them in gym.make")
+        raise GameError(
+            f"env_settings {dict(settings)} cannot be changed on {env}, which already exists: "
+            "pass its id, or set them in gym.make"
+        )
     else:
         made = env
-    if not isinstance(made.unwrapped, ActionRobustEnv):
-        raise GameError(f"{env} has no adversary: pass one of {', '.join(control_ids())}")
+    action_robust(made)
     return made
+
+
+def action_robust(env: gym.Env) -> ActionRobustEnv:
+    """Return the `ActionRobustEnv` below the wrappers of an env.
+
+    Raises:
+        GameError: The env is not an `ActionRobustEnv`.
+    """
+    core = env.unwrapped
+    if not isinstance(core, ActionRobustEnv):
+        raise GameError(f"{env} has no adversary: pass one of {', '.join(control_ids())}")
+    return core
+
+
+def adversary_shape(env: gym.Env) -> tuple[int, ...]:
+    """Return the shape (m,) of the adversary's actions."""
+    return env.action_space["adversary"].shape  # type: ignore[index]
 
 
 def play(
@@ -65,26 +82,28 @@ def play(
     episodes: int = 10,
     seed: int = 0,
     perturbation: Perturbation | None = None,
-    adversary: Adversary = None,
+    adversary: Opponent = None,
     env_settings: Mapping[str, Any] | None = None,
-) -> Episodes:
+) -> Rollouts:
     """Play episodes of a policy and return their returns and lengths.
 
-    Episode k starts from the seed `seed + k`, so that whatever is compared, policies or perturbations, meets the same
+    Episode k starts from the seed `seed + k`. Policies or perturbations that are compared therefore have the same
     initial states and the same noise.
 
     Args:
-        env: an `ActionRobustEnv`, or its id.
-        policy: of the protagonist.
-        episodes: how many, >= 1.
-        seed: of the first one.
-        perturbation: of the env, see `ActionRobustEnv.reset`; None is the nominal env. An env that is given has its own
-            again afterwards; its episode is over.
-        adversary: None executes exactly the protagonist's action, whatever the env's coupling and its share.
-        env_settings: of an id.
+        env: An `ActionRobustEnv`, or its id.
+        policy: Policy of the protagonist, observation -> action in [-1, 1]^n, e.g. `lambda o: agent.predict(o)[0]`. It
+            must be deterministic, since nothing seeds it.
+        episodes: Number of episodes, >= 1.
+        seed: Seed of the first episode.
+        perturbation: Perturbation of the env, see `ActionRobustEnv.reset`; None is the nominal env. A given env gets
+            its own perturbation back afterwards, and its episode is over.
+        adversary: The adversary. If None, exactly the protagonist's action is executed, whatever the env's coupling
+            and share.
+        env_settings: Settings of an id.
 
     Raises:
-        GameError: no episodes, an env of another kind, and what the env raises.
+        GameError: episodes is below 1, or the env is of another kind; see also the env.
 
     Example:
         >>> still = lambda observation: np.zeros(1)
@@ -94,7 +113,7 @@ def play(
     if not episodes >= 1:
         raise GameError(f"episodes is {episodes}: a whole number of at least 1 is needed")
     made = control_env(env, env_settings)
-    core: Any = made.unwrapped
+    core = action_robust(made)
     before = core._source
     try:
         with alone(core) if adversary is None else nullcontext():
@@ -105,12 +124,12 @@ def play(
         if made is not env:
             made.close()
     returns, lengths = zip(*played, strict=True)
-    return Episodes(np.array(returns), np.array(lengths))
+    return Rollouts(np.array(returns), np.array(lengths))
 
 
 @contextmanager
 def alone(core: ActionRobustEnv) -> Iterator[None]:
-    """Let the protagonist's action be executed as it is inside the block."""
+    """Execute the protagonist's action as it is inside the block."""
     coupling = core.coupling
     coupling.clear(core)
     core.coupling = NoAdversary()
@@ -120,16 +139,16 @@ def alone(core: ActionRobustEnv) -> Iterator[None]:
         core.coupling = coupling
 
 
-def _opponent(core: ActionRobustEnv, adversary: Adversary, seed: int) -> Policy | np.ndarray:
+def _opponent(core: ActionRobustEnv, adversary: Opponent, seed: int) -> Policy | np.ndarray:
     """Return the adversary's policy, or the action that it always plays."""
-    space: Any = core.action_space["adversary"]  # type: ignore[index]
+    shape = adversary_shape(core)
     if adversary is None:
-        return np.zeros(space.shape, np.float32)
+        return np.zeros(shape, np.float32)
     if isinstance(adversary, str):
         if adversary != "random":
             raise unknown("adversary", adversary, ["random"])
         rng = np.random.default_rng((seed, 1))  # the env has the stream of `seed` itself
-        return lambda observation: rng.uniform(-1, 1, space.shape).astype(np.float32)
+        return lambda observation: rng.uniform(-1, 1, shape).astype(np.float32)
     return adversary if callable(adversary) else np.asarray(adversary, np.float32)
 
 
@@ -138,11 +157,11 @@ def _episode(
 ) -> tuple[float, int]:
     observation, info = env.reset(seed=seed, options={"perturbation": perturbation})
     joint: dict[str, Any] = {"adversary": opponent}
-    step, reacts = env.step, callable(opponent)
+    step = env.step
     total, length, done = 0.0, 0, False
     while not done:
-        if reacts:
-            joint["adversary"] = opponent(info["observations"]["adversary"] if "observations" in info else observation)  # type: ignore[operator]
+        if callable(opponent):
+            joint["adversary"] = opponent(info["observations"]["adversary"] if "observations" in info else observation)
         joint["protagonist"] = policy(observation)
         observation, reward, terminated, truncated, info = step(joint)
         total += float(reward)

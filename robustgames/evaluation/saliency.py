@@ -1,7 +1,7 @@
-"""Saliency: what in an input makes the classifier decide, and numbers that say how clean such a map is.
+"""Saliency: maps of the pixels that decide a classification, and measures of the quality of such a map.
 
-All maps and measures take a classifier (inputs (N, ...) -> logits (N, C)), inputs x (N, ...) and classes y (N,); they
-are batched, on the device of x, and leave the model as it was.
+All maps and measures take a classifier (inputs (N, ...) -> logits (N, C)), inputs x (N, ...) and classes y (N,). They
+are batched, on the device of x, and do not change the model.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from robustgames.errors import GameError, unknown
 from robustgames.evaluation.statistics import mean_and_std
 
 ANYWHERE = (-float("inf"), float("inf"))
-ROWS = 4096  # inputs at a time on the way from the baseline
-LEVELS = 28
+_ROWS = 4096  # inputs at a time on the path from the baseline
+REMOVAL_LEVELS = 28
 
 
 # -- maps -----------------------------------------------------------------------------------------------------
 def input_gradient(model: Model | Victim, x: Tensor, y: Tensor) -> Tensor:
-    """Return ∇_a h_y(a) at a = x, in the shape of x: how each pixel moves the logit of the class.
+    """Return ∇_a h_y(a) at a = x, in the shape of x: the effect of each pixel on the logit of the class.
 
     The derivative is with respect to the input a, not the weights (which one slide of the lecture prints).
     Source: Simonyan, Vedaldi and Zisserman 2014; lecture "Saliency maps".
 
     Raises:
-        GameError: inputs or labels of the wrong type or number; no gradient reaches the input.
+        GameError: Inputs or labels have the wrong type or number, or no gradient reaches the input.
 
     Example:
         >>> input_gradient(lambda a: a @ torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.zeros(1, 2), torch.tensor([1]))
@@ -45,23 +45,23 @@ def input_gradient(model: Model | Victim, x: Tensor, y: Tensor) -> Tensor:
 def integrated_gradients(
     model: Model | Victim, x: Tensor, y: Tensor, baseline: float | Tensor = 0.0, steps: int = 50
 ) -> Tensor:
-    """Return (x - b) ∫_0^1 ∇h_y(b + t (x - b)) dt, in the shape of x: the logit's way from the baseline b, by pixel.
+    """Return (x - b) ∫_0^1 ∇h_y(b + t (x - b)) dt, in the shape of x: the logit's change from the baseline b, by pixel.
 
-    The sum over pixels is h_y(x) - h_y(b) (completeness), up to the error of the quadrature. Computed by captum, which
-    imports matplotlib.pyplot, as nothing else here does. Source: Sundararajan, Taly and Yan 2017.
+    The sum over pixels is h_y(x) - h_y(b) (completeness), up to the error of the quadrature. It is computed by captum,
+    which imports matplotlib.pyplot when this function is called. Source: Sundararajan, Taly and Yan 2017.
 
     Args:
-        model: a classifier.
-        x: inputs (N, ...).
-        y: classes (N,).
-        baseline: b, a number or a tensor that broadcasts to x: the input that says nothing.
-        steps: points of the quadrature (Gauss-Legendre), each one pass forward and back.
+        model: Classifier.
+        x: Inputs (N, ...).
+        y: Classes (N,).
+        baseline: Input b without information, a number or a tensor that broadcasts to x.
+        steps: Points of the quadrature (Gauss-Legendre), each one pass forward and back.
 
     Raises:
-        GameError: captum is not installed; a baseline that does not fit; steps < 1; see `input_gradient`.
+        GameError: captum is not installed, the baseline does not fit, or steps is below 1; see also `input_gradient`.
     """
     if steps < 1:
-        raise GameError(f"steps is {steps}: the integral takes at least 1 point, e.g. 50")
+        raise GameError(f"steps is {steps}: it must be at least 1, e.g. 50")
     attribution = _captum()
     b = _like(baseline, x)
     parts = []
@@ -70,7 +70,7 @@ def integrated_gradients(
             return x.clone()
         p.victim.logits(x[:1])  # shape and classes: captum's own message is a RuntimeError of gather
         rule = attribution.IntegratedGradients(p.victim.model)
-        size = max(1, ROWS // steps)
+        size = max(1, _ROWS // steps)
         for inputs, start, labels in zip(x.detach().split(size), b.split(size), p.labels.split(size), strict=True):
             parts.append(rule.attribute(inputs, start, target=labels, n_steps=steps).detach())
     return torch.cat(parts).to(x.dtype)
@@ -94,7 +94,7 @@ def _logit(p: Problem, logits: Tensor) -> Tensor:
     return logits.gather(-1, p.labels.unsqueeze(-1)).squeeze(-1)
 
 
-def _captum() -> Any:
+def _captum() -> Any:  # captum has no types
     try:
         import captum.attr
     except ImportError as error:
@@ -114,7 +114,7 @@ def _like(baseline: float | Tensor, x: Tensor) -> Tensor:
 
 # -- measures -------------------------------------------------------------------------------------------------
 def sparsity(saliency: Tensor) -> Tensor:
-    """Return the Gini index of |saliency|, (N,): 0 where all pixels are equal (or 0), 1 - 1/p where one is not 0.
+    """Return the Gini index of |saliency|, (N,): 0 if all pixels are equal (or 0), 1 - 1/p if one is not 0.
 
     G = 1 - 2 Σ_k (c_k / |c|_1) (p - k + 1/2) / p over the sorted c_1 <= … <= c_p. It does not change with the scale.
     Source: Hurley and Rickard 2009, "Comparing measures of sparsity".
@@ -131,26 +131,36 @@ def sparsity(saliency: Tensor) -> Tensor:
 
 
 def deletion_area(
-    model: Model | Victim, x: Tensor, y: Tensor, saliency: Tensor, baseline: float | Tensor = 0.0, levels: int = LEVELS
+    model: Model | Victim,
+    x: Tensor,
+    y: Tensor,
+    saliency: Tensor,
+    baseline: float | Tensor = 0.0,
+    levels: int = REMOVAL_LEVELS,
 ) -> Tensor:
-    """Return the area under `removal_curve`, (N,), in [0, 1]: low where the map finds what the class rests on.
+    """Return the area under `removal_curve`, (N,), in [0, 1]: low if the map finds the pixels that decide the class.
 
-    Compare maps of one model. Between models it also measures how soon a model gives way to *any* removal: subtract
-    the area of a random map, as `compare_saliency` does. Source: Petsiuk, Das and Saenko 2018 (RISE).
+    Compare maps of one model. Between models the area also depends on how soon a model changes its output under *any*
+    removal: subtract the area of a random map, as in `compare_saliency`. Source: Petsiuk, Das and Saenko 2018 (RISE).
 
     Args:
-        model: a classifier.
-        x: inputs (N, ...).
-        y: classes (N,) whose probability is watched.
-        saliency: of the shape of x, large where important; |map| for maps whose sign says for or against.
-        baseline: what a removed pixel becomes.
-        levels: steps from all pixels to none.
+        model: Classifier.
+        x: Inputs (N, ...).
+        y: Classes (N,) whose probability is measured.
+        saliency: Map of the shape of x, large where important; |map| if the sign means for or against.
+        baseline: Value of a removed pixel.
+        levels: Number of steps from all pixels to none.
     """
     return _area(removal_curve(model, x, y, saliency, baseline, levels), x, levels)
 
 
 def insertion_area(
-    model: Model | Victim, x: Tensor, y: Tensor, saliency: Tensor, baseline: float | Tensor = 0.0, levels: int = LEVELS
+    model: Model | Victim,
+    x: Tensor,
+    y: Tensor,
+    saliency: Tensor,
+    baseline: float | Tensor = 0.0,
+    levels: int = REMOVAL_LEVELS,
 ) -> Tensor:
     """Return the area under the curve of pixels put back into the baseline, (N,): high is good. See `deletion_area`."""
     return _area(removal_curve(model, x, y, saliency, baseline, levels, insert=True), x, levels)
@@ -162,17 +172,17 @@ def removal_curve(
     y: Tensor,
     saliency: Tensor,
     baseline: float | Tensor = 0.0,
-    levels: int = LEVELS,
+    levels: int = REMOVAL_LEVELS,
     insert: bool = False,
 ) -> Tensor:
     """Return softmax(h)_y with the k most salient pixels removed (or, `insert`, only them present), (levels + 1, N).
 
-    k grows from 0 to all p pixels in equal shares. Arguments as in `deletion_area`; ties fall to the earlier pixel.
+    k grows from 0 to all p pixels in equal shares. Arguments as in `deletion_area`; of ties the earlier pixel is first.
     """
     if saliency.shape != x.shape:
         raise GameError(f"the map has shape {tuple(saliency.shape)}, the inputs {tuple(x.shape)}: they must be equal")
     if levels < 1:
-        raise GameError(f"levels is {levels}: at least 1 step leads from all pixels to none")
+        raise GameError(f"levels is {levels}: it must be at least 1, the number of steps from all pixels to none")
     b = _like(baseline, x)
     rank = saliency.flatten(1).argsort(dim=-1, descending=True, stable=True).argsort(dim=-1).view(x.shape)
     curve = []
@@ -197,14 +207,14 @@ def _area(curve: Tensor, x: Tensor, levels: int) -> Tensor:
 def measure(
     model: Model | Victim, x: Tensor, y: Tensor, saliency: Tensor, generator: Generator | None = None
 ) -> dict[str, Tensor]:
-    """Return what can be said of a map, each (N,): sparsity of |map|, deletion and insertion areas, and their gains.
+    """Return the measures of a map, each (N,): sparsity of |map|, deletion and insertion areas, and their gains.
 
-    A gain is how much better the area is than that of a random order of the pixels (seed 0 by default): the part of
-    the area that the map earned, and not the model that gives way (or holds) whatever is removed.
+    A gain is the improvement of the area over a random order of the pixels (seed 0 by default). This part of the area
+    is due to the map and not to a model whose output changes (or stays) whatever is removed.
     """
     size = saliency.abs()
-    own = generator if generator is not None else Generator(x.device).manual_seed(0)
-    chance = torch.rand(x.shape, generator=own, device=x.device)
+    generator = generator if generator is not None else Generator(x.device).manual_seed(0)
+    chance = torch.rand(x.shape, generator=generator, device=x.device)
     deleted, inserted = (area(model, x, y, size) for area in (deletion_area, insertion_area))
     return {
         "sparsity": sparsity(saliency),
@@ -223,17 +233,17 @@ def compare_saliency(
     "difference" is robust - standard, image by image: its error is that of the paired comparison.
 
     Args:
-        standard: a classifier.
-        robust: another; both are asked for the class y.
-        x: inputs (N, ...), N >= 2.
-        y: classes (N,).
-        maps: a key of `MAPS`: "gradient", "gradient_times_input" or "integrated" (needs captum).
+        standard: First classifier.
+        robust: Second classifier.
+        x: Inputs (N, ...), N >= 2.
+        y: Classes (N,), for both classifiers.
+        maps: Key of `MAPS`: "gradient", "gradient_times_input" or "integrated" (needs captum).
 
     Raises:
-        GameError: fewer than 2 images, or an unknown map.
+        GameError: There are fewer than 2 images, or the map is unknown.
     """
     if len(x) < 2:
-        raise GameError(f"{len(x)} images have no standard error: at least 2 are needed, better 100")
+        raise GameError(f"{len(x)} images have no standard error: pass at least 2, better 100")
     tables = {
         name: measure(model, x, y, saliency_map(model, x, y, maps))
         for name, model in (("standard", standard), ("robust", robust))

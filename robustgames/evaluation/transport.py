@@ -1,7 +1,7 @@
 """Wasserstein distances between samples: exact, on lines, by duality; slopes of critics.
 
 Samples have shape (*S, N, p): N points of R^p, each of weight 1/N, for each of S independent runs. The exact distance
-in R^p, p >= 2, is POT's network simplex on the CPU, run by run; the linear programs take one run, all else is batched.
+in R^p, p >= 2, is POT's network simplex on the CPU, run by run. The linear programs take one run; the rest is batched.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from robustgames.errors import GameError
 
-PIVOTS = 10_000_000  # of the network simplex; POT's default of 100,000 is for hundreds of points
+PIVOTS = 10_000_000  # of the network simplex; POT's default of 100,000 suffices for hundreds of points
 
 
 # -- distances ------------------------------------------------------------------------------------------------
@@ -28,12 +28,12 @@ def wasserstein(a: Tensor, b: Tensor, order: float = 1.0) -> Tensor:
     that are not finite.
 
     Args:
-        a: (*S, N, p).
-        b: (*S, M, p), or (M, p), the same for all runs.
-        order: r >= 1.
+        a: First sample, (*S, N, p).
+        b: Second sample, (*S, M, p), or (M, p), the same for all runs.
+        order: Order r >= 1.
 
     Raises:
-        GameError: shapes that do not fit; order below 1.
+        GameError: Shapes do not fit, or order is below 1.
 
     Example:
         >>> u = torch.rand(5, 3)
@@ -60,18 +60,18 @@ def sliced_wasserstein(
     barycenters of measures".
 
     Args:
-        a: (*S, N, p).
-        b: (*S, M, p), or (M, p), the same for all runs.
-        order: r >= 1.
-        directions: unit vectors, the same for all runs.
-        generator: of the directions, on the device of the samples; None: one with seed 0.
+        a: First sample, (*S, N, p).
+        b: Second sample, (*S, M, p), or (M, p), the same for all runs.
+        order: Order r >= 1.
+        directions: Number of unit vectors, the same for all runs.
+        generator: Generator of the directions, on the device of the samples. If None, it has seed 0.
 
     Raises:
-        GameError: shapes that do not fit; order or directions below 1.
+        GameError: Shapes do not fit, or order or directions is below 1.
     """
     a, b = _pair(a, b, order)
     if directions < 1:
-        raise GameError(f"directions is {directions}: at least one is needed, e.g. 128")
+        raise GameError(f"directions is {directions}: it must be at least 1, e.g. 128")
     generator = generator or Generator(a.device).manual_seed(0)
     t = torch.randn(directions, a.shape[-1], generator=generator, device=a.device, dtype=a.dtype)
     t = torch.nn.functional.normalize(t, dim=-1)
@@ -107,18 +107,21 @@ def exact_cost(cost: Tensor) -> float:
 # -- duality --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Duality:
-    """Both sides of W_1(a, b) = max {mean f(a) - mean f(b) : f 1-Lipschitz}, of `kantorovich_rubinstein`."""
+    """Both sides of W_1(a, b) = max {mean f(a) - mean f(b) : f 1-Lipschitz}, the result of `kantorovich_rubinstein`.
+
+    Attributes:
+        primal: Least mean distance that mass travels.
+        dual: Greatest mean f(a) - mean f(b).
+        plan: Mass moved from a_i to b_j, (N, M), float64; rows sum to 1/N.
+        points: Points [a; b], (N + M, p).
+        values: Values of an optimal potential f at the points, (N + M,).
+    """
 
     primal: float
-    """Least mean distance that mass travels."""
     dual: float
-    """Greatest mean f(a) - mean f(b)."""
     plan: Tensor
-    """Mass moved from a_i to b_j, (N, M), float64; rows sum to 1/N."""
     points: Tensor
-    """[a; b], (N + M, p)."""
     values: Tensor
-    """An optimal potential f at the points, (N + M,)."""
 
     def critic(self, u: Tensor) -> Tensor:
         """Return f(u) = min_k values_k + |u - points_k|_2, (*S, N, p) -> (*S, N): 1-Lipschitz on all of R^p.
@@ -139,11 +142,11 @@ def kantorovich_rubinstein(a: Tensor, b: Tensor) -> Duality:
     Source: Villani 2009, "Optimal transport: old and new", remark 6.5.
 
     Args:
-        a: (N, p).
-        b: (M, p).
+        a: First sample, (N, p).
+        b: Second sample, (M, p).
 
     Raises:
-        GameError: shapes that do not fit; points that are not finite.
+        GameError: Shapes do not fit, or points are not finite.
     """
     from scipy import sparse
     from scipy.optimize import linprog
@@ -151,7 +154,8 @@ def kantorovich_rubinstein(a: Tensor, b: Tensor) -> Duality:
     a, b = _pair(a.detach().cpu().double(), b.detach().cpu().double(), 1.0)
     points = torch.cat([a, b], -2)
     if a.dim() != 2 or not bool(torch.isfinite(points).all()):
-        raise GameError(f"samples {tuple(a.shape)}, {tuple(b.shape)}: one run of finite points, (N, p) and (M, p)")
+        found = f"samples {tuple(a.shape)}, {tuple(b.shape)}"
+        raise GameError(f"{found}: they must be one run of finite points, (N, p) and (M, p)")
     n, m = len(a), len(b)
     rows = sparse.vstack([sparse.kron(sparse.eye(n), np.ones((1, m))), sparse.kron(np.ones((1, n)), sparse.eye(m))])
     mass = np.r_[np.full(n, 1 / n), np.full(m, 1 / m)]
@@ -172,13 +176,13 @@ def kantorovich_rubinstein(a: Tensor, b: Tensor) -> Duality:
 def dual_estimate(real: Tensor, fake: Tensor, lipschitz: float | Tensor = 1.0) -> Tensor:
     """Return (mean f(real) - mean f(fake)) / L, (*S,): at most W_1 of the samples if f is L-Lipschitz.
 
-    The bound needs an L from above, such as a product of spectral norms. With the L of `lipschitz_constant`, which is
-    from below, the estimate may exceed W_1.
+    The bound requires an upper bound L, such as a product of spectral norms. With the L of `lipschitz_constant`, which
+    is a lower bound, the estimate may exceed W_1.
 
     Args:
-        real: values of a critic f at the real points, (*S, N).
-        fake: and at the generated ones, (*S, M).
-        lipschitz: L, a number or (*S,).
+        real: Values of a critic f at the real points, (*S, N).
+        fake: Values of f at the generated points, (*S, M).
+        lipschitz: Lipschitz constant L, a number or (*S,).
 
     Example:
         >>> dual_estimate(torch.tensor([2.0, 4.0]), torch.tensor([0.0, 1.0]), lipschitz=2.0)
@@ -188,17 +192,17 @@ def dual_estimate(real: Tensor, fake: Tensor, lipschitz: float | Tensor = 1.0) -
 
 
 def lipschitz_constant(function: Callable[[Tensor], Tensor], points: Tensor) -> dict[str, Tensor]:
-    """Return how far a critic is from slope 1 at given points, each of shape (*S,).
+    """Return the slope of a critic at given points and its distance from 1, each of shape (*S,).
 
     * "lipschitz": max_i |grad f(u_i)|_2, a lower bound of the Lipschitz constant;
-    * "unit_gradient_error": mean_i | |grad f(u_i)|_2 - 1 |, what the gradient penalty drives to 0.
+    * "unit_gradient_error": mean_i | |grad f(u_i)|_2 - 1 |, which the gradient penalty drives to 0.
 
     Args:
-        function: f, (*S, N, p) -> (*S, N), of which each value depends on its own point only.
-        points: (*S, N, p), such as mixtures of real and generated samples.
+        function: Critic f, (*S, N, p) -> (*S, N); each value may depend on its own point only.
+        points: Points, (*S, N, p), such as mixtures of real and generated samples.
 
     Raises:
-        GameError: values of another shape; no gradient that reaches the points.
+        GameError: The values have another shape, or no gradient reaches the points.
 
     Example:
         >>> points = torch.tensor([[3.0, 4.0], [0.0, 0.5]])
@@ -221,10 +225,10 @@ def lipschitz_constant(function: Callable[[Tensor], Tensor], points: Tensor) -> 
 
 
 def _pair(a: Tensor, b: Tensor, order: float) -> tuple[Tensor, Tensor]:
-    """Return both with the same leading dimensions."""
+    """Return both samples with the same leading dimensions."""
     flat = min(a.dim(), b.dim()) < 2 or 0 in (*a.shape[-2:], *b.shape[-2:])
-    own_runs = min(a.dim(), b.dim()) > 2 and a.shape[:-2] != b.shape[:-2]
-    if flat or own_runs or a.shape[-1] != b.shape[-1]:
+    other_runs = min(a.dim(), b.dim()) > 2 and a.shape[:-2] != b.shape[:-2]
+    if flat or other_runs or a.shape[-1] != b.shape[-1]:
         raise GameError(
             f"samples {tuple(a.shape)} and {tuple(b.shape)} do not fit: give (*S, N, p) and (*S, M, p), N, M, p >= 1"
         )

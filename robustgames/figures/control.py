@@ -1,14 +1,13 @@
 """Figures of robustness sweeps: heat maps over two axes of a perturbation, curves over one.
 
-All are made without pyplot, see `figures`. Sweeps are passed by name, {"DDPG": sweep, "PR-DDPG": sweep}; colors follow
-their order. Axes that cannot act on the env are named in the title and never drawn.
+They are made without pyplot, see `figures`. Sweeps are passed by name, {"DDPG": sweep, "PR-DDPG": sweep}; colors follow
+their order. Axes that have no effect on the env are named in the title and never drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from math import ceil
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -21,24 +20,23 @@ from robustgames.envs.control.perturbations import NOISES
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.reliability import bootstrap
 from robustgames.evaluation.robustness import Sweep
-from robustgames.figures.style import INK, PALETTE, quiet
+from robustgames.figures.style import AXIS, INK, PALETTE, VALUES, quiet
 
-COLORS = "viridis"
-LABELS = {"action_noise": "probability of a random action", "observation_noise": "noise on the observation (std)"}
+_LABELS = {"action_noise": "probability of a random action", "observation_noise": "noise on the observation (std)"}
 
 
 def heat_maps(sweeps: Mapping[str, Sweep], columns: int = 3) -> Figure:
-    """Draw the return at every point of a grid of two axes, one panel a method, all on one scale of colors.
+    """Draw the return at every point of a grid of two axes, one panel per method, all on one scale of colors.
 
-    A cell is the mean over runs and episodes; its number is written in it, and the cell nearest to the nominal env is
-    framed. The first axis of the grid runs to the right, the second up.
+    A cell is the mean over runs and episodes, with its number. The cell nearest to the nominal env is framed. The first
+    axis of the grid goes to the right, the second up.
 
     Args:
-        sweeps: {method: sweep}, on the same two acting axes.
-        columns: most panels in a row.
+        sweeps: Sweeps by method, {method: sweep}, over the same two axes.
+        columns: Largest number of panels in a row.
 
     Raises:
-        GameError: no sweep, sweeps over different grids, or not over two axes that act.
+        GameError: There is no sweep, or the sweeps are over different grids or not over two axes that have an effect.
     """
     first = _checked(sweeps)
     if len(first.axes) != 2:
@@ -49,12 +47,12 @@ def heat_maps(sweeps: Mapping[str, Sweep], columns: int = 3) -> Figure:
     columns = ceil(len(sweeps) / rows)  # four panels are two by two, not three and one
     size = columns * max(2.6, 0.4 * wide + 0.5) + 1.1, rows * max(2.2, 0.31 * tall + 0.55) + 0.5
     figure = Figure(figsize=size, layout="constrained")
-    grid: Any = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     unit = _unit(max(abs(low), abs(high)))
     for axes in grid.flat[len(sweeps) :]:
         axes.set_axis_off()
     for axes, (name, mean) in zip(grid.flat, means.items(), strict=False):
-        axes.imshow(mean.T, origin="lower", aspect="auto", cmap=COLORS, vmin=low, vmax=high)
+        axes.imshow(mean.T, origin="lower", aspect="auto", cmap=VALUES, vmin=low, vmax=high)
         _write_values(axes, mean, low, high, unit)
         _frame(axes, first.nominal)
         axes.set_title(name, fontsize=10, color=INK, loc="left")
@@ -65,17 +63,17 @@ def heat_maps(sweeps: Mapping[str, Sweep], columns: int = 3) -> Figure:
     return figure
 
 
-def _add_colorbar(figure: Figure, grid: Any, unit: float) -> None:
+def _add_colorbar(figure: Figure, grid: np.ndarray, unit: float) -> None:
     image, label = grid.flat[0].images[0], FuncFormatter(lambda value, _: _plain(value / unit))
     bar = figure.colorbar(image, ax=list(grid.flat), shrink=0.9, aspect=30, pad=0.015, format=label)
     bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.ax.tick_params(labelsize=8, color="#888888")
+    bar.ax.tick_params(labelsize=8, color=AXIS)
 
 
 def _write_values(axes: Axes, mean: np.ndarray, low: float, high: float, unit: float) -> None:
     span = (high - low) or 1.0
     for (i, j), value in np.ndenumerate(mean):
-        red, green, blue, _ = colormaps[COLORS]((value - low) / span)
+        red, green, blue, _ = colormaps[VALUES]((value - low) / span)
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
         axes.text(
             i, j, _short(value / unit), ha="center", va="center", fontsize=7, color="white" if dark else "#111111"
@@ -101,10 +99,10 @@ def _written_in(unit: float) -> str:
 
 def _frame(axes: Axes, cell: tuple[int, ...]) -> None:
     corner = cell[0] - 0.5, cell[1] - 0.5
-    axes.add_patch(Rectangle(corner, 1, 1, fill=False, ec="#D55E00", lw=1.8, zorder=3, clip_on=False))
+    axes.add_patch(Rectangle(corner, 1, 1, fill=False, ec=PALETTE[5], lw=1.8, zorder=3, clip_on=False))
 
 
-def _label_grid(grid: Any, sweep: Sweep, count: int, columns: int) -> None:
+def _label_grid(grid: np.ndarray, sweep: Sweep, count: int, columns: int) -> None:
     (x, right), (y, up) = sweep.axes.items()
     for i, axes in enumerate(list(grid.flat)[:count]):
         axes.set_xticks(range(len(right)), [f"{v:g}" for v in _rounded(right)], fontsize=8)
@@ -132,30 +130,24 @@ def _nominal(sweep: Sweep) -> str:
 def perturbation_curves(sweeps: Mapping[str, Sweep], axis: str | None = None) -> Figure:
     """Draw the return against one axis of a perturbation: the mean over runs, with its 95 % bootstrap band over runs.
 
-    The nominal value is marked. Of a grid of several axes the slice through the cell nearest to the nominal env is
-    drawn. A method of a single run has no band.
+    The nominal value is marked. If a grid has several axes, the slice through the cell nearest to the nominal env is
+    drawn. A method with a single run has no band.
 
     Args:
-        sweeps: {method: sweep}, over the same grid.
-        axis: its name in `Sweep.axes`; the first by default.
+        sweeps: Sweeps by method, {method: sweep}, over the same grid.
+        axis: Name of the axis in `Sweep.axes`; the first by default.
 
     Raises:
-        GameError: no sweep, sweeps over different grids, an axis that they have not or that cannot act.
+        GameError: There is no sweep, the sweeps are over different grids, or the axis is unknown or has no effect.
     """
     first = _checked(sweeps)
-    if not first.axes:
-        raise GameError(f"{_acting(first)}: there is nothing to draw")
-    axis = next(iter(first.axes)) if axis is None else axis
-    if axis in first.idle:
-        raise GameError(f"{axis} is idle: {first.idle[axis]}; the axes that act are {', '.join(first.axes)}")
-    if axis not in first.axes:
-        raise unknown("axis of the sweep", axis, first.axes)
+    axis = _checked_axis(first, axis)
     figure = Figure(figsize=(5.2, 3.5), layout="constrained")
     axes = figure.add_subplot()
     values = first.axes[axis]
     nominal = 0.0 if axis in NOISES else 1.0
     if min(values) <= nominal <= max(values):
-        axes.axvline(nominal, color="#888888", lw=1.2, ls="--", zorder=1, label="nominal")
+        axes.axvline(nominal, color=AXIS, lw=1.2, ls="--", zorder=1, label="nominal")
     for color, (name, one) in zip(PALETTE * len(sweeps), sweeps.items(), strict=False):
         intervals = bootstrap(_slice(one, axis))
         mean, low, high = (np.array(part) for part in zip(*intervals, strict=True))
@@ -163,11 +155,22 @@ def perturbation_curves(sweeps: Mapping[str, Sweep], axis: str | None = None) ->
         axes.fill_between(values, low, high, color=color, alpha=0.18, lw=0)
     axes.margins(x=0.02)
     axes.set_xlabel(_label(axis), fontsize=9)
-    held = ", ".join(f"{name} {value:g}" for name, value in first.nominal_point.items() if name != axis)
-    axes.set_title(_title(sweeps, f"return at {held}" if held else "return"), fontsize=10, color=INK, loc="left")
+    fixed = ", ".join(f"{name} {value:g}" for name, value in first.nominal_point.items() if name != axis)
+    axes.set_title(_title(sweeps, f"return at {fixed}" if fixed else "return"), fontsize=10, color=INK, loc="left")
     quiet(axes)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
+
+
+def _checked_axis(sweep: Sweep, axis: str | None) -> str:
+    if not sweep.axes:
+        raise GameError(f"{_acting(sweep)}: there is nothing to draw")
+    axis = next(iter(sweep.axes)) if axis is None else axis
+    if axis in sweep.idle:
+        raise GameError(f"{axis} is idle: {sweep.idle[axis]}; the axes that act are {', '.join(sweep.axes)}")
+    if axis not in sweep.axes:
+        raise unknown("axis of the sweep", axis, sweep.axes)
+    return axis
 
 
 def _slice(sweep: Sweep, axis: str) -> np.ndarray:
@@ -176,7 +179,7 @@ def _slice(sweep: Sweep, axis: str) -> np.ndarray:
     return sweep.cells[(slice(None), *index)]
 
 
-# -- what both share ---------------------------------------------------------------------------------------------
+# -- shared by both ----------------------------------------------------------------------------------------------
 def _checked(sweeps: Mapping[str, Sweep]) -> Sweep:
     if not isinstance(sweeps, Mapping) or not sweeps:
         raise GameError("no sweep by name: pass a dictionary, e.g. {'DDPG': sweep}")
@@ -193,7 +196,7 @@ def _acting(sweep: Sweep) -> str:
 
 
 def _label(axis: str) -> str:
-    return LABELS.get(axis, f"relative {axis}")
+    return _LABELS.get(axis, f"relative {axis}")
 
 
 def _title(sweeps: Mapping[str, Sweep], what: str) -> str:

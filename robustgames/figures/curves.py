@@ -27,16 +27,16 @@ TITLES = {
 def learning_curves(progress_csv: str | Path | Sequence[str | Path]) -> Figure:
     """Draw every metric of Stable-Baselines3 progress files against their timesteps, one panel each.
 
-    Those of games are `game/` and `eval/`, against oracle calls; those of control `rollout/` and `train/`, against env
-    steps. A line is the mean over runs, the band ± one standard deviation. The scale is logarithmic where all values
+    Metrics of games are `game/` and `eval/`, against oracle calls; those of control `rollout/` and `train/`, against
+    env steps. A line is the mean over runs, the band ± one standard deviation. The scale is logarithmic if all values
     are positive and span more than two decades.
 
     Args:
-        progress_csv: a file with the column `time/timesteps`, or several. Files in one folder are the parts of one
-            resumed run; those in different folders are compared, named by what differs in their paths.
+        progress_csv: One or several files with the column `time/timesteps`. Files in one folder are the parts of one
+            resumed run; files in different folders are compared and named by the difference between their paths.
 
     Raises:
-        GameError: a file cannot be read, or holds no metric.
+        GameError: A file cannot be read, or contains no metric.
     """
     paths = [Path(p) for p in ([progress_csv] if isinstance(progress_csv, str | Path) else progress_csv)]
     tables = _read_runs(paths)
@@ -58,7 +58,7 @@ def learning_curves(progress_csv: str | Path | Sequence[str | Path]) -> Figure:
 
 
 def has_metrics(paths: Sequence[Path]) -> bool:
-    """Return whether progress files hold anything that `learning_curves` draws."""
+    """Return whether progress files contain a metric that `learning_curves` draws."""
     return bool(_metrics(_read_runs(list(paths))))
 
 
@@ -77,7 +77,7 @@ def _draw_metric(axes: Axes, name: str, tables: dict[str, dict[str, np.ndarray]]
         mean = table.get(name, np.full(len(calls), np.nan))
         axes.plot(calls, mean, color=color, lw=1.5, label=label)
         if (std := table.get(SPREADS.get(name, name.replace("/", "_std/")))) is not None:
-            # where no value is negative the band stops at 0, on a logarithmic axis a little above
+            # if no value is negative the band stops at 0, on a logarithmic axis a little above
             least = every.min() / 2 if logarithmic else 0.0 if len(every) and every.min() >= 0 else -np.inf
             low = np.maximum(mean - std, least)
             axes.fill_between(calls, low, mean + std, color=color, alpha=0.18, lw=0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustgames.errors import GameError
 from robustgames.evaluation.certificates import attack
-from robustgames.figures.style import RIGHT, WRONG
+from robustgames.figures.style import RIGHT, SIGNED, WRONG, bare
 from robustgames.games import AdversarialClassification, HeldOut
 
 
@@ -19,22 +19,20 @@ from robustgames.games import AdversarialClassification, HeldOut
 def digit_grid(game: AdversarialClassification, z: Tensor, count: int = 10, steps: int = 40) -> Figure:
     """Draw images, perturbations of the first run's classifier by PGD, and their sums, with the predicted labels.
 
-    Predictions are green where right and red where wrong. Images are held-out ones where the game has them, one of
-    each class first.
+    Correct predictions are green, wrong ones red. Images are held-out ones if the game has them, one of each class
+    first.
 
     Args:
-        game: a game on square gray images.
-        z: weights, (*S, n), or joint strategies, (*S, n + m).
-        count: images to show.
-        steps: signed steps of the attack, each of 2.5 eps / steps, from a random start (seed 0).
+        game: Game on square gray images.
+        z: Weights, (*S, n), or joint strategies, (*S, n + m).
+        count: Number of images.
+        steps: Number of signed steps of the attack, each of 2.5 eps / steps, from a random start (seed 0).
 
     Raises:
-        GameError: the images are not square.
+        GameError: The images are not square.
     """
     game = _first_of_each_class(game.held_out if isinstance(game, HeldOut) else game, count)
-    side = isqrt(game.images[0].numel())
-    if side * side != game.images[0].numel():
-        raise GameError(f"images of shape {tuple(game.images[0].shape)} cannot be drawn: square gray ones are needed")
+    side = checked_side(game.images)
     x = z.reshape(-1, z.shape[-1])[0, : game.sizes[0]]
     noise = attack(game, x, steps).view(game.images.shape)
     attacked, radius = game.images + noise, game.eps or 1.0
@@ -42,13 +40,10 @@ def digit_grid(game: AdversarialClassification, z: Tensor, count: int = 10, step
     figure = Figure(figsize=(0.95 * len(noise) + 0.8, 3.7), layout="constrained")
     grid = figure.subplots(3, len(noise), squeeze=False)
     for i, (name, pictures) in enumerate(rows.items()):
-        style = (
-            {"cmap": "RdBu_r", "vmin": -radius, "vmax": radius} if i == 1 else {"cmap": "gray", "vmin": 0, "vmax": 1}
-        )
+        colors, low, high = (SIGNED, -radius, radius) if i == 1 else ("gray", 0, 1)
         for axes, picture in zip(grid[i], pictures, strict=True):
-            axes.imshow(picture.reshape(side, side).cpu().numpy(), **style)
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
+            axes.imshow(picture.reshape(side, side).cpu().numpy(), cmap=colors, vmin=low, vmax=high)
+            bare(axes)
         grid[i, 0].set_ylabel(name, fontsize=9)
     _write_labels(grid[0], game, game.logits(x, game.images).argmax(-1), with_truth=True)
     _write_labels(grid[2], game, game.logits(x, attacked).argmax(-1), with_truth=False)
@@ -61,9 +56,27 @@ def _first_of_each_class(game: AdversarialClassification, count: int) -> Adversa
 
 
 def first_of_each_class(y: Tensor, count: int) -> Tensor:
-    """Return the indices of the first `count` images in turns through the classes."""
+    """Return the indices of the first `count` images, taken from the classes in turn."""
     turn = torch.nn.functional.one_hot(y.long()).cumsum(0).gather(1, y.long().unsqueeze(1)).squeeze(1)
     return (turn * (int(y.max()) + 1) + y).argsort(stable=True)[:count]
+
+
+def square_side(images: Tensor) -> int | None:
+    """Return the side length of square gray images (N, ...) in pixels, or None if they are not square."""
+    pixels = images[0].numel() if len(images) > 0 else 0
+    return isqrt(pixels) if pixels > 0 and isqrt(pixels) ** 2 == pixels else None
+
+
+def checked_side(images: Tensor) -> int:
+    """Return the side length of square gray images (N, ...) in pixels.
+
+    Raises:
+        GameError: The images are not square.
+    """
+    side = square_side(images)
+    if side is None:
+        raise GameError(f"images of shape {tuple(images.shape[1:])} cannot be drawn: they must be square gray ones")
+    return side
 
 
 def _write_labels(row: np.ndarray, game: AdversarialClassification, predicted: Tensor, with_truth: bool) -> None:

@@ -1,6 +1,6 @@
-"""Figures of generators on the plane: samples over the modes, level sets of a critic; those of images beside them.
+"""Figures of generators on the plane: samples over the modes, level sets of a critic.
 
-All are made without pyplot, see `figures`. Points are (N, 2), of one run.
+They are made without pyplot, see `figures`. Points are (N, 2), of one run.
 """
 
 from __future__ import annotations
@@ -13,25 +13,21 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from robustgames.errors import GameError
-from robustgames.figures.images import say_diverged
-from robustgames.figures.style import FAINT, INK, PALETTE, quiet
+from robustgames.figures.style import FAINT, HEIGHTS, INK, MUTED, PALETTE, mark_diverged, quiet
 
-Window = tuple[float, float, float, float]  # left, right, bottom, top
-Grid = dict[str, dict[Any, Tensor]]  # {row: {column: samples}}
+_Window = tuple[float, float, float, float]  # left, right, bottom, top
+_Grid = dict[str, dict[Any, Tensor]]  # {row: {column: samples}}
 
-SAMPLES, MODES = PALETTE[0], PALETTE[5]
-MUTED = "#6B7280"
-HEIGHTS = LinearSegmentedColormap.from_list("heights", ["#FAFBFD", "#BBD3E8", "#6C9CC6", "#2F6499"])  # dots show on all
-SHOWN = 2500  # samples drawn in a panel
-WIDTH = 5  # panels side by side where rows have no meaning
-POINTS = 161  # a side of the critic's grid
-LEVELS = 14  # of the critic, about
+SHOWN_SAMPLES = 2500  # in a panel
+_GENERATED, _MODES = PALETTE[0], PALETTE[5]
+_WIDTH = 5  # panels next to each other if rows have no meaning
+_POINTS = 161  # per side of the critic's grid
+_LEVELS = 14  # of the critic, approximately
 
 
 # -- samples ---------------------------------------------------------------------------------------------------------
@@ -42,31 +38,31 @@ def samples_figure(
     real: Tensor | None = None,
     captions: Mapping[str, str] | Mapping[str, Mapping[Any, str]] | None = None,
     column: str = "step",
-    window: Window | None = None,
+    window: _Window | None = None,
 ) -> Figure:
     """Draw generated samples over the true modes: one panel each, on one scale.
 
-    Of a panel the first 2,500 samples are drawn. What lies outside the window, or is not finite, is told in its
-    corner; a panel without a finite sample says that it diverged.
+    The first 2,500 samples of a panel are drawn. The share of samples that are outside the window, or not finite, is
+    written in its corner. A panel without a finite sample is marked as diverged.
 
     Args:
-        panels: {name: samples (N, 2)}, or {row: {column: samples}} such as {solver: {step: samples}}.
-        means: of the modes, (M, 2), drawn as circles of three standard deviations.
-        std: of the modes, or one for each, (M,).
-        real: samples of the data, (N, 2), drawn below, where there are no modes or to show their shape.
-        captions: a line under each panel, nested as the panels, e.g. "25 modes, 93 % high quality".
-        column: what numbers that name columns count.
-        window: (left, right, bottom, top); by default a square around the modes, else the real, else the samples.
+        panels: Samples by name, {name: samples (N, 2)}, or {row: {column: samples}} such as {solver: {step: samples}}.
+        means: Means of the modes, (M, 2), drawn as circles of three standard deviations.
+        std: Standard deviation of the modes, or one for each, (M,).
+        real: Samples of the data, (N, 2), drawn below the others.
+        captions: Line under each panel, nested as the panels, e.g. "25 modes, 93 % high quality".
+        column: Unit of the numbers that name columns.
+        window: View (left, right, bottom, top); by default a square around the modes, else the real, else the samples.
 
     Raises:
-        GameError: no panel, or samples that are not (N, 2).
+        GameError: There is no panel, or samples are not (N, 2).
     """
-    grid, said = _by_rows(panels), _by_rows(captions or {})
+    grid, lines = _by_rows(panels), _by_rows(captions or {})
     _check_samples(grid)
     columns = list(dict.fromkeys(name for row in grid.values() for name in row))
     nested = list(grid) != [""]
     cells = [(row, name) for row in grid for name in columns]
-    across = len(columns) if nested else min(WIDTH, len(cells))
+    across = len(columns) if nested else min(_WIDTH, len(cells))
     down = ceil(len(cells) / across)
     window = window or _window(grid, means, std, real)
     size = 4.0 if len(cells) == 1 else 1.75
@@ -75,7 +71,7 @@ def samples_figure(
     for i, (row, name) in enumerate(cells):
         axes = figure.add_subplot(down, across, i + 1, aspect="equal")
         if _draw_samples(axes, grid[row].get(name), means, std, real, window):
-            axes.set_xlabel(said.get(row, {}).get(name, ""), fontsize=8, color=MUTED, labelpad=3)
+            axes.set_xlabel(lines.get(row, {}).get(name, ""), fontsize=8, color=MUTED, labelpad=3)
         if i < across or not nested:
             axes.set_title(f"{column} {name:,}" if isinstance(name, int) else str(name), fontsize=9, color=INK, pad=4)
         if i % across == 0:
@@ -91,19 +87,19 @@ def _by_rows(panels: Mapping[str, Any]) -> dict[str, dict[Any, Any]]:
     return {"": dict(panels)}
 
 
-def _check_samples(grid: Grid) -> None:
+def _check_samples(grid: _Grid) -> None:
     every = [samples for row in grid.values() for samples in row.values()]
     if not every:
         raise GameError("no samples to draw: pass e.g. {'extra_adam': {1000: samples}} with samples (N, 2)")
     for samples in every:
         if samples.dim() != 2 or samples.shape[1] != 2:
             raise GameError(
-                f"samples have shape {tuple(samples.shape)}: points of the plane (N, 2) of one run are needed"
+                f"samples have shape {tuple(samples.shape)}: they must be points of the plane (N, 2), of one run"
             )
 
 
-def _window(grid: Grid, means: Tensor | None, std: float | Tensor, real: Tensor | None) -> Window:
-    """Return a square around the modes with a margin, or around the samples but 1 % on each side."""
+def _window(grid: _Grid, means: Tensor | None, std: float | Tensor, real: Tensor | None) -> _Window:
+    """Return a square around the modes with a margin, or around the samples without 1 % on each side."""
     if means is not None:
         means, reach = means.cpu(), _reach(means, std)
         low, high = (means - reach).amin(0).numpy(), (means + reach).amax(0).numpy()
@@ -122,9 +118,9 @@ def _reach(means: Tensor, std: float | Tensor) -> Tensor:
 
 
 def _draw_samples(
-    axes: Axes, samples: Tensor | None, means: Tensor | None, std: float | Tensor, real: Tensor | None, window: Window
+    axes: Axes, samples: Tensor | None, means: Tensor | None, std: float | Tensor, real: Tensor | None, window: _Window
 ) -> bool:
-    """Draw one panel and return whether it holds a sample."""
+    """Draw one panel and return whether it contains a sample."""
     left, right, bottom, top = window
     axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
     axes.spines[:].set_color(FAINT)
@@ -133,40 +129,47 @@ def _draw_samples(
         return False
     points = _finite(samples)
     if len(points) == 0:
-        say_diverged(axes)
+        mark_diverged(axes)
         return False
     if real is not None:
-        axes.plot(*_finite(real)[:SHOWN].T, ".", color=FAINT, ms=2, mew=0, label="data", zorder=1)
+        axes.plot(*_finite(real)[:SHOWN_SAMPLES].T, ".", color=FAINT, ms=2, mew=0, label="data", zorder=1)
     if means is not None:
         _draw_modes(axes, means, std)
-    axes.plot(*points[:SHOWN].T, ".", color=SAMPLES, ms=2.2, mew=0, alpha=0.6, label="generated", zorder=3)
+    axes.plot(*points[:SHOWN_SAMPLES].T, ".", color=_GENERATED, ms=2.2, mew=0, alpha=0.6, label="generated", zorder=3)
     outside = ((points < (left, bottom)) | (points > (right, top))).any(1).sum() / len(samples)
-    _tell_missing(axes, {"outside": outside, "not finite": 1 - len(points) / len(samples)})
+    _write_missing(axes, {"outside": outside, "not finite": 1 - len(points) / len(samples)})
     return True
 
 
-def _tell_missing(axes: Axes, shares: dict[str, float]) -> None:
-    told = [f"{100 * max(0.01, share):.0f} % {what}" for what, share in shares.items() if share > 0]
-    if told:
-        axes.text(
-            0.99, 0.01, ", ".join(told), transform=axes.transAxes, ha="right", va="bottom", fontsize=6, color=INK,
-            zorder=5, bbox={"color": "white", "alpha": 0.85, "pad": 0.5},
-        )  # fmt: skip
+def _write_missing(axes: Axes, shares: dict[str, float]) -> None:
+    text = ", ".join(f"{100 * max(0.01, share):.0f} % {what}" for what, share in shares.items() if share > 0)
+    if text:
+        corner = {"transform": axes.transAxes, "ha": "right", "va": "bottom"}
+        box = {"color": "white", "alpha": 0.85, "pad": 0.5}
+        axes.text(0.99, 0.01, text, **corner, fontsize=6, color=INK, zorder=5, bbox=box)
 
 
 def _draw_modes(axes: Axes, means: Tensor, std: float | Tensor) -> None:
     means = means.cpu()
     width = 2 * _reach(means, std).squeeze(-1).numpy()
     circles = EllipseCollection(
-        width, width, np.zeros(len(means)), units="xy", offsets=means.numpy(), offset_transform=axes.transData,
-        facecolors="none", edgecolors=MODES, linewidths=0.8, zorder=2,
-    )  # fmt: skip
+        widths=width,
+        heights=width,
+        angles=np.zeros(len(means)),
+        units="xy",
+        offsets=means.numpy(),
+        offset_transform=axes.transData,
+        facecolors="none",
+        edgecolors=_MODES,
+        linewidths=0.8,
+        zorder=2,
+    )
     axes.add_collection(circles, autolim=False)
-    axes.plot([], [], "o", color=MODES, mfc="none", ms=2, label="modes, 3 std")
+    axes.plot([], [], "o", color=_MODES, mfc="none", ms=2, label="modes, 3 std")
 
 
 def _name_marks(figure: Figure) -> None:
-    """Add one legend for all panels, of which some may be empty."""
+    """Add one legend for all panels, some of which may be empty."""
     marks = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
@@ -186,7 +189,7 @@ def _finite(points: Tensor) -> np.ndarray:
 @torch.no_grad()
 def critic_figure(
     critic: Callable[[Tensor], Tensor],
-    window: Window,
+    window: _Window,
     samples: Tensor | None = None,
     means: Tensor | None = None,
     std: float | Tensor = 0.0,
@@ -194,26 +197,26 @@ def critic_figure(
 ) -> Figure:
     """Draw level sets of a critic D on the plane, with generated samples and the modes on top.
 
-    The generator moves its samples uphill, to darker places, and where D is flat not at all.
+    The generator moves its samples uphill, to darker places. Where D is flat it does not move them.
 
     Args:
-        critic: D, points (N, 2) in float32 on the CPU -> (N,) or (N, 1).
-        window: (left, right, bottom, top).
-        samples: generated, (N, 2).
-        means: of the modes, (M, 2).
-        std: of the modes, or one for each, (M,).
-        title: above the figure.
+        critic: Critic D, points (N, 2) in float32 on the CPU -> (N,) or (N, 1).
+        window: View (left, right, bottom, top).
+        samples: Generated samples, (N, 2).
+        means: Means of the modes, (M, 2).
+        std: Standard deviation of the modes, or one for each, (M,).
+        title: Title above the figure.
     """
     left, right, bottom, top = window
-    x, y = torch.linspace(left, right, POINTS), torch.linspace(bottom, top, POINTS)
+    x, y = torch.linspace(left, right, _POINTS), torch.linspace(bottom, top, _POINTS)
     points = torch.cartesian_prod(y, x).flip(-1)  # rows of the picture are y
-    values = critic(points).detach().cpu().double().reshape(POINTS, POINTS).numpy()
+    values = critic(points).detach().cpu().double().reshape(_POINTS, _POINTS).numpy()
     figure = Figure(figsize=(5.2, 4.8), layout="constrained")
     axes = figure.add_subplot(aspect="equal")
     axes.set(xlim=(left, right), ylim=(bottom, top))
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     if not np.isfinite(values).any():
-        say_diverged(axes)
+        mark_diverged(axes)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color(FAINT)
         return figure
@@ -221,8 +224,9 @@ def critic_figure(
     if means is not None:
         _draw_modes(axes, means, std)
     if samples is not None:
-        shown = _finite(samples)[:SHOWN]
-        axes.plot(*shown.T, ".", color=INK, ms=2.5, mew=0, alpha=0.6, label="generated", zorder=3)
+        axes.plot(
+            *_finite(samples)[:SHOWN_SAMPLES].T, ".", color=INK, ms=2.5, mew=0, alpha=0.6, label="generated", zorder=3
+        )
     quiet(axes)
     axes.grid(False)
     _name_marks(figure)
@@ -233,7 +237,7 @@ def _draw_levels(figure: Figure, axes: Axes, x: np.ndarray, y: np.ndarray, value
     low, high = float(values.min()), float(values.max())
     if high - low <= 1e-6 * max(1.0, abs(low)):  # a constant critic has one level
         low, high = low - 0.5, high + 0.5
-    levels = MaxNLocator(LEVELS).tick_values(low, high)
+    levels = MaxNLocator(_LEVELS).tick_values(low, high)
     filled = axes.contourf(x, y, values, levels, cmap=HEIGHTS, zorder=0)
     axes.contour(x, y, values, levels, colors="white", linewidths=0.6, linestyles="solid", zorder=1)
     bar = figure.colorbar(filled, ax=axes, shrink=0.85)

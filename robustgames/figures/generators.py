@@ -15,18 +15,19 @@ from robustgames.figures.images import image_grid, interpolation_figure
 from robustgames.games.densities import GaussianMixture
 from robustgames.games.gan import GAN
 
-SHOWN = 3  # runs
+_SHOWN_RUNS = 3
 
 
 @torch.no_grad()
 def generator_figures(game: GAN, snapshots: dict[int, Tensor]) -> dict[str, Figure]:
     """Return the figures that apply to a GAN, by name.
 
-    On the plane "samples" (a row for each of at most three runs, a column for each snapshot) and, of the first run,
-    "critic"; on images "images" over the training images nearest to them, and "interpolation", of the first run.
+    On the plane these are "samples" (a row for each of at most three runs, a column for each snapshot) and "critic" of
+    the first run. On images they are "images", each above the nearest training image, and "interpolation", both of the
+    first run.
 
     Args:
-        game: the game.
+        game: The game.
         snapshots: {timesteps: joint strategies (*S, n + m)}, the newest last.
     """
     now = next(reversed(snapshots.values()))
@@ -40,43 +41,39 @@ def generator_figures(game: GAN, snapshots: dict[int, Tensor]) -> dict[str, Figu
     real = None if mixture else game.source.sample((SAMPLES,), Generator(game.device).manual_seed(1), game.dtype)
     panels, captions = _panels(game, snapshots)
     drawn = {"samples": samples_figure(panels, means, std, real, captions, column="oracle calls")}
-    seen = samples(game, first, 500)
-    shown = seen if means is None else means
-    if not bool(torch.isfinite(shown).all()):
+    generated = samples(game, first, 500)
+    inside = generated if means is None else means
+    if not bool(torch.isfinite(inside).all()):
         return drawn
-    low, high = shown.amin(0) - 1, shown.amax(0) + 1
+    low, high = inside.amin(0) - 1, inside.amax(0) + 1
     y = game.split(first)[1]
     window = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
-    drawn["critic"] = critic_figure(lambda points: game.score(y, points.to(y)), window, seen, means, std, "run 0")
+    drawn["critic"] = critic_figure(lambda points: game.score(y, points.to(y)), window, generated, means, std, "run 0")
     return drawn
 
 
-def _panels(game: GAN, snapshots: dict[int, Tensor]) -> tuple[dict[str, dict], dict[str, dict]]:
-    panels: dict[str, dict] = {}
-    captions: dict[str, dict] = {}
+def _panels(game: GAN, snapshots: dict[int, Tensor]) -> tuple[dict[str, dict[int, Tensor]], dict[str, dict[int, str]]]:
+    panels: dict[str, dict[int, Tensor]] = {}
+    captions: dict[str, dict[int, str]] = {}
     for timesteps, z in snapshots.items():
-        points = samples(game, z.reshape(-1, z.shape[-1])[:SHOWN])
-        for i, own in enumerate(points):
-            panels.setdefault(f"run {i}", {})[timesteps] = own
+        for i, points in enumerate(samples(game, z.reshape(-1, z.shape[-1])[:_SHOWN_RUNS])):
+            panels.setdefault(f"run {i}", {})[timesteps] = points
             if isinstance(game.source, GaussianMixture):
-                found = mode_metrics(own, game.source.means, game.source.std)
-                captions.setdefault(f"run {i}", {})[timesteps] = _said(found)
+                metrics = mode_metrics(points, game.source.means, game.source.std)
+                captions.setdefault(f"run {i}", {})[timesteps] = _caption(metrics)
     return panels, captions
 
 
-def _said(found: dict[str, Tensor]) -> str:
-    modes = int(found["modes"].nan_to_num())
-    return f"{modes} mode{'' if modes == 1 else 's'}, {100 * float(found['high_quality']):.0f} % high quality"
+def _caption(metrics: dict[str, Tensor]) -> str:
+    modes = int(metrics["modes"].nan_to_num())
+    return f"{modes} mode{'' if modes == 1 else 's'}, {100 * float(metrics['high_quality']):.0f} % high quality"
 
 
 def _pictures(game: GAN, z: Tensor, side: int, channels: int) -> dict[str, Figure]:
     images, x = samples(game, z, 36), game.split(z)[0]
     real = real_images_of(game)
     copies = None if real is None else real.train[nearest(images, real.train)[1]]
-    own = Generator().manual_seed(0)
     return {
         "images": image_grid(images, side, channels, nearest=copies),
-        "interpolation": interpolation_figure(
-            lambda noise: game.generate(x, noise.to(x)), game.latent, side, channels, generator=own
-        ),
+        "interpolation": interpolation_figure(lambda noise: game.generate(x, noise.to(x)), game.latent, side, channels),
     }

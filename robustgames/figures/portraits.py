@@ -14,13 +14,13 @@ from robustgames.games import Box, Game, Simplex, ZeroSumGame
 from robustgames.solvers import diagnostics
 from robustgames.solvers.diagnostics import LimitCycle
 
-SHOWN = 12  # runs drawn in a portrait; more hide each other
+_SHOWN_RUNS = 12  # more hide each other
 
 
 class _Plane(Game):
-    """A game as its portrait sees it: two numbers, float64, no noise; 2x2 matrix games by their first probabilities.
+    """A game on the plane of its portrait: float64, without noise; 2x2 matrix games by their first probabilities.
 
-    The field is V times `direction`, one sign per run: one call of `flow` then follows starts forwards and backwards.
+    The field is V times `direction`, one sign per run, so one call of `flow` follows starts forwards and backwards.
     """
 
     sizes = (1, 1)
@@ -31,7 +31,7 @@ class _Plane(Game):
         self.sets = (Box(0.0, 1.0), Box(0.0, 1.0)) if self.mixed else self.game.sets
 
     def reduce(self, z: Tensor) -> Tensor:
-        """Return the two coordinates that are drawn."""
+        """Return the two drawn coordinates."""
         return z[..., [0, 2]] if self.mixed else z
 
     def field(self, z: Tensor, sample: object = None, player: int | None = None) -> Tensor:
@@ -60,21 +60,22 @@ def phase_portrait(game: Game, trajectory: Tensor, dt: float = 1.0) -> Figure:
     outside the window, are left out.
 
     Args:
-        game: sizes (1, 1), or a 2x2 matrix game, drawn by each player's first probability; a Noisy one without noise.
-        trajectory: iterates, (T, runs, n + m), e.g. from `trajectory`; the first 12 runs are drawn.
-        dt: time between two iterates, e.g. the learning rate, so that the period of cycling runs compares with the
-            flow's; at 1 it is stated in iterates.
+        game: Game of sizes (1, 1), or a 2x2 matrix game, drawn by each player's first probability. A Noisy game is
+            drawn without noise.
+        trajectory: Iterates, (T, runs, n + m), e.g. from `trajectory`; the first 12 runs are drawn.
+        dt: Time between two iterates. With the learning rate, periods of cycling runs can be compared with the flow's;
+            with 1 they are stated in iterates.
 
     Raises:
-        GameError: the game is not planar, or has data.
+        GameError: The game is not planar, or has data.
     """
     if not has_portrait(game):
         raise GameError(
-            f"{game!r} with sizes {game.sizes} has no phase portrait: it needs one number per player, no data"
+            f"{game!r} with sizes {game.sizes} has no phase portrait: it must have one number per player, no data"
         )
     plane = _Plane(game)
     every = plane.reduce(trajectory.detach()).reshape(len(trajectory), -1, 2)
-    runs = every[:, :SHOWN].cpu().double()
+    runs = every[:, :_SHOWN_RUNS].cpu().double()
     starts = runs[0][torch.isfinite(runs[0]).all(-1)]
     center = _center(plane, starts)
     reach = float((starts - center).abs().max()) if len(starts) else 1.0
@@ -96,7 +97,7 @@ def phase_portrait(game: Game, trajectory: Tensor, dt: float = 1.0) -> Figure:
 
 
 def _center(plane: _Plane, starts: Tensor) -> Tensor:
-    """Return the critical point; where none is known, the middle of the finite starts."""
+    """Return the critical point, or the median of the finite starts if none is known."""
     if (point := plane.solution()) is not None:
         return point
     return starts.median(0).values if len(starts) else torch.zeros(2).double()
@@ -105,11 +106,11 @@ def _center(plane: _Plane, starts: Tensor) -> Tensor:
 def _limit_cycles(plane: _Plane, center: Tensor, reach: float) -> list[tuple[LimitCycle, bool]]:
     """Return (cycle, is it stable?) for the isolated cycles of z' = V(z) around the center.
 
-    Starts lie on one ray from the center, which every cycle around it crosses, and are followed both forwards (to
-    stable cycles) and backwards (to unstable ones). A cycle counts if two starts reach it: the closed orbits of a
-    bilinear game are reached by their own start only.
+    Starts lie on one ray from the center, which every cycle around it crosses. They are followed both forwards (to
+    stable cycles) and backwards (to unstable ones). A cycle counts if two starts reach it, since a closed orbit of a
+    bilinear game is reached only by the start on it.
     """
-    time, dt = 90.0, 0.1  # half to settle, half for the four turns that limit_cycle needs, up to a period of 9
+    time, dt = 90.0, 0.1  # half to settle, half for the four turns that limit_cycle requires, up to a period of 9
     radii = torch.logspace(-1, np.log10(2 * min(10.0, max(1.0, reach))), 16).double().unsqueeze(-1)
     starts = center + radii * torch.tensor([0.8, 0.6])
     direction = torch.tensor([1.0, -1.0]).double().repeat_interleave(len(starts)).unsqueeze(-1)
@@ -131,7 +132,7 @@ def _same(a: LimitCycle, b: LimitCycle) -> bool:
 
 
 def _half_width(runs: Tensor, center: Tensor, near: float) -> float:
-    """Return half the width of the view: all of the runs, but at most thrice as far as what must be seen."""
+    """Return half the width of the view: all of the runs, but at most three times `near`, which must be visible."""
     away = (runs.reshape(-1, 2) - center).abs().amax(-1)
     away = away[torch.isfinite(away)]
     far = float(np.quantile(away.numpy(), 0.995)) if len(away) else 0.0
@@ -148,12 +149,12 @@ def _draw_field(axes: Axes, plane: _Plane, center: Tensor, half: float) -> None:
 
 
 def _draw_runs(axes: Axes, runs: Tensor, center: Tensor, half: float, label: str) -> None:
-    seen = (runs - center).abs().amax(-1) <= 10 * half  # False for NaN, too
-    paths = torch.where(seen.unsqueeze(-1), runs, torch.nan).numpy()
+    drawn = (runs - center).abs().amax(-1) <= 10 * half  # also False for NaN
+    paths = torch.where(drawn.unsqueeze(-1), runs, torch.nan).numpy()
     for i in range(runs.shape[1]):
         color, path = PALETTE[i % len(PALETTE)], paths[:, i]
         axes.plot(*path.T, color=color, lw=1.0, alpha=0.9, zorder=4, label=label if i == 0 else None)
-        visible = path[seen[:, i].numpy()]
+        visible = path[drawn[:, i].numpy()]
         if len(visible):
             axes.plot(*visible[0], "o", color=color, ms=5, mfc="white", mew=1.4, zorder=5)
             axes.plot(*visible[-1], "s", color=color, ms=5, mec="white", mew=0.6, zorder=5)
@@ -164,14 +165,14 @@ def _draw_runs(axes: Axes, runs: Tensor, center: Tensor, half: float, label: str
 def _draw_cycle(axes: Axes, plane: _Plane, cycle: LimitCycle, stable: bool) -> None:
     name, width, style = ("stable", 2.6, "-") if stable else ("unstable", 1.8, "--")
     label = f"{name} cycle, period {cycle.period:.2f}"
-    # one turn more, in steps fine enough for the eye and in the direction in which the cycle attracts
+    # another turn, in steps fine enough for the eye and in the direction in which the cycle attracts
     attracting = _Plane(plane.game, 1.0 if stable else -1.0)
     points = diagnostics.flow(attracting, cycle.points[0], cycle.period, cycle.period / 250)
     axes.plot(*points.T.numpy(), color=INK, lw=width, ls=style, zorder=3, label=label)
 
 
 def _label_runs(runs: Tensor, count: int, dt: float, center: Tensor | None) -> str:
-    label = "run" if count == 1 else f"{count} runs" if count <= SHOWN else f"{SHOWN} of {count} runs"
+    label = "run" if count == 1 else f"{count} runs" if count <= _SHOWN_RUNS else f"{_SHOWN_RUNS} of {count} runs"
     diverged = int((~torch.isfinite(runs[-1]).all(-1)).sum())
     found = [diagnostics.limit_cycle(run, dt, center) for run in runs.unbind(1)] if len(runs) > 8 else []
     periods = [cycle.period for cycle in found if cycle is not None]

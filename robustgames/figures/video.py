@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -18,9 +18,12 @@ from PIL import Image
 
 from robustgames.envs.control.perturbations import Perturbation
 from robustgames.errors import GameError
-from robustgames.evaluation.rollouts import Adversary, Policy, control_env, play
+from robustgames.evaluation.rollouts import Opponent, Policy, control_env, play
 
-FASTEST = 30  # frames a second: browsers slow down a GIF of more than 50
+if TYPE_CHECKING:
+    from stable_baselines3.common.logger import Logger
+
+FASTEST = 30  # frames per second: browsers slow down a GIF of more than 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +31,8 @@ class Film:
     """Frames of an episode.
 
     Attributes:
-        frames: each (height, width, 3), of 8 bits.
-        fps: how many a second are real time.
+        frames: Frames of 8 bits, each (height, width, 3).
+        fps: Frames per second of the env's time.
     """
 
     frames: Sequence[np.ndarray]
@@ -45,10 +48,10 @@ class Film:
         return buffer.getvalue()
 
     def save(self, path: str | Path) -> Path:
-        """Write a .gif, or an .mp4 if imageio-ffmpeg is installed, making its folder.
+        """Write a .gif, or an .mp4 if imageio-ffmpeg is installed, creating its folder.
 
         Raises:
-            GameError: another suffix, or no encoder.
+            GameError: The suffix is another, or the encoder is missing.
         """
         path = writable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,16 +67,16 @@ class Film:
 
 
 def writable(path: str | Path) -> Path:
-    """Return a path that a film can be written to.
+    """Return the path after a check that a film can be written to it.
 
     Raises:
-        GameError: it is neither .gif nor .mp4, or .mp4 lacks its encoder.
+        GameError: It is neither .gif nor .mp4, or the encoder of .mp4 is missing.
     """
     path = Path(path)
     if path.suffix not in (".gif", ".mp4"):
-        raise GameError(f"{path} is neither .gif nor .mp4: name one of the two, e.g. episode.gif")
+        raise GameError(f"{path} is neither .gif nor .mp4: use one of the two, e.g. episode.gif")
     if path.suffix == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
-        raise GameError(f"{path} needs an encoder: pip install imageio-ffmpeg, or write {path.with_suffix('.gif')}")
+        raise GameError(f"{path} requires an encoder: pip install imageio-ffmpeg, or write {path.with_suffix('.gif')}")
     return path
 
 
@@ -82,25 +85,25 @@ def film(
     policy: Policy,
     seed: int = 0,
     perturbation: Perturbation | None = None,
-    adversary: Adversary = None,
+    adversary: Opponent = None,
     env_settings: Mapping[str, Any] | None = None,
     seconds: float = 20.0,
     width: int = 320,
 ) -> Film:
-    """Play one episode and return its frames, at most 30 a second of the env's time.
+    """Play one episode and return its frames, at most 30 per second of the env's time.
 
     Args:
-        env: an `ActionRobustEnv` made with render_mode="rgb_array", or an id.
-        policy: of the protagonist.
-        seed: of the episode, as in `play`.
-        perturbation: see `play`.
-        adversary: see `play`.
-        env_settings: of an id.
-        seconds: of the env's time to keep; the episode goes on without a camera.
-        width: of the frames, in pixels; wider ones are made smaller.
+        env: An `ActionRobustEnv` made with render_mode="rgb_array", or an id.
+        policy: Policy of the protagonist.
+        seed: Seed of the episode, as in `play`.
+        perturbation: Perturbation of the env, see `play`.
+        adversary: The adversary, see `play`.
+        env_settings: Settings of an id.
+        seconds: Length of the film in the env's time; the episode continues without a camera.
+        width: Largest width of the frames in pixels.
 
     Raises:
-        GameError: the env cannot be rendered; the message says what to install or to set.
+        GameError: The env cannot be rendered; the message names the package to install or the variable to set.
     """
     settings = {"render_mode": "rgb_array", **(env_settings or {})} if isinstance(env, str) else env_settings
     try:
@@ -121,14 +124,14 @@ def record(path: str | Path, env: gym.Env | str, policy: Policy, **options: Any)
     """Play one episode and write it as .gif or .mp4; the options are those of `film`.
 
     Raises:
-        GameError: see `film` and `Film.save`.
+        GameError: See `film` and `Film.save`.
     """
-    path = writable(path)  # before an episode is played for nothing
+    path = writable(path)  # checked before the episode is played
     return film(env, policy, **options).save(path)
 
 
 class _Camera(gym.Wrapper[Any, Any, Any, Any]):
-    """Keeps every k-th frame."""
+    """Wrapper that keeps every k-th frame."""
 
     def __init__(self, env: gym.Env, seconds: float, width: int) -> None:
         super().__init__(env)
@@ -162,18 +165,18 @@ def _rendered(env: gym.Env) -> np.ndarray:
     try:
         frame = env.render()
     except gym.error.DependencyNotInstalled as error:
-        raise GameError(f"{env.unwrapped} needs pygame: pip install 'gymnasium[classic-control]'") from error
+        raise GameError(f"{env.unwrapped} requires pygame: pip install 'gymnasium[classic-control]'") from error
     except Exception as error:
         raise _no_picture(error) from error
     if not isinstance(frame, np.ndarray) or frame.ndim != 3:
-        raise GameError(f"{env.unwrapped} rendered {type(frame).__name__}: an array (height, width, 3) is needed")
+        raise GameError(f"{env.unwrapped} rendered {type(frame).__name__}: it must be an array (height, width, 3)")
     return frame.astype(np.uint8)
 
 
 def _no_picture(error: Exception) -> GameError:
     reason = " ".join(str(error).split())[:160]
     return GameError(
-        f"rendering failed with {type(error).__name__}: {reason}; MuJoCo needs OpenGL without a window: set "
+        f"rendering failed with {type(error).__name__}: {reason}; MuJoCo requires OpenGL without a window: set "
         f"MUJOCO_GL=egl (Debian: apt install libegl1 libgl1-mesa-dri) or MUJOCO_GL=osmesa (apt install libosmesa6) "
         f"before Python starts; it is {os.environ.get('MUJOCO_GL')!r}"
     )
@@ -181,7 +184,7 @@ def _no_picture(error: Exception) -> GameError:
 
 @contextmanager
 def _headless() -> Iterator[None]:
-    """Where there is no display and nobody chose, let MuJoCo render through EGL, and pygame without a window."""
+    """Without a display, render MuJoCo through EGL and pygame without a window, unless the environment chooses."""
     display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     windowless = {"MUJOCO_GL": "egl", "SDL_VIDEODRIVER": "dummy"} if sys.platform == "linux" and not display else {}
     chosen = {name: value for name, value in windowless.items() if name not in os.environ}
@@ -193,14 +196,14 @@ def _headless() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def log_video(logger: Any, name: str, video: Film | bytes, step: int) -> bool:
-    """Put a GIF into TensorBoard, as an image that moves; return whether the logger writes to TensorBoard.
+def log_video(logger: Logger, name: str, video: Film | bytes, step: int) -> bool:
+    """Write a GIF to TensorBoard, as an animated image, and return whether the logger writes to TensorBoard.
 
     Args:
-        logger: of Stable-Baselines3, e.g. `agent.logger`.
-        name: the tag, e.g. "eval/episode".
-        video: a film, or the bytes of a GIF.
-        step: timesteps.
+        logger: Logger of Stable-Baselines3, e.g. `agent.logger`.
+        name: Tag, e.g. "eval/episode".
+        video: A film, or the bytes of a GIF.
+        step: Timesteps.
     """
     from stable_baselines3.common.logger import TensorBoardOutputFormat
     from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
@@ -210,7 +213,7 @@ def log_video(logger: Any, name: str, video: Film | bytes, step: int) -> bool:
     image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
     outputs = [out for out in logger.output_formats if isinstance(out, TensorBoardOutputFormat)]
     for out in outputs:
-        # torch's add_video would need moviepy
+        # torch's add_video would require moviepy
         out.writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)  # type: ignore[union-attr]
         out.writer.flush()
     return bool(outputs)
