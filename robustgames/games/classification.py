@@ -181,48 +181,29 @@ class DigitsAdversarial(HeldOut):
     """Attacker against classifier on scikit-learn's 8x8 digits: adversarial training of a small network.
 
     Args:
-        eps: radius of the attack, pixels in [0, 1].
-        hidden: widths of the hidden layers (ReLU).
-        batch_size: images in a minibatch.
-        validation: training images kept for validation.
-        norm, loss, trades, attacker, augment, precision: see `AdversarialClassification`.
+        eps: Radius of the attack, for pixels in [0, 1].
+        hidden: Widths of the hidden layers (ReLU).
+        **settings: Settings of `HeldOut`: validation, batch_size, norm, loss, trades, attacker, augment, precision.
     """
 
-    def __init__(
-        self,
-        eps: float = 0.1,
-        hidden: tuple[int, ...] = (128, 128, 128, 128),
-        batch_size: int = 128,
-        validation: int = 0,
-        norm: str = "linf",
-        loss: str = "cross_entropy",
-        trades: float = 0.0,
-        attacker: str = "minibatch",
-        augment: bool = False,
-        precision: str = "float32",
-    ) -> None:
+    def __init__(self, eps: float = 0.1, hidden: tuple[int, ...] = (128, 128, 128, 128), **settings: Any) -> None:
         data = digits()
-        network = MLP((data.train_images.shape[1], *hidden, 10))
-        super().__init__(
-            data, network, validation, eps=eps, batch_size=batch_size, norm=norm, loss=loss, trades=trades,
-            attacker=attacker, augment=augment, precision=precision,
-        )  # fmt: skip
+        super().__init__(data, MLP((data.train_images.shape[1], *hidden, 10)), eps=eps, **settings)
 
 
 class MnistAdversarial(HeldOut):
     """Attacker against classifier on MNIST: adversarial training of a convolutional network.
 
     The network has two convolutions (4 x 4, stride 2), a hidden layer of 256 and 0.84 million weights. By default it
-    sees the 4,000 training images that a dependency ships; 1,000 are held out.
+    is trained on the 4,000 images that a dependency ships; 1,000 are held out.
 
     Args:
-        eps: radius of the attack, pixels in [0, 1].
-        channels: of the two convolutions.
-        hidden: width of the hidden layer.
-        batch_size: images in a minibatch.
-        validation: training images kept for validation.
-        data: folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
-        norm, loss, trades, attacker, augment, precision: see `AdversarialClassification`.
+        eps: Radius of the attack, for pixels in [0, 1].
+        channels: Channels of the two convolutions.
+        hidden: Width of the hidden layer.
+        batch_size: Images in a minibatch.
+        data: Folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
+        **settings: Other settings of `HeldOut`: validation, norm, loss, trades, attacker, augment, precision.
     """
 
     def __init__(
@@ -231,29 +212,27 @@ class MnistAdversarial(HeldOut):
         channels: tuple[int, int] = (32, 64),
         hidden: int = 256,
         batch_size: int = 100,
-        validation: int = 0,
         data: str | None = None,
-        norm: str = "linf",
-        loss: str = "cross_entropy",
-        trades: float = 0.0,
-        attacker: str = "minibatch",
-        augment: bool = False,
-        precision: str = "float32",
+        **settings: Any,
     ) -> None:
-        first, second = channels
-        super().__init__(
-            mnist(data), Network(lambda: small_cnn(first, second, hidden)), validation, eps=eps, batch_size=batch_size,
-            norm=norm, loss=loss, trades=trades, attacker=attacker, augment=augment, precision=precision,
-        )  # fmt: skip
+        network = Network(lambda: small_cnn(*channels, hidden))
+        super().__init__(mnist(data), network, eps=eps, batch_size=batch_size, **settings)
         self.channels, self.hidden, self.data = tuple(channels), hidden, data
 
 
 def small_cnn(first: int = 32, second: int = 64, hidden: int = 256) -> nn.Sequential:
     """Return the network of `MnistAdversarial`: flat images of 28 x 28 pixels (B, 784) -> logits (B, 10)."""
     return nn.Sequential(
-        nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, first, 4, 2, 1), nn.ReLU(), nn.Conv2d(first, second, 4, 2, 1),
-        nn.ReLU(), nn.Flatten(), nn.Linear(49 * second, hidden), nn.ReLU(), nn.Linear(hidden, 10),
-    )  # fmt: skip
+        nn.Unflatten(1, (1, 28, 28)),
+        nn.Conv2d(1, first, 4, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(first, second, 4, 2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(49 * second, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, 10),
+    )
 
 
 def _check_data(images: Tensor, labels: Tensor, eps: float, norm: str, batch_size: int | None) -> None:

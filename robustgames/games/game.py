@@ -149,10 +149,21 @@ class Game(Movable, ABC):
 
     def __repr__(self) -> str:
         own, shown = vars(self), []
-        for name, parameter in inspect.signature(type(self)).parameters.items():
+        for name, parameter in arguments(type(self)).items():
             if isinstance(value := own.get(name), int | float | str | tuple) and value != parameter.default:
                 shown.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def arguments(cls: type[Game]) -> dict[str, inspect.Parameter]:
+    """Return the arguments of a game's constructor by name; `**rest` stands for the optional ones of its base class."""
+    owner, *bases = cls.__mro__[next(i for i, c in enumerate(cls.__mro__) if "__init__" in vars(c)) :]
+    own = inspect.signature(owner).parameters
+    found = {name: parameter for name, parameter in own.items() if parameter.kind is not parameter.VAR_KEYWORD}
+    if len(found) == len(own):
+        return found
+    inherited = arguments(bases[0]).items()
+    return found | {n: p for n, p in inherited if n not in found and p.default is not p.empty}
 
 
 class ZeroSumGame(Game):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor
 
@@ -17,10 +19,12 @@ class PlanarGAN(GAN):
     """A GAN of two perceptrons on points of the plane.
 
     Args:
-        source: of the points.
-        hidden: widths of the hidden layers of both networks (ReLU).
-        latent: dimension of the generator's noise.
-        objective, lipschitz, clip, penalty, batch_size: see `GAN`.
+        source: Source of the points.
+        hidden: Widths of the hidden layers of both networks (ReLU).
+        latent: Dimension of the generator's noise.
+        lipschitz: Constraint on the discriminator, see `GAN`.
+        batch_size: Points of a minibatch.
+        **gan: Other settings of `GAN`: objective, clip, penalty.
     """
 
     def __init__(
@@ -28,14 +32,12 @@ class PlanarGAN(GAN):
         source: Source,
         hidden: tuple[int, ...] = (64, 64, 64),
         latent: int = 2,
-        objective: str = "nonsaturating",
         lipschitz: str = "r1",
-        clip: float = 0.01,
-        penalty: float = 0.1,
         batch_size: int = 128,
+        **gan: Any,
     ) -> None:
         generator, critic = MLP((latent, *hidden, source.size)), MLP((source.size, *hidden, 1))
-        super().__init__(generator, critic, source, latent, objective, lipschitz, clip, penalty, batch_size)
+        super().__init__(generator, critic, source, latent, lipschitz=lipschitz, batch_size=batch_size, **gan)
         self.hidden = tuple(hidden)
 
 
@@ -45,29 +47,14 @@ class GaussianMixtureGAN(PlanarGAN):
     Source: Srivastava et al. 2017 (VEEGAN), section 4.1.
 
     Args:
-        side: modes of a side; side² in all.
-        spacing: between neighboring modes.
-        std: of each mode.
-        hidden: widths of the hidden layers of both networks (ReLU).
-        latent: dimension of the generator's noise.
-        objective, lipschitz, clip, penalty, batch_size: see `GAN`.
+        side: Modes of a side; side² in all.
+        spacing: Distance between neighboring modes.
+        std: Standard deviation of each mode.
+        **planar: Settings of `PlanarGAN`.
     """
 
-    def __init__(
-        self,
-        side: int = 5,
-        spacing: float = 2.0,
-        std: float = 0.05,
-        hidden: tuple[int, ...] = (64, 64, 64),
-        latent: int = 2,
-        objective: str = "nonsaturating",
-        lipschitz: str = "r1",
-        clip: float = 0.01,
-        penalty: float = 0.1,
-        batch_size: int = 128,
-    ) -> None:
-        source = GaussianMixture.grid(side, spacing, std)
-        super().__init__(source, hidden, latent, objective, lipschitz, clip, penalty, batch_size)
+    def __init__(self, side: int = 5, spacing: float = 2.0, std: float = 0.05, **planar: Any) -> None:
+        super().__init__(GaussianMixture.grid(side, spacing, std), **planar)
         self.side, self.spacing, self.std = side, spacing, std
 
 
@@ -77,29 +64,14 @@ class GaussianRingGAN(PlanarGAN):
     Source: Metz et al. 2017, section 3.1.
 
     Args:
-        modes: how many.
-        radius: of the circle.
-        std: of each mode.
-        hidden: widths of the hidden layers of both networks (ReLU).
-        latent: dimension of the generator's noise.
-        objective, lipschitz, clip, penalty, batch_size: see `GAN`.
+        modes: Number of modes.
+        radius: Radius of the circle.
+        std: Standard deviation of each mode.
+        **planar: Settings of `PlanarGAN`.
     """
 
-    def __init__(
-        self,
-        modes: int = 8,
-        radius: float = 2.0,
-        std: float = 0.02,
-        hidden: tuple[int, ...] = (64, 64, 64),
-        latent: int = 2,
-        objective: str = "nonsaturating",
-        lipschitz: str = "r1",
-        clip: float = 0.01,
-        penalty: float = 0.1,
-        batch_size: int = 128,
-    ) -> None:
-        source = GaussianMixture.ring(modes, radius, std)
-        super().__init__(source, hidden, latent, objective, lipschitz, clip, penalty, batch_size)
+    def __init__(self, modes: int = 8, radius: float = 2.0, std: float = 0.02, **planar: Any) -> None:
+        super().__init__(GaussianMixture.ring(modes, radius, std), **planar)
         self.modes, self.radius, self.std = modes, radius, std
 
 
@@ -107,24 +79,12 @@ class SwissRollGAN(PlanarGAN):
     """A GAN on the Swiss roll: a spiral in the plane.
 
     Args:
-        noise: standard deviation around the spiral, before scaling.
-        hidden: widths of the hidden layers of both networks (ReLU).
-        latent: dimension of the generator's noise.
-        objective, lipschitz, clip, penalty, batch_size: see `GAN`.
+        noise: Standard deviation around the spiral, before scaling.
+        **planar: Settings of `PlanarGAN`.
     """
 
-    def __init__(
-        self,
-        noise: float = 0.25,
-        hidden: tuple[int, ...] = (64, 64, 64),
-        latent: int = 2,
-        objective: str = "nonsaturating",
-        lipschitz: str = "r1",
-        clip: float = 0.01,
-        penalty: float = 0.1,
-        batch_size: int = 128,
-    ) -> None:
-        super().__init__(SwissRoll(noise), hidden, latent, objective, lipschitz, clip, penalty, batch_size)
+    def __init__(self, noise: float = 0.25, **planar: Any) -> None:
+        super().__init__(SwissRoll(noise), **planar)
         self.noise = noise
 
 
