@@ -7,15 +7,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from itertools import pairwise
 from math import prod
+from typing import Self
 
 import torch
 from torch import Generator, Tensor, nn
 
 from robustgames.errors import GameError, unknown
-from robustgames.games.fast import fast_input_gradients
+from robustgames.games.fast import with_fast_input_gradients
 from robustgames.tensors import Movable
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -110,9 +110,17 @@ class Network(Movable):
         self._build = None if isinstance(module, nn.Module) else module
         self.module = module if isinstance(module, nn.Module) else module()
         _refuse_hidden_state(self.module)
+        # For inputs that require a gradient: its convolutions of few channels take that gradient as in fast.py, faster
+        # on a CPU. Equal to the module otherwise, which stays as the user built it.
+        self._fast = with_fast_input_gradients(self.module)
         shapes = {name: p.shape for name, p in self.module.named_parameters()}
         self._shapes = tuple(shapes.items())
         self.size = sum(prod(shape) for shape in shapes.values())
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        moved = super().to(device, dtype)
+        moved._fast = with_fast_input_gradients(moved.module)  # which shares the moved tensors
+        return moved
 
     @property
     def parameter_shapes(self) -> list[tuple[int, ...]]:
@@ -134,8 +142,7 @@ class Network(Movable):
     def _call_one(self, weights: Tensor, inputs: Tensor) -> Tensor:
         parts = weights.split([prod(shape) for _, shape in self._shapes])
         views = {name: part.view(shape) for (name, shape), part in zip(self._shapes, parts, strict=True)}
-        with fast_input_gradients(self.module) if inputs.requires_grad else nullcontext():
-            return torch.func.functional_call(self.module, views, (inputs,))
+        return torch.func.functional_call(self._fast if inputs.requires_grad else self.module, views, (inputs,))
 
     def initial(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
         """Return start weights of shape (*shape, size): the module's own, or those of one new module per run."""
