@@ -31,18 +31,18 @@ class AdversarialClassification(ZeroSumGame):
     Source: lecture "Adversarial Training"; Madry et al. 2018, eq. (2.1); Zhang et al. 2019, eq. (5), for TRADES.
 
     Args:
-        images: (N, p) in [0, 1].
-        labels: (N,) integers.
-        network: h; `MLP((p, ..., classes))` or a `Network`. One output takes labels 0 and 1.
-        eps: radius of the ball, >= 0 (0: no attacker).
-        batch_size: B; None: all N images in order, the same in every draw.
+        images: Images (N, p) in [0, 1].
+        labels: Class numbers (N,).
+        network: Classifier h; `MLP((p, ..., classes))` or a `Network`. One output takes labels 0 and 1.
+        eps: Radius of the ball, >= 0; 0 disables the attacker.
+        batch_size: B; if None, every draw is all N images in order.
         norm: "linf", "l2" or "l1".
-        loss: L: cross_entropy, logistic, squared or hinge.
-        trades: β; 0: the payoff above.
-        attacker: what y holds: "minibatch" (η_i per image of the minibatch), "remembered" (η_i per image of the data,
+        loss: Loss L: cross_entropy, logistic, squared or hinge.
+        trades: Weight β; 0 gives the payoff above.
+        attacker: Meaning of y: "minibatch" (η_i per image of the minibatch), "remembered" (η_i per image of the data,
             kept from visit to visit) or "universal" (one η for all).
-        augment: distort the images of each minibatch (square gray images; see `augmentation.distort`).
-        precision: "float32" or "bfloat16", of the network's arithmetic under autocast; z keeps its own.
+        augment: Whether to distort the images of each minibatch (square gray images; see `augmentation.distort`).
+        precision: "float32" or "bfloat16": precision of the network under autocast; z keeps its own.
     """
 
     players = ("classifier", "attacker")
@@ -125,15 +125,14 @@ class AdversarialClassification(ZeroSumGame):
         return (LOSSES[self.loss](clean, sample.labels) + self.trades * divergence).mean(-1)
 
     def project(self, z: Tensor, sample: Batch | None = None) -> Tensor:
-        """Project η onto ball and box jointly, where the minibatch is known."""
+        """Project η onto ball and box jointly if the minibatch is known, else onto the ball."""
         x, y = self.split(z)
         return join([x, self.attacker.project(y, sample)], z)
 
     def place(self, z: Tensor, player: int, block: Tensor, sample: Batch | None = None) -> Tensor:
         x, y = self.split(z)
-        return join(
-            [block, y] if player == 0 else [x, self.attacker.project(block, sample)], z
-        )  # one copy of the weights
+        blocks = [block, y] if player == 0 else [x, self.attacker.project(block, sample)]
+        return join(blocks, z)  # one copy of the weights
 
     def metrics(self, z: Tensor, sample: Batch | None = None) -> dict[str, Tensor]:
         """Return the payoff and the accuracy on the minibatch, perturbed as it is."""
@@ -144,23 +143,23 @@ class AdversarialClassification(ZeroSumGame):
         return {"loss": self.payoff(x, y, sample), "batch_accuracy": hit.to(z).mean(-1)}
 
     def on(self, images: Tensor, labels: Tensor, precision: str = "float32") -> AdversarialClassification:
-        """Return the same classifier and threat on all of other images, for evaluation."""
+        """Return the game of the same classifier and threat on other images, all in one batch, for evaluation."""
         return AdversarialClassification(
             images, labels, self.network, self.eps, None, self.norm, self.loss, precision=precision
         ).to(self.device, self.dtype)
 
 
 class HeldOut(AdversarialClassification):
-    """Attacker against classifier on training images, with others to judge by.
+    """Attacker against classifier on training images, with held-out images for evaluation.
 
-    `held_out` is the game on the held-out images; `watched` the one that learning curves and early stopping look at:
-    the validation images where there are any, else the first 250 held-out ones.
+    `held_out` is the game on the held-out images; `watched` is the one of learning curves and early stopping:
+    on the validation images if there are any, else on the first 250 held-out ones.
 
     Args:
-        data: images and labels, to train and held out.
-        network: h.
-        validation: how many training images to keep for validation, the last ones.
-        **settings: of `AdversarialClassification`.
+        data: Images and labels, for training and held out.
+        network: Classifier h.
+        validation: Number of training images to keep for validation, the last ones.
+        **settings: Settings of `AdversarialClassification`.
     """
 
     def __init__(self, data: Split, network: MLP | Network, validation: int = 0, **settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""GANs on images. Pixels lie in [-1, 1], the range of the generator's tanh; a point is an image, flat."""
+"""GANs on images: a point is a flat image with pixels in [-1, 1], the range of the generator's tanh."""
 
 from __future__ import annotations
 

@@ -92,20 +92,20 @@ class GaussianWGAN1D(ZeroSumGame):
     """Φ(x, y) = y (E a - E b), a ~ N(mean, std²), b ~ N(x, std²), |y| <= clip: a Wasserstein GAN in closed form.
 
     The generator shifts a normal law by x, the critic is the linear function of slope y. Linear functions of slope 1
-    attain the distance between shifted laws, so that with clip = 1 max_y Φ = W1(N(mean, std²), N(x, std²)) =
+    attain the distance between shifted laws, so with clip = 1 max_y Φ = W1(N(mean, std²), N(x, std²)) =
     |mean - x|. In u = mean - x and y it is the bilinear game; the saddle is (mean, 0).
 
     Source: lecture "Wasserstein GANs formulation"; the linear critic as in Gidel et al. 2019 (code).
 
     Args:
-        mean: of the real law; the generator starts near 0.
-        std: of both laws.
-        clip: bound of the critic's slope, > 0.
-        batch_size: points of a minibatch of each law; None: both expectations exactly.
+        mean: Mean of the real law; the generator starts near 0.
+        std: Standard deviation of both laws.
+        clip: Bound of the critic's slope, > 0.
+        batch_size: Points of a minibatch of each law; both expectations are exact if None.
 
     Example:
         >>> game = GaussianWGAN1D(mean=3.0)
-        >>> game.field(torch.tensor([0.0, 1.0]))    # both at their best for y: it pushes x towards 3
+        >>> game.field(torch.tensor([0.0, 1.0]))    # y at its best: it pushes x towards 3
         tensor([1., 3.])
     """
 
@@ -114,7 +114,7 @@ class GaussianWGAN1D(ZeroSumGame):
 
     def __init__(self, mean: float = 3.0, std: float = 1.0, clip: float = 1.0, batch_size: int | None = None) -> None:
         if not (abs(mean) < float("inf") and 0 < std < float("inf")):
-            raise GameError(f"mean is {mean} and std is {std}: a finite mean and std > 0 are needed, e.g. std=1.0")
+            raise GameError(f"mean is {mean} and std is {std}: use a finite mean and std > 0, e.g. std=1.0")
         if not 0 < clip < float("inf"):
             raise GameError(f"clip is {clip}: the slope is kept in [-clip, clip] with clip > 0, e.g. clip=1.0")
         if batch_size is not None and batch_size < 1:
@@ -133,7 +133,7 @@ class GaussianWGAN1D(ZeroSumGame):
         return (y * (self.mean - x + (0.0 if sample is None else sample))).squeeze(-1)
 
     def metrics(self, z: Tensor, sample: Tensor | None = None) -> dict[str, Tensor]:
-        """Return also the true distance W1 = |mean - x| of the generator."""
+        """Return also the exact distance W1 = |mean - x| of the generator."""
         return {**super().metrics(z, sample), "wasserstein": (self.mean - self.split(z)[0]).abs().squeeze(-1)}
 
     def best_response(self, z: Tensor, player: int) -> Tensor | None:
