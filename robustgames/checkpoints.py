@@ -1,7 +1,7 @@
 """Checkpoints: one file each, which holds tensors as safetensors and everything else as JSON.
 
 The JSON is in the header of the file, which also carries a digest of both. A checkpoint is written to a temporary
-file, flushed and renamed, and the one before is kept. Whenever a run is killed, one complete checkpoint is left.
+file, flushed and renamed, and the previous one is kept. Whenever a run is killed, one complete checkpoint is left.
 Loading a checkpoint executes no code.
 """
 
@@ -19,6 +19,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from robustgames.errors import GameError, writing
+from robustgames.tensors import Keys, rebuild
 
 CURRENT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
 
@@ -26,7 +27,7 @@ CURRENT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
 def save_checkpoint(folder: str | Path, content: dict[str, Any]) -> None:
     """Write a tree of dictionaries, tensors, numbers and strings as the current checkpoint of a folder."""
     folder, tensors = Path(folder), {}
-    text = json.dumps(_pack(content, "", tensors), sort_keys=True)
+    text = json.dumps(_pack(content, tensors), sort_keys=True)
     data = tensors_to_bytes(tensors, {"content": text, "digest": _digest(text, tensors)})
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,10 +38,10 @@ def save_checkpoint(folder: str | Path, content: dict[str, Any]) -> None:
 
 
 def load_checkpoint(folder: str | Path) -> dict[str, Any]:
-    """Return the newest undamaged checkpoint of a folder; a warning says so where a damaged one was passed over.
+    """Return the newest undamaged checkpoint of a folder, with a warning if it is not the current one.
 
     Raises:
-        GameError: there is none.
+        GameError: The folder has no undamaged checkpoint.
     """
     folder = Path(folder)
     current, damage = _read(folder / CURRENT)
@@ -51,13 +52,13 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
         raise GameError(f"no usable checkpoint in {folder}: {damage}; {worse}")
     if previous is None:
         raise GameError(f"no checkpoint in {folder}: expected {CURRENT}, written by save() or `robustgames train`")
-    if (folder / CURRENT).exists():  # else a kill came between the two renames, and nothing is wrong
+    if (folder / CURRENT).exists():  # else the run was killed between the two renames, and nothing is wrong
         warnings.warn(f"{folder}: {damage}; using the previous checkpoint", stacklevel=2)
     return previous
 
 
 def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """Return (content, "") of a checkpoint file, or (None, what is wrong with it)."""
+    """Return (content, "") of a checkpoint file, or (None, the damage)."""
     try:
         with safe_open(path, "pt") as file:
             tensors, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
@@ -67,25 +68,28 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
     except FileNotFoundError:
         return None, f"{path.name} is missing"
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        return None, f"{path.name} is cut off or no checkpoint ({type(error).__name__})"
+        return None, f"{path.name} is cut off or not a checkpoint ({type(error).__name__})"
 
 
-def _pack(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+def _pack(content: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Move the tensors of a tree to `tensors`, leaving {"$tensor": name} in their places."""
-    if isinstance(tree, Tensor):
-        tensors[path] = tree.detach().cpu().contiguous().clone()
-        return {"$tensor": path}
-    if isinstance(tree, dict):
-        return {key: _pack(value, f"{path}/{key}" if path else key, tensors) for key, value in tree.items()}
-    return tree
+
+    def pack(node: Any, path: Keys) -> Any:
+        if not isinstance(node, Tensor):
+            return node
+        name = "/".join(map(str, path))
+        tensors[name] = node.detach().cpu().contiguous().clone()
+        return {"$tensor": name}
+
+    return rebuild(content, pack)
 
 
-def _unpack(plain: Any, tensors: dict[str, Tensor]) -> Any:
-    if isinstance(plain, dict):
-        if "$tensor" in plain:
-            return tensors[plain["$tensor"]]
-        return {key: _unpack(value, tensors) for key, value in plain.items()}
-    return plain
+def _unpack(plain: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    return rebuild(plain, lambda node, _: tensors[node["$tensor"]] if _is_packed(node) else node)
+
+
+def _is_packed(node: Any) -> bool:
+    return isinstance(node, dict) and "$tensor" in node
 
 
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Self
 
@@ -12,22 +12,30 @@ from torch import Tensor, nn
 
 from robustgames.errors import GameError
 
-Path = tuple[Any, ...]
+Keys = tuple[Hashable, ...]
+"""The way from the root of a tree to a node: keys of dictionaries, indices, names of fields."""
 
 
 class Movable:
     """An object whose tensors follow `to(device, dtype)`, as those of an `nn.Module` do.
 
-    Attributes that are tensors, modules, other movables or tuples of these are moved; integers and
+    Attributes that are tensors, modules, other movables or trees of these (see `rebuild`) are moved; integers and
     booleans keep their type. The original is left as it was.
     """
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Return a copy on `device` in `dtype` (None: unchanged)."""
-        moved = copy.copy(self)
-        inherited = {k: v for cls in reversed(type(self).__mro__) for k, v in vars(cls).items() if isinstance(v, KINDS)}
-        own = {**inherited, **vars(self)}
-        moved.__dict__.update({name: _moved(value, device, dtype) for name, value in own.items()})
+        """Return a copy on `device` in `dtype`; each is left as it is if None."""
+
+        def move(node: Any, _: Keys) -> Any:
+            if isinstance(node, Tensor):
+                return node.to(device=device, dtype=dtype if node.is_floating_point() else None)
+            if isinstance(node, nn.Module):
+                return copy.deepcopy(node).to(device=device, dtype=dtype)
+            return node.to(device, dtype) if isinstance(node, Movable) else node
+
+        moved, kinds = copy.copy(self), Tensor | nn.Module | Movable | tuple
+        held = {k: v for cls in reversed(type(self).__mro__) for k, v in vars(cls).items() if isinstance(v, kinds)}
+        moved.__dict__.update(rebuild({**held, **vars(self)}, move))
         return moved
 
     def tensors(self) -> Iterator[Tensor]:
@@ -36,27 +44,28 @@ class Movable:
             yield from tensors_of(value)
 
 
-def tensors_of(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors of a value: its own, those of a movable, or of the items of a tuple, list or dictionary."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Movable):
-        yield from value.tensors()
-    elif isinstance(value, tuple | list | dict):
-        for item in value.values() if isinstance(value, dict) else value:
+def tensors_of(tree: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a tree (see `rebuild`) and of the movables in it."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, Movable):
+        yield from tree.tensors()
+    else:
+        for item in _items(tree).values():
             yield from tensors_of(item)
 
 
-def rebuild(tree: Any, function: Callable[[Any, Path], Any], path: Path = ()) -> Any:
+def rebuild(tree: Any, function: Callable[[Any, Keys], Any], path: Keys = ()) -> Any:
     """Return a tree with some of its nodes replaced; the nodes are visited from the root down.
 
     Branches are dictionaries, lists, tuples and dataclasses. If `function` returns another object for a node, that
     object takes its place and is not visited itself; if it returns the node, the items of the node are visited. A
-    branch without replacements is returned as it is, so an unchanged tree is the same object.
+    branch without replacements is returned as it is, so an unchanged tree is the same object. A dataclass is rebuilt by
+    its constructor, which computes the fields with `init=False`.
 
     Args:
         tree: Any value.
-        function: Maps (node, path) to the node or to its replacement; the path holds keys, indices and names of fields.
+        function: Function of (node, path) that returns the node or its replacement.
         path: Path of the root.
 
     Example:
@@ -66,14 +75,7 @@ def rebuild(tree: Any, function: Callable[[Any, Path], Any], path: Path = ()) ->
     found = function(tree, path)
     if found is not tree:
         return found
-    if isinstance(tree, dict):
-        items = tree
-    elif isinstance(tree, list | tuple):
-        items = dict(enumerate(tree))
-    elif is_dataclass(tree) and not isinstance(tree, type):
-        items = {f.name: getattr(tree, f.name) for f in fields(tree) if f.init}
-    else:
-        return tree
+    items = _items(tree)
     built = {key: rebuild(item, function, (*path, key)) for key, item in items.items()}
     changed = {key: item for key, item in built.items() if item is not items[key]}
     if not changed:
@@ -92,23 +94,19 @@ def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
     return rebuild(tree, lambda node, _: function(node) if isinstance(node, Tensor) else node)
 
 
-def _moved(value: Any, device: torch.device | str | None, dtype: torch.dtype | None) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
-    if isinstance(value, nn.Module):
-        return copy.deepcopy(value).to(device=device, dtype=dtype)
-    if isinstance(value, Movable):
-        return value.to(device, dtype)
-    if isinstance(value, tuple) and type(value) is tuple:
-        return tuple(_moved(item, device, dtype) for item in value)
-    return value
-
-
-KINDS = (Tensor, nn.Module, Movable, tuple)  # class attributes of these kinds are moved like those of the instance
+def _items(tree: Any) -> dict[Any, Any]:
+    """Return the items of a branch by key, index or name of the field; {} of a leaf."""
+    if isinstance(tree, dict):
+        return tree
+    if isinstance(tree, list | tuple):
+        return dict(enumerate(tree))
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return {f.name: getattr(tree, f.name) for f in fields(tree) if f.init}
+    return {}
 
 
 def choose_device(device: str | torch.device) -> torch.device:
-    """Return the device; "auto" is the GPU where there is one."""
+    """Return the device; "auto" is the GPU if there is one, else the CPU."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

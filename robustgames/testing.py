@@ -1,4 +1,4 @@
-"""Conformance checks that the package's own games and solvers pass, for a user's too.
+"""Conformance checks for the games and solvers of a user; the package's own pass them.
 
 Example:
     >>> from robustgames.games import Forsaken
@@ -9,7 +9,8 @@ Example:
 from __future__ import annotations
 
 import copy
-from typing import Any
+import inspect
+from typing import cast
 
 import torch
 from torch import Generator, Tensor
@@ -20,34 +21,36 @@ from robustgames.games import Game, GeneralSumGame, Oracle, Quadratic, ZeroSumGa
 from robustgames.games.game import Sample
 from robustgames.solvers import Scheme, make_solver
 from robustgames.solvers.config import from_config, to_config
-from robustgames.tensors import tensors_of
+from robustgames.tensors import map_tensors, tensors_of
 
 RUNS = 3
+CONSTANTS = "derive constants from x, e.g. c.to(x)"
 
 
 def check_game(game: Game | type[Game] | str) -> None:
-    """Check that a game keeps the contract of `Game`; returns nothing when it does.
+    """Check that a game keeps the contract of `Game`.
 
-    Checked in float64 on the CPU: shapes; that draws and starts repeat with their generator; that projecting twice is
-    projecting once; that the field is the derivative of the payoff or losses; that one player's block is that block
-    of the field; that runs do not see each other; that dtypes are kept; that the solution is critical; that
-    extragradient can take steps.
+    Checked in float64 on the CPU: arguments and shapes; that draws and starts repeat with their generator; that
+    projecting twice is projecting once; that the field is the derivative of the payoff or losses; that one player's
+    block is that block of the field; that runs are independent; that dtypes are kept; that the solution is critical;
+    that extragradient can take steps.
 
     Args:
-        game: a game, its class, or a registered id.
+        game: Game, its class, or a registered id.
 
     Raises:
-        GameError: the first violation, what was expected, and what to look at.
+        GameError: The first violation, with what was expected and what to change.
     """
     if isinstance(game, str):
-        game = envs.make(game).unwrapped.game  # type: ignore[attr-defined]
+        game = cast("envs.GameEnv", envs.make(game).unwrapped).game
     elif isinstance(game, type):
         game = game()
-    assert isinstance(game, Game)
     game = game.to("cpu", torch.float64)
-    oracle = Oracle(game, (RUNS,))  # checks the shapes
+    _check_arguments(game)
+    oracle = _checked_oracle(game)
     oracle.draw()
     z = oracle.project(game.initial((RUNS,), oracle.generator))
+    _check_values(game, z, oracle.sample)
     _check_randomness(game)
     _check_projection(game, z, oracle.sample)
     _check_blocks(game, z, oracle.sample)
@@ -58,13 +61,55 @@ def check_game(game: Game | type[Game] | str) -> None:
     _check_training(game)
 
 
-def _fail(game: Any, problem: str, hint: str) -> GameError:
-    return GameError(f"{type(game).__name__}: {problem}; {hint}")
+def _fail(subject: Game | Scheme, problem: str, hint: str) -> GameError:
+    return GameError(f"{type(subject).__name__}: {problem}; {hint}")
 
 
-def _require(holds: bool, game: Any, problem: str, hint: str) -> None:
+def _require(holds: bool, subject: Game | Scheme, problem: str, hint: str) -> None:
     if not holds:
-        raise _fail(game, problem, hint)
+        raise _fail(subject, problem, hint)
+
+
+def _method(game: Game) -> tuple[str, str]:
+    """Return the name and the arguments of the method that defines the field."""
+    if isinstance(game, ZeroSumGame):
+        return "payoff", "x, y, sample"
+    return ("losses", "x, y, sample") if isinstance(game, GeneralSumGame) else ("field", "z, sample=None, player=None")
+
+
+def _check_arguments(game: Game) -> None:
+    name, arguments = _method(game)
+    try:
+        inspect.signature(getattr(game, name)).bind(*arguments.split(", "))
+    except TypeError:
+        raise _fail(game, f"{name} must take ({arguments})", f"write def {name}(self, {arguments})") from None
+
+
+def _checked_oracle(game: Game) -> Oracle:
+    """Return the oracle of some runs, which checks all shapes."""
+    try:
+        return Oracle(game, (RUNS,))
+    except GameError:
+        raise
+    except (RuntimeError, TypeError, ValueError) as error:
+        problem = f"{_method(game)[0]} raised {type(error).__name__} in float64, {str(error).splitlines()[0]}"
+        raise _fail(game, problem, f"it is called with {RUNS} runs; {CONSTANTS}") from error
+
+
+def _check_values(game: Game, z: Tensor, sample: Sample) -> None:
+    """Check that the payoff or the losses depend on the strategies, in their dtype."""
+    with torch.enable_grad():
+        x, y = (block.detach().requires_grad_() for block in game.split(z))
+        if isinstance(game, ZeroSumGame):
+            values = (game.payoff(x, y, sample),)
+        else:
+            values = game.losses(x, y, sample) if isinstance(game, GeneralSumGame) else ()
+    own_field = type(game).field not in (ZeroSumGame.field, GeneralSumGame.field)
+    name, hint = _method(game)[0], "compute it from both by torch, without .detach(), .item() or NumPy"
+    depends = own_field or any(value.requires_grad for value in values)
+    _require(depends, game, f"{name} is a constant: it does not depend on x and y", hint)
+    for value in values:
+        _require(value.dtype == z.dtype, game, f"{name} is {value.dtype} in a game in {z.dtype}", CONSTANTS)
 
 
 def _check_randomness(game: Game) -> None:
@@ -89,9 +134,8 @@ def _check_blocks(game: Game, z: Tensor, sample: Sample) -> None:
     for player, block in enumerate(game.split(v)):
         own = game.field(z, sample, player)
         matches = own.shape == block.shape and torch.allclose(own, block, rtol=1e-9, atol=1e-12)
-        _require(
-            matches, game, f"field(z, sample, player={player}) is not that block of field(z, sample)", "compare them"
-        )
+        problem = f"field(z, sample, player={player}) is not that block of field(z, sample)"
+        _require(matches, game, problem, "compare them")
 
 
 def _check_derivative(game: Game, z: Tensor, sample: Sample) -> None:
@@ -110,14 +154,14 @@ def _check_derivative(game: Game, z: Tensor, sample: Sample) -> None:
         for h in (1e-6, 1e-8, 1e-10):  # a step that crosses a kink is followed by a shorter one
             up, down = (game.evaluate(z + s * h * direction, sample)[0][player] for s in (1, -1))
             close = close or torch.allclose((up - down) / (2 * h), expected, rtol=1e-3, atol=1e-5)
-        hint = "is the payoff differentiable, and a function of its arguments only?"
+        hint = "the payoff must be differentiable, and depend on its arguments only"
         _require(close, game, f"the field of {game.players[player]} is not the slope of its reward", hint)
 
 
 def _check_runs(game: Game, z: Tensor, sample: Sample) -> None:
     v = game.field(z, sample)
     for i in range(RUNS):
-        alone = game.field(z[i], _take(sample, i))
+        alone = game.field(z[i], map_tensors(sample, lambda part, i=i: part[i]))
         apart = torch.allclose(alone, v[i], rtol=1e-8, atol=1e-10)
         hint = "a payoff reduces the last dimension only: write .sum(-1), not .sum()"
         _require(apart, game, f"run {i} of {RUNS} has another field in the batch than alone", hint)
@@ -128,24 +172,15 @@ def _check_single_precision(game: Game) -> None:
     oracle = Oracle(single, (RUNS,))
     oracle.draw()
     v = oracle(single.initial((RUNS,), oracle.generator))
-    _require(
-        v.dtype == torch.float32,
-        game,
-        f"a float32 game has a field in {v.dtype}",
-        "derive constants from x, e.g. c.to(x)",
-    )
+    _require(v.dtype == torch.float32, game, f"a game in float32 has a field in {v.dtype}", CONSTANTS)
 
 
 def _check_solution(game: Game, z: Tensor) -> None:
     solution = game.solution()
     if solution is None:
         return
-    _require(
-        solution.shape == z.shape[-1:],
-        game,
-        f"solution has shape {tuple(solution.shape)}",
-        f"expected {tuple(z.shape[-1:])}",
-    )
+    expected = tuple(z.shape[-1:])
+    _require(solution.shape == expected, game, f"solution has shape {tuple(solution.shape)}", f"expected {expected}")
     at = float(game.residual(solution))
     _require(at < 1e-6, game, f"solution has residual {at:.2g}", "expected a critical point")
 
@@ -159,22 +194,18 @@ def _check_training(game: Game) -> None:
         state = solver.init(oracle, z)
         for _ in range(3):
             z, state = solver.step(oracle, z, state)
-    _require(
-        bool(torch.isfinite(z).all()),
-        game,
-        "3 steps of extragradient with lr=0.001 leave the finite numbers",
-        "rescale the payoff",
-    )
+    finite = bool(torch.isfinite(z).all())
+    _require(finite, game, "3 steps of extragradient with lr=0.001 diverge (non-finite values)", "rescale the payoff")
 
 
 def check_solver(solver: Scheme) -> None:
-    """Check that a solver keeps the contract of `Scheme`; returns nothing when it does.
+    """Check that a solver keeps the contract of `Scheme`.
 
-    On a strongly monotone quadratic: a step leaves z and the state before it as they were; runs do not see each other;
-    dtypes and shapes are kept; each step asks equally often; the solver survives a round trip through its config.
+    Checked on a strongly monotone quadratic: a step leaves its arguments as they were; runs are independent; dtypes and
+    shapes are kept; every step calls the oracle equally often; the config of the solver gives the same solver.
 
     Raises:
-        GameError: the first violation, what was expected, and what to look at.
+        GameError: The first violation, with what was expected and what to change.
     """
     game = Quadratic(coupling=1.0, n=2)
     z = torch.rand(RUNS, 4, generator=Generator().manual_seed(0), dtype=torch.float64) + 0.1
@@ -183,47 +214,32 @@ def check_solver(solver: Scheme) -> None:
         _check_steps(solver, game.to(dtype=torch.float64), z)
         together, draws = _run(solver, game, z)
         again, _ = _run(solver, game, z)
-        _require(
-            torch.equal(together, again), solver, "two runs with one seed differ", "draw from oracle.generator only"
-        )
+        same = torch.equal(together, again)
+        _require(same, solver, "two runs with one seed differ", "draw from oracle.generator only")
         alone = torch.stack([_run(solver, game, z[i])[0] for i in range(RUNS)])
-        apart = draws or torch.allclose(
-            alone, together, rtol=1e-9, atol=1e-11
-        )  # a solver that draws has other luck alone
+        # a solver that draws has other random numbers alone
+        apart = draws or torch.allclose(alone, together, rtol=1e-9, atol=1e-11)
         _require(apart, solver, "a batch of runs differs from the runs alone", "reduce no dimension but the last")
         single, _ = _run(solver, game, z.float())
     _require(single.dtype == torch.float32, solver, f"float32 iterates became {single.dtype}", "create tensors like z")
-    _require(
-        repr(from_config(to_config(solver))) == repr(solver),
-        solver,
-        "its config gives another solver",
-        "use dataclass fields only",
-    )
+    repeated = repr(from_config(to_config(solver))) == repr(solver)
+    _require(repeated, solver, "its config gives another solver", "use dataclass fields only")
 
 
 def _check_steps(solver: Scheme, game: Game, z: Tensor) -> None:
     oracle = Oracle(game, (RUNS,))
-    state, asked = solver.init(oracle, z), []
+    state, counts = solver.init(oracle, z), []
     for _ in range(3):
         before, z_before, calls = copy.deepcopy(state), z.clone(), oracle.calls
         new, state_after = solver.step(oracle, z, state)
-        asked.append(oracle.calls - calls)
-        _require(
-            torch.equal(z, z_before) and _same(state, before),
-            solver,
-            "a step changed its arguments",
-            "return new tensors",
-        )
-        _require(
-            new.shape == z.shape, solver, f"a step changed the shape {tuple(z.shape)} to {tuple(new.shape)}", "keep it"
-        )
+        counts.append(oracle.calls - calls)
+        kept = torch.equal(z, z_before) and _same(state, before)
+        _require(kept, solver, "a step changed its arguments", "return new tensors")
+        problem = f"a step changed the shape {tuple(z.shape)} to {tuple(new.shape)}"
+        _require(new.shape == z.shape, solver, problem, "keep it")
         z, state = new, state_after
-    _require(
-        len(set(asked)) == 1 and asked[0] > 0,
-        solver,
-        f"steps asked the field {asked} times",
-        "ask equally often, at least once",
-    )
+    equal = len(set(counts)) == 1 and counts[0] > 0
+    _require(equal, solver, f"steps called the oracle {counts} times", "call it equally often, at least once")
 
 
 def _run(solver: Scheme, game: Game, z: Tensor) -> tuple[Tensor, bool]:
@@ -236,19 +252,7 @@ def _run(solver: Scheme, game: Game, z: Tensor) -> tuple[Tensor, bool]:
     return z, not torch.equal(before, oracle.generator.get_state())
 
 
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, dict):
+def _same(a: object, b: object) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
-    return torch.equal(a, b) if isinstance(a, Tensor) else a == b
-
-
-def _take(sample: Sample, i: int) -> Sample:
-    """Return the draw of one run."""
-    if isinstance(sample, Tensor):
-        return sample[i]
-    if isinstance(sample, dict):
-        return {name: _take(part, i) for name, part in sample.items()}
-    if not isinstance(sample, tuple | list):
-        return sample
-    parts = [_take(part, i) for part in sample]
-    return type(sample)(*parts) if hasattr(sample, "_fields") else tuple(parts)
+    return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a == b

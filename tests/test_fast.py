@@ -8,8 +8,8 @@ from torch import nn
 from torch.func import functional_call
 
 import robustgames as rg
-from robustgames.games import fast
-from robustgames.games.fast import InputGradient, fast_input_gradients
+from robustgames.games import Network, fast
+from robustgames.games.fast import InputGradient, fast_input_gradients, with_fast_input_gradients
 
 GEOMETRIES = [
     {"kernel_size": k, "stride": s, "padding": p, "dilation": d}
@@ -236,6 +236,38 @@ def test_hooks_and_parametrizations():
         assert "_conv_forward" in module.__dict__
         torch.testing.assert_close(gradients(module, x), expected, rtol=0, atol=1e-10)
     assert seen == ["forward", "backward"]
+
+
+# -- networks of games ---------------------------------------------------------------------------------------------
+def test_a_copy_for_good_shares_the_tensors():
+    model, x = classifier(), images()
+    expected = gradients(model, x)
+    copied = with_fast_input_gradients(model)
+    assert all(a is b for a, b in zip(copied.parameters(), model.parameters(), strict=True))
+    assert "_conv_forward" not in model[0].__dict__
+    for module in (copied, copy.deepcopy(copied)):
+        assert used(module[0], x)
+        torch.testing.assert_close(gradients(module, x), expected, rtol=0, atol=1e-10)
+    plain = nn.Linear(2, 2)
+    assert with_fast_input_gradients(plain) is plain
+
+
+def test_a_network_decides_once_and_leaves_the_module_as_it_was(monkeypatch):
+    model, x, calls = classifier(), images(), []
+    apply = InputGradient.apply
+    monkeypatch.setattr(fast.InputGradient, "apply", lambda *args: calls.append(1) or apply(*args))
+    for net in (Network(model), Network(model).to(dtype=torch.float64)):
+        weights = net.initial((), torch.Generator().manual_seed(0), torch.float64).requires_grad_()
+        inputs = x.clone().requires_grad_()
+        found = torch.autograd.grad(net(weights, inputs).square().sum(), (inputs, weights))
+        given = x.clone().requires_grad_()
+        expected = torch.autograd.grad(model(given).square().sum(), (given, *model.parameters()))
+        torch.testing.assert_close(found[0], expected[0], rtol=0, atol=1e-10)
+        torch.testing.assert_close(found[1], torch.cat([g.flatten() for g in expected[1:]]), rtol=0, atol=1e-10)
+        assert len(calls) == 1
+        net(weights, x).sum().backward()  # the input needs no gradient
+        assert len(calls) == 1 and "_conv_forward" not in model[0].__dict__
+        calls.clear()
 
 
 # -- attacks ---------------------------------------------------------------------------------------------------------

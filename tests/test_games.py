@@ -16,6 +16,7 @@ from robustgames.games import (
     Bilinear,
     DiracGAN,
     Forsaken,
+    Game,
     GeneralSumGame,
     MatrixGame,
     Network,
@@ -42,6 +43,7 @@ from robustgames.solvers import (
     trajectory,
 )
 from robustgames.solvers.config import from_config, to_config
+from robustgames.testing import check_game
 
 KIND = torch.float64
 
@@ -349,3 +351,36 @@ def test_unknown_names_show_close_matches():
         make_solver("gda", average="exponential")
     with pytest.raises(dataclasses.FrozenInstanceError):
         make_solver("gda").rule = SGD(1.0)
+
+
+# -- check_game ----------------------------------------------------------------------------------------------------
+def broken(method, base=ZeroSumGame, name="payoff"):
+    return type("Mine", (base,), {"sizes": (2, 2), name: method})
+
+
+@pytest.mark.parametrize(
+    ("game", "error"),
+    [
+        (
+            broken(lambda self, x, y, sample: ((x @ torch.eye(2)) * y).sum(-1)),
+            "Mine: payoff raised RuntimeError in float64, .* derive constants from x, e.g. c.to",
+        ),
+        (
+            broken(lambda self, x, y, sample: (x * y).float().sum(-1)),
+            "payoff is torch.float32 in a game in torch.float64; derive constants from x",
+        ),
+        (broken(lambda self, x, y, sample: torch.zeros(x.shape[:-1])), "payoff is a constant: it does not depend on"),
+        (broken(lambda self, x, y, sample: (x * y).sum(-1).detach()), "payoff is a constant: .* without .detach()"),
+        (
+            broken(lambda self, x, y: (x * y).sum(-1)),
+            r"payoff must take \(x, y, sample\); write def payoff\(self, x, y, sample\)",
+        ),
+        (broken(lambda self, x, y: (x, y), GeneralSumGame, "losses"), r"losses must take \(x, y, sample\)"),
+        (broken(lambda self, z: z, Game, "field"), r"write def field\(self, z, sample=None, player=None\)"),
+    ],
+    ids=["float32 constant", "float32 value", "constant", "detached", "payoff(x, y)", "losses(x, y)", "field(z)"],
+)
+def test_check_game_says_in_one_line_what_to_change(game, error):
+    with pytest.raises(GameError, match=error) as caught:
+        check_game(game)
+    assert "\n" not in str(caught.value)

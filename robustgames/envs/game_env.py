@@ -8,7 +8,6 @@ wanted.
 from __future__ import annotations
 
 import importlib
-import inspect
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from robustgames.errors import GameError, unknown
 from robustgames.games import Game, Noisy, Oracle
+from robustgames.games.game import arguments
 from robustgames.tensors import choose_device
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -51,7 +51,7 @@ def build_game(game: Game | type[Game] | str, noise: float = 0.0, bias: Any = 0.
         late = ", ".join(settings)
         raise GameError(f"{game!r} is made already: settings {late} come too late, pass its class instead")
     if isinstance(game, type) and issubclass(game, Game):
-        allowed = inspect.signature(game).parameters
+        allowed = arguments(game)
         for setting in settings:
             if setting not in allowed:
                 raise unknown(f"setting of {game.__name__}", setting, [*allowed, "noise", "bias", "dtype", "device"])

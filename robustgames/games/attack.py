@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,26 +16,33 @@ from robustgames.games.networks import MLP, Frozen, Network
 
 
 class ClassifierAttack(AdversarialClassification):
-    """max over η of mean_i L(h(a_i + η_i), b_i): one perturbation per image, the classifier h held.
+    """max over η of mean_i L(h(a_i + η_i), b_i): one perturbation per image, the classifier h fixed.
 
     Player 0 has no coordinates, so every solver of the library is an attack here; with signed steps it is PGD.
 
     Args:
-        images: (N, p) in [0, 1].
-        labels: (N,) integers.
-        network: h.
-        weights: (size,) of h.
-        eps: radius of the ball.
-        **settings: norm and loss of `AdversarialClassification`.
+        images: Images (N, p) in [0, 1].
+        labels: Class numbers (N,).
+        network: Classifier h.
+        weights: Weights (size,) of h.
+        eps: Radius of the ball.
+        norm, loss: See `AdversarialClassification`.
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, network: MLP | Network, weights: Tensor, eps: float = 0.1, **settings: Any
+        self,
+        images: Tensor,
+        labels: Tensor,
+        network: MLP | Network,
+        weights: Tensor,
+        eps: float = 0.1,
+        norm: str = "linf",
+        loss: str = "cross_entropy",
     ) -> None:
-        super().__init__(images, labels, Frozen(network, weights), eps, None, attacker="remembered", **settings)
+        super().__init__(images, labels, Frozen(network, weights), eps, None, norm, loss, attacker="remembered")
 
     def draw(self, shape: tuple[int, ...], generator: Generator) -> None:
-        """Return None: nothing here is random."""
+        """Return None; the game is deterministic."""
 
     def payoff(self, x: Tensor, y: Tensor, sample: None) -> Tensor:  # type: ignore[override]
         return super().payoff(x, y, self.everything(x.shape[:-1]))
@@ -54,9 +60,9 @@ class DigitsAttack(ClassifierAttack):
     """Attacker against a fixed classifier on 8x8 digits: a network with one hidden layer, trained by scikit-learn.
 
     Args:
-        eps: radius of the attack.
-        count: held-out images to attack.
-        hidden: width of the classifier's hidden layer.
+        eps: Radius of the attack.
+        count: Number of held-out images to attack.
+        hidden: Width of the classifier's hidden layer.
         norm, loss: see `AdversarialClassification`.
     """
 
@@ -71,10 +77,10 @@ class MnistAttack(ClassifierAttack):
     """Attacker against a fixed classifier on MNIST: a network with one hidden layer, trained by scikit-learn.
 
     Args:
-        eps: radius of the attack.
-        count: held-out images to attack.
-        hidden: width of the classifier's hidden layer.
-        data: folder of the full MNIST's IDX files (see `data.mnist`).
+        eps: Radius of the attack.
+        count: Number of held-out images to attack.
+        hidden: Width of the classifier's hidden layer.
+        data: Folder of the full MNIST's IDX files (see `data.mnist`).
         norm, loss: see `AdversarialClassification`.
     """
 
@@ -94,15 +100,15 @@ class MnistAttack(ClassifierAttack):
 class LinearAttack(ClassifierAttack):
     """Attacker against a linear classifier, solved in closed form: the worst η_i maximizes <-b_i x, η> over its set.
 
-    The largest loss is L(<x, a> b - eps |x|_dual) where the box does not bind: |x|_1 in ℓ∞, |x|_2 in ℓ2, |x|_inf in ℓ1.
+    The largest loss is L(<x, a> b - eps |x|_dual) if the box does not bind: |x|_1 in ℓ∞, |x|_2 in ℓ2, |x|_inf in ℓ1.
     (The lecture's slide on ℓ∞ writes sign(x) for the maximizer, without eps.) Data: scikit-learn's breast cancer set,
     30 features scaled to [0, 1], and its logistic regression.
 
     Args:
-        eps: radius of the attack.
-        count: samples to attack.
+        eps: Radius of the attack.
+        count: Number of samples to attack.
         norm: "linf", "l2" or "l1".
-        loss: logistic, cross_entropy or hinge, all of which fall with the margin.
+        loss: Loss that decreases with the margin: logistic, cross_entropy or hinge.
     """
 
     def __init__(self, eps: float = 0.05, count: int = 32, norm: str = "linf", loss: str = "logistic") -> None:
@@ -132,14 +138,14 @@ def _first(data: Split, count: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def _trained(name: str, source: str | None, hidden: int) -> tuple[MLP, Tensor]:
-    """Return scikit-learn's classifier with one hidden layer as (network, weights): fitted once per process."""
+    """Return scikit-learn's classifier with one hidden layer as (network, weights); it is fitted once per process."""
     from sklearn.neural_network import MLPClassifier
     from threadpoolctl import threadpool_limits
 
     data = digits() if name == "digits" else mnist(source)
     fitted = MLPClassifier((hidden,), batch_size=100, max_iter=20, random_state=0)  # type: ignore[arg-type]
-    # one thread: on a busy machine two were measured 30 times slower. Twenty epochs are enough, whether or not
-    # scikit-learn calls that converged
+    # One thread: on a busy machine two were measured 30 times slower. Twenty epochs are enough, even if scikit-learn
+    # warns that they did not converge.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fitted.fit(data.train_images.numpy()[:4000], data.train_labels.numpy()[:4000])

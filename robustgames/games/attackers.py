@@ -1,6 +1,6 @@
-"""What the attacker's strategy y stands for: one perturbation per image of a minibatch, per image of the data, or one.
+"""Meanings of the attacker's strategy y: one perturbation per image of a minibatch, per image of the data, or one.
 
-An attacker maps its block y of z to the images that the classifier sees, and knows its strategy set.
+An attacker maps its block y of z to the images that the classifier sees, and has a strategy set.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Attacker(Movable, ABC):
     """One reading of y, with `size` coordinates in `strategies`.
 
     Args:
-        threat: the perturbations that are allowed.
-        images: the data, (N, p).
-        batch: B, images in a minibatch.
+        threat: Perturbations that are allowed.
+        images: Images of the data, (N, p).
+        batch: Number B of images in a minibatch.
     """
 
     follows_sample: bool = False
-    """True where the strategy set depends on the minibatch."""
+    """True if the strategy set depends on the minibatch."""
     size: int
     strategies: Set
 
@@ -50,7 +50,7 @@ class Attacker(Movable, ABC):
 
 
 class PerMinibatch(Attacker):
-    """y = (η_1 … η_B), one perturbation per image of the minibatch: Madry's attacker, who starts anew in each."""
+    """y = (η_1 … η_B), one perturbation per image of the minibatch: Madry's attacker, which restarts in each."""
 
     follows_sample = True
 
@@ -68,7 +68,7 @@ class PerMinibatch(Attacker):
 
 
 class Remembered(Attacker):
-    """y = (η_1 … η_N), one perturbation per image of the data, which the attacker keeps from visit to visit."""
+    """y = (η_1 … η_N), one perturbation per image of the data, which the attacker keeps between visits."""
 
     def __init__(self, threat: ThreatModel, images: Tensor, batch: int) -> None:
         self.width = images.shape[-1]

@@ -31,18 +31,18 @@ class AdversarialClassification(ZeroSumGame):
     Source: lecture "Adversarial Training"; Madry et al. 2018, eq. (2.1); Zhang et al. 2019, eq. (5), for TRADES.
 
     Args:
-        images: (N, p) in [0, 1].
-        labels: (N,) integers.
-        network: h; `MLP((p, ..., classes))` or a `Network`. One output takes labels 0 and 1.
-        eps: radius of the ball, >= 0 (0: no attacker).
-        batch_size: B; None: all N images in order, the same in every draw.
+        images: Images (N, p) in [0, 1].
+        labels: Class numbers (N,).
+        network: Classifier h; `MLP((p, ..., classes))` or a `Network`. One output takes labels 0 and 1.
+        eps: Radius of the ball, >= 0; 0 disables the attacker.
+        batch_size: B; if None, every draw is all N images in order.
         norm: "linf", "l2" or "l1".
-        loss: L: cross_entropy, logistic, squared or hinge.
-        trades: β; 0: the payoff above.
-        attacker: what y holds: "minibatch" (η_i per image of the minibatch), "remembered" (η_i per image of the data,
+        loss: Loss L: cross_entropy, logistic, squared or hinge.
+        trades: Weight β; 0 gives the payoff above.
+        attacker: Meaning of y: "minibatch" (η_i per image of the minibatch), "remembered" (η_i per image of the data,
             kept from visit to visit) or "universal" (one η for all).
-        augment: distort the images of each minibatch (square gray images; see `augmentation.distort`).
-        precision: "float32" or "bfloat16", of the network's arithmetic under autocast; z keeps its own.
+        augment: Whether to distort the images of each minibatch (square gray images; see `augmentation.distort`).
+        precision: "float32" or "bfloat16": precision of the network under autocast; z keeps its own.
     """
 
     players = ("classifier", "attacker")
@@ -125,15 +125,14 @@ class AdversarialClassification(ZeroSumGame):
         return (LOSSES[self.loss](clean, sample.labels) + self.trades * divergence).mean(-1)
 
     def project(self, z: Tensor, sample: Batch | None = None) -> Tensor:
-        """Project η onto ball and box jointly, where the minibatch is known."""
+        """Project η onto ball and box jointly if the minibatch is known, else onto the ball."""
         x, y = self.split(z)
         return join([x, self.attacker.project(y, sample)], z)
 
     def place(self, z: Tensor, player: int, block: Tensor, sample: Batch | None = None) -> Tensor:
         x, y = self.split(z)
-        return join(
-            [block, y] if player == 0 else [x, self.attacker.project(block, sample)], z
-        )  # one copy of the weights
+        blocks = [block, y] if player == 0 else [x, self.attacker.project(block, sample)]
+        return join(blocks, z)  # one copy of the weights
 
     def metrics(self, z: Tensor, sample: Batch | None = None) -> dict[str, Tensor]:
         """Return the payoff and the accuracy on the minibatch, perturbed as it is."""
@@ -144,23 +143,23 @@ class AdversarialClassification(ZeroSumGame):
         return {"loss": self.payoff(x, y, sample), "batch_accuracy": hit.to(z).mean(-1)}
 
     def on(self, images: Tensor, labels: Tensor, precision: str = "float32") -> AdversarialClassification:
-        """Return the same classifier and threat on all of other images, for evaluation."""
+        """Return the game of the same classifier and threat on other images, all in one batch, for evaluation."""
         return AdversarialClassification(
             images, labels, self.network, self.eps, None, self.norm, self.loss, precision=precision
         ).to(self.device, self.dtype)
 
 
 class HeldOut(AdversarialClassification):
-    """Attacker against classifier on training images, with others to judge by.
+    """Attacker against classifier on training images, with held-out images for evaluation.
 
-    `held_out` is the game on the held-out images; `watched` the one that learning curves and early stopping look at:
-    the validation images where there are any, else the first 250 held-out ones.
+    `held_out` is the game on the held-out images; `watched` is the one of learning curves and early stopping:
+    on the validation images if there are any, else on the first 250 held-out ones.
 
     Args:
-        data: images and labels, to train and held out.
-        network: h.
-        validation: how many training images to keep for validation, the last ones.
-        **settings: of `AdversarialClassification`.
+        data: Images and labels, for training and held out.
+        network: Classifier h.
+        validation: Number of training images to keep for validation, the last ones.
+        **settings: Settings of `AdversarialClassification`.
     """
 
     def __init__(self, data: Split, network: MLP | Network, validation: int = 0, **settings: Any) -> None:
@@ -181,48 +180,29 @@ class DigitsAdversarial(HeldOut):
     """Attacker against classifier on scikit-learn's 8x8 digits: adversarial training of a small network.
 
     Args:
-        eps: radius of the attack, pixels in [0, 1].
-        hidden: widths of the hidden layers (ReLU).
-        batch_size: images in a minibatch.
-        validation: training images kept for validation.
-        norm, loss, trades, attacker, augment, precision: see `AdversarialClassification`.
+        eps: Radius of the attack, for pixels in [0, 1].
+        hidden: Widths of the hidden layers (ReLU).
+        **settings: Settings of `HeldOut`: validation, batch_size, norm, loss, trades, attacker, augment, precision.
     """
 
-    def __init__(
-        self,
-        eps: float = 0.1,
-        hidden: tuple[int, ...] = (128, 128, 128, 128),
-        batch_size: int = 128,
-        validation: int = 0,
-        norm: str = "linf",
-        loss: str = "cross_entropy",
-        trades: float = 0.0,
-        attacker: str = "minibatch",
-        augment: bool = False,
-        precision: str = "float32",
-    ) -> None:
+    def __init__(self, eps: float = 0.1, hidden: tuple[int, ...] = (128, 128, 128, 128), **settings: Any) -> None:
         data = digits()
-        network = MLP((data.train_images.shape[1], *hidden, 10))
-        super().__init__(
-            data, network, validation, eps=eps, batch_size=batch_size, norm=norm, loss=loss, trades=trades,
-            attacker=attacker, augment=augment, precision=precision,
-        )  # fmt: skip
+        super().__init__(data, MLP((data.train_images.shape[1], *hidden, 10)), eps=eps, **settings)
 
 
 class MnistAdversarial(HeldOut):
     """Attacker against classifier on MNIST: adversarial training of a convolutional network.
 
     The network has two convolutions (4 x 4, stride 2), a hidden layer of 256 and 0.84 million weights. By default it
-    sees the 4,000 training images that a dependency ships; 1,000 are held out.
+    is trained on the 4,000 images that a dependency ships; 1,000 are held out.
 
     Args:
-        eps: radius of the attack, pixels in [0, 1].
-        channels: of the two convolutions.
-        hidden: width of the hidden layer.
-        batch_size: images in a minibatch.
-        validation: training images kept for validation.
-        data: folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
-        norm, loss, trades, attacker, augment, precision: see `AdversarialClassification`.
+        eps: Radius of the attack, for pixels in [0, 1].
+        channels: Channels of the two convolutions.
+        hidden: Width of the hidden layer.
+        batch_size: Images in a minibatch.
+        data: Folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
+        **settings: Other settings of `HeldOut`: validation, norm, loss, trades, attacker, augment, precision.
     """
 
     def __init__(
@@ -231,29 +211,27 @@ class MnistAdversarial(HeldOut):
         channels: tuple[int, int] = (32, 64),
         hidden: int = 256,
         batch_size: int = 100,
-        validation: int = 0,
         data: str | None = None,
-        norm: str = "linf",
-        loss: str = "cross_entropy",
-        trades: float = 0.0,
-        attacker: str = "minibatch",
-        augment: bool = False,
-        precision: str = "float32",
+        **settings: Any,
     ) -> None:
-        first, second = channels
-        super().__init__(
-            mnist(data), Network(lambda: small_cnn(first, second, hidden)), validation, eps=eps, batch_size=batch_size,
-            norm=norm, loss=loss, trades=trades, attacker=attacker, augment=augment, precision=precision,
-        )  # fmt: skip
+        network = Network(lambda: small_cnn(*channels, hidden))
+        super().__init__(mnist(data), network, eps=eps, batch_size=batch_size, **settings)
         self.channels, self.hidden, self.data = tuple(channels), hidden, data
 
 
 def small_cnn(first: int = 32, second: int = 64, hidden: int = 256) -> nn.Sequential:
     """Return the network of `MnistAdversarial`: flat images of 28 x 28 pixels (B, 784) -> logits (B, 10)."""
     return nn.Sequential(
-        nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, first, 4, 2, 1), nn.ReLU(), nn.Conv2d(first, second, 4, 2, 1),
-        nn.ReLU(), nn.Flatten(), nn.Linear(49 * second, hidden), nn.ReLU(), nn.Linear(hidden, 10),
-    )  # fmt: skip
+        nn.Unflatten(1, (1, 28, 28)),
+        nn.Conv2d(1, first, 4, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(first, second, 4, 2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(49 * second, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, 10),
+    )
 
 
 def _check_data(images: Tensor, labels: Tensor, eps: float, norm: str, batch_size: int | None) -> None:

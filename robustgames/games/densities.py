@@ -1,4 +1,4 @@
-"""Laws on R^p that are sampled without data: what the toy GANs learn. A source is anything with `size` and `sample`."""
+"""Laws on R^p that are sampled without data, for toy GANs. A source is anything with `size` and `sample`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from robustgames.tensors import Movable
 
 
 class Source(Protocol):
-    """Where real points come from."""
+    """Source of real points."""
 
     size: int
-    """p, the dimension of a point."""
+    """Dimension p of a point."""
 
     def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
         """Draw points, (*shape, p), on the generator's device."""
@@ -27,8 +27,8 @@ class GaussianMixture(Movable):
     """The equal mixture of N(mean_k, std² I): points (*shape, p).
 
     Args:
-        means: (M, p).
-        std: of every mode, >= 0.
+        means: Means (M, p) of the modes.
+        std: Standard deviation of every mode, >= 0.
 
     Example:
         >>> GaussianMixture.grid().means.shape
@@ -37,7 +37,7 @@ class GaussianMixture(Movable):
 
     def __init__(self, means: Tensor, std: float) -> None:
         if means.dim() != 2 or len(means) == 0 or not bool(torch.isfinite(means).all()):
-            raise GameError(f"means have shape {tuple(means.shape)}: finite numbers of shape (modes, p) are needed")
+            raise GameError(f"means have shape {tuple(means.shape)}: they must be finite numbers of shape (modes, p)")
         if not 0 <= std < float("inf"):
             raise GameError(f"std is {std}: the standard deviation of a mode is >= 0, e.g. std=0.05")
         self.means, self.std, self.size = means, std, means.shape[1]
@@ -79,7 +79,7 @@ class SwissRoll(Movable):
 
     def __init__(self, noise: float = 0.25, scale: float = 7.5) -> None:
         if not (0 <= noise < float("inf") and 0 < scale < float("inf")):
-            raise GameError(f"noise is {noise} and scale is {scale}: noise >= 0 and scale > 0 are needed")
+            raise GameError(f"noise is {noise} and scale is {scale}: use noise >= 0 and scale > 0")
         self.noise, self.scale = noise, scale
 
     def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:

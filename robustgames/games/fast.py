@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,13 +22,14 @@ CACHE = 2**21  # bytes of columns at a time: more leave the cache and took up to
 class InputGradient(torch.autograd.Function):
     """The identity on y = conv(x.detach()), with the input gradient fold(Wᵀ g): a matrix product and a scatter.
 
-    oneDNN's own takes 2 to 6 times as long on one channel. Autograd asks y for the gradient in weight and bias, and
-    never computes it where nobody wants it. Under `create_graph` all gradients come from here, so that the second
-    derivatives are right.
+    oneDNN's own takes 2 to 6 times as long on one channel. The gradients in weight and bias come from y, and only if
+    they are wanted. Under `create_graph` all gradients come from here, because the second derivatives need them.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, geometry: dict) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, geometry: dict[str, tuple[int, ...]]
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry, ctx.bias = geometry, bias is not None
         ctx.mark_dirty(y)  # not a view of an argument: the next layer may work in place
@@ -65,23 +67,44 @@ def fold_gradient(
 
 
 @contextmanager
-def fast_input_gradients(model: Any) -> Iterator[None]:
-    """Let the convolutions of a module take their input gradient by `fold` where that is faster.
+def fast_input_gradients(model: object) -> Iterator[None]:
+    """Let the convolutions of a module take their input gradient by `fold` if that is faster; leave it as it was.
 
-    Each gets its own `_conv_forward`, which `nn.Conv2d.forward` calls, so that hooks and parametrizations work; it is
-    removed afterwards. Subclasses with a forward of their own and everything compiled or scripted are left alone.
+    Subclasses with a forward of their own and everything compiled or scripted keep their own gradient.
     """
-    chosen = [module for module in _plain_modules(model) if _suits(module)]
+    chosen = _suitable(model)
     try:
-        for module in chosen:
-            module.__dict__["_conv_forward"] = partial(_conv_forward, module)
+        _install(chosen)
         yield
     finally:
         for module in chosen:
             module.__dict__.pop("_conv_forward", None)
 
 
-def _plain_modules(model: Any) -> list[nn.Module]:
+def with_fast_input_gradients(model: nn.Module) -> nn.Module:
+    """Return a copy of a module that has `fast_input_gradients` for good and shares its tensors.
+
+    A module without suitable convolutions is returned itself.
+    """
+    if not _suitable(model):
+        return model
+    copied = copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
+    _install(_suitable(copied))
+    return copied
+
+
+def _suitable(model: object) -> list[nn.Conv2d]:
+    return [module for module in _plain_modules(model) if _suits(module)]
+
+
+def _install(chosen: list[nn.Conv2d]) -> None:
+    # nn.Conv2d.forward calls self._conv_forward; an attribute of the instance comes before the method of the class, so
+    # hooks and parametrizations keep working.
+    for module in chosen:
+        module.__dict__["_conv_forward"] = partial(_conv_forward, module)
+
+
+def _plain_modules(model: object) -> list[nn.Module]:
     """Return the submodules that no compiled module holds."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     compiled = {id(part) for module in modules if _is_compiled(module) for part in module.modules()}

@@ -40,7 +40,7 @@ class Game(Movable, ABC):
     sets: tuple[Set, Set] = (Space(), Space())
     """The strategy sets X and Y."""
     sets_follow_sample: bool = False
-    """True where `project` depends on ζ: then the oracle asks the field at points made feasible for its sample."""
+    """True if `project` depends on ζ: then the oracle evaluates the field at points made feasible for its sample."""
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
 
@@ -69,7 +69,7 @@ class Game(Movable, ABC):
     def field(self, z: Tensor, sample: Sample = None, player: int | None = None) -> Tensor:
         """Return V(z; ζ), shape (*S, n + m), or one player's block of it.
 
-        Differentiable in z where z requires a gradient.
+        Differentiable in z if z requires a gradient.
         """
 
     def evaluate(self, z: Tensor, sample: Sample = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
@@ -81,7 +81,7 @@ class Game(Movable, ABC):
         return (none, none), self.field(z, sample)
 
     def project(self, z: Tensor, sample: Sample = None) -> Tensor:
-        """Return the projection of z onto X × Y (z itself when nothing is constrained)."""
+        """Return the projection of z onto X × Y (z itself without constraints)."""
         first, second = self.sets
         if type(first) is Space and type(second) is Space:
             return z
@@ -91,13 +91,13 @@ class Game(Movable, ABC):
     def settle(self, z: Tensor) -> Tensor:
         """Return z with the coordinates that follow the others, and that no player moves, brought up to date.
 
-        None by default. The oracle asks for it before every projection; spectral normalization keeps its power
+        None follow by default. The oracle calls it before every projection; spectral normalization keeps its power
         iteration there.
         """
         return z
 
     def place(self, z: Tensor, player: int, block: Tensor, sample: Sample = None) -> Tensor:
-        """Return the projection of z with one player's block replaced; z is feasible but for that block."""
+        """Return the projection of z with one player's block replaced; the other block of z is feasible."""
         x, y = self.split(z)
         return self.project(join([block, y] if player == 0 else [x, block], z), sample)
 
@@ -113,7 +113,7 @@ class Game(Movable, ABC):
         return self
 
     def solution(self) -> Tensor | None:
-        """Return a critical point, shape (n + m,), where one is known: a saddle where the game has one."""
+        """Return a critical point, shape (n + m,), a saddle if the game has one; None if unknown."""
         return None
 
     def best_response(self, z: Tensor, player: int) -> Tensor | None:
@@ -128,7 +128,7 @@ class Game(Movable, ABC):
         return torch.linalg.vector_norm(self.project(z + v, sample) - z, dim=-1)
 
     def metrics(self, z: Tensor, sample: Sample = None) -> dict[str, Tensor]:
-        """Return what a learning curve shows, each of shape (*S,), on the device of z."""
+        """Return the metrics of a learning curve, each of shape (*S,), on the device of z."""
         rewards, v = self.evaluate(z, sample)
         values = {"residual": self._residual(z, v, sample), **self.scores(rewards)}
         if (solution := self.solution()) is not None:
@@ -136,11 +136,11 @@ class Game(Movable, ABC):
         return values
 
     def scores(self, rewards: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        """Return what the rewards of `evaluate` stand for, by name; nothing for a game given by its field alone."""
+        """Return the payoff or the losses of the rewards of `evaluate`, by name; empty if only a field is given."""
         return {}
 
     def fingerprint(self) -> str:
-        """Return a digest of the game's name, settings and tensors: what a checkpoint must find again."""
+        """Return a digest of the game's name, settings and tensors, which must match that of a checkpoint."""
         settings = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str)}
         digest = hashlib.sha256(f"{type(self).__name__}{settings}".encode())
         for tensor in self.tensors():
@@ -149,10 +149,21 @@ class Game(Movable, ABC):
 
     def __repr__(self) -> str:
         own, shown = vars(self), []
-        for name, parameter in inspect.signature(type(self)).parameters.items():
+        for name, parameter in arguments(type(self)).items():
             if isinstance(value := own.get(name), int | float | str | tuple) and value != parameter.default:
                 shown.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def arguments(cls: type[Game]) -> dict[str, inspect.Parameter]:
+    """Return the arguments of a game's constructor by name; `**rest` stands for the optional ones of its base class."""
+    owner, *bases = cls.__mro__[next(i for i, c in enumerate(cls.__mro__) if "__init__" in vars(c)) :]
+    own = inspect.signature(owner).parameters
+    found = {name: parameter for name, parameter in own.items() if parameter.kind is not parameter.VAR_KEYWORD}
+    if len(found) == len(own):
+        return found
+    inherited = arguments(bases[0]).items()
+    return found | {n: p for n, p in inherited if n not in found and p.default is not p.empty}
 
 
 class ZeroSumGame(Game):
@@ -197,7 +208,7 @@ class GeneralSumGame(Game):
         """Return (ℓx, ℓy), each of shape (*S,)."""
 
     def loss(self, x: Tensor, y: Tensor, sample: Sample, player: int) -> Tensor:
-        """Return one player's loss, up to what does not depend on its own strategy: where that is cheaper, override."""
+        """Return one player's loss, up to terms that do not depend on its own strategy; override it if cheaper."""
         return self.losses(x, y, sample)[player]
 
     def field(self, z: Tensor, sample: Sample = None, player: int | None = None) -> Tensor:
@@ -217,7 +228,7 @@ class GeneralSumGame(Game):
 
 
 def join(blocks: Sequence[Tensor], z: Tensor) -> Tensor:
-    """Return [x | y] in the memory layout of z: where runs are contiguous, compiled code keeps them so."""
+    """Return [x | y] in the memory layout of z; compiled code keeps runs contiguous."""
     if z.dim() == 2 and z.stride(0) == 1 != z.stride(1):
         return torch.cat([block.mT for block in blocks]).mT
     return torch.cat(list(blocks), -1)
@@ -234,9 +245,9 @@ def gradients(
     on small networks, but only the latter can be traced by `torch.compile` into one graph.
 
     Args:
-        function: of both blocks, to a tuple of values.
-        blocks: (x, y).
-        wanted: for each value the blocks in which its gradient is wanted.
+        function: Function of both blocks that returns a tuple of values.
+        blocks: Blocks (x, y).
+        wanted: Indices of the blocks in which the gradient is wanted, for each value.
     """
     if torch.compiler.is_compiling():
         both = [_traceable(function, blocks, i, own) for i, own in enumerate(wanted)]
@@ -245,7 +256,8 @@ def gradients(
     every = {i for own in wanted for i in own}
     with torch.enable_grad():
         if not differentiable:
-            blocks = tuple(b.detach().requires_grad_(i in every) for i, b in enumerate(blocks))  # type: ignore[assignment]
+            x, y = blocks
+            blocks = x.detach().requires_grad_(0 in every), y.detach().requires_grad_(1 in every)
         values = function(*blocks)
         found = [
             _gradient(value, [blocks[i] for i in own], differentiable, last=k == len(values) - 1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -16,7 +17,7 @@ from robustgames.games.objectives import OBJECTIVES
 from robustgames.games.sets import Space, linf_ball
 
 
-class Batch(NamedTuple):
+class GANSample(NamedTuple):
     """One draw of ζ."""
 
     real: Tensor
@@ -24,32 +25,32 @@ class Batch(NamedTuple):
     noise: Tensor
     """w ~ N(0, I), (*S, B, latent)."""
     mix: Tensor | None
-    """Where a gradient penalty looks between real and generated points: uniform in [0, 1], (*S, B, 1)."""
+    """Places of a gradient penalty between generated (0) and real points (1): uniform in [0, 1], (*S, B, 1)."""
 
 
 class GAN(GeneralSumGame):
     """min_x max_y E D_y(a) against E D_y(G_x(w)), a ~ data, w ~ N(0, I), by one of four objectives.
 
     x are the weights of the generator G, y those of the discriminator D. A penalty on the slope of D belongs to the
-    discriminator's loss alone: as y ascends, it is subtracted from what y maximizes. A clipped y stays in its box by
-    projection, so that every solver keeps it, at the points where it looks ahead too.
+    discriminator's loss alone: as y ascends, it is subtracted from the objective of y. A clipped y stays in its box by
+    projection, which every solver applies, also at the points where it looks ahead.
 
     Source: lecture "Wasserstein GANs formulation"; Goodfellow et al. 2014; Arjovsky et al. 2017.
 
     Args:
-        generator: G, (B, latent) -> (B, p).
-        critic: D, (B, p) -> (B, 1).
-        source: of real points, with `size` p and `sample`.
-        latent: dimension of w.
+        generator: Network G, (B, latent) -> (B, p).
+        critic: Network D, (B, p) -> (B, 1).
+        source: Source of real points, with `size` p and `sample`.
+        latent: Dimension of w.
         objective: "vanilla" (saturating, zero-sum), "nonsaturating", "wasserstein" or "hinge".
-        lipschitz: "none", "clip" (|y_i| <= clip), "gp" or "gp_one_sided" (penalty * (|∇D| - 1)², or only where
+        lipschitz: "none", "clip" (|y_i| <= clip), "gp" or "gp_one_sided" (penalty * (|∇D| - 1)², or only if
             |∇D| > 1, between real and generated points), "r1" (penalty * |∇D|²/2 at real points) or "spectral".
-        clip: half the side of the box.
-        penalty: weight of a penalty.
-        batch_size: B.
+        clip: Half the side of the box.
+        penalty: Weight of a penalty.
+        batch_size: Number B of points.
 
     Raises:
-        GameError: unknown names, numbers out of range, networks that do not fit each other or the data.
+        GameError: Unknown names, numbers out of range, networks that do not fit each other or the data.
 
     Example:
         >>> from robustgames.games.densities import GaussianMixture
@@ -85,15 +86,16 @@ class GAN(GeneralSumGame):
         self.sizes = (generator.size, self.critic.size)
         _check_fit(self)
 
-    def draw(self, shape: tuple[int, ...], generator: Generator) -> Batch:
-        rows, options = (*shape, self.batch_size), {"device": generator.device, "dtype": self.dtype}
+    def draw(self, shape: tuple[int, ...], generator: Generator) -> GANSample:
+        rows, device = (*shape, self.batch_size), generator.device
         real = self.source.sample(rows, generator, self.dtype)
-        noise = torch.randn((*rows, self.latent), generator=generator, **options)
-        between = self.lipschitz in PENALTIES and PENALTIES[self.lipschitz][1] == "between"
-        return Batch(real, noise, torch.rand((*rows, 1), generator=generator, **options) if between else None)
+        noise = torch.randn((*rows, self.latent), generator=generator, device=device, dtype=self.dtype)
+        if self.lipschitz not in PENALTIES or PENALTIES[self.lipschitz][1] != "between":
+            return GANSample(real, noise, None)
+        return GANSample(real, noise, torch.rand((*rows, 1), generator=generator, device=device, dtype=self.dtype))
 
     def start(self, player: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
-        """Draw weights as the network does, moved into the box where it is clipped."""
+        """Draw weights as the network does, moved into the box if they are clipped."""
         network = (self.generator, self.critic)[player]
         return self.sets[player].project(network.initial(shape, generator, self.dtype))
 
@@ -110,26 +112,26 @@ class GAN(GeneralSumGame):
         """Whether the generator's loss is minus the discriminator's: its objective, and no penalty."""
         return OBJECTIVES[self.objective].generator is None and self.lipschitz not in PENALTIES
 
-    def losses(self, x: Tensor, y: Tensor, sample: Batch) -> tuple[Tensor, Tensor]:
+    def losses(self, x: Tensor, y: Tensor, sample: GANSample) -> tuple[Tensor, Tensor]:
         objective, fakes = OBJECTIVES[self.objective], self.generate(x, sample.noise)
         real, fake = self.score(y, torch.cat([sample.real, fakes], -2)).chunk(2, -1)
-        of_critic = (objective.real(real) + objective.fake(fake)).mean(-1)
-        of_generator = -of_critic if objective.generator is None else objective.generator(fake).mean(-1)
-        return of_generator, of_critic + self._penalty(y, sample, fakes)
+        critic_loss = (objective.real(real) + objective.fake(fake)).mean(-1)
+        generator_loss = -critic_loss if objective.generator is None else objective.generator(fake).mean(-1)
+        return generator_loss, critic_loss + self._penalty(y, sample, fakes)
 
-    def loss(self, x: Tensor, y: Tensor, sample: Batch, player: int) -> Tensor:
+    def loss(self, x: Tensor, y: Tensor, sample: GANSample, player: int) -> Tensor:
         if player == 1:
             return self.losses(x, y, sample)[1]
         objective, fake = OBJECTIVES[self.objective], self.score(y, self.generate(x, sample.noise))
         return (-objective.fake(fake) if objective.generator is None else objective.generator(fake)).mean(-1)
 
-    def evaluate(self, z: Tensor, sample: Batch | None = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    def evaluate(self, z: Tensor, sample: GANSample | None = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
         if not self.zero_sum or sample is None:
             return super().evaluate(z, sample)
         loss, ((g_x, g_y),) = gradients(lambda x, y: (self.loss(x, y, sample, 1),), self.split(z), ((0, 1),))
         return (loss[0], -loss[0]), join([g_x, -g_y], z)  # one backward pass for both players
 
-    def _penalty(self, y: Tensor, sample: Batch, fakes: Tensor) -> Tensor | float:
+    def _penalty(self, y: Tensor, sample: GANSample, fakes: Tensor) -> Tensor | float:
         if self.lipschitz not in PENALTIES:
             return 0.0
         function = PENALTIES[self.lipschitz][0]
@@ -155,7 +157,7 @@ def _check_numbers(latent: int, clip: float, penalty: float, batch_size: int) ->
 
 
 def _check_fit(game: GAN) -> None:
-    """Generate two points and score them: shapes are compared here once."""
+    """Generate two points and score them; shapes are compared here once."""
     own = Generator().manual_seed(0)
     p = game.source.size
     with torch.no_grad():
@@ -170,7 +172,7 @@ def _check_fit(game: GAN) -> None:
             )
 
 
-def _attempt(name: str, network: Any, weights: Tensor, inputs: Tensor) -> Tensor:
+def _attempt(name: str, network: Callable[[Tensor, Tensor], Tensor], weights: Tensor, inputs: Tensor) -> Tensor:
     try:
         return network(weights, inputs)
     except RuntimeError as error:

@@ -30,21 +30,21 @@ def dcgan_generator(
     """Return the generator of DCGAN: a linear layer, then transposed convolutions (4 x 4, stride 2).
 
     Each doubles the side and halves the feature maps; for side 64: 8w at 4 x 4, 4w, 2w, w at 32 x 32, and the image. A
-    norm and a ReLU follow every layer but the last, which ends in tanh. By default it has 237,345 weights; with latent
-    128, side 64, 3 channels and width 64 they are 3,814,723. They start from N(0, 0.02²).
+    norm and a ReLU follow every layer except the last, which ends in tanh. By default it has 237,345 weights; with
+    latent 128, side 64, 3 channels and width 64 they are 3,814,723. They start from N(0, 0.02²).
 
     Source: Radford, Metz and Chintala 2016, section 3 and figure 1.
 
     Args:
-        latent: dimension of the noise.
-        side: pixels of a side.
+        latent: Dimension of the noise.
+        side: Pixels of a side.
         channels: 1 or 3.
-        width: w, feature maps before the last layer.
-        norm: "batch", over the batch at hand, so that an image depends a little on the noise of the others; "group" or
+        width: Number w of feature maps before the last layer.
+        norm: "batch", over the current batch, so an image depends a little on the noise of the others; "group" or
             "layer", within an image; or "none". On MNIST "batch" and "group" were equally good within a few seeds.
 
     Raises:
-        GameError: a side that is no doubled 4, 5, 6 or 7; an unknown norm.
+        GameError: A side that is not 4, 5, 6 or 7 doubled once or more; an unknown norm.
 
     Example:
         >>> dcgan_generator(latent=16, side=28)(torch.zeros(5, 16)).shape
@@ -54,8 +54,11 @@ def dcgan_generator(
     make = _norm(norm, NORMS)
     widths = [width * 2**i for i in reversed(range(doublings))]
     parts: list[nn.Module] = [
-        nn.Linear(latent, widths[0] * start**2), nn.Unflatten(1, (widths[0], start, start)), make(widths[0]), nn.ReLU(),
-    ]  # fmt: skip
+        nn.Linear(latent, widths[0] * start**2),
+        nn.Unflatten(1, (widths[0], start, start)),
+        make(widths[0]),
+        nn.ReLU(),
+    ]
     for wide, narrow in pairwise(widths):
         parts += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1), make(narrow), nn.ReLU()]
     parts += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh(), nn.Flatten()]
@@ -65,22 +68,22 @@ def dcgan_generator(
 def dcgan_critic(side: int = 28, channels: int = 1, width: int = 32, norm: str = "none") -> nn.Sequential:
     """Return the discriminator of DCGAN: convolutions (4 x 4, stride 2), then one linear score.
 
-    Feature maps, for side 64: w at 32 x 32, 2w, 4w, 8w at 4 x 4. A norm, but after the first layer, and a leaky ReLU
-    (slope 0.2) follow every convolution. By default it has 36,513 weights; with side 64, 3 channels and width 64 they
-    are 2,764,737. They start from N(0, 0.02²).
+    Feature maps, for side 64: w at 32 x 32, 2w, 4w, 8w at 4 x 4. A norm, except after the first layer, and a leaky
+    ReLU (slope 0.2) follow every convolution. By default it has 36,513 weights; with side 64, 3 channels and width 64
+    they are 2,764,737. They start from N(0, 0.02²).
 
     Source: Radford, Metz and Chintala 2016, section 3; without norm as in Miyato et al. 2018, table 3.
 
     Args:
-        side: pixels of a side.
+        side: Pixels of a side.
         channels: 1 or 3.
-        width: w, feature maps after the first layer.
+        width: Number w of feature maps after the first layer.
         norm: "none", "group" or "layer". With a gradient penalty "layer" learned MNIST in fewer steps than "none";
-            under spectral normalization only "none" keeps the slope bounded. There is no "batch": it would make the
-            score of an image depend on the others, and a penalty meaningless (Gulrajani et al. 2017, section 4).
+            under spectral normalization only "none" keeps the slope bounded. "batch" is not allowed: it would make
+            the score of an image depend on the others, and a penalty meaningless (Gulrajani et al. 2017, section 4).
 
     Raises:
-        GameError: a side that is no doubled 4, 5, 6 or 7; an unknown norm.
+        GameError: A side that is not 4, 5, 6 or 7 doubled once or more; an unknown norm.
 
     Example:
         >>> dcgan_critic(side=28)(torch.zeros(5, 784)).shape
@@ -90,8 +93,10 @@ def dcgan_critic(side: int = 28, channels: int = 1, width: int = 32, norm: str =
     make = _norm(norm, SAMPLEWISE)
     widths = [width * 2**i for i in range(doublings)]
     parts: list[nn.Module] = [
-        nn.Unflatten(1, (channels, side, side)), nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2),
-    ]  # fmt: skip
+        nn.Unflatten(1, (channels, side, side)),
+        nn.Conv2d(channels, width, 4, 2, 1),
+        nn.LeakyReLU(0.2),
+    ]
     for narrow, wide in pairwise(widths):
         parts += [nn.Conv2d(narrow, wide, 4, 2, 1), make(wide), nn.LeakyReLU(0.2)]
     return nn.Sequential(*parts, nn.Flatten(), nn.Linear(widths[-1] * start**2, 1)).apply(_draw_as_dcgan)
@@ -109,14 +114,14 @@ def resnet_generator(
     Source: Gulrajani et al. 2017 (code, gan_64x64.py); Miyato et al. 2018, figure 9.
 
     Args:
-        latent: dimension of the noise.
-        side: pixels of a side.
+        latent: Dimension of the noise.
+        side: Pixels of a side.
         channels: 1 or 3.
-        width: w, feature maps of the last block.
-        norm: as for `dcgan_generator`.
+        width: Number w of feature maps of the last block.
+        norm: See `dcgan_generator`.
 
     Raises:
-        GameError: as `dcgan_generator`.
+        GameError: See `dcgan_generator`.
     """
     start, doublings = _plan(side, width)
     make = _norm(norm, NORMS)
@@ -133,16 +138,16 @@ def resnet_critic(side: int = 64, channels: int = 3, width: int = 64, norm: str 
     Feature maps, for side 64: w at 64 x 64, 2w, 4w, 8w, 8w at 4 x 4; then ReLU, and one linear score. By default it has
     7,488,961 weights; with width 16 they are 470,641. They start as those of `resnet_generator`.
 
-    Source: Gulrajani et al. 2017 (code, gan_64x64.py), without its layer norm unless `norm` asks for it.
+    Source: Gulrajani et al. 2017 (code, gan_64x64.py), without its layer norm by default.
 
     Args:
-        side: pixels of a side.
+        side: Pixels of a side.
         channels: 1 or 3.
-        width: w, feature maps after the first convolution.
-        norm: as for `dcgan_critic`.
+        width: Number w of feature maps after the first convolution.
+        norm: See `dcgan_critic`.
 
     Raises:
-        GameError: as `dcgan_critic`.
+        GameError: See `dcgan_critic`.
     """
     start, doublings = _plan(side, width)
     make = _norm(norm, SAMPLEWISE)
@@ -154,7 +159,7 @@ def resnet_critic(side: int = 64, channels: int = 3, width: int = 64, norm: str 
 
 
 class _Residual(nn.Module):
-    """shortcut(h) + conv(relu(norm(conv(relu(norm(h)))))), where the side is doubled or halved in both branches."""
+    """shortcut(h) + conv(relu(norm(conv(relu(norm(h)))))), with the side doubled or halved in both branches."""
 
     def __init__(self, p: int, q: int, norm: Callable[[int], nn.Module], up: bool) -> None:
         super().__init__()
@@ -179,7 +184,7 @@ _halve = partial(nn.functional.avg_pool2d, kernel_size=2)
 def _plan(side: int, width: int) -> tuple[int, int]:
     """Return (s, k) with side = s * 2**k, s in 4..7 and k >= 1."""
     if width < 1:
-        raise GameError(f"width is {width}: at least 1 feature map is needed, e.g. width=32")
+        raise GameError(f"width is {width}: use at least 1 feature map, e.g. width=32")
     start, doublings = side, 0
     while start > 7 and start % 2 == 0:
         start, doublings = start // 2, doublings + 1

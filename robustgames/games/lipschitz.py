@@ -12,17 +12,17 @@ from robustgames.errors import GameError
 from robustgames.games.networks import MLP, Network
 from robustgames.tensors import Movable
 
-Critic = Callable[[Tensor, Tensor], Tensor]
+ScoreFunction = Callable[[Tensor, Tensor], Tensor]
 """critic(y, points) -> scores, (*S, m), (*S, B, p) -> (*S, B)."""
 
 
-def squared_slope(critic: Critic, y: Tensor, points: Tensor) -> Tensor:
+def squared_slope(critic: ScoreFunction, y: Tensor, points: Tensor) -> Tensor:
     """Return |∇_a D_y(a)|² at every point, (*S, B), differentiable in y.
 
     Args:
-        critic: D.
-        y: its weights, (*S, m).
-        points: (*S, B, p).
+        critic: Critic D.
+        y: Weights of D, (*S, m).
+        points: Points, (*S, B, p).
     """
     if torch.compiler.is_compiling():
         slope = torch.func.grad(lambda a: critic(y, a).sum())(points)
@@ -44,7 +44,7 @@ def one_sided(squared: Tensor) -> Tensor:
 
 
 def _root(squared: Tensor) -> Tensor:
-    return (squared + 1e-12).sqrt()  # a finite derivative at 0, where a dead ReLU network has slope 0
+    return (squared + 1e-12).sqrt()  # a finite derivative at 0, the slope of a dead ReLU network
 
 
 def r1(squared: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def r1(squared: Tensor) -> Tensor:
     return squared / 2
 
 
-# the penalty, and whether it looks between real and generated points or at the real ones
+# the penalty, and its place: between real and generated points, or at the real ones
 PENALTIES: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "gp": (two_sided, "between"),
     "gp_one_sided": (one_sided, "between"),
@@ -66,9 +66,9 @@ class Spectral(Movable):
 
     Its flat weights are [those of the network | one vector u per matrix]. A call refines u by one step of power
     iteration, v = Wᵀu / |Wᵀu|, u⁺ = Wv / |Wv|, and divides by σ = u⁺ᵀWv, in which u⁺ and v are held constant for the
-    gradient. `settle` is what keeps u⁺: the oracle calls it after each move, so that the vectors live in z, one set
-    per run, and a checkpoint holds them. Kernels of convolutions count as matrices (output channels, all others), as
-    in the paper; that bounds the convolution's own norm only up to a factor.
+    gradient. `settle` keeps u⁺: the oracle calls it after each move. The vectors are stored in z, one set per run, so a
+    checkpoint holds them. Kernels of convolutions count as matrices (output channels, all others), as
+    in the paper; that bounds the norm of the convolution only up to a factor.
 
     With 1-Lipschitz activations and no convolutions the network is 1-Lipschitz. Source: Miyato et al. 2018, algorithm
     1.

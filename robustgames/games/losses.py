@@ -1,6 +1,6 @@
 """Losses of a classifier: scores (*S, B, C) and classes (*S, B) -> (*S, B).
 
-With one score (C = 1) classes 0 and 1 stand for the signs b = -1 and +1; with more, the logistic, squared and hinge
+With one score (C = 1) classes 0 and 1 denote the signs b = -1 and +1; with more, the logistic, squared and hinge
 loss take one class against the rest, b_c = +1 for the class and -1 for the others, and add up. All three depend on
 the margins b_c z_c alone.
 """

@@ -14,7 +14,7 @@ from robustgames.games.sets import Simplex
 
 
 def as_matrix(value: Any) -> Tensor:
-    """Return constants in float64: they lose no digit before a payoff rounds them to the dtype of z."""
+    """Return constants in float64, which keep all digits until a payoff rounds them to the dtype of z."""
     matrix = torch.as_tensor(value, dtype=torch.float64)
     if matrix.dim() != 2 or not bool(torch.isfinite(matrix).all()):
         raise GameError(f"the matrix {value!r} must have two dimensions and finite entries, e.g. [[1, 2], [0, 1]]")
@@ -24,10 +24,10 @@ def as_matrix(value: Any) -> Tensor:
 class MatrixGame(ZeroSumGame):
     """Φ(x, y) = xᵀA y on two simplices: mixed strategies of a finite zero-sum game.
 
-    Row i of A is what x pays for its action i. The solution is a Nash equilibrium found by linear programming.
+    Row i of A holds the payments of x for its action i. The solution is a Nash equilibrium found by linear programming.
 
     Args:
-        matrix: A, or one of the names "matching_pennies" and "rock_paper_scissors".
+        matrix: Matrix A, or one of the names "matching_pennies" and "rock_paper_scissors".
 
     Example:
         >>> MatrixGame("rock_paper_scissors").solution()

@@ -7,15 +7,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from itertools import pairwise
 from math import prod
+from typing import Self
 
 import torch
 from torch import Generator, Tensor, nn
 
 from robustgames.errors import GameError, unknown
-from robustgames.games.fast import fast_input_gradients
+from robustgames.games.fast import with_fast_input_gradients
 from robustgames.tensors import Movable
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -30,10 +30,10 @@ class MLP(Movable):
     """A multilayer perceptron h_w: R^p -> R^q, one per run.
 
     Args:
-        widths: (p, hidden ..., q).
-        activation: one of relu, tanh, elu, leaky_relu, between the layers.
-        last: one of them after the last layer, e.g. "tanh" for pixels in [-1, 1]; None: nothing.
-        norm: layer normalization before every hidden activation, without weights of its own (Ba et al. 2016).
+        widths: Widths (p, hidden ..., q) of the layers.
+        activation: Function between the layers: relu, tanh, elu or leaky_relu.
+        last: Function after the last layer, e.g. "tanh" for pixels in [-1, 1]; the identity if None.
+        norm: Whether to normalize layers before every hidden activation, without weights (Ba et al. 2016).
 
     Example:
         >>> net = MLP((2, 8, 1))
@@ -47,7 +47,9 @@ class MLP(Movable):
         self, widths: tuple[int, ...], activation: str = "relu", last: str | None = None, norm: bool = False
     ) -> None:
         if len(widths) < 2 or min(widths) < 1:
-            raise GameError(f"widths is {widths}: at least an input and an output width, all >= 1, e.g. (2, 64, 1)")
+            raise GameError(
+                f"widths is {widths}: give an input and an output width at least, all >= 1, e.g. (2, 64, 1)"
+            )
         for name in (activation,) if last is None else (activation, last):
             if name not in ACTIVATIONS:
                 raise unknown("activation", name, ACTIVATIONS)
@@ -57,7 +59,7 @@ class MLP(Movable):
 
     @property
     def parameter_shapes(self) -> list[tuple[int, ...]]:
-        """Shapes of what the flat weights hold, in order: matrices (outputs, inputs) and biases (outputs,)."""
+        """Shapes of the parameters in the flat weights, in order: matrices (outputs, inputs) and biases (outputs,)."""
         return [shape for p, q in pairwise(self.widths) for shape in ((q, p), (q,))]
 
     def __call__(self, weights: Tensor, inputs: Tensor) -> Tensor:
@@ -73,7 +75,7 @@ class MLP(Movable):
         return h if self.last is None else ACTIVATIONS[self.last](h)
 
     def initial(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
-        """Draw weights as `torch.nn.Linear` does: uniform in ±1/sqrt(fan-in), biases too."""
+        """Draw weights as `torch.nn.Linear` does: weights and biases uniform in ±1/sqrt(fan-in)."""
         bounds = [p**-0.5 for p in self.widths[:-1] for _ in range(2)]
         bound = torch.cat([torch.full((n,), b, dtype=dtype) for n, b in zip(self._parts, bounds, strict=True)])
         u = torch.rand((*shape, self.size), generator=generator, device=generator.device, dtype=dtype)
@@ -93,12 +95,12 @@ class Network(Movable):
     """Any `torch.nn.Module` as a network on views of z.
 
     Args:
-        module: a module, whose weights are then the start of every run, or a function that builds one
+        module: Module, whose weights are the start of every run, or a function that builds one
             (`lambda: nn.Sequential(...)`), which is called once per run for its random weights.
 
     Raises:
-        GameError: the module has dropout or BatchNorm with running statistics: hidden state and hidden
-            randomness that runs would share and a checkpoint would miss.
+        GameError: The module has dropout or BatchNorm with running statistics: hidden state and hidden randomness
+            that runs would share and a checkpoint would miss.
 
     Example:
         >>> net = Network(lambda: nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)))
@@ -110,13 +112,21 @@ class Network(Movable):
         self._build = None if isinstance(module, nn.Module) else module
         self.module = module if isinstance(module, nn.Module) else module()
         _refuse_hidden_state(self.module)
+        # For inputs that require a gradient: its convolutions of few channels take that gradient as in fast.py, faster
+        # on a CPU. Equal to the module otherwise, which stays as the user built it.
+        self._fast = with_fast_input_gradients(self.module)
         shapes = {name: p.shape for name, p in self.module.named_parameters()}
         self._shapes = tuple(shapes.items())
         self.size = sum(prod(shape) for shape in shapes.values())
 
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        moved = super().to(device, dtype)
+        moved._fast = with_fast_input_gradients(moved.module)  # which shares the moved tensors
+        return moved
+
     @property
     def parameter_shapes(self) -> list[tuple[int, ...]]:
-        """Shapes of what the flat weights hold, in order."""
+        """Shapes of the parameters in the flat weights, in order."""
         return [tuple(shape) for _, shape in self._shapes]
 
     def __call__(self, weights: Tensor, inputs: Tensor) -> Tensor:
@@ -125,7 +135,9 @@ class Network(Movable):
         if not runs:
             return self._call_one(weights, inputs)
         weights, inputs = weights.flatten(0, -2), inputs.flatten(0, len(runs) - 1)
-        if weights.device.type == "cpu":  # where a batched convolution takes 1.3 to 2 times as long as its runs in turn
+        if (
+            weights.device.type == "cpu"
+        ):  # on which a batched convolution takes 1.3 to 2 times as long as its runs in turn
             out = torch.stack([self._call_one(w, a) for w, a in zip(weights, inputs, strict=True)])
         else:
             out = torch.func.vmap(self._call_one)(weights, inputs)
@@ -134,8 +146,7 @@ class Network(Movable):
     def _call_one(self, weights: Tensor, inputs: Tensor) -> Tensor:
         parts = weights.split([prod(shape) for _, shape in self._shapes])
         views = {name: part.view(shape) for (name, shape), part in zip(self._shapes, parts, strict=True)}
-        with fast_input_gradients(self.module) if inputs.requires_grad else nullcontext():
-            return torch.func.functional_call(self.module, views, (inputs,))
+        return torch.func.functional_call(self._fast if inputs.requires_grad else self.module, views, (inputs,))
 
     def initial(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
         """Return start weights of shape (*shape, size): the module's own, or those of one new module per run."""
@@ -154,25 +165,25 @@ class Network(Movable):
 
 def _refuse_hidden_state(module: nn.Module) -> None:
     for name, part in module.named_modules():
-        where = f"{type(part).__name__} at {name!r}"
+        place = f"{type(part).__name__} at {name!r}"
         if getattr(part, "track_running_stats", False):
             raise GameError(
-                f"{where} keeps running statistics, a state outside z that all runs would share: "
+                f"{place} keeps running statistics, a state outside z that all runs would share: "
                 "use track_running_stats=False, GroupNorm or LayerNorm"
             )
         dropout = part.p if isinstance(part, nn.modules.dropout._DropoutNd) else getattr(part, "dropout", 0.0)
         if isinstance(dropout, float) and dropout > 0:
             raise GameError(
-                f"{where} draws from the global generator, so that no run could be repeated: set it to 0 or remove it"
+                f"{place} draws from the global generator, so no run could be repeated: set it to 0 or remove it"
             )
 
 
 class Frozen(Movable):
-    """A network whose weights are fixed: no block of z, the same in all runs.
+    """A network whose weights are fixed, not a block of z, and the same in all runs.
 
     Args:
-        network: h.
-        weights: (size,) of h.
+        network: Network h.
+        weights: Weights (size,) of h.
     """
 
     size = 0

@@ -16,9 +16,9 @@ class Noisy(Game):
     schemes", U(z, ζ) = bias + std * ζ.
 
     Args:
-        game: the game to disturb.
-        std: standard deviation of each coordinate, >= 0.
-        bias: added to every coordinate: a number, or a list of n + m numbers.
+        game: Game to disturb.
+        std: Standard deviation of each coordinate, >= 0.
+        bias: Error added to the field: a number, or a list of n + m numbers.
 
     Example:
         >>> from robustgames.games.toy import Bilinear
@@ -31,11 +31,11 @@ class Noisy(Game):
 
     def __init__(self, game: Game, std: float = 0.1, bias: float | list[float] = 0.0) -> None:
         if not 0 <= std < float("inf"):
-            raise GameError(f"the noise has standard deviation {std}: a number >= 0 is needed, e.g. noise=0.1")
+            raise GameError(f"the noise has standard deviation {std}: it must be a finite number >= 0, e.g. noise=0.1")
         self.game, self.std = game, std
         self.bias = torch.as_tensor(bias, dtype=torch.float64)
         if not bool(torch.isfinite(self.bias).all()):
-            raise GameError(f"bias is {bias}: finite numbers are needed")
+            raise GameError(f"bias is {bias}: it must be finite")
         if self.bias.dim() > 0 and self.bias.shape != (sum(game.sizes),):
             raise GameError(f"bias has shape {tuple(self.bias.shape)}: a number or {sum(game.sizes)} numbers")
         self.players, self.sizes, self.sets = game.players, game.sizes, game.sets

@@ -1,4 +1,4 @@
-"""The oracle: how a scheme asks a game for its field."""
+"""The oracle: the access of a scheme to the field of a game."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Oracle:
     """oracle(z) -> V(z; ζ) on the sample it holds; counts its calls, the currency of all learning curves.
 
     Args:
-        game: the game; the oracle works on its device and in its dtype.
-        shape: S, the independent runs; () for a single one.
-        generator: the run's randomness; a fresh one with seed 0 by default.
+        game: Game; the oracle works on its device and in its dtype.
+        shape: Shape S of the independent runs; () for a single one.
+        generator: Randomness of the run; a new generator with seed 0 by default.
 
     Raises:
-        GameError: the game's start, field or payoff has the wrong shape; checked here once, not in every step.
+        GameError: The start, field or payoff of the game has the wrong shape; checked here once, not in every step.
     """
 
     def __init__(self, game: Game, shape: tuple[int, ...] = (), generator: Generator | None = None) -> None:
@@ -29,16 +29,16 @@ class Oracle:
         self.sample: Sample = None
         self._before: Tensor | None = None  # the generator's state from which a sample to replay was drawn
         self._feasible: Tensor | None = None  # what was projected for the current sample last
-        self.asked = torch.empty(0)  # the point of the last call: a look-ahead, where the scheme has one
+        self.asked = torch.empty(0)  # the point of the last call: a look-ahead if the scheme has one
         _check_shapes(game, shape)
 
     def draw(self) -> None:
-        """Draw a new ζ: called wherever the paper writes a new ζ."""
+        """Draw a new ζ, at every place where the paper writes a new ζ."""
         self.sample = self.game.draw(self.shape, self.generator)
         self._feasible = self._before = None
 
     def draw_to_replay(self) -> Tensor:
-        """Draw a new ζ, and return by what `replay` finds it again: the state of the generator before."""
+        """Draw a new ζ, and return the state of the generator before, from which `replay` draws it again."""
         before = self.generator.get_state()
         self.draw()
         self._before = before
@@ -47,7 +47,7 @@ class Oracle:
     def replay(self, before: Tensor) -> Tensor:
         """Hold the ζ that was drawn from the generator's state `before`, and return that; the generator stays.
 
-        It is drawn again only where the oracle has lost it: after a resumed run, or a step of the env in between.
+        It is drawn again only if the oracle no longer holds it: in a resumed run, or after a step of the env.
         """
         if self._before is not before:
             now = self.generator.get_state()
@@ -82,7 +82,7 @@ class Oracle:
         return self._feasible
 
     def restart(self, z: Tensor, player: int, zero: bool = False) -> Tensor:
-        """Return z with one player's strategy drawn anew (or set to 0) and projected."""
+        """Return z with one player's strategy drawn again (or set to 0) and projected."""
         block = self.game.split(z)[player]
         fresh = torch.zeros_like(block) if zero else self.game.start(player, self.shape, self.generator)
         return self.place(z, player, fresh)
@@ -92,9 +92,9 @@ def _check_shapes(game: Game, shape: tuple[int, ...]) -> None:
     """Evaluate the game once on its own generator and compare every shape with the contract."""
     name, sizes = type(game).__name__, getattr(game, "sizes", None)
     if not isinstance(sizes, tuple) or len(sizes) != 2 or min(sizes) < 0 or max(sizes) == 0:
-        raise GameError(f"{name}.sizes is {sizes}: two numbers of coordinates >= 0, not both 0, are needed: (n, m)")
+        raise GameError(f"{name}.sizes is {sizes}: it must be (n, m), two numbers of coordinates >= 0, not both 0")
     if len(set(game.players)) != 2:
-        raise GameError(f"{name}.players is {game.players}: two different names are needed")
+        raise GameError(f"{name}.players is {game.players}: the two names must differ")
     d = sum(sizes)
     generator = Generator(game.device).manual_seed(0)
     z = game.initial(shape, generator)

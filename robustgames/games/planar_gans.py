@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor
 
@@ -17,10 +19,12 @@ class PlanarGAN(GAN):
     """A GAN of two perceptrons on points of the plane.
 
     Args:
-        source: of the points.
-        hidden: widths of the hidden layers of both networks (ReLU).
-        latent: dimension of the generator's noise.
-        objective, lipschitz, clip, penalty, batch_size: see `GAN`.
+        source: Source of the points.
+        hidden: Widths of the hidden layers of both networks (ReLU).
+        latent: Dimension of the generator's noise.
+        lipschitz: Constraint on the discriminator, see `GAN`.
+        batch_size: Points of a minibatch.
+        **gan: Other settings of `GAN`: objective, clip, penalty.
     """
 
     def __init__(
@@ -28,14 +32,12 @@ class PlanarGAN(GAN):
         source: Source,
         hidden: tuple[int, ...] = (64, 64, 64),
         latent: int = 2,
-        objective: str = "nonsaturating",
         lipschitz: str = "r1",
-        clip: float = 0.01,
-        penalty: float = 0.1,
         batch_size: int = 128,
+        **gan: Any,
     ) -> None:
         generator, critic = MLP((latent, *hidden, source.size)), MLP((source.size, *hidden, 1))
-        super().__init__(generator, critic, source, latent, objective, lipschitz, clip, penalty, batch_size)
+        super().__init__(generator, critic, source, latent, lipschitz=lipschitz, batch_size=batch_size, **gan)
         self.hidden = tuple(hidden)
 
 
@@ -45,29 +47,14 @@ class GaussianMixtureGAN(PlanarGAN):
     Source: Srivastava et al. 2017 (VEEGAN), section 4.1.
 
     Args:
-        side: modes of a side; side² in all.
-        spacing: between neighboring modes.
-        std: of each mode.
-        hidden: widths of the hidden layers of both networks (ReLU).
-        latent: dimension of the generator's noise.
-        objective, lipschitz, clip, penalty, batch_size: see `GAN`.
+        side: Modes of a side; side² in all.
+        spacing: Distance between neighboring modes.
+        std: Standard deviation of each mode.
+        **planar: Settings of `PlanarGAN`.
     """
 
-    def __init__(
-        self,
-        side: int = 5,
-        spacing: float = 2.0,
-        std: float = 0.05,
-        hidden: tuple[int, ...] = (64, 64, 64),
-        latent: int = 2,
-        objective: str = "nonsaturating",
-        lipschitz: str = "r1",
-        clip: float = 0.01,
-        penalty: float = 0.1,
-        batch_size: int = 128,
-    ) -> None:
-        source = GaussianMixture.grid(side, spacing, std)
-        super().__init__(source, hidden, latent, objective, lipschitz, clip, penalty, batch_size)
+    def __init__(self, side: int = 5, spacing: float = 2.0, std: float = 0.05, **planar: Any) -> None:
+        super().__init__(GaussianMixture.grid(side, spacing, std), **planar)
         self.side, self.spacing, self.std = side, spacing, std
 
 
@@ -77,29 +64,14 @@ class GaussianRingGAN(PlanarGAN):
     Source: Metz et al. 2017, section 3.1.
 
     Args:
-        modes: how many.
-        radius: of the circle.
-        std: of each mode.
-        hidden: widths of the hidden layers of both networks (ReLU).
-        latent: dimension of the generator's noise.
-        objective, lipschitz, clip, penalty, batch_size: see `GAN`.
+        modes: Number of modes.
+        radius: Radius of the circle.
+        std: Standard deviation of each mode.
+        **planar: Settings of `PlanarGAN`.
     """
 
-    def __init__(
-        self,
-        modes: int = 8,
-        radius: float = 2.0,
-        std: float = 0.02,
-        hidden: tuple[int, ...] = (64, 64, 64),
-        latent: int = 2,
-        objective: str = "nonsaturating",
-        lipschitz: str = "r1",
-        clip: float = 0.01,
-        penalty: float = 0.1,
-        batch_size: int = 128,
-    ) -> None:
-        source = GaussianMixture.ring(modes, radius, std)
-        super().__init__(source, hidden, latent, objective, lipschitz, clip, penalty, batch_size)
+    def __init__(self, modes: int = 8, radius: float = 2.0, std: float = 0.02, **planar: Any) -> None:
+        super().__init__(GaussianMixture.ring(modes, radius, std), **planar)
         self.modes, self.radius, self.std = modes, radius, std
 
 
@@ -107,24 +79,12 @@ class SwissRollGAN(PlanarGAN):
     """A GAN on the Swiss roll: a spiral in the plane.
 
     Args:
-        noise: standard deviation around the spiral, before scaling.
-        hidden: widths of the hidden layers of both networks (ReLU).
-        latent: dimension of the generator's noise.
-        objective, lipschitz, clip, penalty, batch_size: see `GAN`.
+        noise: Standard deviation around the spiral, before scaling.
+        **planar: Settings of `PlanarGAN`.
     """
 
-    def __init__(
-        self,
-        noise: float = 0.25,
-        hidden: tuple[int, ...] = (64, 64, 64),
-        latent: int = 2,
-        objective: str = "nonsaturating",
-        lipschitz: str = "r1",
-        clip: float = 0.01,
-        penalty: float = 0.1,
-        batch_size: int = 128,
-    ) -> None:
-        super().__init__(SwissRoll(noise), hidden, latent, objective, lipschitz, clip, penalty, batch_size)
+    def __init__(self, noise: float = 0.25, **planar: Any) -> None:
+        super().__init__(SwissRoll(noise), **planar)
         self.noise = noise
 
 
@@ -132,20 +92,20 @@ class GaussianWGAN1D(ZeroSumGame):
     """Φ(x, y) = y (E a - E b), a ~ N(mean, std²), b ~ N(x, std²), |y| <= clip: a Wasserstein GAN in closed form.
 
     The generator shifts a normal law by x, the critic is the linear function of slope y. Linear functions of slope 1
-    attain the distance between shifted laws, so that with clip = 1 max_y Φ = W1(N(mean, std²), N(x, std²)) =
+    attain the distance between shifted laws, so with clip = 1 max_y Φ = W1(N(mean, std²), N(x, std²)) =
     |mean - x|. In u = mean - x and y it is the bilinear game; the saddle is (mean, 0).
 
     Source: lecture "Wasserstein GANs formulation"; the linear critic as in Gidel et al. 2019 (code).
 
     Args:
-        mean: of the real law; the generator starts near 0.
-        std: of both laws.
-        clip: bound of the critic's slope, > 0.
-        batch_size: points of a minibatch of each law; None: both expectations exactly.
+        mean: Mean of the real law; the generator starts near 0.
+        std: Standard deviation of both laws.
+        clip: Bound of the critic's slope, > 0.
+        batch_size: Points of a minibatch of each law; both expectations are exact if None.
 
     Example:
         >>> game = GaussianWGAN1D(mean=3.0)
-        >>> game.field(torch.tensor([0.0, 1.0]))    # both at their best for y: it pushes x towards 3
+        >>> game.field(torch.tensor([0.0, 1.0]))    # y at its best: it pushes x towards 3
         tensor([1., 3.])
     """
 
@@ -154,7 +114,7 @@ class GaussianWGAN1D(ZeroSumGame):
 
     def __init__(self, mean: float = 3.0, std: float = 1.0, clip: float = 1.0, batch_size: int | None = None) -> None:
         if not (abs(mean) < float("inf") and 0 < std < float("inf")):
-            raise GameError(f"mean is {mean} and std is {std}: a finite mean and std > 0 are needed, e.g. std=1.0")
+            raise GameError(f"mean is {mean} and std is {std}: use a finite mean and std > 0, e.g. std=1.0")
         if not 0 < clip < float("inf"):
             raise GameError(f"clip is {clip}: the slope is kept in [-clip, clip] with clip > 0, e.g. clip=1.0")
         if batch_size is not None and batch_size < 1:
@@ -173,7 +133,7 @@ class GaussianWGAN1D(ZeroSumGame):
         return (y * (self.mean - x + (0.0 if sample is None else sample))).squeeze(-1)
 
     def metrics(self, z: Tensor, sample: Tensor | None = None) -> dict[str, Tensor]:
-        """Return also the true distance W1 = |mean - x| of the generator."""
+        """Return also the exact distance W1 = |mean - x| of the generator."""
         return {**super().metrics(z, sample), "wasserstein": (self.mean - self.split(z)[0]).abs().squeeze(-1)}
 
     def best_response(self, z: Tensor, player: int) -> Tensor | None:

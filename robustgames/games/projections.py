@@ -1,8 +1,8 @@
 """Exact Euclidean projections on a norm ball joined with a box around its center, row by row.
 
 Each row has one unknown, the multiplier of the ball, the root of a piecewise linear function. On a processor it is
-found by Newton steps inside a bracket: a few passes over memory, in which rows that are done leave. On a device, where
-sorting is cheap and waiting for a result is not, the breaks are sorted; so are rows that Newton does not finish.
+found by Newton steps inside a bracket: a few passes over memory, in which finished rows leave. On a GPU, where sorting
+is cheap and waiting for a result is not, the breaks are sorted; so are rows that Newton does not finish.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 PASSES = 40  # Newton steps before the rows that are left are sorted; 5 to 10 are usual
-Measure = Callable[..., tuple[Tensor, Tensor]]  # (u, buffers, *parts) -> (a value that falls with u, minus its slope)
+Measure = Callable[
+    ..., tuple[Tensor, Tensor]
+]  # (u, buffers, *parts) -> (a value that decreases with u, minus its slope)
 
 
 def project_l1_in_box(v: Tensor, radius: float | Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
@@ -22,7 +24,7 @@ def project_l1_in_box(v: Tensor, radius: float | Tensor, low: float | Tensor, hi
     size, room = v.abs(), way(v, radius, low, high)
     theta = _threshold(size, room, radius)
     reach = torch.minimum((size - theta).clamp_min_(0), room)
-    # where v is so large that size - theta is rounding, the ball must hold all the same
+    # if v is so large that size - theta is rounding, the sum must still stay in the ball
     reach *= (radius / reach.sum(-1, keepdim=True)).nan_to_num_(nan=1.0).clamp_max_(1)
     return torch.copysign(reach, v)
 
@@ -39,7 +41,7 @@ def project_l2_in_box(
 
 
 def way(direction: Tensor, radius: float | Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
-    """Return how far each coordinate may go in its direction: to the box, and no farther than the whole budget."""
+    """Return the distance that each coordinate may move in its direction: to the box, at most the whole budget."""
     return torch.where(direction > 0, _like(high, direction), -_like(low, direction)).clamp_max(radius)
 
 
@@ -74,7 +76,7 @@ def _scale(size: Tensor, room: Tensor, radius: Tensor, most: float) -> Tensor:
     """Return the largest s <= most with sum_i min(s size_i, room_i)² <= radius², shape (*S, 1)."""
     shape = radius.shape
     size, room, radius = (part.reshape(-1, part.shape[-1]) for part in (size, room, radius))
-    unit = size.amax(-1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)  # no square may leave the numbers
+    unit = size.amax(-1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)  # no square may overflow
     share, walls, goal = (size / unit).square_(), room.square(), radius.square()
     if size.is_cuda:
         return (_clipped_scale(share, walls, goal).sqrt() / unit).clamp_max(most).view(shape)
@@ -83,7 +85,7 @@ def _scale(size: Tensor, room: Tensor, radius: Tensor, most: float) -> Tensor:
     outside = _indices(whole.sum(-1, keepdim=True) > goal)
     if len(outside) > 0:
         parts, goal = (share.index_select(0, outside), walls.index_select(0, outside)), goal[outside]
-        first = -goal / parts[0].sum(-1, keepdim=True)  # as if no wall were reached: s² is no smaller
+        first = -goal / parts[0].sum(-1, keepdim=True)  # the value without walls: s² is at least that
         least = torch.full_like(first, -torch.finfo(first.dtype).max / 4)
         u, left = _newton(_filled, first, least, torch.zeros_like(first), goal, parts)
         if len(left) > 0:
@@ -112,7 +114,7 @@ def _filled(u: Tensor, work: tuple[Tensor, Tensor], share: Tensor, walls: Tensor
 def _newton(
     measure: Measure, u: Tensor, low: Tensor, high: Tensor, goal: Tensor, parts: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Return u (N, 1) with measure(u) = goal, and the rows where it was not found; out of the bracket it bisects."""
+    """Return u (N, 1) with measure(u) = goal, and the rows without a root; it bisects out of the bracket."""
     out, rows, tol = u.clone(), torch.arange(len(u), device=u.device), 16 * torch.finfo(u.dtype).eps
     work = torch.empty_like(parts[0]), torch.empty_like(parts[0])  # new memory in each step would cost the most
     for _ in range(PASSES):
@@ -140,7 +142,7 @@ def _indices(mask: Tensor) -> Tensor:
 def _clipped_threshold(size: Tensor, room: Tensor, radius: Tensor) -> Tensor:
     """Return the least theta >= 0 with sum_i clip(size_i - theta, 0, room_i) <= radius, shape (*S, 1)."""
     breaks, order = torch.cat([size, size - room], -1).sort(dim=-1)
-    # the sum falls with theta: slope -1 for every coordinate with size_i - room_i < theta < size_i
+    # the sum decreases with theta: slope -1 for every coordinate with size_i - room_i < theta < size_i
     n = size.shape[-1]
     turn = torch.where(order < n, 1.0, -1.0).to(size)  # +1: a coordinate has reached 0; -1: it leaves its wall
     slope = turn.cumsum(-1)
@@ -154,7 +156,7 @@ def _clipped_threshold(size: Tensor, room: Tensor, radius: Tensor) -> Tensor:
 
 
 def _clipped_scale(share: Tensor, walls: Tensor, budget: Tensor) -> Tensor:
-    """Return the largest t with sum_i min(t share_i, walls_i) <= budget, shape (*S, 1); infinite where all t do."""
+    """Return the largest t with sum_i min(t share_i, walls_i) <= budget, shape (*S, 1); infinite if all t do."""
     ratio = walls / share
     breaks, order = torch.where(share > 0, ratio, float("inf")).sort(dim=-1)  # 0 / 0: never at its wall
     walls = walls.gather(-1, order).cumsum(-1)  # of the coordinates at their walls

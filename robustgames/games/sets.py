@@ -1,9 +1,8 @@
 """Strategy sets with exact Euclidean projections, linear maximizers and random points.
 
 All functions act on the last dimension: a point has shape (*S, n), one row per run. The ℓ1 ball is
-projected by soft-thresholding at the *last* index where the sorted test holds, row by row; the two
-slips in circulation (the first index where it fails; projecting rows that are already inside) are
-each excluded by a test.
+projected by soft-thresholding at the *last* index where the sorted test holds, row by row. The two errors in
+circulation (the first index where it fails; projecting rows that are already inside) are excluded by a test each.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ class Set(Movable, ABC):
         """Return one argmax_{u in set} <g, u>, shape (*S, n): a best response to a linear payoff.
 
         Raises:
-            GameError: the set is unbounded, so that no maximizer exists.
+            GameError: The set is unbounded, so no maximizer exists.
         """
 
     @property
     @abstractmethod
     def bounds(self) -> tuple[float, float]:
-        """(low, high) of the smallest cube that holds the set: what an action space shows."""
+        """(low, high) of the smallest cube that holds the set: the bounds of an action space."""
 
     @abstractmethod
     def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
@@ -166,10 +165,10 @@ class L1Ball(Set):
 class L1BallInBox(Set):
     """{u : |u|_1 <= radius, low <= u_i <= high} with low <= 0 <= high: the ℓ1 threat model on images.
 
-    The joint projection is d_i = sign(v_i) * clip(|v_i| - theta, 0, room_i), room_i the way to the box in the
+    The joint projection is d_i = sign(v_i) * clip(|v_i| - theta, 0, room_i), room_i the distance to the box in the
     direction of v_i, with the least theta >= 0 for which sum |d_i| <= radius. It is found exactly: sum |d_i| is
     piecewise linear in theta with breaks at |v_i| and |v_i| - room_i. Projecting on the ball and then clipping
-    is feasible but not the projection; it wastes budget. `radius` may be a tensor (*S, 1).
+    gives a feasible point that is not the projection; it wastes budget. `radius` may be a tensor (*S, 1).
     """
 
     radius: float | Tensor
@@ -232,7 +231,7 @@ class L2BallInBox(Set):
 
 @dataclass(frozen=True, eq=False)
 class Product(Set):
-    """{u : each row of u, cut into rows of `width` coordinates, lies in `factor`}: one strategy per image, say."""
+    """{u : each row of u, cut into rows of `width` coordinates, lies in `factor`}: e.g. one strategy per image."""
 
     factor: Set
     width: int
@@ -288,7 +287,7 @@ def _check_radius(radius: float | Tensor) -> None:
 
 def _check_ball_in_box(radius: float | Tensor, low: float | Tensor, high: float | Tensor) -> None:
     _check_radius(radius)
-    if not bool((torch.as_tensor(low) <= 0).all() and (torch.as_tensor(high) >= 0).all()):  # nor NaN
+    if not bool((torch.as_tensor(low) <= 0).all() and (torch.as_tensor(high) >= 0).all()):  # also refuses NaN
         raise GameError(f"the box [{low}, {high}] must contain 0, the center of the ball")
 
 

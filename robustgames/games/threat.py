@@ -32,12 +32,12 @@ class ThreatModel(Movable):
 
     Args:
         norm: "linf", "l2" or "l1".
-        eps: radius >= 0, a number or one per row, (*S, 1).
-        low: least value of a coordinate of a + η, a number or a tensor that broadcasts to (*S, p).
-        high: largest value of a coordinate of a + η.
+        eps: Radius >= 0, a number or one per row, (*S, 1).
+        low: Least value of a coordinate of a + η, a number or a tensor that broadcasts to (*S, p).
+        high: Largest value of a coordinate of a + η.
 
     Raises:
-        GameError: unknown norm, or a radius that is negative or not finite.
+        GameError: Unknown norm, or a radius that is negative or not finite.
 
     Example:
         >>> threat = ThreatModel("l1", eps=1.0)
@@ -64,7 +64,7 @@ class ThreatModel(Movable):
         return linf_ball(radius) if self.norm == "linf" else (L2Ball if self.norm == "l2" else L1Ball)(radius)
 
     def rows(self, keep: Tensor) -> Self:
-        """Return the threat model of some rows (N, p): an index or mask; what all rows share stays as it is."""
+        """Return the threat model of some rows (N, p): an index or mask; shared bounds stay as they are."""
         chosen = {
             name: value[keep]
             for name in ("eps", "low", "high")
@@ -98,7 +98,7 @@ class ThreatModel(Movable):
         """Return the direction u of norm 1 with the largest <g, u>: sign(g), g/|g|_2, or one signed coordinate."""
         if self.norm == "linf":
             return g.sign()
-        g = g / g.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)  # squares of tiny ones vanish
+        g = g / g.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)  # squares of tiny ones underflow
         return (L2Ball() if self.norm == "l2" else L1Ball()).maximize(g)
 
     def size(self, eta: Tensor) -> Tensor:

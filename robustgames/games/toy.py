@@ -19,7 +19,7 @@ from robustgames.games.sets import Set, Space, linf_ball
 
 def _finite(name: str, value: float) -> float:
     if not -float("inf") < value < float("inf"):
-        raise GameError(f"{name} is {value}: a finite number is needed")
+        raise GameError(f"{name} is {value}: it must be a finite number")
     return value
 
 
@@ -34,9 +34,9 @@ class Bilinear(ZeroSumGame):
     step a*s: GDA sqrt(1 + a²), extragradient sqrt(1 - a² + a⁴), alternating GDA 1 (for a < 2).
 
     Args:
-        matrix: A, shape (n, m); the identity by default.
-        n: size of the identity where no matrix is given.
-        radius: bound on every coordinate of x and y (None: unbounded); the duality gap needs one.
+        matrix: Matrix A, shape (n, m); the identity by default.
+        n: Size of the identity if no matrix is given.
+        radius: Bound on every coordinate of x and y, unbounded if None; the duality gap needs one.
 
     Example:
         >>> Bilinear().field(torch.tensor([1.0, 2.0]))
@@ -65,13 +65,13 @@ class Bilinear(ZeroSumGame):
 class Quadratic(ZeroSumGame):
     """Φ(x, y) = ½ xᵀP x + xᵀA y - ½ yᵀQ y; the default is x² - y², whose saddle 0 is a strict Nash point.
 
-    Strongly monotone where P and Q are positive definite; any symmetric P and Q are allowed.
+    Strongly monotone if P and Q are positive definite; any symmetric P and Q are allowed.
 
     Args:
-        convex: P, a number (times the identity) or a symmetric matrix.
-        concave: Q, likewise.
-        coupling: A, a number (times the identity) or an (n, m) matrix.
-        n: dimension of each player where only numbers are given.
+        convex: Matrix P, a number (times the identity) or a symmetric matrix.
+        concave: Matrix Q, a number (times the identity) or a symmetric matrix.
+        coupling: Matrix A, a number (times the identity) or an (n, m) matrix.
+        n: Dimension of each player if only numbers are given.
 
     Example:
         >>> float(Quadratic().payoff(torch.tensor([2.0]), torch.tensor([1.0])))
@@ -199,7 +199,7 @@ class DiracGAN(ZeroSumGame):
     Source: Mescheder, Geiger and Nowozin 2018, definition 2.1 and lemma 2.3.
 
     Args:
-        r1: weight of the R1 gradient penalty of the discriminator, >= 0.
+        r1: Weight of the R1 gradient penalty of the discriminator, >= 0.
 
     Example:
         >>> DiracGAN().field(torch.tensor([0.0, 1.0]))
@@ -223,7 +223,7 @@ class DiracGAN(ZeroSumGame):
 
 
 class Polar(Game):
-    """A field that is no gradient: V = (y - a x ψ, -x - a y ψ), ψ = (r² - 1)(16 r² - 9)/16, r² = x² + y².
+    """A field that is not a gradient: V = (y - a x ψ, -x - a y ψ), ψ = (r² - 1)(16 r² - 9)/16, r² = x² + y².
 
     In polar coordinates r' = -a r (r² - 1)(r² - 9/16): stable cycles at r = 0 (a point) and r = 1, an unstable one
     at r = 3/4. Source: Pethick et al. 2022, "polar game".
