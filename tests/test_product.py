@@ -189,7 +189,7 @@ def refused(words, capsys, *, lines=1):
         ("train gda robustgames/Bilinear-v0 --set matrix=[[1,2],[3]]", "cannot be made with matrix=[[1, 2], [3]]"),
         ("train gda robustgames/Bilinear-v0 --seed 99999999999999999999", "seed is 99999999999999999999"),
         ("train gda Pendulum-v1", "Pendulum-v1 is no game"),
-        ("train mirror_prox robustgames/Forsaken-v0", "entropic steps live on simplices"),
+        ("train mirror_prox robustgames/Forsaken-v0", "entropic steps need simplices"),
         ("train --resume nothing", "nothing is not the folder of a run"),
         ("evaluate nothing", "nothing is not the folder of a run"),
     ],
