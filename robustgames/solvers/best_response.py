@@ -49,7 +49,7 @@ class BestResponse(Scheme):
 
     def __post_init__(self) -> None:
         if self.inner_steps < 0:
-            raise GameError(f"inner_steps is {self.inner_steps}: the steps of player 1 must be a number >= 0")
+            raise GameError(f"inner_steps is {self.inner_steps}: a number >= 0 of steps of player 1 is expected")
         if self.start not in ("random", "zero", "keep"):
             raise GameError(f"start is {self.start!r}: one of random, zero, keep")
         if self.lookahead not in ("none", "extra", "past"):
