@@ -1,31 +1,58 @@
-"""Adversarial training on MNIST at equal CPU budgets: one row a method, one column block a budget.
+"""Adversarial training on MNIST at equal CPU budgets: one row per method and budget.
 
-    python scripts/adversarial_training.py --minutes 1 --seeds 3 --out table
+    python scripts/adversarial_training.py --minutes 1 --seeds 0 1 2 --out table
     python scripts/adversarial_training.py --minutes 10 --methods pgd7 best --images 1000
 
-Each method is timed for a few steps, then gets as many as fill the budget of one core. Judged on the held-out images:
-clean accuracy, PGD-40, and AutoAttack on the first `--images`. Results are appended to OUT/results.jsonl as they come,
-and a method that is in it already is skipped, so that an interrupted table is continued by the same command.
+Measures clean accuracy, FGSM and PGD-40 on the held-out images, and AutoAttack on the first `--images` of them. Each
+method is timed for a few steps, then gets as many steps as fill the budget of one core.
+
+Writes a run folder for every method, results.jsonl and table.md to OUT. The same command continues an interrupted
+table, because it skips the methods in results.jsonl. Takes the budget plus about a minute of evaluation for every
+method and seed, so about half an hour for `--minutes 1`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import sys
 import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from rich.console import Console
-from rich.table import Table
+import tyro
+from results import Line, Log, Table
 from torch import Tensor
 
 import robustgames as rg
 from robustgames.attacks.ensemble import evaluate
+from robustgames.errors import GameError, unknown
 from robustgames.evaluation import mean_and_std
 from robustgames.evaluation.certificates import accuracies, catastrophic_overfitting
 from robustgames.games import MnistAdversarial
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train and evaluate the methods that results.jsonl lacks, and write the table.
+
+    Attributes:
+        minutes: CPU minutes of one core per method, one or several budgets.
+        methods: Methods to train, by default all.
+        seeds: Seeds of every method.
+        images: Number of held-out images for AutoAttack.
+        precision: Arithmetic of the network in training.
+        out: Folder of the results.
+    """
+
+    minutes: tuple[float, ...] = (1.0,)
+    methods: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    images: int = 200
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    out: Path = Path("table")
+
 
 Settings = dict[str, Any]
 REMEMBERED: Settings = {"attacker": "remembered"}
@@ -51,7 +78,7 @@ METHODS: dict[str, tuple[str, Settings, Settings]] = {
 
 
 def train(name: str, minutes: float, seed: int, precision: str) -> tuple[rg.GameAgent, float]:
-    """Return the agent of a method after its budget, and the CPU seconds that it took."""
+    """Return the agent of a method after its budget, and its CPU seconds."""
     recipe, settings, game_settings = METHODS[name]
     settings = {"lr": 2e-3, **settings}
     env = rg.GameVectorEnv(MnistAdversarial(precision=precision, **game_settings), num_envs=1)
@@ -74,7 +101,7 @@ def _seconds_per_call(env: rg.GameVectorEnv, recipe: str, settings: Settings, st
     return (time.process_time() - began) / (trial.oracle.calls - before)
 
 
-def judge(agent: rg.GameAgent, images: int) -> dict[str, Any]:
+def evaluated(agent: rg.GameAgent, images: int) -> dict[str, Any]:
     """Return the accuracies of an agent's classifier on held-out images, and whether it overfits catastrophically."""
     game: Any = agent.game
     point = agent.best()[0]
@@ -87,60 +114,59 @@ def judge(agent: rg.GameAgent, images: int) -> dict[str, Any]:
         return game.held_out.logits(weights, a.flatten(1))
 
     began = time.process_time()
-    lower = (
-        torch.bfloat16 if game.precision == "bfloat16" else None
-    )  # of the search; every success is judged in float32
+    # the precision of the search; every success is verified in float32
+    lower = torch.bfloat16 if game.precision == "bfloat16" else None
     report = evaluate(classifier, x.view(-1, 1, 28, 28), y, game.eps, batch_size=100, precision=lower)
     values = {name: float(share) for name, share in shares.items()}
     seconds = time.process_time() - began
     return {**values, "autoattack": report.robust_accuracy, "judging": round(seconds, 1), "collapsed": bool(flagged)}
 
 
-def table(results: list[dict[str, Any]]) -> Table:
+def run(method: str, minutes: float, seed: int, options: Options) -> Line:
+    """Train and evaluate one method, and return its results."""
+    agent, seconds = train(method, minutes, seed, options.precision)
+    agent.save(options.out / f"{method}-{minutes:g}-{seed}")
+    batch, size = agent.game.batch_size, len(agent.game.images)  # type: ignore[attr-defined]
+    trained = {"cpu_seconds": round(seconds, 1), "epochs": agent.steps * batch / size}
+    return trained | evaluated(agent, options.images)
+
+
+def table(results: list[Line]) -> Table:
     """Return mean ± std over the seeds, a row for each method and budget."""
     shown = ("clean_accuracy", "fgsm_accuracy", "pgd40_accuracy", "autoattack")
-    out = Table(title="held-out MNIST, ℓ∞ eps 0.3, mean ± std over seeds, %")
-    for head in ("method", "CPU min", "epochs", "clean", "FGSM", "PGD-40", "AutoAttack", ""):
-        out.add_column(head, justify="left" if head == "method" else "right")
+    heads, rows = ("method", "CPU min", "epochs", "clean", "FGSM", "PGD-40", "AutoAttack", ""), []
     for minutes, name in dict.fromkeys((r["minutes"], r["method"]) for r in results):
-        rows = [r for r in results if (r["minutes"], r["method"]) == (minutes, name)]
-        means = mean_and_std({key: torch.tensor([float(r[key]) for r in rows]) for key in shown})
-        cells = [f"{100 * mean:.1f}" + (f" ± {100 * std:.1f}" if len(rows) > 1 else "") for mean, std in means.values()]
-        flag = "[red]catastrophic overfitting[/]" if any(r["collapsed"] for r in rows) else ""
-        epochs = sum(r["epochs"] for r in rows) / len(rows)
-        out.add_row(name, f"{sum(r['cpu_seconds'] for r in rows) / len(rows) / 60:.1f}", f"{epochs:.0f}", *cells, flag)
-    return out
+        same = [r for r in results if (r["minutes"], r["method"]) == (minutes, name)]
+        means = mean_and_std({key: torch.tensor([float(r[key]) for r in same]) for key in shown})
+        cells = [f"{100 * mean:.1f}" + (f" ± {100 * std:.1f}" if len(same) > 1 else "") for mean, std in means.values()]
+        flag = "**catastrophic overfitting**" if any(r["collapsed"] for r in same) else ""
+        spent, epochs = (sum(r[key] for r in same) / len(same) for key in ("cpu_seconds", "epochs"))
+        rows.append((name, f"{spent / 60:.1f}", f"{epochs:.0f}", *cells, flag))
+    return Table(heads, rows, "held-out MNIST, ℓ∞ eps 0.3, mean ± std over seeds, %")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, nargs="+", default=[1.0], help="CPU minutes of one core per method")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--images", type=int, default=200, help="held-out images for AutoAttack")
-    parser.add_argument("--precision", default="bfloat16", choices=("bfloat16", "float32"))
-    parser.add_argument("--out", type=Path, default=Path("table"))
-    options = parser.parse_args()
+def main(options: Options) -> int:
     torch.set_num_threads(1)
-    options.out.mkdir(parents=True, exist_ok=True)
-    log = options.out / "results.jsonl"
-    results = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    for minutes in options.minutes:
-        for name, seed in ((name, seed) for seed in options.seeds for name in options.methods):
-            key = {"method": name, "minutes": minutes, "seed": seed}
-            if any(all(r[k] == v for k, v in key.items()) for r in results):
-                continue
-            agent, seconds = train(name, minutes, seed, options.precision)
-            agent.save(options.out / f"{name}-{minutes:g}-{seed}")
-            batch, size = agent.game.batch_size, len(agent.game.images)  # type: ignore[attr-defined]
-            result = {**key, "cpu_seconds": round(seconds, 1), "epochs": agent.steps * batch / size}
-            result |= judge(agent, options.images)
-            results.append(result)
-            with log.open("a") as file:
-                file.write(json.dumps(result) + "\n")
-            print(result, flush=True)
-    Console().print(table(results))
+    methods = options.methods or tuple(METHODS)
+    try:
+        for name in methods:
+            if name not in METHODS:
+                raise unknown("method", name, METHODS)
+    except GameError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    jobs = [
+        {"method": name, "minutes": minutes, "seed": seed}
+        for minutes in options.minutes
+        for seed in options.seeds
+        for name in methods
+    ]
+    log = Log(options.out)
+    for line in log.complete(partial(run, options=options), jobs):
+        print(line, flush=True)
+    table(log.lines()).show(options.out / "table.md")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(tyro.cli(Options, description=__doc__)))

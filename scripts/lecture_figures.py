@@ -2,8 +2,12 @@
 
     python scripts/lecture_figures.py [--standard RUN --robust RUN] [--out figures]
 
-RUN is a folder that `robustgames train` wrote, of an env with held-out images (MnistAdversarial, DigitsAdversarial).
-Without one a small network is trained here, on the MNIST images that a dependency ships: about two minutes for both.
+Measures accuracy against eps, loss surfaces and saliency maps on held-out images. RUN is a folder that `robustgames
+train` wrote, of an env with held-out images (MnistAdversarial, DigitsAdversarial). Without one a small network is
+trained here, on the MNIST images that a dependency ships.
+
+Writes the figures and numbers.json to OUT. Takes about two minutes for the training of both networks, and less for two
+run folders.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,33 +38,42 @@ MADRY = {"inner_steps": 5, "inner_lr": 0.12}
 L1 = 10 / 784  # radius per pixel
 
 
-def main(
-    standard: Path | None = None,
-    robust: Path | None = None,
-    out: Path = Path("figures"),
-    count: int = 200,
-    image: int = 0,
-    steps: int = 9000,
-    seed: int = 0,
-) -> int:
-    """Train or load two classifiers, draw every figure, and write numbers.json beside them.
+@dataclass(frozen=True)
+class Options:
+    """Train or load two classifiers, draw every figure, and write numbers.json.
 
-    Args:
-        standard: run folder of a classifier trained on clean images.
-        robust: run folder of one trained under attack; its eps and norm are those of the figures.
-        out: folder for the figures.
-        count: held-out images that numbers are taken over.
-        image: number of the held-out image whose loss surface is drawn.
-        steps: oracle calls of the robust training, where no run is given.
-        seed: of both trainings.
+    Attributes:
+        standard: Run folder of a classifier trained on clean images.
+        robust: Run folder of a classifier trained under attack. Its eps and norm are those of the figures.
+        out: Folder of the figures.
+        count: Number of held-out images that the numbers are measured on.
+        image: Index of the held-out image whose loss surface is drawn.
+        steps: Oracle calls of the robust training, if no run is given.
+        seed: Seed of both trainings.
     """
+
+    standard: Path | None = None
+    robust: Path | None = None
+    out: Path = Path("figures")
+    count: int = 200
+    image: int = 0
+    steps: int = 9000
+    seed: int = 0
+
+
+def main(options: Options) -> int:
     torch.set_num_threads(1)
+    out, count, image, seed = options.out, options.count, options.image, options.seed
     try:
         if not 0 <= image < count or count < 2:  # before minutes of training
-            raise GameError(f"count is {count}, image {image}: 2 images or more are needed, and image is one of them")
+            raise GameError(
+                f"count is {count}, image {image}: there must be 2 images or more, and image is one of them"
+            )
         agents = {
-            "standard": load(standard) if standard else learn("standard_training", 800, seed),
-            "robust": load(robust) if robust else learn("adversarial_training", steps, seed, **MADRY),
+            "standard": load(options.standard) if options.standard else learn("standard_training", 800, seed),
+            "robust": load(options.robust)
+            if options.robust
+            else learn("adversarial_training", options.steps, seed, **MADRY),
         }
         numbers = figures(agents, out, count, image)
         with writing(out):
@@ -72,7 +86,7 @@ def main(
 
 
 def learn(solver: str, steps: int, seed: int, **settings: Any) -> GameAgent:
-    """Return a solver that has learned on MNIST for a number of oracle calls."""
+    """Return the agent of a solver, trained on MNIST for a number of oracle calls."""
     print(f"{solver}: {steps} oracle calls …", file=sys.stderr)
     settings |= {"lr": 3e-3, "horizon": steps}
     env = "robustgames/MnistAdversarial-v0"
@@ -148,4 +162,4 @@ def classifier(agent: GameAgent) -> Model:
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    sys.exit(main(tyro.cli(Options, description=__doc__)))

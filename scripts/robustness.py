@@ -1,44 +1,46 @@
-r"""Who is robust? Methods x seeds on one env, trained alike and played on one grid of perturbations.
+r"""Robustness of control: methods x seeds on one env, trained alike and played on one grid of perturbations.
 
     python scripts/robustness.py --env Pendulum-v1 --methods td3 nr_td3 pr_td3 mixing replacement --seeds 8 \
         --steps 8000 --alpha 0.3 --grid mass=0.5,1,1.5,2 action_noise=0,0.1,0.2,0.3 --out robustness
     python scripts/robustness.py ... --grid length=0.5,1,2 --training robustness/training --out robustness-length
     python scripts/robustness.py --env Hopper-v5 --methods --runs-from td3=RUN_A pr_td3=RUN_B ... --seeds 3
 
-Equal between methods: env steps, networks, minibatches, rates, exploration, replay, and between those on TD3 delay and
-number of updates; the episodes of every cell of the grid, played without exploration and without an adversary. Our
-methods begin with the same weights and the same first episode in run i (all have the same seeds where episodes have one
-length, as in Pendulum), so that run i of two of them is a pair.
+Measures the return of the trained policies in every cell of the grid, without exploration and without an adversary, and
+with --best-response their loss to fresh adversaries.
 
-What differs: who disturbs the actions in training (nobody; a policy that learns to; chance), how it is coupled (noisy:
-(1 - α) a + α ā; probabilistic: ā with probability α), and for `extra_td3` and `mixed_ne_ld` the solver of the two
-policies. The chains of `mixed_ne_ld` have one step in the first 69,000 updates, as published. Stable-Baselines3 has
-first weights and generators of its own: its run i is nobody's pair, which costs precision and is no bias.
+Writes table.md, figures, and a JSON file for every finished sweep to OUT, and the run folders, which `robustgames
+evaluate` can read, to OUT/training. The same command continues an interrupted experiment; results of other settings are
+not mixed in. Takes about a quarter of an hour of CPU with the defaults, and longer with --best-response.
 
-How to read the table: mean, worst and CVaR 10 % are over the cells of the grid; intervals are 95 % bootstrap ones over
+Equal between methods: env steps, networks, minibatches, rates, exploration, replay; delay and number of updates between
+those on TD3; the episodes of every cell of the grid. In run i our methods begin with the same weights and the same
+first episode (in Pendulum, where episodes have one length, all their seeds are equal), so run i of two of them is a
+pair.
+
+What differs: the disturbance of the actions in training (none, a policy that learns it, or chance), its coupling
+(noisy: (1 - α) a + α ā; probabilistic: ā with probability α), and for `extra_td3` and `mixed_ne_ld` the solver of the
+two policies. The chains of `mixed_ne_ld` have one step in the first 69,000 updates, as published. Stable-Baselines3 has
+first weights and generators of its own, so its run i is not paired, which costs precision but adds no bias.
+
+Reading the table: mean, worst and CVaR 10 % are over the cells of the grid. Intervals are 95 % bootstrap intervals over
 runs, and too narrow below some five runs. Decide before looking which column counts. A random adversary alone is wide
-data augmentation: a claim that a learned one makes robust has to beat both random controls, `mixing` and
-`replacement`, and not only the method without an adversary. A policy can be flat over the grid because it does nothing
-anywhere: look at `nominal` first. Exploitability (--best-response) is what a fresh adversary takes from the frozen
-policy, in expectation a lower bound.
-
-OUT holds table.md, figures, and a JSON file of every finished sweep; OUT/training the run folders, which `robustgames
-evaluate` reads, too. The same command goes on where it stood; results of other settings are not mixed in.
+data augmentation. A claim that a learned one makes robust has to beat both random controls, `mixing` and `replacement`,
+and not only the method without an adversary. A policy can be flat over the grid because it does nothing anywhere: look
+at `nominal` first. Exploitability (--best-response) is the loss of the frozen policy to a fresh adversary, in
+expectation a lower bound.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 
 import tyro
+from results import finished
 from robust_control.methods import METHODS, Method
 from robust_control.options import Options, check
-from robust_control.parts import parts, run, stored
-from robust_control.report import Result, report
+from robust_control.parts import Result, parts, run, stored
+from robust_control.report import report
 from robust_control.training import method_of, read_run
 
 from robustgames.errors import GameError, writing
@@ -47,34 +49,15 @@ from robustgames.experiment.folder import locked
 
 
 def run_all(options: Options) -> list[str]:
-    """Run every method, and return why some failed."""
+    """Run every method, and return the reasons why some failed."""
     for name in options.names:  # other settings are refused before the first training
         for part in parts(options):
             stored(part, name, options)
     reasons = []
-    for name, reason in _in_workers(options) if options.workers > 1 else _in_turn(options):
+    for name, reason in finished(partial(run, options=options), options.names, options.workers):
         print(reason or f"{name}: done", file=sys.stderr, flush=True)
         reasons.append(reason)
     return [reason for reason in reasons if reason]
-
-
-def _in_turn(options: Options) -> Iterator[tuple[str, str]]:
-    for name in options.names:
-        yield name, run(name, options)
-
-
-def _in_workers(options: Options) -> Iterator[tuple[str, str]]:
-    with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
-        jobs = {pool.submit(_run_or_leave, name, options): name for name in options.names}
-        for job in as_completed(jobs):
-            yield jobs[job], job.result()
-
-
-def _run_or_leave(name: str, options: Options) -> str:
-    try:
-        return run(name, options)
-    except KeyboardInterrupt:  # its checkpoint is written: the worker must not begin the next method
-        os._exit(130)
 
 
 def results(options: Options) -> dict[str, Result]:
@@ -97,7 +80,7 @@ def _method(name: str, options: Options) -> tuple[Method, float]:
 
 
 def main(options: Options) -> int:
-    """Run the experiment; return 2 where the input is wrong, 1 where a training failed."""
+    """Run the experiment; return 2 if the input is wrong, 1 if a training failed."""
     try:
         check(options)
         with writing(options.out):
@@ -110,7 +93,7 @@ def main(options: Options) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on", file=sys.stderr)
+        print("interrupted: the same command continues", file=sys.stderr)
         return 130
     return 1 if failed else 0
 

@@ -2,13 +2,17 @@
 
     python scripts/wasserstein.py [--out figures]
 
-Writes wasserstein_rates.png and wasserstein.json; about two minutes on one core.
+Measures the rates at which W1 of two samples falls with their size, Kantorovich-Rubinstein duality, sliced distances,
+a push-forward density and the optimal discriminator.
+
+Writes wasserstein_rates.png and wasserstein.json to OUT. Takes about two minutes of one core.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from math import log, sqrt
 from pathlib import Path
 from typing import Any
@@ -42,17 +46,27 @@ EXPECTED = {1: -1 / 2, 2: -1 / 2, 3: -1 / 3, 5: -1 / 5}
 KIND = torch.float64
 
 
-def main(out: Path = Path("figures"), largest: int = 2048, trials: int = 600, seed: int = 0) -> int:
+@dataclass(frozen=True)
+class Options:
     """Measure rates, duality, push-forward and discriminator; write wasserstein_rates.png and wasserstein.json.
 
-    Args:
-        out: folder for both.
-        largest: points of the largest samples for p >= 2; sizes double from 64.
-        trials: of the smallest size; larger ones have fewer, about as 1/n, down to 16.
-        seed: of all samples.
+    Attributes:
+        out: Folder of both files.
+        largest: Points of the largest samples for p >= 2. Sizes double from 64.
+        trials: Trials of the smallest size. Larger sizes have fewer, about as 1/n, down to 16.
+        seed: Seed of all samples.
     """
+
+    out: Path = Path("figures")
+    largest: int = 2048
+    trials: int = 600
+    seed: int = 0
+
+
+def main(options: Options) -> int:
     torch.set_num_threads(1)
-    generator = Generator().manual_seed(seed)
+    out, largest, trials = options.out, options.largest, options.trials
+    generator = Generator().manual_seed(options.seed)
     try:
         if largest < 4 * LEAST or trials < 2:
             raise GameError(f"largest is {largest}, trials {trials}: at least {4 * LEAST} and 2, for three sizes")
@@ -84,7 +98,7 @@ def rates(largest: int, trials: int, generator: Generator) -> dict[str, Empirica
     for p in EXPECTED:
         for place in ("cube", "torus") if p > 1 else ("cube",):
             print(f"rate of W1, p = {p}, {place} …", file=sys.stderr)
-            if p == 1:  # against the law itself, where more points cost little
+            if p == 1:  # against the law itself, for which more points cost little
                 found[f"p={p} {place}"] = rate(1, [4 ** (k + 3) for k in range(5)], 3 * trials, generator)
             else:
                 found[f"p={p} {place}"] = rate(p, sizes, counts, generator, torus=place == "torus")
@@ -92,7 +106,7 @@ def rates(largest: int, trials: int, generator: Generator) -> dict[str, Empirica
 
 
 def table(found: EmpiricalRate) -> dict[str, Any]:
-    """Return what a rate holds, with its slopes and the local ones between neighboring sizes."""
+    """Return the numbers of a rate, with its slopes and the local ones between neighboring sizes."""
     n = torch.tensor(found.sizes, dtype=KIND)
     row = {
         "expected": EXPECTED[found.p],
@@ -109,7 +123,7 @@ def table(found: EmpiricalRate) -> dict[str, Any]:
 
 
 def figure(measured: dict[str, EmpiricalRate]) -> Figure:
-    """Draw mean W1 against n with the fitted lines, and the fitted slopes beside those of the theorems."""
+    """Draw mean W1 against n with the fitted lines, and the fitted slopes next to those of the theorems."""
     drawn = Figure(figsize=(10.5, 4.3), layout="constrained")
     left, right = drawn.subplots(1, 2, width_ratios=(1.15, 1))
     for name, found in measured.items():
@@ -159,7 +173,7 @@ def draw_slopes(axes: Axes, measured: dict[str, EmpiricalRate]) -> None:
 
 # -- identities -----------------------------------------------------------------------------------------------
 def duality(generator: Generator, n: int = 30) -> dict[str, float]:
-    """Return both linear programs of one pair of samples in the plane, POT's W1, and what their critic says."""
+    """Return both linear programs of one pair of samples in the plane, POT's W1, and the estimate of their critic."""
     a = torch.randn(n, 2, generator=generator, dtype=KIND)
     b = torch.randn(n, 2, generator=generator, dtype=KIND) + torch.tensor([1.0, 0.0], dtype=KIND)
     both = kantorovich_rubinstein(a, b)
@@ -189,7 +203,7 @@ def sliced(generator: Generator, n: int = 500) -> dict[str, dict[str, float]]:
 
 
 def push_forward(generator: Generator, n: int = 100_000) -> dict[str, Any]:
-    """Return how far w^2, w ~ N(0, 1), is from chi-squared with 1 degree of freedom: by samples and by density."""
+    """Return the distance of w^2, w ~ N(0, 1), from chi-squared with 1 degree of freedom: by samples and by density."""
     from scipy.stats import chi2, kstest
 
     def normal(w: Tensor) -> Tensor:
@@ -250,4 +264,4 @@ def report(numbers: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    sys.exit(main(tyro.cli(Options, description=__doc__)))

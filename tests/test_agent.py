@@ -333,7 +333,7 @@ def test_average_is_the_mean_of_the_iterates():
 
 
 def test_bad_arguments_of_the_agent():
-    with pytest.raises(rg.GameError, match="a scheme is needed"):
+    with pytest.raises(rg.GameError, match="must be a scheme"):
         rg.GameAgent(vector_env(), rg.solvers.SGD(0.1))
     with pytest.raises(rg.GameError, match=r"rg.GameVectorEnv\(game"):
         rg.GameAgent(DigitsAdversarial(), "gda")

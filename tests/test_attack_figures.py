@@ -207,6 +207,7 @@ def script():
     path = Path(__file__).parents[1] / "scripts" / "lecture_figures.py"
     spec = importlib.util.spec_from_file_location("lecture_figures", path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
@@ -228,7 +229,7 @@ def test_script_draws_two_runs(script, tmp_path, capsys, monkeypatch):
         "robust": run(tmp_path / "robust", "adversarial_training", env, 480, hidden=(32,)),
     }
     out = tmp_path / "figures"
-    assert script.main(**folders, out=out, count=40) == 0
+    assert script.main(script.Options(**folders, out=out, count=40)) == 0
     names = ["accuracy_against_eps", "digits_under_attack", "loss_surface", "saliency_gradient"]
     assert sorted(path.stem for path in out.glob("*.png")) == names
     assert "no saliency_integrated.png: integrated gradients need captum" in capsys.readouterr().err
@@ -242,11 +243,11 @@ def test_script_draws_two_runs(script, tmp_path, capsys, monkeypatch):
         (1, 0, "2 images"),
         (400, 399, "0 … 359 are held out"),
     ):
-        assert script.main(**folders, out=out, count=count, image=image) == 2
+        assert script.main(script.Options(**folders, out=out, count=count, image=image)) == 2
         assert text in capsys.readouterr().err
 
 
 def test_script_refuses_runs_without_held_out_images(script, tmp_path, capsys):
     folder = run(tmp_path / "bilinear", "gda", "robustgames/Bilinear-v0", 4)
-    assert script.main(standard=folder, robust=folder, out=tmp_path / "out") == 2
+    assert script.main(script.Options(standard=folder, robust=folder, out=tmp_path / "out")) == 2
     assert "without held-out images" in capsys.readouterr().err and not (tmp_path / "out").exists()

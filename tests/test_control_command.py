@@ -268,7 +268,7 @@ def test_a_run_of_control_has_no_classifier_to_attack(tmp_path, capsys):
         (f"{PENDULUM} --steps -1", "steps is -1"),
         (f"{PENDULUM} --checkpoint 0", "checkpoint is 0"),
         (f"{PENDULUM} --solver adma", "unknown solver 'adma': did you mean adam"),
-        (f"{PENDULUM} --solver mirror_prox", "entropic steps live on simplices"),
+        (f"{PENDULUM} --solver mirror_prox", "entropic steps need simplices"),
         (f"{PENDULUM} --lr -1", "lr is -1.0: a learning rate is a positive number"),
         (f"{PENDULUM} --solver-set betta=1", "unknown setting of adam 'betta': did you mean betas?"),
         (f"{PENDULUM} --solver-set betas=abc", "solver adam cannot be made with betas='abc'"),

@@ -331,7 +331,7 @@ WRONG = [
     (lambda: subdifferential(BOX, ZERO, tensor([1.0], [1.5])), "y is not in Y"),
     (lambda: subdifferential(BOX, tensor([0.0]), tensor([1.0])), r"one x of shape \(n,\).* got \(1, 1\)"),
     (lambda: subdifferential(BOX, ZERO, ZERO), r"candidates of shape \(k, m\), .*torch\.stack"),
-    (lambda: subdifferential(BOX, tensor(torch.nan), tensor([1.0])), "finite ones are needed"),
+    (lambda: subdifferential(BOX, tensor(torch.nan), tensor([1.0])), "they must be finite"),
     (lambda: directional_derivative(tensor([1.0, 2.0]), ZERO), r"direction has shape \(1,\): \(\*D, 2\)"),
     (lambda: directional_derivative(tensor(1.0), ZERO), r"generators of shape \(1,\).*as from subdifferential"),
     (lambda: min_norm_element(torch.zeros(0, 2)), r"shape \(0, 2\): finite numbers \(k, n\), k >= 1"),

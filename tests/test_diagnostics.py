@@ -75,8 +75,8 @@ VERDICTS = [
     (Forsaken(0.45), None, False, True, ["not a local Nash point: y can do better", "; stable"]),
     (Forsaken(0.10), None, True, True, ["a strict local Nash point", "; stable"]),
     (AlmostBilinear(), None, False, False, ["not a local Nash point: y can do better", "unstable: the flow leaves it"]),
-    (Bilinear(), tensor(0.0, 0.0), None, None, ["second order cannot tell", "neither attracting nor repelling"]),
-    (DiracGAN(0.3), tensor(0.0, 0.0), None, True, ["second order cannot tell", "; stable"]),
+    (Bilinear(), tensor(0.0, 0.0), None, None, ["second order does not decide", "neither attracting nor repelling"]),
+    (DiracGAN(0.3), tensor(0.0, 0.0), None, True, ["second order does not decide", "; stable"]),
     (Quadratic(), tensor(0.3, 0.4), False, True, ["not a critical point: |V| = 1"]),
 ]
 

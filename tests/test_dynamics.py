@@ -18,17 +18,37 @@ LOCAL = {
     0.10: (complex(-0.47605048, 0.99989145), 0.490784519126, -0.461316435100),
 }
 OUTER = {
-    0.45: {"period": 7.5480037618, "ray": 1.2699223458, "near": 0.9225751863, "far": 1.9172077325, "floquet": 0.0,
-           "x": (-1.3324589754, 1.4649508624), "y": (-1.3182074042, 1.4462312691)},
-    0.10: {"period": 6.9903719907, "ray": 1.3076843456, "near": 1.2509592365, "far": 1.6799330858, "floquet": 0.0,
-           "x": (-1.3970670809, 1.4249642346), "y": (-1.3987981954, 1.4219290395)},
-}  # fmt: skip
+    0.45: {
+        "period": 7.5480037618,
+        "ray": 1.2699223458,
+        "near": 0.9225751863,
+        "far": 1.9172077325,
+        "floquet": 0.0,
+        "x": (-1.3324589754, 1.4649508624),
+        "y": (-1.3182074042, 1.4462312691),
+    },
+    0.10: {
+        "period": 6.9903719907,
+        "ray": 1.3076843456,
+        "near": 1.2509592365,
+        "far": 1.6799330858,
+        "floquet": 0.0,
+        "x": (-1.3970670809, 1.4249642346),
+        "y": (-1.3987981954, 1.4219290395),
+    },
+}
 INNER = {
     0.45: {"period": 7.1698776961, "ray": 0.1404338609, "near": 0.1209789409, "far": 0.2988859398, "floquet": 1.91978},
     0.10: {"period": 6.4301727993, "ray": 0.5416573391, "near": 0.5321082477, "far": 0.732568557, "floquet": 147.21379},
 }
-VAN_DER_POL = {"period": 6.2871112723, "ray": 1.1557227638, "near": 1.1426061923, "far": 1.1676219559,
-               "floquet": 0.5330692592, "y": (-1.1547605712, 1.1547605712)}  # fmt: skip
+VAN_DER_POL = {
+    "period": 6.2871112723,
+    "ray": 1.1557227638,
+    "near": 1.1426061923,
+    "far": 1.1676219559,
+    "floquet": 0.5330692592,
+    "y": (-1.1547605712, 1.1547605712),
+}
 both = pytest.mark.parametrize("c", [0.45, 0.10])
 
 
@@ -51,17 +71,27 @@ def integrate(field, divergence, center, radius, time, sign=1):
     """The cycle that the flow (sign -1: backwards) from center + (radius, 0) has reached after `time`."""
     solved = solve_ivp(
         lambda t, w: (*(sign * np.array(field(w[0], w[1]))), divergence(w[0], w[1]) * sign),
-        (0, time), [center[0] + radius, center[1], 0], "DOP853", rtol=1e-12, atol=1e-14, dense_output=True,
+        (0, time),
+        [center[0] + radius, center[1], 0],
+        "DOP853",
+        rtol=1e-12,
+        atol=1e-14,
+        dense_output=True,
         events=lambda t, w: w[1] - center[1],
-    )  # fmt: skip
+    )
     hits = [(t, w) for t, w in zip(solved.t_events[0], solved.y_events[0], strict=True) if w[0] > center[0]]
     (start, before), (end, after) = hits[-2:]
     x, y = solved.sol(np.linspace(start, end, 20_001))[:2]
     distance = np.hypot(x - center[0], y - center[1])
     return {
-        "period": end - start, "ray": after[0] - center[0], "near": distance.min(), "far": distance.max(),
-        "x": (x.min(), x.max()), "y": (y.min(), y.max()), "floquet": np.exp(sign * (after[2] - before[2])),
-    }  # fmt: skip
+        "period": end - start,
+        "ray": after[0] - center[0],
+        "near": distance.min(),
+        "far": distance.max(),
+        "x": (x.min(), x.max()),
+        "y": (y.min(), y.max()),
+        "floquet": np.exp(sign * (after[2] - before[2])),
+    }
 
 
 @cache

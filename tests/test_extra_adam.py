@@ -1,7 +1,9 @@
-"""ExtraAdam's iterates, rules against torch.optim, and what every rule and scheme must leave alone."""
+"""ExtraAdam's iterates, rules against torch.optim, what rules and schemes must not change, and their applications."""
 
 import copy
 import math
+from dataclasses import dataclass
+from itertools import product
 
 import pytest
 import torch
@@ -18,15 +20,22 @@ from robustgames.solvers import (
     Extragradient,
     InversePower,
     Langevin,
+    LangevinChains,
+    Linear,
     Momentum,
     Optimistic,
     RMSProp,
+    Rule,
+    Scheme,
     Sign,
     Simultaneous,
+    Tally,
     TorchRule,
+    Turns,
     make_solver,
     trajectory,
 )
+from robustgames.solvers.annealing import annealed
 
 KIND = torch.float64
 RULES = {
@@ -218,3 +227,86 @@ def test_separate_rates_of_the_players_reach_both_half_steps():
     z = trajectory(solver, Bilinear(), start, 1)[1]
     half = torch.tensor([1 - 0.1 * 2, 2 + 0.4 * 1], dtype=KIND)
     torch.testing.assert_close(z, torch.tensor([1 - 0.1 * half[1], 2 + 0.4 * half[0]], dtype=KIND), rtol=0, atol=1e-15)
+
+
+# -- applications -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Recording(Rule):
+    """Zero steps that append their player to a list."""
+
+    player: int
+    applied: list
+
+    def init(self, z):
+        return {"k": 0}
+
+    def step(self, z, v, state, generator):
+        self.applied.append(self.player)
+        return z.clone(), {"k": state["k"] + 1}
+
+
+def best_response(*settings):
+    start, lookahead, steps = settings
+    return lambda rules: BestResponse(*rules, inner_steps=steps, start=start, lookahead=lookahead)
+
+
+TALLIED = {
+    "simultaneous": Simultaneous,
+    "replays": lambda rules: Simultaneous(rules, replays=3),
+    "alternating": Alternating,
+    "turns": lambda rules: Turns(rules, ratio=4),
+    "extragradient": Extragradient,
+    "alternating extragradient": lambda rules: Extragradient(rules, alternating=True),
+    "optimistic": Optimistic,
+    "averaged": lambda rules: Averaged(Optimistic(rules), 0.9),
+    "averaged turns": lambda rules: Averaged(Turns(rules, ratio=4)),
+    "critic steps": lambda rules: BestResponse(*rules, inner_steps=3, start="keep", hold=False),
+    "chains": lambda rules: LangevinChains(rules, inner_steps=3),
+    "chains of one step": lambda rules: LangevinChains(rules, inner_steps=1),
+    "prox chains": lambda rules: LangevinChains(rules, inner_steps=3, prox=True),
+} | {
+    f"best response {settings}": best_response(*settings)
+    for settings in product(("random", "keep"), ("none", "extra", "past"), (0, 1, 3))
+}
+
+
+@pytest.mark.parametrize("scheme", TALLIED.values(), ids=TALLIED.keys())
+def test_applications_are_those_that_real_steps_make(scheme):
+    applied = []
+    solver = scheme((Recording(0, applied), Recording(1, applied)))
+    oracle, z = Oracle(Bilinear()), torch.ones(2)
+    state = solver.init(oracle, z)
+    before = oracle.calls
+    for _ in range(60):  # a multiple of the rounds of Turns
+        z, state = solver.step(oracle, z, state)
+    counted = applied.count(0), applied.count(1)
+    if isinstance(solver, LangevinChains):  # all steps of its chains are one application, as the rule counts them
+        counted = tuple(count // (solver.inner_steps * (2 if solver.prox else 1)) for count in counted)
+    assert solver.applications(oracle.calls - before) == counted
+
+
+def test_every_scheme_counts_its_applications():
+    made = {type(scheme((SGD(0.1), SGD(0.1)))) for scheme in TALLIED.values()}
+    assert made == {cls for cls in Scheme.__subclasses__() if cls.__module__.startswith("robustgames.")}
+
+
+def test_a_scheme_of_a_user_is_annealed_if_it_counts_its_applications():
+    @dataclass(frozen=True)
+    class Mine(Scheme):
+        rule: Rule
+
+        def init(self, oracle, z):
+            return {}
+
+        def step(self, oracle, z, state):
+            return z, state
+
+    with pytest.raises(GameError, match=r"Mine cannot be annealed: define its tally\(\)"):
+        annealed(Mine(SGD(0.1)), 100)
+
+    class Counted(Mine):
+        def tally(self):
+            return Tally(calls=5, x=2, y=2)
+
+    assert annealed(Counted(SGD(0.1)), 100) == Counted(SGD(Linear(0.1, 40)))
+    assert annealed(Turns(SGD(0.1), ratio=4), 100) == Turns((SGD(Linear(0.1, 80)), SGD(Linear(0.1, 20))), ratio=4)

@@ -204,7 +204,7 @@ def refused(words, capsys, *, lines=1):
         ("train gda robustgames/Bilinear-v0 --runs 1e12", "1,000,000,000,000 runs take about 59,604.6 GiB: about"),
         ("train gda robustgames/Bilinear-v0 --threads 0", "threads is '0': it must be a whole number from 1"),
         ("list games", "list takes no further words"),
-        ("train mirror_prox robustgames/Forsaken-v0", "entropic steps live on simplices"),
+        ("train mirror_prox robustgames/Forsaken-v0", "entropic steps need simplices"),
         ("train --resume nothing", "nothing is not the folder of a run"),
         ("evaluate nothing", "nothing is not the folder of a run"),
     ],

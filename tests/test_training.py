@@ -63,7 +63,7 @@ def test_the_triangular_rate_rises_over_a_quarter_and_falls_to_nearly_nothing():
     assert [Triangular(1.0, 1)(k) for k in (1, 2)] == [1.0, 1.0]
     assert [Triangular(1.0, 3)(k) for k in (1, 2, 3)] == pytest.approx([1, 2 / 3, 1 / 3])
     for bad in ((0, 5), (float("inf"), 5), (1.0, 0)):
-        with pytest.raises(rg.GameError, match="is no schedule: peak must be positive and steps at least 1"):
+        with pytest.raises(rg.GameError, match="is not a schedule: peak must be positive and steps at least 1"):
             Triangular(*bad)
 
 

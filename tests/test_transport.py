@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import re
+import sys
 from math import pi, sqrt
 from pathlib import Path
 
@@ -291,12 +292,14 @@ def test_intervals_cover_the_truth():
 def script():
     spec = importlib.util.spec_from_file_location("wasserstein_script", ROOT / "scripts" / "wasserstein.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
 def test_the_script_writes_its_figure_and_its_numbers(tmp_path, capsys):
-    assert script().main(out=tmp_path, largest=256, trials=20) == 0
+    module = script()
+    assert module.main(module.Options(out=tmp_path, largest=256, trials=20)) == 0
     assert (tmp_path / "wasserstein_rates.png").read_bytes()[:4] == b"\x89PNG"
     numbers = json.loads((tmp_path / "wasserstein.json").read_text())
     two = numbers["duality"]
@@ -304,7 +307,7 @@ def test_the_script_writes_its_figure_and_its_numbers(tmp_path, capsys):
     assert set(numbers["rates"]) == {"p=1 cube", *(f"p={p} {place}" for p in (2, 3, 5) for place in ("cube", "torus"))}
     assert numbers["rates"]["p=5 torus"]["slope"]["value"] == pytest.approx(-0.2, abs=0.05)
     assert "p=3 cube" in capsys.readouterr().out
-    assert script().main(out=tmp_path, largest=100) == 2
+    assert module.main(module.Options(out=tmp_path, largest=100)) == 2
     assert "error: largest is 100" in capsys.readouterr().err
 
 

@@ -1,36 +1,23 @@
-"""Solvers: a scheme (where to ask the field) of rules (what to do with its value)."""
+"""Solvers: a scheme (where to evaluate the field) of rules (what to do with its value)."""
 
 from robustgames.solvers import danskin, diagnostics
+from robustgames.solvers.best_response import BestResponse, respond
 from robustgames.solvers.chains import LangevinChains
 from robustgames.solvers.fused_adam import FusedAdam, fused
+from robustgames.solvers.langevin import Langevin, PreconditionedLangevin
 from robustgames.solvers.recipes import RECIPES, make_solver
-from robustgames.solvers.rules import (
-    SGD,
-    Adam,
-    Entropic,
-    Exponential,
-    InversePower,
-    Langevin,
-    Linear,
-    Momentum,
-    PreconditionedLangevin,
-    RMSProp,
-    Rule,
-    Sign,
-    Steepest,
-    Triangular,
-)
+from robustgames.solvers.rules import SGD, Adam, Entropic, Momentum, RMSProp, Rule, Sign, Steepest
+from robustgames.solvers.schedules import Exponential, InversePower, Linear, Triangular
 from robustgames.solvers.schemes import (
     Alternating,
     Averaged,
-    BestResponse,
     Extragradient,
     Optimistic,
     Scheme,
     Simultaneous,
     Solver,
+    Tally,
     Turns,
-    respond,
     trajectory,
 )
 from robustgames.solvers.torch_rule import TorchRule
@@ -60,6 +47,7 @@ __all__ = [
     "Simultaneous",
     "Solver",
     "Steepest",
+    "Tally",
     "TorchRule",
     "Triangular",
     "Turns",

@@ -2,103 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from functools import singledispatch
+from dataclasses import replace
 from typing import Any
 
 from robustgames.errors import GameError
-from robustgames.solvers.chains import LangevinChains
-from robustgames.solvers.rules import Linear
-from robustgames.solvers.schemes import (
-    Alternating,
-    Averaged,
-    BestResponse,
-    Extragradient,
-    Optimistic,
-    Rules,
-    Scheme,
-    Simultaneous,
-    Turns,
-    pair,
-)
+from robustgames.solvers.best_response import BestResponse
+from robustgames.solvers.players import Rules, player_of
+from robustgames.solvers.rules import Rule
+from robustgames.solvers.schedules import Linear
+from robustgames.solvers.schemes import Scheme
+from robustgames.tensors import Path, rebuild
 
 
-@singledispatch
 def annealed(solver: Scheme, calls: int) -> Scheme:
-    """Return the solver with every learning rate falling linearly to 0 over a run of so many oracle calls.
+    """Return the solver with every learning rate falling linearly to 0 over a run of a number of oracle calls.
 
-    A rate is a function of how often its rule was applied; each scheme knows how many applications a call pays for.
+    A rate is a function of how often its rule was applied, see `Scheme.applications`.
 
     Args:
-        solver: its rates are numbers.
-        calls: oracle calls of one run.
+        solver: Solver whose rates are numbers.
+        calls: Oracle calls of one run.
 
     Raises:
-        GameError: a rate is a schedule already or one per run; a scheme that is not the package's.
+        GameError: A rate is a schedule already or one per run, or the scheme does not count its applications.
 
     Example:
         >>> from robustgames.solvers import make_solver
         >>> annealed(make_solver("alt_gda", lr=0.1), 1000)    # each player moves in every second call
         Alternating(rule=SGD(lr=Linear(scale=0.1, steps=500)))
     """
-    raise GameError(
-        f"{type(solver).__name__} cannot be annealed: give its rules schedules, e.g. SGD(Linear(0.1, 1000))"
-    )
+    counts = solver.applications(calls)
+
+    def anneal(node: object, path: Path) -> object:
+        if isinstance(node, BestResponse) and node.start != "keep":  # every answer starts with a fresh inner rule
+            return replace(node, outer=_falling(node.outer, counts[0]))
+        return _of_players(node, player_of(path), counts) if isinstance(node, Rule) else node
+
+    return rebuild(solver, anneal)
 
 
-@annealed.register
-def _(solver: Averaged, calls: int) -> Scheme:
-    return replace(solver, scheme=annealed(solver.scheme, calls))
+def _of_players(rule: Rule, player: int | None, counts: tuple[float, float]) -> Rules:
+    if player is not None:
+        return _falling(rule, counts[player])
+    x, y = (_falling(rule, count) for count in counts)
+    return x if x == y else (x, y)
 
 
-@annealed.register
-def _(solver: Simultaneous, calls: int) -> Scheme:
-    return replace(solver, rule=_falling(solver.rule, calls))
-
-
-@annealed.register
-def _(solver: Alternating, calls: int) -> Scheme:
-    return replace(solver, rule=_falling(solver.rule, calls / 2))
-
-
-@annealed.register
-def _(solver: Extragradient, calls: int) -> Scheme:
-    return replace(solver, rule=_falling(solver.rule, calls / 2 if solver.alternating else calls))
-
-
-@annealed.register
-def _(solver: Optimistic, calls: int) -> Scheme:
-    return replace(solver, rule=_falling(solver.rule, 2 * calls))
-
-
-@annealed.register
-def _(solver: BestResponse, calls: int) -> Scheme:
-    answers = 2 if solver.lookahead == "extra" else 1
-    steps = calls / (answers * (solver.inner_steps + 1))
-    outer = _falling(solver.outer, steps * (1 if solver.lookahead == "none" else 2))
-    if solver.start != "keep":  # a fresh rule for every answer
-        return replace(solver, outer=outer)
-    return replace(solver, outer=outer, inner=_falling(solver.inner, max(1, steps * answers * solver.inner_steps)))
-
-
-@annealed.register
-def _(solver: Turns, calls: int) -> Scheme:
-    rounds = calls / (solver.ratio + 1)
-    x, y = pair(solver.rule)
-    return replace(solver, rule=(_falling(x, rounds * solver.ratio), _falling(y, rounds)))
-
-
-@annealed.register
-def _(solver: LangevinChains, calls: int) -> Scheme:
-    if solver.growth:
-        raise GameError("chains that grow cannot be annealed: use lr_decay, or growth=0")
-    steps = calls / ((2 * solver.inner_steps - 1) + (2 * solver.inner_steps if solver.prox else 0))
-    return replace(solver, rule=_falling(solver.rule, steps))
-
-
-def _falling(rules: Rules, applications: float) -> Any:
-    if isinstance(rules, tuple):
-        return tuple(_falling(rule, applications) for rule in rules)
-    if not any(f.name == "lr" for f in fields(rules)) or not isinstance(rules.lr, int | float):  # type: ignore[attr-defined]
-        raise GameError(f"{rules} has no single number as rate that could fall: leave anneal out")
-    return replace(rules, lr=Linear(float(rules.lr), max(1, round(applications))))  # type: ignore[attr-defined]
+def _falling(rule: Any, applications: float) -> Rule:
+    lr = getattr(rule, "lr", None)
+    if not isinstance(lr, int | float):
+        raise GameError(f"{rule} has no single number as rate that could fall: leave anneal out")
+    return replace(rule, lr=Linear(float(lr), max(1, round(applications))))

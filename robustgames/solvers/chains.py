@@ -9,8 +9,9 @@ from torch import Tensor
 from robustgames.errors import GameError
 from robustgames.games.game import join
 from robustgames.games.oracle import Oracle
+from robustgames.solvers.players import NAMES, Rules, init_rules, move_rules, pair
 from robustgames.solvers.rules import State
-from robustgames.solvers.schemes import NAMES, Rules, Scheme, init_rules, move_rules, pair
+from robustgames.solvers.schemes import Scheme, Tally
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class LangevinChains(Scheme):
 
     and z_{t+1} = (1 - b) z_t + b mean. With `prox` the chains run twice, both times from z_t: against z_t, then against
     the mean of the first pass; the second mean counts. 2 K_t - 1 calls a step, as the first serves both players, and
-    2 K_t more with `prox`. A rule sees t as its count in all K_t steps, so that its schedules are per step; moments of
-    a rule persist.
+    2 K_t more with `prox`. The count of a rule is t in all K_t steps, so its schedules are per step. Moments of a rule
+    persist.
 
     With K = 1, b = 1 and no noise this is simultaneous gradient descent ascent, bit for bit, and with `prox` on
     bilinear games extragradient.
@@ -34,11 +35,11 @@ class LangevinChains(Scheme):
     Source: Hsieh, Liu and Cevher 2019, algorithms 3 (Mirror-GAN) and 5 (Mirror-Prox-GAN); Kamalaruban et al. 2020.
 
     Args:
-        rule: of both players, or one each: Langevin or PreconditionedLangevin.
-        inner_steps: K, the most steps of a chain.
-        damping: b in (0, 1].
-        prox: mirror-prox instead of mirror descent.
-        growth: 0: K_t = K; else K_t = min(K, floor((1 + growth)^t)).
+        rule: Rule of both players, or a pair: Langevin or PreconditionedLangevin.
+        inner_steps: Largest number of steps of a chain, K.
+        damping: Weight of the newest point in both means, b in (0, 1].
+        prox: Whether to run mirror-prox instead of mirror descent.
+        growth: Growth of the chains: K_t = min(K, floor((1 + growth)^t)). If 0, K_t = K.
     """
 
     rule: Rules
@@ -53,7 +54,7 @@ class LangevinChains(Scheme):
         if not 0 < self.damping <= 1:
             raise GameError(f"damping is {self.damping}: the weight of the newest point lies in (0, 1], e.g. 0.9")
         if not 0 <= self.growth < float("inf"):
-            raise GameError(f"growth is {self.growth}: a rate >= 0, e.g. 1e-5; 0 for chains of constant length")
+            raise GameError(f"growth is {self.growth}: a rate >= 0, e.g. 1e-5, or 0 for chains of constant length")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
         return {"t": 0, **init_rules(pair(self.rule), oracle, z)}
@@ -64,6 +65,11 @@ class LangevinChains(Scheme):
         for _ in range(2 if self.prox else 1):
             against, rules = self._sample(oracle, z, against, rules, t)
         return oracle.project(z.lerp(against, self.damping)), {"t": t, **rules}
+
+    def tally(self) -> Tally:
+        if self.growth:
+            raise GameError("chains that grow cannot be annealed: use lr_decay, or growth=0")
+        return Tally(calls=(2 * self.inner_steps - 1) + (2 * self.inner_steps if self.prox else 0), x=1, y=1)
 
     def length(self, t: int) -> int:
         """Return K_t, the steps of a chain in step t >= 1."""
@@ -82,7 +88,7 @@ class LangevinChains(Scheme):
         return mean, rules
 
     def _field(self, oracle: Oracle, chain: Tensor, against: Tensor, one_point: bool) -> Tensor:
-        if one_point:  # both players are where the other sees them: one call serves both
+        if one_point:  # each player is where the other sees it: one call serves both
             return oracle(chain)
         (x, y), (other_x, other_y) = oracle.game.split(chain), oracle.game.split(against)
         return join([oracle(join([x, other_y], chain), 0), oracle(join([other_x, y], chain), 1)], chain)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from robustgames.errors import GameError, unknown
-from robustgames.solvers.rules import Exponential, InversePower, Linear, Rule, Triangular
+from robustgames.solvers.rules import Rule
+from robustgames.solvers.schedules import Exponential, InversePower, Linear, Triangular
 from robustgames.solvers.schemes import Scheme
 
 
@@ -40,10 +41,10 @@ def to_config(value: Any) -> Any:
 
 
 def from_config(config: Any) -> Any:
-    """Return what `to_config` was given; classes are looked up among the rules and schemes that are imported.
+    """Return the solver of a `to_config`. Classes are looked up among the rules and schemes that are imported.
 
     Raises:
-        GameError: a class is not known; import the module that defines it, or pass `solver=` to `load`.
+        GameError: A class is not known. Import the module that defines it, or pass `solver=` to `load`.
     """
     if isinstance(config, list):
         return tuple(from_config(item) for item in config)

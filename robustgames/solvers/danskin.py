@@ -3,8 +3,8 @@
 For Y compact and ∇x Φ continuous in (x, y), with Y*(x) the set of maximizers at x (Danskin 1967):
 
     f'(x; d) = max {<∇x Φ(x, y), d> : y in Y*(x)}       the one-sided derivative along d
-    ∇f(x)    = ∇x Φ(x, y*)                              where Y*(x) = {y*}
-    ∂f(x)    = conv {∇x Φ(x, y) : y in Y*(x)}           (Clarke's, where Φ is not convex in x)
+    ∇f(x)    = ∇x Φ(x, y*)                              if Y*(x) = {y*}
+    ∂f(x)    = conv {∇x Φ(x, y) : y in Y*(x)}           (Clarke's, if Φ is not convex in x)
 
 Minus the gradient at one of several maximizers may *increase* f; minus the element of least norm of ∂f(x) does not.
 Gradients g are those of f, which x minimizes: a step is x - t g, and the field is V_x = -g. X is taken as all of R^n.
@@ -20,21 +20,21 @@ from robustgames.games.game import Game, Sample, ZeroSumGame
 
 
 def danskin_gradient(game: Game, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
-    """Return ∇x Φ(x, y; ζ), shape (*S, n): the gradient of f at x where y is the *only* maximizer.
+    """Return ∇x Φ(x, y; ζ), shape (*S, n): the gradient of f at x if y is the *only* maximizer.
 
-    At one of several maximizers it is one element of ∂f(x), and minus it need not be a descent direction; at a y that
-    does not maximize it is no derivative of f. That y maximizes is not checked, that it lies in Y is.
+    At one of several maximizers it is one element of ∂f(x), and minus it need not be a descent direction. At a y that
+    does not maximize it is not a derivative of f. Only that y lies in Y is checked, not that it maximizes.
 
     Source: lecture "Danskin's theorem", 2; Danskin 1967, The Theory of Max-Min.
 
     Args:
-        game: a zero-sum game; a Noisy one is taken without its noise.
-        x: (*S, n).
-        y: (*S, m), the maximizer of Φ(x, ·) in Y, e.g. `game.best_response(z, 1)`.
-        sample: the draw ζ that defines f; None for a deterministic game.
+        game: Zero-sum game. A Noisy one is taken without its noise.
+        x: Strategies of player 0, (*S, n).
+        y: Maximizers of Φ(x, ·) in Y, (*S, m), e.g. `game.best_response(z, 1)`.
+        sample: Draw ζ that defines f, or None for a deterministic game.
 
     Raises:
-        GameError: the game has no payoff, x or y has a wrong shape, or y is outside Y.
+        GameError: The game has no payoff, x or y has a wrong shape, or y is outside Y.
 
     Example:
         >>> from robustgames.games import Quadratic
@@ -51,19 +51,20 @@ def subdifferential(game: Game, x: Tensor, candidates: Tensor, sample: Sample = 
     """Return generators g_i = ∇x Φ(x, y_i; ζ) of ∂f(x) = conv{g_i}, shape (k', n), one per maximizer y_i.
 
     A candidate whose payoff is below the best candidate's is dropped. Without some of the maximizers conv{g_i} is
-    only a part of ∂f(x). Where Φ is affine in y and Y is a polytope, its vertices are candidates enough.
+    only a part of ∂f(x). If Φ is affine in y and Y is a polytope, its vertices are enough.
 
     Source: lecture "Danskin's theorem", 3.
 
     Args:
-        game: a zero-sum game; a Noisy one is taken without its noise.
-        x: one point, (n,).
-        candidates: points of Y among which the maximizers are, (k, m).
-        sample: the draw ζ that defines f, of one run; None for a deterministic game.
-        tol: payoffs that differ by at most tol * max(1, |best|) count as equal.
+        game: Zero-sum game. A Noisy one is taken without its noise.
+        x: One point, (n,).
+        candidates: Points of Y that include the maximizers, (k, m).
+        sample: Draw ζ of one run that defines f, or None for a deterministic game.
+        tol: Tolerance. Payoffs that differ by at most tol * max(1, |best|) count as equal.
 
     Raises:
-        GameError: as `danskin_gradient`; x is a batch, there is no candidate, or a payoff is not finite.
+        GameError: The game has no payoff, a candidate is outside Y, x is a batch, there is no candidate, or a payoff
+            is not finite.
 
     Example:
         >>> from robustgames.games import Bilinear
@@ -83,7 +84,7 @@ def subdifferential(game: Game, x: Tensor, candidates: Tensor, sample: Sample = 
     with torch.no_grad():
         values = torch.stack([game.payoff(*game.split(z), sample) for z in points])
     if not bool(torch.isfinite(values).all()):
-        raise GameError(f"the payoffs of the candidates are {values.tolist()}: finite ones are needed, check x")
+        raise GameError(f"the payoffs of the candidates are {values.tolist()}: they must be finite, check x")
     best = float(values.max())
     active = (values >= best - tol * max(1.0, abs(best))).tolist()
     return torch.stack([-game.field(z, sample, 0) for z, keep in zip(points, active, strict=True) if keep])
@@ -92,16 +93,17 @@ def subdifferential(game: Game, x: Tensor, candidates: Tensor, sample: Sample = 
 def directional_derivative(generators: Tensor, direction: Tensor) -> Tensor:
     """Return f'(x; d) = max_i <g_i, d>, shape (*D,): the limit of (f(x + t d) - f(x)) / t for t > 0, t -> 0.
 
-    Negative: d is a descent direction; positive: f rises along d. A lower bound where a generator is missing.
+    If it is negative, d is a descent direction; if positive, f rises along d. It is a lower bound if a generator is
+    missing.
 
     Source: Danskin 1967.
 
     Args:
-        generators: g_i of `subdifferential`, (k, n).
-        direction: d, (*D, n); it is not normalized.
+        generators: Gradients g_i of `subdifferential`, (k, n).
+        direction: Directions d, (*D, n), which are not normalized.
 
     Raises:
-        GameError: shapes do not fit, or a generator is not finite.
+        GameError: Shapes do not fit, or a generator is not finite.
 
     Example:
         >>> directional_derivative(torch.tensor([[-1.0], [1.0]]), torch.tensor([[2.0], [-3.0]]))    # f = |x| at 0
@@ -109,9 +111,7 @@ def directional_derivative(generators: Tensor, direction: Tensor) -> Tensor:
     """
     _check_generators(generators)
     if direction.dim() == 0 or direction.shape[-1] != generators.shape[1]:
-        raise GameError(
-            f"direction has shape {tuple(direction.shape)}: (*D, {generators.shape[1]}) is needed for these generators"
-        )
+        raise GameError(f"direction has shape {tuple(direction.shape)}: (*D, {generators.shape[1]}) is expected here")
     return (direction @ generators.mT).amax(-1)
 
 
@@ -119,16 +119,16 @@ def min_norm_element(generators: Tensor) -> Tensor:
     """Return g* = argmin {|g|_2 : g in conv{g_i}}, shape (n,), by Wolfe's algorithm: exact after finitely many steps.
 
     -g* is the direction of steepest descent of f: f'(x; -g*) = -|g*|², and no unit vector d has f'(x; d) < -|g*|.
-    It is 0 exactly where x is stationary: f'(x; d) >= 0 for all d. In float64; what is shorter than 1e-14 of the
-    longest generator is roundoff and comes out as 0.
+    It is 0 exactly if x is stationary: f'(x; d) >= 0 for all d. Computed in float64; an element shorter than 1e-14 of
+    the longest generator is roundoff and becomes 0.
 
     Source: Wolfe 1976, Finding the nearest point in a polytope; for adversarial training, Latorre et al., ICLR 2023.
 
     Args:
-        generators: g_i of `subdifferential`, (k, n); duplicates and dependent ones are allowed.
+        generators: Gradients g_i of `subdifferential`, (k, n). Duplicates and dependent ones are allowed.
 
     Raises:
-        GameError: there is no generator, or one that is not finite.
+        GameError: There is no generator, or one is not finite.
 
     Example:
         >>> min_norm_element(torch.tensor([[3.0, -1.0], [-1.0, 3.0], [4.0, 4.0]]))
@@ -182,7 +182,7 @@ def _zero_sum(game: Game) -> ZeroSumGame:
 
 
 def _joint(game: Game, x: Tensor, y: Tensor, sample: Sample) -> Tensor:
-    """Return [x | y] without a graph, after a look at its shape and at y in Y."""
+    """Return [x | y] without a graph, after checking its shape and that y lies in Y."""
     n, m = game.sizes
     if x.shape[-1:] != (n,) or y.shape != (*x.shape[:-1], m):
         raise GameError(f"x and y have shapes {tuple(x.shape)} and {tuple(y.shape)}: (*S, {n}) and (*S, {m}) of {game}")
@@ -194,5 +194,5 @@ def _joint(game: Game, x: Tensor, y: Tensor, sample: Sample) -> Tensor:
 
 def _check_generators(generators: Tensor) -> None:
     if generators.dim() != 2 or 0 in generators.shape or not bool(torch.isfinite(generators).all()):
-        what = f"generators of shape {tuple(generators.shape)}: finite numbers (k, n), k >= 1, are needed"
+        what = f"generators of shape {tuple(generators.shape)}: finite numbers (k, n), k >= 1, are expected"
         raise GameError(f"{what}, one gradient per maximizer, as from subdifferential(game, x, candidates)")

@@ -1,9 +1,8 @@
-"""Certificates: what kind of point is z, how far is it from a solution, and does a trajectory cycle?"""
+"""Certificates: the kind of a point z, its distance from a solution, and the cycle of a trajectory."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -40,7 +39,7 @@ def jacobian(game: Game, z: Tensor, sample: Sample = None) -> Tensor:
 def spectrum(game: Game, z: Tensor, sample: Sample = None) -> Tensor:
     """Return the complex eigenvalues of DV(z), shape (*S, n + m), largest real part first.
 
-    All real parts negative: the flow z' = V(z) converges to a critical point z; one positive: it leaves.
+    If all real parts are negative, the flow z' = V(z) converges to a critical point z; if one is positive, it leaves.
 
     Example:
         >>> from robustgames.games.toy import Quadratic
@@ -56,14 +55,15 @@ class LocalNash:
     """First- and second-order conditions of a local Nash point at z; `str` gives the verdict in words.
 
     Attributes:
-        residual: |V(z)|; 0 at critical points.
-        convexity: least eigenvalue of the Hessian of x's own loss (Φ_xx); a Nash point needs >= 0.
-        concavity: greatest eigenvalue of the Hessian of y's own gain (Φ_yy); a Nash point needs <= 0.
-        growth: greatest real part of the spectrum of DV(z); < 0: stable for the flow.
-        is_critical, is_nash, is_stable: the three answers; `is_nash` is None where a curvature is 0 and second order
-            cannot tell, `is_stable` likewise for a zero real part.
+        residual: Norm |V(z)|, 0 at critical points.
+        convexity: Least eigenvalue of the Hessian of x's own loss (Φ_xx); a Nash point needs >= 0.
+        concavity: Greatest eigenvalue of the Hessian of y's own gain (Φ_yy); a Nash point needs <= 0.
+        growth: Greatest real part of the spectrum of DV(z); the flow is stable if it is < 0.
+        is_critical: Whether z is a critical point.
+        is_nash: Whether z is a local Nash point, None if a curvature is 0 and second order does not decide.
+        is_stable: Whether the flow is stable at z, None if the greatest real part is 0.
         kind: The answers in words, without numbers: equal for points of one kind.
-        verdict: the answers in words.
+        verdict: The answers in words.
     """
 
     residual: float
@@ -86,9 +86,9 @@ def local_nash(game: Game, z: Tensor, tol: float = 1e-5) -> LocalNash:
     Strict inequalities are sufficient, weak ones necessary. Source: lecture "Solution concept".
 
     Args:
-        game: the game; a Noisy one is judged without its noise.
-        z: one point, in the interior of X × Y.
-        tol: what counts as 0.
+        game: Game. A Noisy one is evaluated without its noise.
+        z: One point, in the interior of X × Y.
+        tol: Largest absolute value that counts as 0.
 
     Example:
         >>> from robustgames.games.toy import Quadratic
@@ -100,7 +100,7 @@ def local_nash(game: Game, z: Tensor, tol: float = 1e-5) -> LocalNash:
     game = game.exact
     around = z + 1e-3 * torch.cat([torch.eye(len(z)), -torch.eye(len(z))]).to(z)
     if not torch.allclose(game.project(around), around, atol=1e-6):
-        raise GameError("local_nash judges interior points, this one lies at the edge of X × Y: use duality_gap")
+        raise GameError("local_nash needs an interior point, this one lies at the edge of X × Y: use duality_gap")
     derivative, n = jacobian(game, z), game.sizes[0]
     convexity = -_greatest(derivative[:n, :n])  # the block of DV is -Φ_xx
     concavity = _greatest(derivative[n:, n:])
@@ -132,7 +132,9 @@ def _words(
     if nash:
         first = "a strict local Nash point"
     elif nash is None:
-        first = "the necessary conditions of a local Nash point hold, but a curvature is 0: second order cannot tell"
+        first = (
+            "the necessary conditions of a local Nash point hold, but a curvature is 0: second order does not decide"
+        )
     elif convexity < -tol:
         first = "not a local Nash point: x can do better"
         number = f" (least eigenvalue of Φ_xx is {convexity:+.3g})"
@@ -151,7 +153,7 @@ def duality_gap(game: Game, z: Tensor) -> Tensor:
     """Return max_y' Φ(x, y') - min_x' Φ(x', y), shape (*S,): 0 exactly at saddles, an upper bound of both regrets.
 
     Raises:
-        GameError: the game does not know its best responses.
+        GameError: The game does not define its best responses.
 
     Example:
         >>> from robustgames.games import MatrixGame
@@ -159,14 +161,14 @@ def duality_gap(game: Game, z: Tensor) -> Tensor:
         tensor(1.)
     """
     game = game.exact
-    best = [game.best_response(z, player) for player in (0, 1)]
-    if not isinstance(game, ZeroSumGame) or best[0] is None or best[1] is None:
+    x_best, y_best = (game.best_response(z, player) for player in (0, 1))
+    if not isinstance(game, ZeroSumGame) or x_best is None or y_best is None:
         raise GameError(
             f"the duality gap of {game} is not known: it needs a zero-sum game whose best_response(z, player) is "
             "exact and finite, e.g. a bilinear game with radius=1.0"
         )
     x, y = game.split(z)
-    return game.payoff(x, cast(Tensor, best[1]), None) - game.payoff(cast(Tensor, best[0]), y, None)
+    return game.payoff(x, y_best, None) - game.payoff(x_best, y, None)
 
 
 @torch.no_grad()
@@ -191,11 +193,11 @@ class LimitCycle:
     """A cycle on which a trajectory has settled.
 
     Attributes:
-        period: time of one turn, in units of dt.
-        amplitude: greatest distance of the cycle to its center.
-        inner: least distance.
-        center: the point that the distances are measured from, (d,).
-        points: the last full turn, (P, d).
+        period: Time of one turn, in units of dt.
+        amplitude: Greatest distance of the cycle from its center.
+        inner: Least distance of the cycle from its center.
+        center: Point that the distances are measured from, (d,).
+        points: Points of the last full turn, (P, d).
     """
 
     period: float
@@ -208,17 +210,17 @@ class LimitCycle:
 def limit_cycle(
     trajectory: Tensor, dt: float = 1.0, center: Tensor | None = None, tol: float = 0.01
 ) -> LimitCycle | None:
-    """Return the cycle on which the second half of a trajectory runs, or None (it converged, spirals, or wanders).
+    """Return the cycle on which the second half of a trajectory runs, or None if it converges, spirals or wanders.
 
     Turns are counted by upward crossings of the section {z_j = center_j}, j the coordinate that varies most, with
     linear interpolation. It is a cycle if turns take equal time and reach equally far, both up to the share `tol`, and
     the later half of them reaches no further than the earlier one, up to tol / 5.
 
     Args:
-        trajectory: iterates of one run, (T, d) with d >= 2.
-        dt: time between two iterates, e.g. the learning rate.
-        center: a point inside the cycle; by default the mean of the second half.
-        tol: relative change allowed over all turns.
+        trajectory: Iterates of one run, (T, d) with d >= 2.
+        dt: Time between two iterates, e.g. the learning rate.
+        center: Point inside the cycle, by default the mean of the second half.
+        tol: Relative change allowed over all turns.
 
     Example:
         >>> t = torch.arange(0, 100, 0.1)

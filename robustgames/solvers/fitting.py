@@ -2,50 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from torch import Tensor
 
 from robustgames.errors import GameError
 from robustgames.games.oracle import Oracle
 from robustgames.games.sets import Product, Simplex
+from robustgames.solvers.best_response import BestResponse
+from robustgames.solvers.players import player_of
 from robustgames.solvers.rules import Entropic, Rule, Sign, Steepest
-from robustgames.solvers.schemes import BestResponse, Scheme
+from robustgames.solvers.schemes import Scheme
+from robustgames.tensors import Path, rebuild
 
 
 def fit(solver: Scheme, oracle: Oracle) -> Scheme:
     """Return the solver with its rates on the device and in the dtype of the game, and its rows as wide as an image.
 
     Raises:
-        GameError: no scheme; a tensor of rates that is not one per run; entropic steps off the simplex; an attacker's
-            steps in another norm than its ball.
+        GameError: The solver is not a scheme, a tensor of rates does not hold one per run, entropic steps leave the
+            simplex, or an attacker steps in another norm than that of its ball.
     """
     if not isinstance(solver, Scheme):
-        raise GameError(f"the solver is {solver!r}: a scheme is needed, e.g. make_solver('gda', lr=0.1)")
-    return _fit(solver, oracle)
+        raise GameError(f"the solver is {solver!r}: it must be a scheme, e.g. make_solver('gda', lr=0.1)")
+
+    def fitted(node: object, path: Path) -> object:
+        if isinstance(node, Tensor):
+            return _fit_rate(node, oracle)
+        if isinstance(node, Entropic) and not all(isinstance(s, Simplex) for s in oracle.game.sets):
+            raise GameError(f"entropic steps need simplices, {oracle.game!r} has other sets: use e.g. extragradient")
+        if isinstance(node, BestResponse) and node.inner_steps:
+            _check_norm(node.inner, oracle)
+        if isinstance(node, Steepest) and node.width is None:
+            return _fit_rows(node, path, oracle)
+        return node
+
+    return rebuild(solver, fitted)
 
 
-def _fit(part: Any, oracle: Oracle, player: int = 1) -> Any:
-    """Fit a part of a solver; rows are those of the player whose rule it is, of player 1 in a rule for both."""
-    if isinstance(part, Tensor):
-        if part.dim() > 0 and tuple(part.shape) != (*oracle.shape, 1):
-            raise GameError(f"lr has shape {tuple(part.shape)}: one rate per run has shape {(*oracle.shape, 1)} here")
-        return part.to(oracle.game.device, oracle.game.dtype)
-    if isinstance(part, Entropic) and not all(isinstance(s, Simplex) for s in oracle.game.sets):
-        raise GameError(f"entropic steps live on simplices, {oracle.game!r} has other sets: use e.g. extragradient")
-    if isinstance(part, BestResponse) and part.inner_steps:
-        _check_norm(part.inner, oracle)
-    if isinstance(part, Steepest) and part.width is None and isinstance(rows := oracle.game.sets[player], Product):
-        return replace(part, width=rows.width)
-    if isinstance(part, tuple):
-        return tuple(_fit(item, oracle, i) for i, item in enumerate(part))
-    if is_dataclass(part) and not isinstance(part, type):
-        values = {f.name: getattr(part, f.name) for f in fields(part)}
-        fitted = {name: _fit(value, oracle, 0 if name == "outer" else player) for name, value in values.items()}
-        changed = {name: value for name, value in fitted.items() if value is not values[name]}
-        return replace(part, **changed) if changed else part
-    return part
+def _fit_rate(lr: Tensor, oracle: Oracle) -> Tensor:
+    if lr.dim() > 0 and tuple(lr.shape) != (*oracle.shape, 1):
+        raise GameError(f"lr has shape {tuple(lr.shape)}: one rate per run has shape {(*oracle.shape, 1)} here")
+    return lr.to(oracle.game.device, oracle.game.dtype)
+
+
+def _fit_rows(rule: Steepest, path: Path, oracle: Oracle) -> Steepest:
+    """Fit rows to the player whose rule it is, or to player 1 if it is of both."""
+    rows = oracle.game.sets[0 if player_of(path) == 0 else 1]
+    return replace(rule, width=rows.width) if isinstance(rows, Product) else rule
 
 
 def _check_norm(rule: Rule, oracle: Oracle) -> None:

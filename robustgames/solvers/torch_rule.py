@@ -18,11 +18,11 @@ class TorchRule(Rule):
     """Any `torch.optim` optimizer as a rule: one `step()` on a copy of z with gradient -v.
 
     Coordinate-wise optimizers (SGD, Adam, Adagrad, NAdam …) keep batched runs independent. One that couples the
-    coordinates of a parameter (Adafactor, Muon) also couples the runs of a batch: give it one run.
+    coordinates of a parameter (Adafactor, Muon) also couples the runs of a batch: use it for one run.
 
     Args:
-        optimizer: the class.
-        settings: its keyword arguments.
+        optimizer: Class of the optimizer.
+        settings: Keyword arguments of the optimizer.
 
     Example:
         >>> rule = TorchRule(torch.optim.Adagrad, {"lr": 0.5})
@@ -36,7 +36,7 @@ class TorchRule(Rule):
     def __post_init__(self) -> None:
         if issubclass(self.optimizer, torch.optim.LBFGS):
             raise GameError(
-                "LBFGS evaluates the loss itself, a rule is given one value of the field: use a first-order optimizer"
+                "LBFGS evaluates the loss itself, a rule gets one value of the field: use a first-order optimizer"
             )
 
     def init(self, z: Tensor) -> State:
@@ -46,7 +46,7 @@ class TorchRule(Rule):
         point = torch.nn.Parameter(z.clone())
         point.grad = -v
         optimizer = self.optimizer([point], **self.settings)
-        # a torch optimizer updates its state in place: hand it copies, so that the old state stays as it was
+        # a torch optimizer updates its state in place: pass copies, so that the old state stays as it was
         memory = {
             name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items() if name != "k"
         }

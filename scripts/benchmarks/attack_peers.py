@@ -1,4 +1,4 @@
-"""What the attacks are compared with, each as a function that builds attack(x, y) -> x_adv from a model."""
+"""The peers of the attacks, each as a function that builds attack(x, y) -> x_adv from a model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def available(contestants: dict[str, Build]) -> dict[str, Build]:
 
 
 def bare_pgd(eps: float = 0.3, size: float = 0.01, steps: int = 40) -> Build:
-    """Return PGD in ℓ∞ as one writes it, in place where that is possible: the floor without other kernels."""
+    """Return PGD in ℓ∞ as one writes it, in place if possible: the floor without other kernels."""
 
     def build(model: nn.Module) -> Attack:
         def attack(x: Tensor, y: Tensor) -> Tensor:
@@ -90,9 +90,15 @@ def art_pgd(eps: float, size: float, steps: int, norm: int | str = "inf", batch:
             model, nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0, 1), device_type=device.type
         )
         attack = ProjectedGradientDescentPyTorch(
-            wrapped, norm=norm, eps=eps, eps_step=size, max_iter=steps, num_random_init=int(steps > 1),
-            batch_size=batch, verbose=False,
-        )  # fmt: skip
+            wrapped,
+            norm=norm,
+            eps=eps,
+            eps_step=size,
+            max_iter=steps,
+            num_random_init=int(steps > 1),
+            batch_size=batch,
+            verbose=False,
+        )
         return lambda x, y: torch.from_numpy(attack.generate(x.cpu().numpy(), y.cpu().numpy())).to(x)
 
     return build
@@ -106,9 +112,10 @@ def autoattack(norm: str, eps: float, attacks: list[str] | None = None) -> Build
 
         version = "standard" if attacks is None else "custom"
         device = next(model.parameters()).device
-        judge: Any = AutoAttack(model, norm=norm, eps=eps, version=version, attacks=attacks, seed=0, device=device)  # type: ignore[arg-type]
+        library: Any = AutoAttack  # whose annotations are wrong
+        peer = library(model, norm=norm, eps=eps, version=version, attacks=attacks, seed=0, device=device)
         if attacks is not None:
-            judge.apgd.n_restarts, judge.apgd.use_largereps = 1, norm == "L1"  # as ours
-        return lambda x, y: judge.run_standard_evaluation(x, y)[0]
+            peer.apgd.n_restarts, peer.apgd.use_largereps = 1, norm == "L1"  # as ours
+        return lambda x, y: peer.run_standard_evaluation(x, y)[0]
 
     return build

@@ -1,4 +1,4 @@
-"""Attacks: images per second of CPU time, and what they leave, against other libraries on two MNIST networks."""
+"""Attacks: images per second of CPU time, and the accuracy left, against other libraries on two MNIST networks."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def dropping(trial: Trial) -> Iterator[Row]:
 
 
 def precision(trial: Trial) -> Iterator[Row]:
-    """PGD-40 with the arithmetic of the network in bfloat16; its examples are judged in float32."""
+    """PGD-40 with the arithmetic of the network in bfloat16; its examples are verified in float32."""
     contestants = {
         "ours": ours(pgd, 0.3, **PGD, precision=torch.bfloat16),
         "float32": ours(pgd, 0.3, **PGD),

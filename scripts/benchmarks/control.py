@@ -25,7 +25,7 @@ RATE, COST = "steps/CPU s", "us/step"
 
 @dataclass(frozen=True)
 class Task:
-    """An env with networks and a minibatch, and the rates that its rows ask for."""
+    """An env with networks and a minibatch, and the rate that its rows must reach."""
 
     env_id: str = "Pendulum-v1"
     hidden: tuple[int, ...] = (64, 64)
@@ -36,7 +36,7 @@ class Task:
         return f"{self.env_id} {list(self.hidden)} batch {self.batch}"
 
     def blocks(self, share: float = 1.0) -> tuple[int, int]:
-        """Return how many steps of ours and of the peer last some tenths of a second."""
+        """Return the numbers of steps of ours and of the peer that last some tenths of a second."""
         ours, peer = (300, 100) if self.batch == 128 else (60, 40)
         return max(10, round(ours * share)), max(5, round(peer * share))
 
@@ -52,7 +52,7 @@ TASKS = (
 def control(rounds: int, device: str, quick: bool) -> Iterator[Row]:
     """Yield all rows of the control suite."""
     if device != "cpu":
-        raise SystemExit("the suite control runs on the CPU, where its envs are: leave out --device")
+        raise SystemExit("the suite control runs on the CPU, as its envs do: leave out --device")
     rounds, share = (1, 0.2) if quick else (rounds, 1.0)
     for task in TASKS:
         yield from ddpg(task, rounds, share)
@@ -91,7 +91,7 @@ def td3(task: Task, rounds: int, share: float) -> Iterator[Row]:
 
 
 def robustness(task: Task, rounds: int, share: float) -> Iterator[Row]:
-    """Time what an adversary costs, in both couplings."""
+    """Time the cost of an adversary, in both couplings."""
     settings: dict[str, dict[str, Any]] = {
         "plain": {},
         "noisy": {"alpha": 0.1},
@@ -133,19 +133,36 @@ def ours(task: Task, kind: type[RobustDDPG] = RobustDDPG, **options: Any) -> Rob
     """Return an agent of ours whose replay is past its random steps; alpha is 0 unless it is given."""
     options["env_settings"] = {"env_id": task.env_id, "alpha": 0.0} | options.get("env_settings", {})
     agent = kind(
-        "robustgames/ActionRobust-v0", solver=options.pop("solver", rg.make_solver("adam", lr=LR)), hidden=task.hidden,
-        batch_size=task.batch, tau=TAU, critic_lr=LR, noise=NOISE, buffer_size=BUFFER, learning_starts=STARTS,
+        "robustgames/ActionRobust-v0",
+        solver=options.pop("solver", rg.make_solver("adam", lr=LR)),
+        hidden=task.hidden,
+        batch_size=task.batch,
+        tau=TAU,
+        critic_lr=LR,
+        noise=NOISE,
+        buffer_size=BUFFER,
+        learning_starts=STARTS,
         **options,
-    )  # fmt: skip
+    )
     return agent.learn(STARTS + 10, log_interval=NEVER)
 
 
 def peer(kind: type[TD3], task: Task) -> TD3:
     """Return the agent of Stable-Baselines3 with those settings, at the same place."""
     model = kind(
-        "MlpPolicy", task.env_id, learning_rate=LR, buffer_size=BUFFER, learning_starts=STARTS, batch_size=task.batch,
-        tau=TAU, train_freq=1, gradient_steps=1, policy_kwargs={"net_arch": list(task.hidden)}, seed=0, device="cpu",
-    )  # fmt: skip
+        "MlpPolicy",
+        task.env_id,
+        learning_rate=LR,
+        buffer_size=BUFFER,
+        learning_starts=STARTS,
+        batch_size=task.batch,
+        tau=TAU,
+        train_freq=1,
+        gradient_steps=1,
+        policy_kwargs={"net_arch": list(task.hidden)},
+        seed=0,
+        device="cpu",
+    )
     assert model.action_space.shape is not None
     size = model.action_space.shape[0]
     model.action_noise = NormalActionNoise(np.zeros(size), np.full(size, NOISE))
@@ -172,7 +189,7 @@ def updating(agent: RobustDDPG) -> Steps:
 
 
 def training(model: TD3) -> Steps:
-    """Return updates of Stable-Baselines3, asked for one by one as `learn` does after every step."""
+    """Return updates of Stable-Baselines3, one by one as `learn` makes them after every step."""
     train: Callable[..., None] = model.train
 
     def run(steps: int) -> None:

@@ -26,13 +26,13 @@ def games(rounds: int, device: str) -> Iterator[Row]:
 
 
 def learning(agent: rg.GameAgent, calls: int) -> Steps:
-    """Return `agent.learn` as steps of so many oracle calls, without logs in between."""
+    """Return `agent.learn` as steps of a number of oracle calls each, without logs in between."""
     return lambda steps: agent.learn(calls * steps, log_interval=NEVER)
 
 
 # -- (a) many runs -----------------------------------------------------------------------------------------------
 def many_runs(rounds: int, device: str, runs: int) -> Iterator[Row]:
-    """Time extragradient on many runs of Forsaken, started in [-1.4, 1.4]², from where all stay finite."""
+    """Time extragradient on many runs of Forsaken, started in [-1.4, 1.4]², so that all stay finite."""
     torch.compiler.reset()  # a second number of runs would be compiled for any number, which is slower
     z0 = (2 * torch.rand(runs, 2, generator=Generator().manual_seed(0)) - 1) * 1.4
     env = gym.make_vec("robustgames/Forsaken-v0", num_envs=runs, device=device)

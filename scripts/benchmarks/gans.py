@@ -1,4 +1,4 @@
-"""Generator against discriminator: one run, and ten seeds as one batch, against the loop that everybody writes."""
+"""Generator against discriminator: one run, and ten seeds as one batch, against the usual loop."""
 
 from __future__ import annotations
 

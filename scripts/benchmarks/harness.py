@@ -15,7 +15,7 @@ Steps = Callable[[int], Any]
 
 
 class Contestant(NamedTuple):
-    """Something that is timed, in blocks of so many steps."""
+    """A function that is timed, in blocks of this number of steps."""
 
     run: Steps
     block: int
@@ -44,7 +44,7 @@ class Row:
         return self.agreed and low <= self.ratio <= high
 
     def cells(self) -> tuple[str, ...]:
-        """Return what the table shows."""
+        """Return the cells of the table."""
         free = self.agreed and self.at_least is None and self.at_most is None
         target = f">= {self.at_least:g}" if self.at_least is not None else ""
         target = f"<= {self.at_most:g}" if self.at_most is not None else target
@@ -65,7 +65,7 @@ def seconds_per_step(contestants: dict[str, Contestant], rounds: int, device: st
 
 
 def timed(contestant: Contestant, device: str) -> float:
-    """Return the seconds of one step: of CPU time, or on a GPU, or where device is "wall", of wall clock."""
+    """Return the seconds of one step: of CPU time, or of wall clock on a GPU or if device is "wall"."""
     clock = time.process_time if device == "cpu" else time.perf_counter
     synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
     synchronize()

@@ -1,4 +1,4 @@
-"""What robustgames is compared with: the same steps in NumPy and in plain torch."""
+"""The peers of the games: the same steps in NumPy and in plain torch."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class TwoCallExtraAdam:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Step from where the look-ahead began."""
+        """Step from the start of the look-ahead."""
         for p, state, copy in zip(self.parameters, self.state, self.copies, strict=True):
             p.copy_(copy.add_(self._update(p, state)))
         self.copies = []

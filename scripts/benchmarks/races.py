@@ -15,7 +15,7 @@ BATCH = 250
 
 
 class Trial(NamedTuple):
-    """A model under attack on images; every contestant runs so many rounds in turn."""
+    """A model under attack on images; every contestant runs this number of rounds in turn."""
 
     model: nn.Module
     images: tuple[Tensor, Tensor]
@@ -24,7 +24,7 @@ class Trial(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Of one contestant: images per second, robust accuracy in percent, passes per image, median |η|_2."""
+    """The result of one contestant: images per second, robust accuracy in percent, passes per image, median |η|_2."""
 
     speed: float
     robust: float
@@ -69,7 +69,7 @@ class Runner:
         """Attack all images, batch by batch."""
         self.outputs = []
         for x, y in zip(*(part.split(BATCH) for part in self.trial.images), strict=True):
-            torch.manual_seed(0)  # as ours, whose generator starts at 0: the same random start where it is drawn alike
+            torch.manual_seed(0)  # as ours, whose generator starts at 0: the same random start if it is drawn alike
             self.outputs.append(self.attack(x.clone(), y))
 
     def round(self) -> None:
@@ -79,7 +79,7 @@ class Runner:
         self.passes = self.model.forwards, self.model.backwards
 
     def result(self) -> Result:
-        """Return what was measured; a perturbed image that leaves its box counts as robust."""
+        """Return the measurements. A perturbed image that leaves its box counts as robust."""
         x, y = self.trial.images
         x_adv = torch.cat(self.outputs).detach()
         inside = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(-1)
@@ -88,13 +88,16 @@ class Runner:
         size = (x_adv - x).flatten(1).norm(dim=-1)[fooled].median()
         forwards, backwards = (count / len(x) for count in self.passes)
         return Result(
-            len(x) / statistics.median(self.seconds), 100 - 100 * float(fooled.float().mean()), forwards, backwards,
-            float(size),
-        )  # fmt: skip
+            speed=len(x) / statistics.median(self.seconds),
+            robust=100 - 100 * float(fooled.float().mean()),
+            forwards=forwards,
+            backwards=backwards,
+            size=float(size),
+        )
 
 
 def race(trial: Trial, contestants: dict[str, Build]) -> dict[str, Result]:
-    """Time the contestants in turn, after one batch of each to warm up (not where there is one round)."""
+    """Time the contestants in turn, after one batch of each to warm up (unless there is one round)."""
     runners = {name: Runner(build, trial) for name, build in available(contestants).items()}
     if trial.rounds > 1:
         for runner in runners.values():

@@ -1,4 +1,4 @@
-"""The networks that are attacked, and the images: trained inside the benchmark, kept in memory."""
+"""The attacked networks, trained inside the benchmark and kept in memory, and the images."""
 
 from __future__ import annotations
 
@@ -55,7 +55,6 @@ def train(device: str, epochs: int, steps: int, eps: float = 0.3, batch: int = 1
 def network(device: str) -> nn.Module:
     """Return the network at its start."""
     torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.ReLU(), nn.Flatten(),
-        nn.Linear(32 * 49, 100), nn.ReLU(), nn.Linear(100, 10),
-    ).to(device)  # fmt: skip
+    features = [nn.Conv2d(1, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.ReLU(), nn.Flatten()]
+    head = [nn.Linear(32 * 49, 100), nn.ReLU(), nn.Linear(100, 10)]
+    return nn.Sequential(*features, *head).to(device)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from robust_control.parts import Result
 
 from robustgames.figures.control import heat_maps, perturbation_curves
 from robustgames.figures.style import INK, PALETTE, quiet, save
-
-if TYPE_CHECKING:
-    from robust_control.report import Result
 
 
 def draw(results: Mapping[str, Result], out: Path) -> None:
@@ -31,7 +28,7 @@ def draw(results: Mapping[str, Result], out: Path) -> None:
 def learning_curves(results: Mapping[str, Result]) -> Figure:
     """Draw the return of recent episodes in training, with exploration and the adversary of the method.
 
-    Spreads over runs are drawn of three methods at most: more hide each other.
+    Spreads over runs are drawn for at most three methods, because more hide each other.
     """
     spreads = len(results) <= 3
     figure = Figure(figsize=(5.6, 3.7), layout="constrained")
@@ -42,8 +39,8 @@ def learning_curves(results: Mapping[str, Result]) -> Figure:
         if spreads:
             axes.fill_between(steps, mean - std, mean + std, color=color, alpha=0.12, lw=0)
     first = next(iter(results.values())).sweep
-    told = f"{'mean ± std' if spreads else 'mean'} over {len(first.returns)} runs"
-    title = f"{first.env}, return in training under the method's own adversary,\n{told}"
+    caption = f"{'mean ± std' if spreads else 'mean'} over {len(first.returns)} runs"
+    title = f"{first.env}, return in training under the method's own adversary,\n{caption}"
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     axes.set_xlabel("env steps", fontsize=9)
     quiet(axes)

@@ -1,4 +1,4 @@
-"""Settings beside results, so that those of different settings are not mixed."""
+"""Settings next to results, so that results of different settings are not mixed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from robustgames.experiment.folder import write_result
 
 
 def claim(path: Path, settings: dict[str, Any]) -> None:
-    """Write the settings of what a folder will hold, or check that they are those that it has.
+    """Write the settings of the results of a folder, or check that the folder has the same ones.
 
     Raises:
-        GameError: it holds results of other settings; the message names them.
+        GameError: The folder has results of other settings; the message names them.
     """
     if path.exists():
         check_same(path, json.loads(path.read_text()), settings)
@@ -23,12 +23,12 @@ def claim(path: Path, settings: dict[str, Any]) -> None:
 
 
 def check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Check that results on disk are of the settings that are wanted."""
-    here, asked = _flat(found), _flat(wanted)
-    other = [key for key in {**here, **asked} if here.get(key) != asked.get(key)]
+    """Check that results on disk have the wanted settings."""
+    here, given = _flat(found), _flat(wanted)
+    other = [key for key in {**here, **given} if here.get(key) != given.get(key)]
     if other:
-        told = ", ".join(f"{key} {here.get(key)} and not {asked.get(key)}" for key in other[:4])
-        raise GameError(f"{path} is of {told}: repeat the settings, or begin another folder, e.g. --out other")
+        conflicts = ", ".join(f"{key} {here.get(key)} and not {given.get(key)}" for key in other[:4])
+        raise GameError(f"{path} has {conflicts}: repeat the settings, or choose another folder, e.g. --out other")
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The methods of `robustness.py`, and what they train with."""
+"""The methods of `robustness.py`, and their budget and hyper-parameters."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class Agent:
     """Hyper-parameters of all methods; the defaults are those of Pendulum-v1.
 
     Attributes:
-        hidden: widths of the hidden layers of all networks.
-        batch_size: transitions of a minibatch.
-        lr: learning rate of the policies.
-        critic_lr: learning rate of the critics.
-        tau: by how much target networks follow in a step.
-        gamma: discount.
-        learning_starts: steps of random actions before the first update.
-        noise: standard deviation of the exploration noise on actions in [-1, 1].
-        final: half the width of the first weights of the last layers; 0: as in the other layers, and as always in
-            Stable-Baselines3.
+        hidden: Widths of the hidden layers of all networks.
+        batch_size: Transitions of a minibatch.
+        lr: Learning rate of the policies.
+        critic_lr: Learning rate of the critics.
+        tau: Rate at which target networks follow.
+        gamma: Discount.
+        learning_starts: Steps of random actions before the first update.
+        noise: Standard deviation of the exploration noise on actions in [-1, 1].
+        final: Half the width of the first weights of the last layers. If 0, it is that of the other layers, as always
+            in Stable-Baselines3.
     """
 
     hidden: tuple[int, ...] = (64, 64)
@@ -43,7 +43,7 @@ class Method:
     label: str
     source: str
     agent: str = "robust_td3"
-    coupling: str = ""  # of the adversary; "": there is none
+    coupling: str = ""  # of the adversary; empty if there is none
     adversary: str = "learned"
     solver: str = "adam"
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Method:
 NR, PR = "noisy", "probabilistic"
 PEERS = ("DDPG", "TD3")  # agents of Stable-Baselines3
 DDPG, TD3, SB3 = "Lillicrap et al. 2016", "Fujimoto et al. 2018", "Raffin et al. 2021"
-TESSLER, ANSWER = "Tessler et al. 2019", "control: what a learned adversary has to beat"
+TESSLER, CONTROL = "Tessler et al. 2019", "control that a learned adversary has to beat"
 KAMALARUBAN = "Kamalaruban et al. 2020"
 METHODS: dict[str, Method] = {
     "ddpg": Method("DDPG", DDPG, "robust_ddpg"),
@@ -66,28 +66,28 @@ METHODS: dict[str, Method] = {
     "nr_td3": Method("NR-TD3", f"{TESSLER} on {TD3}", coupling=NR),
     "pr_ddpg": Method("PR-DDPG", TESSLER, "robust_ddpg", PR),
     "pr_td3": Method("PR-TD3", f"{TESSLER} on {TD3}", coupling=PR),
-    "mixing": Method("random mixing", ANSWER, coupling=NR, adversary="random"),
-    "replacement": Method("random replacement", ANSWER, coupling=PR, adversary="random"),
+    "mixing": Method("random mixing", CONTROL, coupling=NR, adversary="random"),
+    "replacement": Method("random replacement", CONTROL, coupling=PR, adversary="random"),
     "extra_td3": Method("NR-TD3, ExtraAdam", "Gidel et al. 2019", coupling=NR, solver="extra_adam"),
     "mixed_ne_ld": Method(
         "NR-TD3, MixedNE-LD", KAMALARUBAN, coupling=NR, solver="mixed_ne_ld", settings={"every_draw": True}
     ),
     "sb3_ddpg": Method("DDPG of SB3", SB3, "DDPG"),
     "sb3_td3": Method("TD3 of SB3", SB3, "TD3"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What all methods train with.
+    """The budget and the settings that all methods share.
 
     Attributes:
         env: Gymnasium id.
-        seeds: runs of a method.
-        seed: of the first run.
-        steps: of the env, in a run.
-        alpha: the adversary's share.
-        agent: hyper-parameters.
+        seeds: Runs of a method.
+        seed: Seed of the first run.
+        steps: Env steps of a run.
+        alpha: Share of the adversary.
+        agent: Hyper-parameters.
     """
 
     env: str
@@ -99,9 +99,9 @@ class Budget:
 
 
 def describe(method: Method, budget: Budget) -> dict[str, Any]:
-    """Return all that determines a training, as JSON gives it back; alpha is left out where nothing depends on it."""
-    told = {"method": asdict(method), **asdict(budget)}
-    del told["method"]["label"], told["method"]["source"]
+    """Return all that determines a training, as JSON restores it; alpha is left out if nothing depends on it."""
+    settings = {"method": asdict(method), **asdict(budget)}
+    del settings["method"]["label"], settings["method"]["source"]
     if not method.coupling:
-        del told["alpha"]
-    return json.loads(json.dumps(told))
+        del settings["alpha"]
+    return json.loads(json.dumps(settings))

@@ -1,4 +1,4 @@
-"""What `robustness.py` is asked for."""
+"""The options of `robustness.py`, and their checks."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from robustgames.experiment.grid_words import parse_grid
 
 @dataclass(frozen=True)
 class Options:
-    """Who is robust? Trains what is missing, and writes the table and the figures.
+    """Train the methods that are missing, play them on the grid, and write the table and the figures.
 
     Attributes:
-        agent: hyper-parameters of all methods.
+        agent: Hyper-parameters of all methods.
         env: Gymnasium id with continuous actions.
-        methods: to train: ddpg td3, nr_ddpg nr_td3 pr_ddpg pr_td3, the controls mixing and replacement, extra_td3
-            mixed_ne_ld, sb3_ddpg sb3_td3; none where all come from run folders.
-        runs_from: NAME=RUN_FOLDER of `robustgames train`, whose policies are taken instead of training a method.
-        seeds: runs of a method.
-        seed: of the first run.
-        steps: of the env, in a run.
-        alpha: the adversary's share in training.
-        grid: name of an uncertainty set, or words axis=v1,v2 and axis:body=v1,v2.
-        episodes: in every cell of the grid.
-        best_response: env steps of a fresh adversary against a trained policy; 0: there is none.
-        best_response_runs: of each method that meet one.
-        best_response_learners: adversaries against each of these runs, of which the strongest counts.
-        attack_coupling: of that adversary, noisy or probabilistic, the same against all methods.
-        attack_alpha: its share; alpha where not given.
-        attack_episodes: in which it is judged.
-        workers: methods at a time, one core each.
-        checkpoint: env steps between two checkpoints of a training.
-        training: folder of the trained runs, OUT/training where not given; that of another OUT, to play its policies
-            on another grid.
-        out: folder of the results.
+        methods: Methods to train: ddpg td3, nr_ddpg nr_td3 pr_ddpg pr_td3, the controls mixing and replacement,
+            extra_td3 mixed_ne_ld, sb3_ddpg sb3_td3. None are needed if all come from run folders.
+        runs_from: Words NAME=RUN_FOLDER of `robustgames train`, whose policies are used instead of training a method.
+        seeds: Runs of a method.
+        seed: Seed of the first run.
+        steps: Env steps of a run.
+        alpha: Share of the adversary in training.
+        grid: Name of an uncertainty set, or words axis=v1,v2 and axis:body=v1,v2.
+        episodes: Episodes in every cell of the grid.
+        best_response: Env steps of a fresh adversary against a trained policy. 0 disables it.
+        best_response_runs: Runs of each method that are attacked by one.
+        best_response_learners: Adversaries against each of these runs, of which the strongest counts.
+        attack_coupling: Coupling of that adversary, noisy or probabilistic, the same against all methods.
+        attack_alpha: Share of that adversary, alpha if not given.
+        attack_episodes: Episodes in which that adversary is evaluated.
+        workers: Methods that run at a time, one core each.
+        checkpoint: Env steps between two checkpoints of a training.
+        training: Folder of the trained runs, OUT/training if not given. With that of another OUT, its policies are
+            played on another grid.
+        out: Folder of the results.
     """
 
     agent: tyro.conf.OmitArgPrefixes[Agent] = field(default_factory=Agent)
@@ -70,12 +70,12 @@ class Options:
 
     @property
     def budget(self) -> Budget:
-        """What all methods train with."""
+        """The budget and the settings that all methods share."""
         return Budget(self.env, self.seeds, self.seed, self.steps, self.alpha, self.agent)
 
     @property
     def folders(self) -> dict[str, Path]:
-        """{method: run folder} of those that are not trained here."""
+        """Run folders by method, for the methods that are not trained here."""
         words = [word.partition("=") for word in self.runs_from]
         if wrong := ["".join(word) for word in words if not (word[0].isidentifier() and word[2])]:
             raise GameError(f"--runs-from takes NAME=RUN_FOLDER, got {wrong[0]!r}: e.g. --runs-from td3=runs/a/b")
@@ -83,12 +83,12 @@ class Options:
 
     @property
     def names(self) -> list[str]:
-        """Rows of the table."""
+        """The methods, which are the rows of the table."""
         return list(dict.fromkeys([*self.methods, *self.folders]))
 
     @property
     def attack(self) -> dict[str, Any]:
-        """What a fresh adversary may do to any method."""
+        """The coupling and the share of a fresh adversary, the same against all methods."""
         alpha = self.alpha if self.attack_alpha is None else self.attack_alpha
         return {"coupling": self.attack_coupling, "alpha": alpha}
 
@@ -102,10 +102,10 @@ def grid_of(words: Sequence[str]) -> UncertaintySet:
 
 
 def check(options: Options) -> None:
-    """Check all that can be before anything is trained.
+    """Check all options before anything is trained.
 
     Raises:
-        GameError: what is wrong.
+        GameError: An option is wrong; the message names it.
     """
     at_least_1 = ("seeds", "steps", "checkpoint", "episodes", "attack_episodes", "workers")
     at_least_1 += ("best_response_runs", "best_response_learners")
@@ -132,8 +132,8 @@ def _check_run(name: str, folder: Path, options: Options) -> None:
     run = read_run(folder)
     env_id, method, _ = method_of(name, run)
     if (env_id, run.runs, run.seed) != (options.env, options.seeds, options.seed):
-        asked = f"--env {env_id} --seeds {run.runs} --seed {run.seed}"
-        raise GameError(f"{name} in {folder} has other runs than asked for: give {asked}, or leave it out")
+        wanted = f"--env {env_id} --seeds {run.runs} --seed {run.seed}"
+        raise GameError(f"{name} in {folder} has other runs than requested: give {wanted}, or leave it out")
     parts = ("agent", "coupling", "adversary", "solver")
     found, known = ({part: getattr(one, part) for part in parts} for one in (method, METHODS.get(name, method)))
     if found != known:

@@ -4,27 +4,51 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from robust_control.files import check_same
 from robust_control.methods import METHODS, describe
 from robust_control.options import Options, grid_of
-from robust_control.training import ENV, Trained, from_run, read_run, train
+from robust_control.training import ENV, Curve, Trained, from_run, read_run, train
 from tqdm import tqdm
 
 from robustgames.errors import DivergedError, writing
 from robustgames.evaluation.adversaries import best_response
-from robustgames.evaluation.robustness import sweep
+from robustgames.evaluation.robustness import Sweep, sweep
 from robustgames.experiment.folder import write_result
 
 
-def run(name: str, options: Options) -> str:
-    """Train a method, play its policies on the grid and against fresh adversaries, as far as this is not done yet.
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The finished results of a method.
 
-    Returns why its training failed, "" where it did not.
+    Attributes:
+        label: Name of the method in the table.
+        kind: "plain", "control" or "robust".
+        alpha: Share of the adversary in training.
+        sweep: Returns over the grid.
+        steps: Env steps of every run.
+        curve: Learning curve.
+        attacked: Mean returns of the first runs, "without", under a "random" and under a "learned" adversary, if
+            adversaries were trained.
+    """
+
+    label: str
+    kind: str
+    alpha: float
+    sweep: Sweep
+    steps: int
+    curve: Curve
+    attacked: Mapping[str, list[float]] | None = None
+
+
+def run(name: str, options: Options) -> str:
+    """Complete the missing results of a method: train it, play it on the grid and against fresh adversaries.
+
+    Returns the reason why its training failed, or "".
     """
     torch.set_num_threads(1)
     left = [part for part in parts(options) if stored(part, name, options) is None]
@@ -52,9 +76,9 @@ def get_trained(name: str, options: Options) -> Trained:
 
 
 def play_grid(name: str, trained: Trained, options: Options) -> dict[str, Any]:
-    """Return a sweep, how long was trained, and the learning curve."""
+    """Return a sweep, the env steps of the training, and the learning curve."""
     grid, quiet = grid_of(options.grid), None if options.workers == 1 else True
-    with tqdm(desc=f"{name}, grid", unit="cell", leave=False, disable=quiet) as bar:  # None: on a terminal
+    with tqdm(desc=f"{name}, grid", unit="cell", leave=False, disable=quiet) as bar:  # None shows it on a terminal
 
         def show(done: int, total: int) -> None:
             bar.total = total
@@ -66,15 +90,18 @@ def play_grid(name: str, trained: Trained, options: Options) -> dict[str, Any]:
 
 
 def attack(name: str, trained: Trained, options: Options) -> dict[str, Any]:
-    """Return the mean returns of the first runs alone, against a random and against a fresh learned adversary."""
+    """Return the mean returns of the first runs alone, under a random and under a fresh learned adversary."""
     rows: dict[str, list[float]] = {"without": [], "random": [], "learned": []}
     policies = trained.policies[: options.best_response_runs]
-    may = {"env_id": options.env, **options.attack}
     for policy in tqdm(policies, f"{name}, best response", unit="run", leave=False, disable=None):
         found = best_response(
-            policy, ENV, steps=options.best_response, seeds=range(options.best_response_learners),
-            episodes=options.attack_episodes, env_settings=may,
-        )  # fmt: skip
+            policy,
+            ENV,
+            steps=options.best_response,
+            seeds=range(options.best_response_learners),
+            episodes=options.attack_episodes,
+            env_settings={"env_id": options.env, **options.attack},
+        )
         rows["without"].append(float(found.without.mean()))
         rows["random"].append(float(found.random.mean()))
         rows["learned"].append(float(found.learned[found.chosen].mean()))
@@ -85,12 +112,12 @@ PARTS: dict[str, Callable[[str, Trained, Options], dict[str, Any]]] = {"sweeps":
 
 
 def parts(options: Options) -> list[str]:
-    """Return what is asked for of every method."""
+    """Return the parts that are requested of every method."""
     return list(PARTS) if options.best_response else ["sweeps"]
 
 
 def settings(part: str, name: str, options: Options) -> dict[str, Any]:
-    """Return all that determines a part of the results of a method, as JSON gives it back."""
+    """Return all that determines a part of the results of a method, as JSON restores it."""
     if name in options.folders:
         folder = options.folders[name]
         source = {"run": folder.name, **asdict(read_run(folder))}
@@ -110,10 +137,10 @@ def settings(part: str, name: str, options: Options) -> dict[str, Any]:
 
 
 def stored(part: str, name: str, options: Options) -> dict[str, Any] | None:
-    """Return a finished part of the results of a method, None where it is not.
+    """Return a finished part of the results of a method, or None.
 
     Raises:
-        GameError: it is finished, with other settings.
+        GameError: The part is finished, with other settings.
     """
     path = options.out / part / f"{name}.json"
     if not path.exists():

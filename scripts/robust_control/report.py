@@ -1,97 +1,47 @@
-"""The tables of `robustness.py`: every method over the grid, paired differences, and what fresh adversaries take."""
+"""The tables of `robustness.py`: every method over the grid, paired differences, and the loss to fresh adversaries."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from results import Table
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from robust_control.drawing import draw
-from robust_control.training import Curve
+from robust_control.parts import Result
 
 from robustgames.envs.control.perturbations import NOISES
 from robustgames.errors import writing
 from robustgames.evaluation.reliability import Interval, Paired, bootstrap, iqm, probability_of_improvement
-from robustgames.evaluation.robustness import Sweep, compare
+from robustgames.evaluation.robustness import compare
 
 HEADS = {"nominal": "nominal", "mean": "mean", "worst": "worst", "cvar": "CVaR 10 %"}
-FEW = 5  # runs, below which a bootstrap interval excludes 0 too easily
+FEW = 5  # least number of runs: with fewer, a bootstrap interval excludes 0 too easily
 LONGER = "train it longer, or several (--best-response, --best-response-learners)"
-WIDTH = 170  # of a table in a file
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What is known of a method.
-
-    Attributes:
-        label: of the method.
-        kind: "plain", "control" or "robust".
-        alpha: the adversary's share in training.
-        sweep: its returns over the grid.
-        steps: that it trained, in every run.
-        curve: of its training.
-        attacked: {"without", "random", "learned": mean returns of the first runs}, where adversaries were trained.
-    """
-
-    label: str
-    kind: str
-    alpha: float
-    sweep: Sweep
-    steps: int
-    curve: Curve
-    attacked: Mapping[str, list[float]] | None = None
-
-
-@dataclass(frozen=True)
-class Block:
-    """A table under a title; cells may be **bold**."""
-
-    title: str
-    heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def markdown(self) -> str:
-        """Return it for table.md."""
-        lines = ["| " + " | ".join(row) + " |" for row in (self.heads, *self.rows)]
-        return "\n".join([self.title, "", lines[0], "|---" * len(self.heads) + "|", *lines[1:]])
-
-    def table(self) -> Table:
-        """Return it for the terminal."""
-        shown = Table(title=escape(self.title), title_justify="left", title_style="bold")
-        for i, head in enumerate(self.heads):
-            shown.add_column(head, justify="right" if i else "left")
-        for row in self.rows:
-            shown.add_row(
-                *(f"[bold]{escape(cell.strip('*'))}[/]" if cell.startswith("**") else escape(cell) for cell in row)
-            )
-        return shown
+WIDTH = 170  # columns of a table that is not printed to a terminal
 
 
 def report(results: Mapping[str, Result], out: Path, attack: Mapping[str, Any], failed: Sequence[str] = ()) -> None:
     """Print the tables, and write them and the figures.
 
     Args:
-        results: {method: result}, in the order of the table.
-        out: folder of table.md and the figures.
-        attack: "coupling", "alpha" and "steps" of the fresh adversaries.
-        failed: why methods are missing.
+        results: Results by method, in the order of the table.
+        out: Folder of table.md and the figures.
+        attack: Entries "coupling", "alpha" and "steps" of the fresh adversaries.
+        failed: Reasons why methods are missing.
     """
-    blocks = [over_the_grid(results), *differences(results), *under_attack(results, attack)]
+    tables = [over_the_grid(results), *differences(results), *under_attack(results, attack)]
     notes = [*verdicts(results), *remarks(results), *(f"failed: {reason}" for reason in failed)]
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-    for block in blocks:
-        console.print(block.table())
+    for table in tables:
+        console.print(table.rich())
     for note in notes:
-        console.print(escape(note), soft_wrap=True)
-    text = "\n\n".join([*(block.markdown() for block in blocks), "\n".join(f"* {note}" for note in notes)])
+        console.print(note, markup=False, soft_wrap=True)
+    text = "\n\n".join([*(table.markdown() for table in tables), "\n".join(f"* {note}" for note in notes)])
     with writing(out):
         (out / "table.md").write_text(text + "\n")
         draw(results, out)
@@ -99,7 +49,7 @@ def report(results: Mapping[str, Result], out: Path, attack: Mapping[str, Any], 
 
 
 # -- the tables ------------------------------------------------------------------------------------------------------
-def over_the_grid(results: Mapping[str, Result]) -> Block:
+def over_the_grid(results: Mapping[str, Result]) -> Table:
     """Return the summaries of every method, with intervals over runs."""
     first = next(iter(results.values())).sweep
     runs, episodes = len(first.returns), first.returns.shape[-1]
@@ -107,20 +57,13 @@ def over_the_grid(results: Mapping[str, Result]) -> Block:
     title = f"{first.env}, return over the grid {axes}: runs x episodes a cell: {runs} x {episodes}"
     rows = []
     for one in results.values():
-        middle = iqm(one.sweep.cells)
-        found = [*one.sweep.summary().values(), middle]
-        rows.append(
-            [
-                one.label,
-                f"{one.alpha:g}",
-                f"{one.steps:,}",
-                *(_written(interval, _digits(results)) for interval in found),
-            ]
-        )
-    return Block(title, ["method", "alpha", "env steps", *HEADS.values(), "IQM"], rows)
+        found = [*one.sweep.summary().values(), iqm(one.sweep.cells)]
+        cells = (_written(interval, _digits(results)) for interval in found)
+        rows.append([one.label, f"{one.alpha:g}", f"{one.steps:,}", *cells])
+    return Table(["method", "alpha", "env steps", *HEADS.values(), "IQM"], rows, title)
 
 
-def differences(results: Mapping[str, Result]) -> list[Block]:
+def differences(results: Mapping[str, Result]) -> list[Table]:
     """Return paired differences of all methods to the baseline, and of those with a learned adversary to the controls.
 
     Bold: the interval excludes 0, over at least FEW runs.
@@ -136,11 +79,11 @@ def differences(results: Mapping[str, Result]) -> list[Block]:
         better = probability_of_improvement(one.sweep.cells, other.sweep.cells)
         rows.append([one.label, other.label, *cells, _written(better, 2)])
     title = "Paired differences, and in how many runs the first is better (bold: the interval excludes 0)"
-    return [Block(title, ["method", "minus", *HEADS.values(), "P(better in a cell)"], rows)] if rows else []
+    return [Table(["method", "minus", *HEADS.values(), "P(better in a cell)"], rows, title)] if rows else []
 
 
-def under_attack(results: Mapping[str, Result], attack: Mapping[str, Any]) -> list[Block]:
-    """Return what fresh adversaries take from the frozen policies."""
+def under_attack(results: Mapping[str, Result], attack: Mapping[str, Any]) -> list[Table]:
+    """Return the returns of the frozen policies under fresh adversaries."""
     rows, digits = [], _digits(results)
     for one in results.values():
         if one.attacked:
@@ -149,11 +92,11 @@ def under_attack(results: Mapping[str, Result], attack: Mapping[str, Any]) -> li
             rows.append([one.label, str(len(alone)), *(_written(interval, digits) for interval in found)])
     title = "Under a fresh adversary ({coupling}, share {alpha:g}, {steps:,} steps of TD3)".format(**attack)
     heads = ["method", "runs", "return without", "under a random one", "under the learned one", "exploitability"]
-    return [Block(title, heads, rows)] if rows else []
+    return [Table(heads, rows, title)] if rows else []
 
 
 def baseline(results: Mapping[str, Result]) -> str:
-    """Return the method that the others are compared with: td3, else the first without an adversary, else the first."""
+    """Return the method that the others are compared with: td3, or the first without an adversary, or the first."""
     plain = [name for name, one in results.items() if one.kind == "plain"]
     return "td3" if "td3" in results else [*plain, *results][0]
 
@@ -165,7 +108,7 @@ def controls(results: Mapping[str, Result]) -> list[Result]:
 
 # -- in words --------------------------------------------------------------------------------------------------------
 def verdicts(results: Mapping[str, Result]) -> list[str]:
-    """Return what the intervals show of every method with a learned adversary, over at least FEW runs."""
+    """Return a sentence per claim that the intervals of a learned adversary support, over at least FEW runs."""
     if (count := len(next(iter(results.values())).sweep.returns)) < FEW:
         return [f"No verdict over {count} run{'s' if count > 1 else ''}: take --seeds {FEW} or more."]
     base, against = results[baseline(results)], controls(results)
@@ -184,7 +127,7 @@ def verdicts(results: Mapping[str, Result]) -> list[str]:
 
 
 def remarks(results: Mapping[str, Result]) -> list[str]:
-    """Return what a reader has to know of the numbers."""
+    """Return the remarks that a reader needs to interpret the numbers."""
     first = next(iter(results.values())).sweep
     lines = [f"Axis without effect on {first.env}, left out: {name} ({why})." for name, why in first.idle.items()]
     if any(value != (0.0 if name in NOISES else 1.0) for name, value in first.nominal_point.items()):
@@ -196,7 +139,7 @@ def remarks(results: Mapping[str, Result]) -> list[str]:
     if weak:
         lines.append(f"The learned adversary was no stronger than a random one against {', '.join(weak)}: {LONGER}.")
     if len({one.steps for one in results.values()}) > 1:
-        lines.append("The methods trained for different numbers of env steps: they are not compared on equal terms.")
+        lines.append("The methods trained for different numbers of env steps: the comparison is not on equal terms.")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""How a method of `robustness.py` is trained, and the policies that come of it."""
+"""The training of a method of `robustness.py`, and the policies that result from it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Curve = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a training."""
+    """The result of a training."""
 
     policies: Sequence[Policy]
     steps: int
@@ -39,10 +39,10 @@ class Trained:
 
 
 def train(name: str, budget: Budget, folder: Path, checkpoint: int, bar: bool) -> Trained:
-    """Train a method into a folder, or go on where it stands there.
+    """Train a method in a folder, or resume its training.
 
     Raises:
-        GameError: the folder holds a training with other settings, or another process uses it.
+        GameError: The folder has a training with other settings, or another process uses it.
     """
     method = METHODS[name]
     with writing(folder):
@@ -51,7 +51,7 @@ def train(name: str, budget: Budget, folder: Path, checkpoint: int, bar: bool) -
         claim(folder / "settings.json", describe(method, budget))
         if method.agent in PEERS:
             return _train_sb3(method, budget, folder)
-        begun = [path.parent for path in folder.rglob(CURRENT)]  # a run without a checkpoint was not begun
+        begun = [path.parent for path in folder.rglob(CURRENT)]  # a run without a checkpoint starts again
         if begun and read_result(begun[0]) is None:
             experiment.resume(begun[0], bar)
         run = begun[0] if begun else experiment.train(_control(method, budget, checkpoint), folder, bar)[0]
@@ -61,12 +61,12 @@ def train(name: str, budget: Budget, folder: Path, checkpoint: int, bar: bool) -
 def _control(method: Method, budget: Budget, checkpoint: int) -> ControlExperiment:
     agent = asdict(budget.agent)
     lr, hidden = agent.pop("lr"), list(agent.pop("hidden"))
-    own = {"adversary": method.adversary, "buffer_size": min(budget.steps, BUFFER), **method.settings}
+    settings = {"adversary": method.adversary, "buffer_size": min(budget.steps, BUFFER), **method.settings}
     coupled = {"coupling": method.coupling or NR, "alpha": budget.alpha if method.coupling else 0.0}
     return ControlExperiment(
         agent=method.agent,
         env=ENV,
-        settings={**agent, "hidden": hidden, **own},
+        settings={**agent, "hidden": hidden, **settings},
         solver=method.solver,
         solver_settings={"lr": lr},
         env_settings={"env_id": budget.env, **coupled},
@@ -79,7 +79,7 @@ def _control(method: Method, budget: Budget, checkpoint: int) -> ControlExperime
 
 
 def from_run(folder: Path) -> Trained:
-    """Return what came of a run folder of `robustgames train`."""
+    """Return the result of a run folder of `robustgames train`."""
     trained = read_run(folder)
     agent = trained.load_agent(folder, trained.make_agent())
     policies = [agent.policy(run) for run in range(trained.runs)]
@@ -91,7 +91,7 @@ def read_run(folder: Path) -> ControlExperiment:
     """Return the experiment of a finished run folder of control.
 
     Raises:
-        GameError: it is none, or not finished.
+        GameError: The folder is not such a run, or is not finished.
     """
     read = experiment.read(folder)
     if not isinstance(read, ControlExperiment):
@@ -102,7 +102,7 @@ def read_run(folder: Path) -> ControlExperiment:
 
 
 def method_of(name: str, run: ControlExperiment) -> tuple[str, Method, float]:
-    """Return (inner env, method, alpha) of a run folder; its adversary is "learned" where there is none."""
+    """Return (inner env, method, alpha) of a run folder; its adversary is "learned" if there is none."""
     settings = {key: value for key, value in run.env_settings.items() if key != "dtype"}
     if isinstance(alpha := settings.get("alpha"), list):
         raise GameError(f"{name} has runs of the shares {alpha}: a method has one, give runs that were trained alike")
@@ -120,14 +120,14 @@ def _train_sb3(method: Method, budget: Budget, folder: Path) -> Trained:
     sb3: Any = importlib.import_module("stable_baselines3")
     make, policies, curves = getattr(sb3, method.agent), [], []
     for seed in range(budget.seed, budget.seed + budget.seeds):
-        own = folder / f"seed{seed}"
-        if not (own / "model.zip").exists():
+        run = folder / f"seed{seed}"
+        if not (run / "model.zip").exists():
             model = _peer(make, budget, seed)
-            model.set_logger(sb3.common.logger.configure(str(own), ["csv"]))
-            model.learn(budget.steps).save(own / "unfinished.zip")
-            (own / "unfinished.zip").rename(own / "model.zip")
-        policies.append(_acting(make.load(own / "model.zip", device="cpu")))
-        curves.append(_curve(list(_rows(own / "progress.csv")), "time/total_timesteps"))
+            model.set_logger(sb3.common.logger.configure(str(run), ["csv"]))
+            model.learn(budget.steps).save(run / "unfinished.zip")
+            (run / "unfinished.zip").rename(run / "model.zip")
+        policies.append(_acting(make.load(run / "model.zip", device="cpu")))
+        curves.append(_curve(list(_rows(run / "progress.csv")), "time/total_timesteps"))
     return Trained(policies, budget.steps, _averaged(curves, budget.steps))
 
 
@@ -141,10 +141,22 @@ def _peer(make: Callable[..., Any], budget: Budget, seed: int) -> Any:
     view = PlayerView(env, "protagonist", np.zeros(shape, np.float32))
     noise = NormalActionNoise(np.zeros(shape), np.full(shape, agent.noise))
     return make(
-        "MlpPolicy", view, agent.lr, min(budget.steps, BUFFER), agent.learning_starts, agent.batch_size, agent.tau,
-        agent.gamma, train_freq=1, gradient_steps=1, action_noise=noise,
-        policy_kwargs={"net_arch": list(agent.hidden)}, stats_window_size=RECENT, seed=seed, device="cpu",
-    )  # fmt: skip
+        "MlpPolicy",
+        view,
+        learning_rate=agent.lr,
+        buffer_size=min(budget.steps, BUFFER),
+        learning_starts=agent.learning_starts,
+        batch_size=agent.batch_size,
+        tau=agent.tau,
+        gamma=agent.gamma,
+        train_freq=1,
+        gradient_steps=1,
+        action_noise=noise,
+        policy_kwargs={"net_arch": list(agent.hidden)},
+        stats_window_size=RECENT,
+        seed=seed,
+        device="cpu",
+    )
 
 
 def _acting(model: Any) -> Policy:
@@ -160,10 +172,10 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def _curve(rows: list[dict[str, str]], steps: str, std: str = "") -> Curve:
     """Return the curve of the rows of progress files, those of a resumed run in order."""
     mean = "rollout/ep_rew_mean"
-    told = {float(row[steps]): row for row in rows if row.get(mean)}
-    ordered = [told[step] for step in sorted(told)]
+    logged = {float(row[steps]): row for row in rows if row.get(mean)}
+    ordered = [logged[step] for step in sorted(logged)]
     spread = [float(row.get(std) or "nan") for row in ordered]
-    return {"steps": sorted(told), "mean": [float(row[mean]) for row in ordered], "std": spread}
+    return {"steps": sorted(logged), "mean": [float(row[mean]) for row in ordered], "std": spread}
 
 
 def _averaged(curves: list[Curve], steps: int) -> Curve:

@@ -1,0 +1,103 @@
+"""Solvers that sample by Langevin steps; part of the table in `recipes`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from robustgames.solvers.chains import LangevinChains
+from robustgames.solvers.langevin import Langevin, PreconditionedLangevin
+from robustgames.solvers.rules import Rule
+from robustgames.solvers.schedules import Exponential
+from robustgames.solvers.schemes import Scheme, Simultaneous
+
+
+def langevin(lr: float = 1e-2, noise: float = 1e-2, lr_decay: float = 0.0, noise_decay: float = 0.0) -> Scheme:
+    """Simultaneous stochastic gradient Langevin dynamics: gradient descent ascent with noise of std noise sqrt(2 lr).
+
+    Source: Welling and Teh 2011.
+
+    Args:
+        lr: Learning rate of both players.
+        noise: Temperature. On one player's loss f it samples exp(-f / noise²).
+        lr_decay: Decay of the learning rate, lr_t = lr (1 - lr_decay)^t.
+        noise_decay: Decay of the noise, noise_t = noise (1 - noise_decay)^t.
+    """
+    return Simultaneous(_rule(lr, noise, lr_decay, noise_decay, 0.0))
+
+
+def mirror_gan(
+    lr: float = 1e-2,
+    noise: float = 1e-2,
+    inner_steps: int = 5,
+    damping: float = 0.9,
+    lr_decay: float = 1e-5,
+    noise_decay: float = 5e-5,
+    precondition: float = 0.0,
+    growth: float = 0.0,
+) -> LangevinChains:
+    """Mirror-GAN: each player samples its answer to the other by K Langevin steps, and moves to the chain's mean.
+
+    Source: Hsieh, Liu and Cevher 2019, algorithm 3; schedules and preconditioning as in Kamalaruban et al. 2020 (code).
+
+    Args:
+        lr: Learning rate of the chains.
+        noise: Temperature; the noise of a step has std noise sqrt(2 lr).
+        inner_steps: Steps of a chain, K.
+        damping: Weight of the newest point in both means, b.
+        lr_decay: Decay of the learning rate, lr_t = lr (1 - lr_decay)^t in step t.
+        noise_decay: Decay of the noise, noise_t = noise (1 - noise_decay)^t.
+        precondition: Decay of RMSProp's second moment, which scales steps and noise, e.g. 0.99. 0 disables it.
+        growth: Growth of the chains, K_t = min(K, floor((1 + growth)^t)). 0 keeps chains of K steps.
+    """
+    rule = _rule(lr, noise, lr_decay, noise_decay, precondition)
+    return LangevinChains(rule, inner_steps, damping, growth=growth)
+
+
+def mirror_prox_gan(
+    lr: float = 1e-2,
+    noise: float = 1e-2,
+    inner_steps: int = 5,
+    damping: float = 0.9,
+    lr_decay: float = 1e-5,
+    noise_decay: float = 5e-5,
+    precondition: float = 0.0,
+    growth: float = 0.0,
+) -> Scheme:
+    """Mirror-Prox-GAN: the chains of Mirror-GAN run twice, the second time against the mean of the first.
+
+    Source: Hsieh, Liu and Cevher 2019, algorithm 5.
+
+    Args:
+        lr: Learning rate of the chains.
+        noise: Temperature; the noise of a step has std noise sqrt(2 lr).
+        inner_steps: Steps of a chain, K.
+        damping: Weight of the newest point in both means, b.
+        lr_decay: Decay of the learning rate, lr_t = lr (1 - lr_decay)^t in step t.
+        noise_decay: Decay of the noise, noise_t = noise (1 - noise_decay)^t.
+        precondition: Decay of RMSProp's second moment, which scales steps and noise, e.g. 0.99. 0 disables it.
+        growth: Growth of the chains, K_t = min(K, floor((1 + growth)^t)). 0 keeps chains of K steps.
+    """
+    solver = mirror_gan(lr, noise, inner_steps, damping, lr_decay, noise_decay, precondition, growth)
+    return replace(solver, prox=True)
+
+
+def mixed_ne_ld(lr: float = 1e-4, noise: float = 1e-3, inner_steps: int = 15) -> Scheme:
+    """MixedNE-LD: both players sample their strategies by growing chains of preconditioned Langevin steps.
+
+    Mirror-GAN with RMSProp's preconditioning (0.999), damping 0.9, and the schedules of the published code. In control
+    it is used with `--every-draw`, which trains the critic in every step of a chain.
+
+    Source: Kamalaruban et al. 2020, algorithm 1, and its code.
+
+    Args:
+        lr: Learning rate, which falls by 1e-5 of itself in every step.
+        noise: Temperature, which falls by 5e-5 of itself in every step (1e-2 to 1e-5 in the published code).
+        inner_steps: Length of the longest chain. In step t a chain has min(inner_steps, floor(1.00001^t)) steps.
+    """
+    return mirror_gan(lr, noise, inner_steps, damping=0.9, precondition=0.999, growth=1e-5)
+
+
+def _rule(lr: float, noise: float, lr_decay: float, noise_decay: float, precondition: float) -> Rule:
+    rate = Exponential(lr, lr_decay) if lr_decay else lr
+    std = Exponential(noise, noise_decay) if noise_decay else noise
+    return PreconditionedLangevin(rate, std, precondition) if precondition else Langevin(rate, std)

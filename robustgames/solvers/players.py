@@ -1,0 +1,43 @@
+"""Rules of two players: one for both, or one each."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from robustgames.games.game import join
+from robustgames.games.oracle import Oracle
+from robustgames.solvers.rules import Rule, State
+from robustgames.tensors import Path
+
+Rules = Rule | tuple[Rule, Rule]
+NAMES = ("x", "y")
+
+
+def pair(rules: Rules) -> tuple[Rule, Rule]:
+    """Return the rules of both players."""
+    return (rules, rules) if isinstance(rules, Rule) else rules
+
+
+def init_rules(rules: Rules, oracle: Oracle, z: Tensor) -> State:
+    """Return the first state of one rule, or of a pair by player."""
+    if isinstance(rules, Rule) and not rules.blockwise:
+        return rules.init(z)
+    return {name: r.init(b) for name, r, b in zip(NAMES, pair(rules), oracle.game.split(z), strict=True)}
+
+
+def move_rules(rules: Rules, oracle: Oracle, z: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
+    """Apply a rule to all of z, or one rule to each player's block."""
+    if isinstance(rules, Rule) and not rules.blockwise:
+        return rules.step(z, v, state, oracle.generator)
+    split = oracle.game.split
+    moved = [
+        rule.step(block, ascent, state[name], oracle.generator)
+        for name, rule, block, ascent in zip(NAMES, pair(rules), split(z), split(v), strict=True)
+    ]
+    return join([block for block, _ in moved], z), {n: s for n, (_, s) in zip(NAMES, moved, strict=True)}
+
+
+def player_of(path: Path) -> int | None:
+    """Return the player whose rule is at a path in a solver, see `rebuild`; None if the rule is of both players."""
+    of = {0: 0, 1: 1, "outer": 0, "inner": 1}
+    return next((of[key] for key in reversed(path) if key in of), None)

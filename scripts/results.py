@@ -1,0 +1,114 @@
+"""Experiments of many jobs, shared by the scripts: a log of what is finished, workers for the rest, one table."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+Line = dict[str, Any]
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Log:
+    """The file results.jsonl of a folder: a line for every finished job, with its settings and its results."""
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "results.jsonl"
+
+    def lines(self) -> list[Line]:
+        """Return all lines."""
+        return [json.loads(text) for text in self.path.read_text().splitlines()] if self.path.exists() else []
+
+    def find(self, job: Line) -> Line | None:
+        """Return the newest line that has the settings of a job, or None."""
+        matching = [line for line in self.lines() if all(line.get(key) == value for key, value in job.items())]
+        return matching[-1] if matching else None
+
+    def complete(self, function: Callable[..., Line], jobs: Iterable[Line], workers: int = 1) -> Iterator[Line]:
+        """Run the jobs that have no line yet, append {**job, **function(**job)}, and yield every new line."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        missing = [job for job in jobs if self.find(job) is None]
+        for job, result in finished(_Unpacked(function), missing, workers):
+            line = {**job, **result}
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            yield line
+
+
+@dataclass(frozen=True)
+class _Unpacked:
+    """A function of settings, as a function of one job; a closure could not be sent to a worker."""
+
+    function: Callable[..., Line]
+
+    def __call__(self, job: Line) -> Line:
+        return self.function(**job)
+
+
+def finished(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Result]]:
+    """Yield (job, result) of every job as it finishes, in worker processes if there are several, one job each."""
+    if workers == 1:
+        yield from ((job, function(job)) for job in jobs)
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(_run_or_leave, function, job): job for job in jobs}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _run_or_leave(function: Callable[[Job], Result], job: Job) -> Result:
+    try:
+        return function(job)
+    except KeyboardInterrupt:  # the worker must not begin the next job
+        os._exit(130)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table under a title. Cells may be **bold** or *dim*."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+
+    def markdown(self) -> str:
+        """Return the table for a file."""
+        lines = ["| " + " | ".join(row) + " |" for row in (self.heads, *self.rows)]
+        above = [self.title, ""] if self.title else []
+        return "\n".join([*above, lines[0], "|---" * len(self.heads) + "|", *lines[1:]])
+
+    def rich(self) -> RichTable:
+        """Return the table for the terminal."""
+        title = escape(self.title) if self.title else None
+        shown = RichTable(title=title, title_justify="left", title_style="bold")
+        for i, head in enumerate(self.heads):
+            shown.add_column(head, justify="right" if i else "left")
+        for row in self.rows:
+            shown.add_row(*(_styled(cell) for cell in row))
+        return shown
+
+    def show(self, path: Path | None = None, width: int = 140) -> None:
+        """Print the table, and write it to a Markdown file."""
+        Console(width=width).print(self.rich())
+        if path is not None:
+            path.write_text(self.markdown() + "\n")
+
+
+def _styled(cell: str) -> str:
+    text = escape(cell.strip("*"))
+    return f"[bold]{text}[/]" if cell.startswith("**") else f"[dim]{text}[/]" if cell.startswith("*") else text
