@@ -18,7 +18,7 @@ from matplotlib.figure import Figure, SubFigure
 from torch import Generator, Tensor
 
 from robustgames.attacks import Victim, apgd, fgsm
-from robustgames.attacks.problem import problem
+from robustgames.attacks.problem import pose_problem
 from robustgames.attacks.victim import Model
 from robustgames.errors import GameError
 from robustgames.evaluation.saliency import compare_saliency, saliency_map
@@ -173,13 +173,13 @@ def loss_surface(
 
 
 def _plane(model: Model | Victim, x: Tensor, y: Tensor, eps: float, norm: str, points: int, random: Tensor) -> Tensor:
-    with problem(model, x, y, eps, norm) as p:
+    with pose_problem(model, x, y, eps, norm) as p:
         u = p.threat.steepest(p.gradient(torch.zeros_like(p.a))[2])
         r = random.sign() if norm == "linf" else random / p.threat.size(random)
         share = torch.linspace(-1, 1, points, device=x.device, dtype=x.dtype)
         t, s = (a.reshape(-1, 1) for a in torch.meshgrid(share, share, indexing="ij"))
         all_points = p.rows(torch.zeros(points * points, dtype=torch.long, device=x.device))
-        losses, _ = all_points.evaluate(all_points.project(eps * (s * u + t * r)))
+        losses, _ = all_points.losses(all_points.project(eps * (s * u + t * r)))
     return losses.view(points, points)
 
 
