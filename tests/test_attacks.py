@@ -597,7 +597,7 @@ BAD = {
     ),
     "no classifier": (
         lambda: fgsm("net", X, Y, 0.1),
-        "'net' is no classifier: pass a torch.nn.Module or a function images -> logits",
+        "'net' is not a classifier: pass a torch.nn.Module or a function images -> logits",
     ),
     "shape of logits": (
         lambda: fgsm(lambda x: x.flatten(1).sum(-1), X, Y, 0.1),
@@ -625,7 +625,7 @@ BAD = {
     ),
     "last of mm": (
         lambda: mm(network(), X, Y, 0.1, early="last"),
-        "early is 'last', where a step that lowers the loss may end: give smoothness, or early='loss'",
+        "early is 'last', but the last step may lower the loss: set smoothness, or early='loss'",
     ),
     "no inputs": (
         lambda: universal(network(), X[:0], Y[:0], 0.1),

@@ -1,21 +1,28 @@
 """AutoAttack, Square and the self-checks: what they find, what they claim, and what they refuse."""
 
+import inspect
 import json
 import warnings
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 import pytest
 import torch
 from torch import nn
+from torch.autograd import grad
 
-from robustgames import data
+from robustgames import attacks, data
 from robustgames.attacks import checks, ensemble
+from robustgames.attacks.attack import Attack
+from robustgames.attacks.auto_pgd import APGD, TargetedAPGD
 from robustgames.attacks.ensemble import autoattack, evaluate
-from robustgames.attacks.gradient import auto_pgd, targeted
+from robustgames.attacks.fab import TargetedFAB
+from robustgames.attacks.gradient import FGSM
+from robustgames.attacks.majorize import MM
 from robustgames.attacks.members import MEMBERS, VERSIONS, Member
 from robustgames.attacks.report import Report
-from robustgames.attacks.square import random_search, square
+from robustgames.attacks.square import Square, square
 from robustgames.attacks.victim import Victim
 from robustgames.errors import GameError
 
@@ -58,13 +65,22 @@ def quiet(*args, **kwargs):
         return evaluate(*args, **kwargs)
 
 
+@dataclass(frozen=True)
+class Custom(Attack):
+    """An attack that calls a function."""
+
+    find: Callable
+
+    def run(self, p):
+        return self.find(p)
+
+
 @pytest.fixture
 def short(monkeypatch):
     """The standard attacks with a fifth of their steps, and 200 queries."""
-    monkeypatch.setitem(MEMBERS, "apgd-ce", Member(lambda p: auto_pgd(p, 20, "drop")))
-    shorter = replace(MEMBERS["apgd-t"], run=lambda p: targeted(p, lambda q: auto_pgd(q, 20, "drop"), 9))
-    monkeypatch.setitem(MEMBERS, "apgd-t", shorter)
-    monkeypatch.setitem(MEMBERS, "square", Member(lambda p: random_search(p, 200), "margin"))
+    monkeypatch.setitem(MEMBERS, "apgd-ce", Member(APGD(steps=20, early="drop")))
+    monkeypatch.setitem(MEMBERS, "apgd-t", Member(TargetedAPGD(steps=20, early="drop")))
+    monkeypatch.setitem(MEMBERS, "square", Member(Square(queries=200)))
 
 
 # -- Square -----------------------------------------------------------------------------------------------------
@@ -155,7 +171,7 @@ def test_the_ensemble_is_as_strong_as_its_worst_member_whatever_the_order():
 def test_every_member_stays_in_ball_and_box_and_counts_what_fools(norm, short):
     x, y = digits(25)
     for name in MEMBERS:
-        if not name.endswith(("-5", "-rand")):
+        if not name.endswith(("-5", "-rand")) and norm in MEMBERS[name].attack.norms:
             found = quiet(network(), x, y, EPS[norm], norm, name)
             size = torch.linalg.vector_norm((found.x_adv - x).flatten(1), ORDER[norm], dim=-1)
             assert (size <= EPS[norm] + 1e-5).all() and found.x_adv.min() >= 0 and found.x_adv.max() <= 1
@@ -173,18 +189,24 @@ def test_the_numbers_of_the_report_agree(short):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = evaluate(
-            victim, x, y, EPS["linf"], attacks=("fgsm", "apgd-ce", "square"), batch_size=20, self_checks=False,
+            victim,
+            x,
+            y,
+            EPS["linf"],
+            attacks=("fgsm", "apgd-ce", "square"),
+            batch_size=20,
+            self_checks=False,
             progress=lambda *step: seen.append(step),
-        )  # fmt: skip
-    clean, fell = int(found.clean.sum()), [tally.fell for tally in found.attacks]
-    assert found.clean_accuracy == clean / 50 and found.robust_accuracy == (clean - sum(fell)) / 50
-    assert [tally.attacked for tally in found.attacks] == [clean - sum(fell[:i]) for i in range(3)]
+        )
+    clean, fooled = int(found.clean.sum()), [tally.fooled for tally in found.attacks]
+    assert found.clean_accuracy == clean / 50 and found.robust_accuracy == (clean - sum(fooled)) / 50
+    assert [tally.attacked for tally in found.attacks] == [clean - sum(fooled[:i]) for i in range(3)]
     fgsm, apgd, black = found.attacks
     assert (fgsm.forwards, fgsm.backwards) == (2, 1)  # the second judges
     assert apgd.forwards <= 22 and apgd.backwards <= 20 and black.backwards == 0 and black.forwards <= 202
     attack = sum(tally.attacked * tally.forwards for tally in found.attacks)
-    assert victim.forwards == pytest.approx(50 + attack + sum(fell))  # clean, attacks, last judgment
-    assert seen[-1] == ("square", black.attacked, black.attacked, clean - sum(fell))
+    assert victim.forwards == pytest.approx(50 + attack + sum(fooled))  # clean, attacks, last judgment
+    assert seen[-1] == ("square", black.attacked, black.attacked, clean - sum(fooled))
     assert [step[1] for step in seen if step[0] == "fgsm"] == [*range(20, clean, 20), clean]
     table = json.loads(json.dumps(found.table()))
     assert table["robust_accuracy"] == found.robust_accuracy and table["attacks"][0]["name"] == "fgsm"
@@ -198,23 +220,23 @@ def test_a_success_that_does_not_repeat_counts_as_robust():
     def model(images):
         return -network()(images) if lies[0] else network()(images)
 
-    lies_at_start = Member(lambda p: lies.__setitem__(0, True) or torch.zeros_like(p.a))
+    lies_at_start = Member(Custom(find=lambda p: lies.__setitem__(0, True) or torch.zeros_like(p.a)))
     with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match="judged again"):
         patch.setitem(MEMBERS, "liar", lies_at_start)
         found = evaluate(
             model, x, y, 0.1, attacks=["liar"], self_checks=False, progress=lambda *_: lies.__setitem__(0, False)
         )
-    assert found.attacks[0].fell == found.clean.sum() > 0
+    assert found.attacks[0].fooled == found.clean.sum() > 0
     assert torch.equal(found.robust, found.clean) and torch.equal(found.x_adv, x)
-    assert f"{found.attacks[0].fell} examples" in found.warnings[0]
+    assert f"{found.attacks[0].fooled} examples" in found.warnings[0]
 
 
 def test_an_example_outside_the_ball_counts_as_robust(monkeypatch):
     x, y = digits(20)
-    monkeypatch.setitem(MEMBERS, "cheat", Member(lambda p: 1 - 2 * p.a))
+    monkeypatch.setitem(MEMBERS, "cheat", Member(Custom(find=lambda p: 1 - 2 * p.a)))
     with pytest.warns(UserWarning, match="left ball or box"):
         found = evaluate(network(), x, y, 0.1, attacks=["cheat"], self_checks=False)
-    assert found.attacks[0].fell > 0 and torch.equal(found.robust, found.clean)
+    assert found.attacks[0].fooled > 0 and torch.equal(found.robust, found.clean)
 
 
 def test_an_interruption_keeps_what_was_found(short):
@@ -226,7 +248,7 @@ def test_an_interruption_keeps_what_was_found(short):
             raise KeyboardInterrupt
 
     found = quiet(network(), x, y, EPS["linf"], attacks=("fgsm", "apgd-ce"), batch_size=25, progress=stop)
-    assert found.interrupted and found.attacks[0].fell == whole.attacks[0].fell > 0
+    assert found.interrupted and found.attacks[0].fooled == whole.attacks[0].fooled > 0
     assert found.attacks[1].attacked == 25
     assert torch.equal(found.robust & whole.robust, whole.robust)
     assert found.unfinished == whole.attacks[1].attacked - 25
@@ -282,9 +304,9 @@ def test_a_search_in_bfloat16_is_judged_in_full_precision(short):
 
 def test_the_random_version_averages_the_gradients(monkeypatch):
     x, y = digits(15)
-    once = Member(lambda p: auto_pgd(p, 10, "drop"), passes=20)
+    once = Member(APGD(steps=10, early="drop"), passes=20)
     monkeypatch.setitem(MEMBERS, "apgd-ce-rand", once)
-    monkeypatch.setitem(MEMBERS, "apgd-dlr-rand", replace(once, loss="dlr", least=3))
+    monkeypatch.setitem(MEMBERS, "apgd-dlr-rand", replace(once, loss="dlr"))
     noise = torch.Generator().manual_seed(0)
 
     def noisy(images):
@@ -293,6 +315,33 @@ def test_the_random_version_averages_the_gradients(monkeypatch):
     found = quiet(noisy, x, y, 0.2, attacks="rand")
     assert found.robust_accuracy < 0.7 * found.clean_accuracy
     assert found.attacks[0].backwards > 20 and not any("pass to pass" in note for note in found.warnings)
+
+
+def test_the_standard_version_has_the_published_settings():
+    apgd, restarted = APGD(steps=100, restarts=1, early="drop"), APGD(steps=100, restarts=5, early="drop")
+    assert VERSIONS["standard"] == ("apgd-ce", "apgd-t", "fab-t", "square")
+    assert MEMBERS["apgd-ce"] == Member(apgd, l1=restarted) and MEMBERS["apgd-ce"].loss_for(2) == "ce"
+    targeted = TargetedAPGD(steps=100, classes=9, restarts=1, early="drop")
+    assert MEMBERS["apgd-t"] == Member(targeted, l1=replace(targeted, classes=5))
+    assert [MEMBERS["apgd-t"].loss_for(classes) for classes in (3, 4)] == ["margin", "dlr"]
+    assert MEMBERS["fab-t"] == Member(TargetedFAB(steps=100, classes=9, restarts=1, early="drop"))
+    assert MEMBERS["square"] == Member(Square(queries=5000, p_init=0.8)) and MEMBERS["square"].loss_for(2) == "margin"
+    assert MEMBERS["apgd-dlr-5"] == Member(restarted, "dlr") and MEMBERS["apgd-ce-rand"].passes == 20
+    assert [MEMBERS["apgd-dlr-5"].loss_for(classes) for classes in (2, 3)] == ["margin", "dlr"]
+    assert MEMBERS["apgd-ce"].attack_for("l1") is not MEMBERS["apgd-ce"].attack_for("l2")
+
+
+def test_functions_and_table_have_the_same_defaults():
+    pairs = {name: type(member.attack) for name, member in MEMBERS.items() if "-" not in name}
+    assert set(pairs) == {"fgsm", "pgd", "fab", "square", "deepfool", "ddn", "fmn"}
+    more = {"apgd": APGD, "apgd_targeted": TargetedAPGD, "fab_targeted": TargetedFAB, "mm": MM}
+    for name, kind in (pairs | more).items():
+        parameters = inspect.signature(getattr(attacks, name)).parameters
+        settings = {field.name for field in fields(kind) if field.name in parameters}
+        assert {key: parameters[key].default for key in settings} == {key: getattr(kind(), key) for key in settings}
+        assert settings or kind is FGSM
+        if "loss" in parameters:
+            assert parameters["loss"].default == kind.loss
 
 
 def test_versions_name_members_and_errors_name_what_is_allowed():
@@ -319,9 +368,13 @@ def test_it_is_as_strong_as_the_reference(norm, short):
     _, _, x, y = data.digits()
     x, net, eps = x.view(-1, 1, 8, 8), network(), 0.7 * EPS[norm]
     judge = reference.AutoAttack(
-        net, norm={"linf": "Linf", "l2": "L2"}[norm], eps=eps, seed=0, version="custom",
+        net,
+        norm={"linf": "Linf", "l2": "L2"}[norm],
+        eps=eps,
+        seed=0,
+        version="custom",
         attacks=["apgd-ce", "apgd-t", "square"],
-    )  # fmt: skip
+    )
     same = {"n_iter": 20, "norm": judge.norm, "eps": eps, "seed": 0, "device": "cpu", "logger": judge.logger}
     judge.apgd, judge.apgd_targeted = APGDAttack(net, **same), APGDAttack_targeted(net, **same)
     judge.square.n_queries = 200
@@ -345,6 +398,8 @@ class Masked(nn.Module):
             with torch.enable_grad():
                 probe = x.detach().requires_grad_()
                 torch.autograd.grad(self.net(probe).sum(), probe)
+        if self.kind == "broken":
+            raise RuntimeError("broken")
         logits = self.net(x)
         if self.kind == "noisy":
             logits = logits + 0.1 * torch.randn(logits.shape, generator=torch.default_generator)
@@ -388,7 +443,7 @@ def test_the_thorough_checks_see_that_gradients_lead_nowhere():
 
 def test_more_steps_must_not_be_weaker(monkeypatch):
     monkeypatch.setattr(
-        checks, "auto_pgd", lambda p, steps, early: 1 - 2 * p.a if steps == 10 else torch.zeros_like(p.a)
+        checks, "APGD", lambda steps: Custom(find=lambda p: 1 - 2 * p.a if steps == 10 else torch.zeros_like(p.a))
     )
     x, y = digits(60)
     with pytest.warns(UserWarning, match="more steps must not be weaker"):
@@ -399,19 +454,62 @@ def test_square_wins_over_gradients_that_are_masked(short):
     x, y = digits(60)
     with pytest.warns(UserWarning, match="gradients may be masked"):
         found = evaluate(Masked("rounded"), x, y, 0.2, attacks=("apgd-ce", "square"))
-    assert found.attacks[1].fell > found.attacks[0].fell
+    assert found.attacks[1].fooled > found.attacks[0].fooled
     assert checks.black_box_wins([("apgd-ce", 500), ("square", 2)], 1000) == []
     assert checks.black_box_wins([("square", 500), ("apgd-ce", 2)], 1000) == []
     assert "fooled 3 of 1000" in checks.black_box_wins([("apgd-ce", 500), ("square", 3)], 1000)[0]
 
 
-def test_profiling_goes_on_after_the_checks():
+def by_functional(f, x):
+    torch.autograd.functional.jacobian(lambda a: f(a).reshape(()), x)
+
+
+GRADIENTS = {
+    "grad": lambda f, x: torch.autograd.grad(f(x), x),
+    "grad imported by name": lambda f, x: grad(f(x), x),
+    "batched grad": lambda f, x: grad(f(x), x, torch.ones(2, 1), is_grads_batched=True),
+    "Tensor.backward": lambda f, x: f(x).backward(),
+    "autograd.backward": lambda f, x: torch.autograd.backward(f(x)),
+    "func.grad": lambda f, x: torch.func.grad(lambda a: f(a).reshape(()))(x.detach()),
+    "functional": by_functional,
+}
+
+
+@pytest.mark.parametrize("take", GRADIENTS.values(), ids=list(GRADIENTS))
+@pytest.mark.parametrize("inner", [lambda a: a.sum(), lambda a: network()(a).square().sum()], ids=["sum", "network"])
+def test_a_gradient_at_inference_is_found_however_it_is_taken(take, inner):
+    x, y = digits(10)
+
+    def adaptive(images):
+        with torch.enable_grad():
+            take(lambda a: inner(a).reshape(1), images.detach().clone().requires_grad_())
+        return network()(images)
+
+    with pytest.warns(UserWarning, match="when it predicts"):
+        assert len(checks.self_checks(adaptive, x, y, 0.1)) == 1
+    network().zero_grad()
+
+
+def test_a_graph_without_a_gradient_raises_no_alarm():
+    x, y = digits(10)
+
+    def builds_a_graph(images):
+        with torch.enable_grad():
+            return network()(images.clone().requires_grad_() if not images.requires_grad else images)
+
+    assert checks.self_checks(builds_a_graph, x, y, 0.1) == []
+
+
+def test_the_checks_leave_profiling_and_autograd_as_they_were():
     import sys
 
-    before = sys.getprofile()
+    before = sys.getprofile(), torch.autograd.grad, torch.autograd.backward, torch.autograd._engine_run_backward
     x, y = digits(5)
     checks.self_checks(network(), x, y, 0.1)
-    assert sys.getprofile() is before
+    with pytest.raises(RuntimeError, match="broken"):
+        checks.self_checks(Masked("broken"), x, y, 0.1)
+    after = sys.getprofile(), torch.autograd.grad, torch.autograd.backward, torch.autograd._engine_run_backward
+    assert all(one is other for one, other in zip(before, after, strict=True))
 
 
 def test_the_report_of_nothing_is_not_a_number():

@@ -7,10 +7,11 @@ import torch
 from scipy.optimize import linprog, minimize
 from torch import nn
 
-from robustgames.attacks.deepfool import deepfool, to_hyperplane
-from robustgames.attacks.fab import Fab, fab, fab_targeted, fast_boundary
+from robustgames.attacks.boundaries import to_hyperplane
+from robustgames.attacks.deepfool import deepfool
+from robustgames.attacks.fab import FAB, fab, fab_targeted
 from robustgames.attacks.minimum_norm import ddn, fmn
-from robustgames.attacks.problem import problem
+from robustgames.attacks.problem import pose_problem
 from robustgames.attacks.victim import Victim
 from robustgames.data import digits
 from robustgames.errors import GameError
@@ -274,8 +275,8 @@ def test_victim_counts_passes():
     ddn(victim, x[:10], y[:10], steps=7, search=2)
     assert (victim.forwards, victim.backwards) == (10 * (7 + 1 + 2 + 2), 10 * 7)
     victim = Victim(net)
-    with problem(victim, x[:10], y[:10], 1.0, "linf") as p:
-        fast_boundary(p, Fab(steps=5, search=0), classes=3)
+    with pose_problem(victim, x[:10], y[:10], 1.0, "linf") as p:
+        FAB(steps=5, search=0, classes=3).run(p)
     assert (victim.forwards, victim.backwards) == (10 * (1 + 5 + 1), 10 * 5 * 3)
 
 

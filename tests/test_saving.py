@@ -172,19 +172,14 @@ def test_examples_of_several_classifiers_are_stacked(tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-def test_files_that_are_no_examples_are_named(tmp_path):
+def test_files_of_another_kind_are_named(tmp_path):
+    x, y = torch.rand(4, 6), torch.zeros(4).long()
     with pytest.raises(GameError, match="no examples in"):
         load_examples(tmp_path / "nothing")
-    path = save_examples(
-        tmp_path / "a", torch.rand(4, 6), torch.rand(4, 6), torch.zeros(4).long(), torch.zeros(4).long(),
-        eps=1.0, norm="l2", attack="fmn",
-    )  # fmt: skip
+    path = save_examples(tmp_path / "a", x, x, y, y, eps=1.0, norm="l2", attack="fmn")
     path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(GameError, match=r"a is cut off or holds no examples \(SafetensorError\)"):
+    with pytest.raises(GameError, match=r"a is damaged or not a file of examples \(SafetensorError\)"):
         load_examples(path)
     (tmp_path / "file").write_text("")
     with pytest.raises(GameError, match=r"cannot write to .*file: .*; choose another folder"):
-        save_examples(
-            tmp_path / "file" / "a", torch.rand(1, 2), torch.rand(1, 2), torch.zeros(1).long(), torch.zeros(1).long(),
-            eps=1.0, norm="l2", attack="fmn",
-        )  # fmt: skip
+        save_examples(tmp_path / "file" / "a", x, x, y, y, eps=1.0, norm="l2", attack="fmn")

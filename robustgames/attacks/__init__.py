@@ -1,9 +1,10 @@
 """Attacks on classifiers: pure functions attack(model, x, y, ...) -> x_adv, batched, on the device of x."""
 
+from robustgames.attacks.auto_pgd import apgd, apgd_targeted
 from robustgames.attacks.deepfool import deepfool
 from robustgames.attacks.ensemble import autoattack, evaluate
 from robustgames.attacks.fab import fab, fab_targeted
-from robustgames.attacks.gradient import apgd, apgd_targeted, fgsm, pga, pgd
+from robustgames.attacks.gradient import fgsm, pga, pgd
 from robustgames.attacks.majorize import mm
 from robustgames.attacks.minimum_norm import ddn, fmn
 from robustgames.attacks.square import square

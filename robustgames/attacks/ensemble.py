@@ -1,4 +1,4 @@
-"""AutoAttack: several attacks, one after the other, each on the inputs that the ones before could not fool."""
+"""AutoAttack: several attacks, one after the other, each on the inputs that the previous ones could not fool."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.attacks import checks
-from robustgames.attacks.members import PASSES, VERSIONS, Member, check_norm, member_of, names_of
-from robustgames.attacks.problem import Bounds, Problem, problem
+from robustgames.attacks.members import MEMBERS, PASSES, VERSIONS, Member, check_norm, names_of
+from robustgames.attacks.problem import Bounds, Problem, pose_problem
 from robustgames.attacks.report import Report, Tally
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError, unknown
@@ -32,13 +32,15 @@ def autoattack(
     generator: Generator | None = None,
     batch_size: int = 250,
 ) -> Tensor:
-    """Return the adversarial inputs of `evaluate`; an input that no attack could fool is returned as it is.
+    """Return the adversarial inputs of `evaluate`; an input that no attack could fool is returned unchanged.
 
     Source: Croce and Hein 2020.
 
     Args:
+        model, x, y, eps, norm, bounds, generator: See `robustgames.attacks.gradient`.
         version: "standard": APGD-CE, targeted APGD-DLR, targeted FAB, Square; "plus": also untargeted APGD-DLR and
             FAB, with 5 restarts; "rand", for randomized classifiers: APGD-CE and APGD-DLR, averaged over 20 passes.
+        batch_size: Inputs that are attacked together.
 
     Example:
         >>> model = lambda x: torch.cat([x, 0.5 + 0 * x, 0 * x, 0 * x], 1)
@@ -67,32 +69,33 @@ def evaluate(
     self_checks: bool = True,
     progress: Progress | None = None,
 ) -> Report:
-    """Attack a classifier with an ensemble and report how much of its accuracy is left.
+    """Attack a classifier with an ensemble and report its remaining accuracy.
 
-    The attacks run one after the other, each on what is still robust, in batches. Every success is judged by a
-    forward pass in the model's own precision, and all of them once more at the end together with ball and box: an
-    example that does not pass counts as robust. Ctrl-C ends the search and returns what it found.
+    The attacks run one after the other, each on the inputs that are still robust, in batches. Every success is verified
+    by a forward pass in the model's own precision, and all of them again at the end together with ball and box: an
+    example that does not pass counts as robust. Ctrl-C ends the search and returns the result until then.
 
     Args:
-        model, x, y, eps, norm, bounds, generator: see `robustgames.attacks.gradient`.
-        attacks: a version (see `autoattack`), or names out of `MEMBERS` and `MINIMUM_NORM`, in the order in which
-            they run.
-        batch_size: inputs that are attacked together.
-        precision: of the search, e.g. torch.bfloat16: faster. Where the model's own precision does not confirm a
-            success, the attack runs again in that precision.
-        self_checks: look for signs of gradient masking first (a few passes), see `robustgames.attacks.checks`.
-        progress: called after every batch as progress(attack, inputs done, inputs to do, inputs still robust).
+        model, x, y, eps, norm, bounds, generator: See `robustgames.attacks.gradient`.
+        attacks: Version (see `autoattack`), or names out of `MEMBERS`, in the order in which they run.
+        batch_size: Inputs that are attacked together.
+        precision: Data type of the search, e.g. torch.bfloat16, which is faster. If the model's own precision does not
+            confirm a success, the attack runs again in that precision.
+        self_checks: Whether to check for signs of gradient masking first (a few passes), see
+            `robustgames.attacks.checks`.
+        progress: Function that is called after every batch as progress(attack, inputs done, inputs to do, inputs still
+            robust).
 
     Raises:
-        GameError: unknown attack, version or norm, an attack of other norms, batch_size below 1, and the input errors
-            of all attacks.
+        GameError: If an attack, version or norm is unknown, an attack does not search balls of the norm, or batch_size
+            is below 1; and the errors of all attacks on their inputs.
     """
     names = names_of(attacks)
     check_norm(names, norm)
     if not batch_size >= 1:
         raise GameError(f"batch_size is {batch_size}: at least 1 input is attacked at a time")
     search = model if isinstance(model, Victim) and precision is None else Victim(_plain(model), precision)
-    with problem(search, x, y, eps, norm, bounds, generator) as p:
+    with pose_problem(search, x, y, eps, norm, bounds, generator) as p:
         run = _Run(p, batch_size)
         notes = run.start(names)
         if self_checks and len(x) > 0:
@@ -104,61 +107,59 @@ def evaluate(
         except KeyboardInterrupt:
             interrupted = True
         x_adv, lost = run.verify(x)
-    notes += lost + checks.black_box_wins([(tally.name, tally.fell) for tally in run.tallies], len(x))
+    notes += lost + checks.black_box_wins([(tally.name, tally.fooled) for tally in run.tallies], len(x))
     checks.announce(notes)
-    unfinished = int((run.clean & ~run.fell & (run.tried < len(names))).sum())
-    return Report(x_adv, run.clean, run.clean & ~run.fell, tuple(run.tallies), tuple(notes), interrupted, unfinished)
+    unfinished = int((run.clean & ~run.fooled & (run.tried < len(names))).sum())
+    return Report(x_adv, run.clean, run.clean & ~run.fooled, tuple(run.tallies), tuple(notes), interrupted, unfinished)
 
 
 class _Run:
-    """What is known of every input while the attacks go on."""
+    """The state of every input between the attacks of an ensemble."""
 
     def __init__(self, p: Problem, batch_size: int) -> None:
         self.p, self.batch_size = p, batch_size
         self.judge = p.victim if p.victim.precision is None else Victim(p.victim.model)
         self.eta, self.tried, self.classes = torch.zeros_like(p.a), torch.zeros_like(p.labels), 0
         self.clean = torch.ones_like(p.labels, dtype=torch.bool)
-        self.fell = ~self.clean
+        self.fooled = ~self.clean
         self.tallies: list[Tally] = []
 
     def start(self, names: Sequence[str]) -> list[str]:
-        """Find what is classified correctly; return notes on attacks that the number of classes changes."""
+        """Find the inputs that are classified correctly; return notes on attacks that the number of classes changes."""
         for rows in self._batches(self.clean):
             logits = self.judge.logits(self.p.rows(rows).images(self.eta[rows]))
             self.clean[rows], self.classes = logits.argmax(-1) == self.p.labels[rows], logits.shape[1]
         return [
-            f"the loss of {name} needs {member_of(name).least} classes, the model has {self.classes}: "
+            f"the loss of {name} needs {MEMBERS[name].classes_needed} classes, the model has {self.classes}: "
             f"{name} raises the margin instead"
             for name in dict.fromkeys(names)
-            if 0 < self.classes < member_of(name).least
+            if 0 < self.classes < MEMBERS[name].classes_needed
         ]
 
     def attack(self, name: str, progress: Progress | None) -> None:
         """Run one attack on the inputs that are still robust."""
-        before, began, attacked, fell = self._passes(), time.perf_counter(), 0, int(self.fell.sum())
-        robust = self.clean & ~self.fell
-        count = int(robust.sum())
-        member = member_of(name)
-        member = member if self.classes >= member.least else replace(member, loss="margin")
+        before, began, attacked, fooled = self._passes(), time.perf_counter(), 0, int(self.fooled.sum())
+        robust = self.clean & ~self.fooled
+        count, member = int(robust.sum()), MEMBERS[name]
         try:
             for batch in self._batches(robust):
                 attacked += len(batch)
                 self._batch(member, batch)
                 if progress is not None:
-                    progress(name, attacked, count, int((self.clean & ~self.fell).sum()))
+                    progress(name, attacked, count, int((self.clean & ~self.fooled).sum()))
         finally:
             each = [(now - then) / max(attacked, 1) for now, then in zip(self._passes(), before, strict=True)]
-            fell, seconds = int(self.fell.sum()) - fell, time.perf_counter() - began
-            self.tallies.append(Tally(name, attacked, fell, each[0], each[1], seconds))
+            fooled, seconds = int(self.fooled.sum()) - fooled, time.perf_counter() - began
+            self.tallies.append(Tally(name, attacked, fooled, each[0], each[1], seconds))
 
     def verify(self, x: Tensor) -> tuple[Tensor, list[str]]:
-        """Judge every success once more, with ball and box; return (x_adv, notes on what did not pass)."""
-        x_adv = torch.where(self.fell.unsqueeze(-1), self.p.images(self.eta).flatten(1), self.p.a)
-        passed = self.fell & _allowed(self.p, x_adv)
-        for rows in self._batches(self.fell):
+        """Verify every success again, with ball and box; return (x_adv, notes on the examples that did not pass)."""
+        x_adv = torch.where(self.fooled.unsqueeze(-1), self.p.images(self.eta).flatten(1), self.p.a)
+        passed = self.fooled & _allowed(self.p, x_adv)
+        for rows in self._batches(self.fooled):
             guess = self.judge.logits(x_adv[rows].view(-1, *self.p.shape)).argmax(-1)
             passed[rows] &= guess != self.p.labels[rows]
-        lost, self.fell = int((self.fell & ~passed).sum()), passed
+        lost, self.fooled = int((self.fooled & ~passed).sum()), passed
         x_adv = torch.where(passed.unsqueeze(-1), x_adv, self.p.a).view_as(x)
         note = f"{lost} examples did not fool the model when judged again, or left ball or box: they count as robust"
         return x_adv, [note] if lost else []
@@ -168,18 +169,18 @@ class _Run:
         return rows.split(self.batch_size) if len(rows) > 0 else ()
 
     def _batch(self, member: Member, batch: Tensor) -> None:
-        p = replace(self.p.rows(batch), loss=member.loss)
+        p = replace(self.p.rows(batch), loss=member.loss_for(self.classes))
         eta, fooled = self._once(member, p)
-        if self.judge is not p.victim:  # what only the coarse arithmetic took for a success is attacked once more
-            again = (p.evaluate(eta)[1] & ~fooled).nonzero().squeeze(-1)
+        if self.judge is not p.victim:  # successes in the coarse arithmetic alone are attacked again
+            again = (p.losses(eta)[1] & ~fooled).nonzero().squeeze(-1)
             if len(again) > 0:
                 eta[again], fooled[again] = self._once(member, replace(p.rows(again), victim=self.judge))
         self.eta[batch] = torch.where(fooled.unsqueeze(-1), eta, self.eta[batch])
-        self.fell[batch] = fooled
+        self.fooled[batch] = fooled
         self.tried[batch] += 1
 
     def _once(self, member: Member, p: Problem) -> tuple[Tensor, Tensor]:
-        eta = member.run(p if member.passes == 1 else _averaged(p, member.passes))
+        eta = member.attack_for(p.threat.norm).run_in_ball(p if member.passes == 1 else _randomized(p, member.passes))
         return eta, p.fooled(self.judge.logits(p.images(eta)))
 
     def _passes(self) -> tuple[int, int]:
@@ -188,16 +189,16 @@ class _Run:
 
 
 @dataclass(frozen=True, eq=False)
-class Averaged(Problem):
+class _Randomized(Problem):
     """The problem of a randomized classifier: losses and gradients are means over forward passes.
 
-    A row is fooled where most passes are.
+    A row is fooled if it is fooled in most passes.
     """
 
     passes: int = PASSES
 
-    def evaluate(self, eta: Tensor) -> tuple[Tensor, Tensor]:
-        losses, fooled = zip(*(Problem.evaluate(self, eta) for _ in range(self.passes)), strict=True)
+    def losses(self, eta: Tensor) -> tuple[Tensor, Tensor]:
+        losses, fooled = zip(*(Problem.losses(self, eta) for _ in range(self.passes)), strict=True)
         return _mean(losses), _mean(fooled) > 0.5
 
     def gradient(self, eta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -205,8 +206,8 @@ class Averaged(Problem):
         return _mean(losses), _mean(fooled) > 0.5, _mean(g)
 
 
-def _averaged(p: Problem, passes: int) -> Averaged:
-    return Averaged(**{field.name: getattr(p, field.name) for field in fields(p)}, passes=passes)
+def _randomized(p: Problem, passes: int) -> _Randomized:
+    return _Randomized(**{field.name: getattr(p, field.name) for field in fields(p)}, passes=passes)
 
 
 def _mean(parts: Sequence[Tensor]) -> Tensor:
@@ -217,7 +218,7 @@ def _mean(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _allowed(p: Problem, x_adv: Tensor) -> Tensor:
-    """Return which rows lie in ball and box, up to the rounding of a + η and of the projection."""
+    """Return the mask of the rows in ball and box, up to the rounding of a + η and of the projection."""
     exact = p.threat.size(x_adv.double() - p.a.double())
     radius = torch.as_tensor(p.threat.eps, dtype=torch.float64, device=exact.device).view(-1)
     count = x_adv.shape[-1] ** (1 / NORMS[p.threat.norm])

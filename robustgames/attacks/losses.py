@@ -1,4 +1,4 @@
-"""Losses that an attack raises: logits (N, C), labels (N,) -> (N,). Positive margins mean misclassified."""
+"""Losses that an attack raises: logits (N, C), labels (N,) -> (N,). A positive margin means misclassified."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return max_{i != y} z_i - z_y, the loss of Carlini and Wagner 2017: positive where misclassified."""
+    """Return max_{i != y} z_i - z_y, the loss of Carlini and Wagner 2017: positive if misclassified."""
     true = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     return _others(logits, labels).amax(-1) - true
 
@@ -44,3 +44,8 @@ def _others(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, LabelLoss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
+
+
+def classes_needed(loss: str | LabelLoss, targeted: bool) -> int:
+    """Return the fewest classes for which a loss is defined."""
+    return 2 if loss != "dlr" else 4 if targeted else 3

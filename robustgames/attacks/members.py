@@ -1,25 +1,22 @@
-"""The attacks that an ensemble is made of, by name. A new one is one line in the table."""
+"""The attacks of an ensemble, by name. A new one is one line in the table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import torch
-from torch import Tensor
-
-from robustgames.attacks.deepfool import cross
-from robustgames.attacks.engine import Constant, ascend, slide, steepest
-from robustgames.attacks.fab import Fab, fast_boundary, fast_boundary_targeted
-from robustgames.attacks.gradient import auto_pgd, random_start, repeat, targeted
-from robustgames.attacks.minimum_norm import adaptive_norm, decoupled
-from robustgames.attacks.problem import Problem
-from robustgames.attacks.square import random_search
+from robustgames.attacks.attack import Attack
+from robustgames.attacks.auto_pgd import APGD, TargetedAPGD
+from robustgames.attacks.deepfool import DeepFool
+from robustgames.attacks.fab import FAB, TargetedFAB
+from robustgames.attacks.gradient import FGSM, PGD
+from robustgames.attacks.losses import classes_needed
+from robustgames.attacks.minimum_norm import DDN, FMN
+from robustgames.attacks.square import Square
 from robustgames.errors import GameError, unknown
 from robustgames.games.threat import NORMS
 
-PASSES = 20  # of a randomized classifier, for each loss and gradient
+PASSES = 20  # forward passes of a randomized classifier for each loss and gradient
 
 
 @dataclass(frozen=True)
@@ -27,71 +24,55 @@ class Member:
     """One attack of an ensemble.
 
     Args:
-        run: the attack: problem -> perturbations (N, p).
-        loss: that it raises: a key of `LOSSES`.
-        least: fewest classes for which that loss exists; with fewer it raises the margin.
-        passes: forward passes for each loss and gradient.
-        norms: of the balls that it can attack in.
+        attack: Attack with its settings.
+        loss: Loss that it raises, a key of `LOSSES`. If None, it is the attack's own.
+        l1: Attack in ℓ1, if its settings differ there.
+        passes: Forward passes for each loss and gradient.
     """
 
-    run: Callable[[Problem], Tensor]
-    loss: str = "ce"
-    least: int = 2
+    attack: Attack
+    loss: str | None = None
+    l1: Attack | None = None
     passes: int = 1
-    norms: tuple[str, ...] = tuple(NORMS)
+
+    @property
+    def classes_needed(self) -> int:
+        """Fewest classes for which the loss is defined."""
+        return classes_needed(self._loss, self.attack.targeted)
+
+    def loss_for(self, classes: int) -> str:
+        """Return the loss to raise; the margin if the classes are too few for the member's own."""
+        return self._loss if classes >= self.classes_needed else "margin"
+
+    def attack_for(self, norm: str) -> Attack:
+        """Return the attack with its settings in that norm."""
+        return self.l1 if self.l1 is not None and norm == "l1" else self.attack
+
+    @property
+    def _loss(self) -> str:
+        return self.attack.loss if self.loss is None else self.loss
 
 
-def _fgsm(p: Problem) -> Tensor:
-    return ascend(p, torch.zeros_like(p.a), Constant(share=1.0), 1, "last")
-
-
-def _pgd(p: Problem, steps: int = 40) -> Tensor:
-    direction = slide if p.threat.norm == "l1" else steepest
-    return ascend(p, random_start(p), Constant(share=2.5 / steps, direction=direction), steps, "drop")
-
-
-def _apgd(p: Problem, restarts: int = 1) -> Tensor:
-    restarts = 5 if p.threat.norm == "l1" else restarts  # as the standard has it
-    return repeat(p, [lambda q, _: auto_pgd(q, 100, "drop")] * restarts)
-
-
-def _apgd_targeted(p: Problem) -> Tensor:
-    return targeted(p, lambda q: auto_pgd(q, 100, "drop"), classes=5 if p.threat.norm == "l1" else 9)
-
-
-def _fab(p: Problem, restarts: int = 1) -> Tensor:
-    return fast_boundary(p, Fab(100, "drop", restarts))
-
-
-def _fab_targeted(p: Problem) -> Tensor:
-    return fast_boundary_targeted(p, Fab(100, "drop"))
-
-
-def _smallest(find: Callable[[Problem], Tensor], p: Problem) -> Tensor:
-    return p.project(find(p))  # of no use beyond the ball, unless its projection is
-
+# fooled rows leave; the standard version of AutoAttack restarts APGD-CE in ℓ1
+ONCE, RESTARTED = APGD(early="drop"), APGD(restarts=5, early="drop")
 
 MEMBERS: dict[str, Member] = {
-    "fgsm": Member(_fgsm),
-    "pgd": Member(_pgd),
-    "apgd-ce": Member(_apgd),
-    "apgd-ce-5": Member(partial(_apgd, restarts=5)),
-    "apgd-dlr": Member(_apgd, "dlr", 3),
-    "apgd-dlr-5": Member(partial(_apgd, restarts=5), "dlr", 3),
-    "apgd-t": Member(_apgd_targeted, "dlr", 4),
-    "fab": Member(_fab),
-    "fab-5": Member(partial(_fab, restarts=5)),
-    "fab-t": Member(_fab_targeted),
-    "square": Member(random_search, "margin"),
-    "apgd-ce-rand": Member(_apgd, passes=PASSES),
-    "apgd-dlr-rand": Member(_apgd, "dlr", 3, PASSES),
-}
-MINIMUM_NORM: dict[str, Member] = {
-    "deepfool": Member(partial(_smallest, lambda p: cross(p, 50, 0.02, 9)), norms=("linf", "l2")),
-    "ddn": Member(partial(_smallest, lambda p: decoupled(p, 100, 0.05, 1.0)), norms=("l2",)),
-    "fmn": Member(
-        partial(_smallest, lambda p: adaptive_norm(p, 100, 0.05, 10.0 if p.threat.norm == "linf" else 3.0)), "margin"
-    ),
+    "fgsm": Member(FGSM()),
+    "pgd": Member(PGD(early="drop")),
+    "apgd-ce": Member(ONCE, l1=RESTARTED),
+    "apgd-ce-5": Member(RESTARTED),
+    "apgd-dlr": Member(ONCE, "dlr", l1=RESTARTED),
+    "apgd-dlr-5": Member(RESTARTED, "dlr"),
+    "apgd-t": Member(TargetedAPGD(early="drop"), l1=TargetedAPGD(classes=5, early="drop")),
+    "fab": Member(FAB(early="drop")),
+    "fab-5": Member(FAB(restarts=5, early="drop")),
+    "fab-t": Member(TargetedFAB(early="drop")),
+    "square": Member(Square()),
+    "apgd-ce-rand": Member(ONCE, l1=RESTARTED, passes=PASSES),
+    "apgd-dlr-rand": Member(ONCE, "dlr", l1=RESTARTED, passes=PASSES),
+    "deepfool": Member(DeepFool()),
+    "ddn": Member(DDN(search=0)),  # as published, without the search for a nearer point
+    "fmn": Member(FMN(search=0)),
 }
 VERSIONS: dict[str, tuple[str, ...]] = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
@@ -101,33 +82,26 @@ VERSIONS: dict[str, tuple[str, ...]] = {
 
 
 def names_of(attacks: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the attacks that a version, or names of attacks, stand for.
+    """Return the names of the attacks of a version, or the given names.
 
     Raises:
-        GameError: an unknown one, or none.
+        GameError: If a name is unknown, or none is given.
     """
-    known = {*MEMBERS, *MINIMUM_NORM}
     if isinstance(attacks, str):
-        if attacks not in {*VERSIONS, *known}:
-            raise unknown("version or attack", attacks, {*VERSIONS, *known})
+        if attacks not in {*VERSIONS, *MEMBERS}:
+            raise unknown("version or attack", attacks, {*VERSIONS, *MEMBERS})
         return VERSIONS.get(attacks, (attacks,))
     for name in attacks:
-        if name not in known:
-            raise unknown("attack", name, known)
+        if name not in MEMBERS:
+            raise unknown("attack", name, MEMBERS)
     if not attacks:
         raise GameError("no attack is named: give a version or names, e.g. attacks=('apgd-ce', 'square')")
     return tuple(attacks)
 
 
 def check_norm(names: Sequence[str], norm: str) -> None:
-    """Refuse attacks that have no balls of that norm."""
+    """Refuse attacks that cannot search balls of that norm."""
     for name in names:
-        if norm in NORMS and norm not in member_of(name).norms:
-            raise GameError(
-                f"{name} attacks in {' and '.join(member_of(name).norms)}, not in {norm}: use fmn or apgd-ce"
-            )
-
-
-def member_of(name: str) -> Member:
-    """Return the attack of that name."""
-    return MEMBERS[name] if name in MEMBERS else MINIMUM_NORM[name]
+        norms = MEMBERS[name].attack.norms
+        if norm in NORMS and norm not in norms:
+            raise GameError(f"{name} attacks in {' and '.join(norms)}, not in {norm}: use fmn or apgd-ce")

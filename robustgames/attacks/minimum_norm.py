@@ -1,66 +1,133 @@
-"""Attacks that look for the smallest perturbation, with no radius given: DDN and FMN, and what such attacks share.
+"""Attacks that search for the smallest perturbation, without a radius: DDN and FMN, and the parts that they share.
 
-All take a classifier, inputs x (N, ...) inside `bounds` and labels y (N,), and return, in the shape and dtype of x, of
-each row the nearest point found that fools the classifier, inside the bounds; x itself where none was found. Rows that
-are misclassified already come back as they are. `targets` (N,) are classes to lead to instead of away from y.
+All take a classifier, inputs x (N, ...) inside `bounds` and labels y (N,), and return, in the shape and dtype of x, the
+nearest point found for each row that fools the classifier, inside the bounds; x itself if none was found. Rows that are
+misclassified from the start are returned unchanged. `targets` (N,) are classes to lead to instead of away from y.
 Randomness comes from `generator` alone (seed 0 by default).
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
+from robustgames.attacks.attack import Attack
+from robustgames.attacks.boundaries import slope
 from robustgames.attacks.engine import Rows, check_steps
-from robustgames.attacks.losses import LabelLoss, margin
-from robustgames.attacks.problem import Bounds, Problem, problem
+from robustgames.attacks.losses import LabelLoss
+from robustgames.attacks.problem import Bounds, Problem
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError
-from robustgames.games.sets import project_l1_in_box, project_l2_in_box
+from robustgames.games.projections import project_l1_in_box, project_l2_in_box
 
-DUALS = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}
+
+@dataclass(frozen=True, kw_only=True)
+class MinimumNorm(Attack):
+    """An attack that searches for the smallest perturbation, whatever the radius."""
+
+    def run_in_ball(self, p: Problem) -> Tensor:
+        """Return the projections on the ball: of those found beyond it some still fool the classifier."""
+        return p.project(self.run(p))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDN(MinimumNorm):
+    """Settings of `ddn`."""
+
+    norms: ClassVar[tuple[str, ...]] = ("l2",)
+
+    steps: int = 100
+    gamma: float = 0.05
+    radius: float = 1.0
+    search: int = 3
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps)
+        _check_rates(self.gamma, self.radius)
+
+    def run(self, p: Problem) -> Tensor:
+        low, high = p.threat.low - p.a, p.threat.high - p.a
+        eta, best = torch.zeros_like(p.a), nothing(p.a)
+        eps, spare = torch.full_like(p.a[:, :1], self.radius), _noise(p)
+        for k in range(self.steps):
+            _, fooled, g = p.gradient(eta)
+            best = nearer(p, best, eta, fooled)
+            eps = eps * torch.where(fooled, 1 - self.gamma, 1 + self.gamma).unsqueeze(-1)
+            u = eta + (0.01 + 0.99 * _cosine(k, self.steps)) * _unit(g, spare)
+            eta = (eps * normalize(u, dim=-1)).clamp_min(low).clamp_max(high)
+        best = nearer(p, best, eta, p.losses(eta)[1])
+        return shorten(p, best["eta"], self.search)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FMN(MinimumNorm):
+    """Settings of `fmn`."""
+
+    loss: ClassVar[str] = "margin"  # its linearization gives the distance to the boundary
+
+    steps: int = 100
+    gamma: float = 0.05
+    step_size: float | None = None
+    search: int = 3
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps)
+        _check_rates(self.gamma, 1.0 if self.step_size is None else self.step_size)
+
+    def run(self, p: Problem) -> Tensor:
+        eta, best = torch.zeros_like(p.a), nothing(p.a)
+        eps, spare = torch.full_like(p.a[:, 0], float("inf")), _noise(p)
+        length = self.step_size if self.step_size is not None else 10.0 if p.threat.norm == "linf" else 3.0
+        for k in range(self.steps):
+            value, fooled, g = p.gradient(eta)
+            best, decay = nearer(p, best, eta, fooled), _cosine(k, self.steps)
+            change = 1e-4 + (self.gamma - 1e-4) * decay
+            eps = torch.where(best["norm"] < float("inf"), eps, p.threat.size(eta) + value.abs() / slope(p, g))
+            eps = torch.where(fooled, torch.minimum((1 - change) * eps, best["norm"]), (1 + change) * eps)
+            u = eta + length * (0.01 + 0.99 * decay) * _unit(g, spare)
+            eta = _project(p, u, eps.unsqueeze(-1))
+        best = nearer(p, best, eta, p.losses(eta)[1])
+        return shorten(p, best["eta"], self.search)
 
 
 def ddn(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    steps: int = 100,
+    steps: int = DDN.steps,
     *,
-    gamma: float = 0.05,
-    radius: float = 1.0,
-    search: int = 3,
-    loss: str | LabelLoss = "ce",
+    gamma: float = DDN.gamma,
+    radius: float = DDN.radius,
+    search: int = DDN.search,
+    loss: str | LabelLoss = DDN.loss,
     targets: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
 ) -> Tensor:
-    """Decoupled direction and norm, in ℓ2: steps along ∇L / |∇L|_2, brought onto a sphere that shrinks when fooled.
+    """Decoupled direction and norm, in ℓ2: steps along ∇L / |∇L|_2, projected on a sphere that shrinks when fooled.
 
-    eps⁺ = (1 - gamma) eps where η fools the classifier, (1 + gamma) eps elsewhere; η⁺ = eps⁺ u / |u|_2, clipped to the
+    eps⁺ = (1 - gamma) eps if η fools the classifier, else (1 + gamma) eps; η⁺ = eps⁺ u / |u|_2, clipped to the
     box, u = η + a ∇L / |∇L|_2, with a from 1 to 0.01 along a cosine. Source: Rony et al. 2019, algorithm 1.
 
     Args:
-        model, x, y, loss, targets, bounds, generator: see the module.
-        steps: gradient steps; one pass forward more judges the last iterate.
-        gamma: change of the norm in a step, in (0, 1).
-        radius: first norm.
-        search: passes forward at the end that look for a nearer point between x and the one found (`shorten`).
+        model, x, y, loss, targets, bounds, generator: See the module.
+        steps: Gradient steps; one more forward pass evaluates the last iterate.
+        gamma: Relative change of the norm in a step, in (0, 1).
+        radius: First norm.
+        search: Forward passes at the end that search for a nearer point between x and the one found (`shorten`).
 
     Example:
         >>> x = torch.tensor([[0.5, 0.5]])
         >>> ddn(lambda x: torch.stack([x[:, 0], 0 * x[:, 0] + 0.4], 1), x, torch.tensor([0]))    # z_0 - z_1 = x_0 - 0.4
         tensor([[0.4000, 0.5000]])
     """
-    check_steps(steps)
-    _check_rates(gamma, radius)
-    with problem(model, x, y, 0.0, "l2", bounds, generator, loss, targets) as p:
-        if len(x) == 0:
-            return x.clone()
-        return p.images(shorten(p, decoupled(p, steps, gamma, radius), search)).view_as(x)
+    attack = DDN(steps=steps, gamma=gamma, radius=radius, search=search)
+    return attack(model, x, y, 0.0, "l2", loss=loss, targets=targets, bounds=bounds, generator=generator)
 
 
 def fmn(
@@ -68,78 +135,43 @@ def fmn(
     x: Tensor,
     y: Tensor,
     norm: str = "l2",
-    steps: int = 100,
+    steps: int = FMN.steps,
     *,
-    gamma: float = 0.05,
-    step_size: float | None = None,
-    search: int = 3,
+    gamma: float = FMN.gamma,
+    step_size: float | None = FMN.step_size,
+    search: int = FMN.search,
     targets: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
 ) -> Tensor:
     """Fast minimum norm: steps that raise the margin, projected on a ball whose radius seeks the boundary.
 
-    η⁺ = P(η + a ∇m / |∇m|_2), m the margin (positive where fooled), P the joint projection on ball and box. While no
-    point was found eps = |η| + |m| / |∇m|_dual. Where η fools, eps⁺ = min((1 - c) eps, least norm found), elsewhere
-    (1 + c) eps; the paper does not widen the estimate, and creeps up to a boundary that is nearly linear from the near
-    side. a falls from step_size to a hundredth, c from gamma to 1e-4, along cosines.
+    η⁺ = P(η + a ∇m / |∇m|_2), m the margin (positive if fooled), P the joint projection on ball and box. While no
+    point is found, eps = |η| + |m| / |∇m|_dual. If η fools, eps⁺ = min((1 - c) eps, least norm found), else
+    (1 + c) eps; the paper does not widen the estimate, so it creeps up to a boundary that is nearly linear from the
+    near side. a decreases from step_size to a hundredth, c from gamma to 1e-4, along cosines.
     Source: Pintor et al. 2021, algorithm 1.
 
     Args:
-        model, x, y, targets, bounds, generator: see the module.
+        model, x, y, targets, bounds, generator: See the module.
         norm: "linf", "l2" or "l1".
-        steps: gradient steps; one pass forward more judges the last iterate.
-        gamma: first change of the radius in a step, in (0, 1).
-        step_size: first length of a step, in ℓ2; 10 by default in ℓ∞, where a step of 1 moves no pixel far, else 3.
-        search: passes forward at the end that look for a nearer point between x and the one found (`shorten`).
+        steps: Gradient steps; one more forward pass evaluates the last iterate.
+        gamma: First relative change of the radius in a step, in (0, 1).
+        step_size: First length of a step, in ℓ2. If None, it is 10 in ℓ∞, where a step of 1 moves no pixel far, else 3.
+        search: Forward passes at the end that search for a nearer point between x and the one found (`shorten`).
     """
-    check_steps(steps)
-    length = step_size if step_size is not None else 10.0 if norm == "linf" else 3.0
-    _check_rates(gamma, length)
-    with problem(model, x, y, 0.0, norm, bounds, generator, "margin", targets) as p:
-        if len(x) == 0:
-            return x.clone()
-        return p.images(shorten(p, adaptive_norm(p, steps, gamma, length), search)).view_as(x)
+    attack = FMN(steps=steps, gamma=gamma, step_size=step_size, search=search)
+    return attack(model, x, y, 0.0, norm, targets=targets, bounds=bounds, generator=generator)
 
 
-def decoupled(p: Problem, steps: int, gamma: float, radius: float) -> Tensor:
-    """Return the smallest perturbations that DDN finds, 0 where it finds none."""
-    low, high = p.threat.low - p.a, p.threat.high - p.a
-    eta, best = torch.zeros_like(p.a), nothing(p.a)
-    eps, spare = torch.full_like(p.a[:, :1], radius), _noise(p)
-    for k in range(steps):
-        _, fooled, g = p.gradient(eta)
-        best = nearer(p, best, eta, fooled)
-        eps = eps * torch.where(fooled, 1 - gamma, 1 + gamma).unsqueeze(-1)
-        u = eta + (0.01 + 0.99 * _cosine(k, steps)) * _unit(g, spare)
-        eta = (eps * normalize(u, dim=-1)).clamp_min(low).clamp_max(high)
-    return nearer(p, best, eta, p.evaluate(eta)[1])["eta"]
-
-
-def adaptive_norm(p: Problem, steps: int, gamma: float, step_size: float) -> Tensor:
-    """Return the smallest perturbations that FMN finds, 0 where it finds none; the problem's loss is the margin."""
-    eta, best = torch.zeros_like(p.a), nothing(p.a)
-    eps, spare = torch.full_like(p.a[:, 0], float("inf")), _noise(p)
-    for k in range(steps):
-        value, fooled, g = p.gradient(eta)
-        best, decay = nearer(p, best, eta, fooled), _cosine(k, steps)
-        change = 1e-4 + (gamma - 1e-4) * decay
-        slope = torch.linalg.vector_norm(g, DUALS[p.threat.norm], dim=-1).clamp_min(1e-12)
-        eps = torch.where(best["norm"] < float("inf"), eps, p.threat.size(eta) + value.abs() / slope)
-        eps = torch.where(fooled, torch.minimum((1 - change) * eps, best["norm"]), (1 + change) * eps)
-        u = eta + step_size * (0.01 + 0.99 * decay) * _unit(g, spare)
-        eta = _project(p, u, eps.unsqueeze(-1))
-    return nearer(p, best, eta, p.evaluate(eta)[1])["eta"]
-
-
-# -- what minimum-norm attacks share --------------------------------------------------------------------------
+# -- parts of minimum-norm attacks ----------------------------------------------------------------------------
 def nothing(a: Tensor) -> Rows:
     """Return the record of rows for which no point is found yet: η = 0 with norm inf."""
     return {"eta": torch.zeros_like(a), "norm": torch.full_like(a[:, 0], float("inf"))}
 
 
 def nearer(p: Problem, best: Rows, eta: Tensor, fooled: Tensor) -> Rows:
-    """Return the record after η: it enters where it fools the classifier with a smaller norm than before."""
+    """Return the record after η, which enters it in rows that it fools with a smaller norm than before."""
     norm = p.threat.size(eta)
     better = fooled & (norm < best["norm"])
     return {
@@ -148,36 +180,30 @@ def nearer(p: Problem, best: Rows, eta: Tensor, fooled: Tensor) -> Rows:
     }
 
 
-def aim(p: Problem, logits: Tensor) -> Tensor:
-    """Return the margin of the attack's aim (N,): positive where it is reached."""
-    reach = p.targets is not None and p.reach
-    return -margin(logits, p.targets) if reach and p.targets is not None else margin(logits, p.labels)
-
-
 def shorten(p: Problem, eta: Tensor, steps: int) -> Tensor:
     """Return the point t η that fools the classifier with the smallest t found in some steps of false position.
 
-    Each step is one pass forward. The bracket starts at [0, 1]; the margin at the end that stays is halved (Illinois
-    rule), so that both ends move. Rows that η does not fool keep it.
+    Each step is one forward pass. The bracket starts at [0, 1]; the margin at the end that stays is halved (Illinois
+    rule), so both ends move. Rows that η does not fool keep it.
     """
     if steps < 1:
         return eta
     left, right = torch.zeros_like(p.a[:, 0]), torch.ones_like(p.a[:, 0])
     logits = p.victim.logits(p.images(eta))
-    below, above = aim(p, p.victim.logits(p.images(torch.zeros_like(eta)))), aim(p, logits)
+    below, above = p.margin(p.victim.logits(p.images(torch.zeros_like(eta)))), p.margin(logits)
     won = p.fooled(logits)
     for _ in range(steps):
         share = (below / (below - above).clamp_max(-1e-12)).clamp(0.02, 1)  # never onto the end that does not fool
         t = torch.where(won, left + share * (right - left), 1)
         logits = p.victim.logits(p.images(t.unsqueeze(-1) * eta))
-        fooled, value = p.fooled(logits), aim(p, logits)
+        fooled, value = p.fooled(logits), p.margin(logits)
         left, right = torch.where(fooled, left, t), torch.where(fooled, t, right)
         below, above = torch.where(fooled, below / 2, value), torch.where(fooled, value, above / 2)
     return right.unsqueeze(-1) * eta
 
 
 def _project(p: Problem, eta: Tensor, eps: Tensor) -> Tensor:
-    """Return the nearest point with |η|_norm <= eps (N, 1) in the box."""
+    """Return the nearest point with |η|_norm <= eps (N, 1) in the box; unlike a threat model it does not check eps."""
     low, high = p.threat.low - p.a, p.threat.high - p.a
     if p.threat.norm == "linf":
         return torch.clamp(eta, low.clamp_min(-eps), high.clamp_max(eps))
@@ -189,7 +215,7 @@ def _noise(p: Problem) -> Tensor:
 
 
 def _unit(g: Tensor, spare: Tensor) -> Tensor:
-    """Return g / |g|_2, of a spare direction where g vanishes: a saturated loss says nothing, and 0 / 0 less."""
+    """Return g / |g|_2, with a spare direction in rows whose g vanishes, e.g. because the loss is saturated."""
     return normalize(torch.where((g == 0).all(-1, keepdim=True), spare, g), dim=-1)
 
 

@@ -1,4 +1,4 @@
-"""The attacker's half of the game: max over η of L(h(a + η), b), row by row, with the classifier h held."""
+"""The attacker's half of the game: max over η of L(h(a + η), b), row by row, with the classifier h fixed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from robustgames.attacks.losses import LOSSES, LabelLoss, targeted_dlr
+from robustgames.attacks.losses import LOSSES, LabelLoss, classes_needed, margin, targeted_dlr
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError, unknown
 from robustgames.games.threat import ThreatModel
@@ -19,18 +19,18 @@ Bounds = tuple[float | Tensor, float | Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What every attack solves, on flat inputs: rows of `a` are inputs, rows of η their perturbations.
+    """The problem of every attack, on flat inputs: rows of `a` are inputs, rows of η their perturbations.
 
     Args:
-        victim: the classifier.
-        a: inputs (N, p).
-        labels: true classes (N,).
-        threat: the perturbations that are allowed.
-        shape: of one input, as the classifier takes it.
-        generator: the attack's own randomness.
-        loss: to raise: a key of `LOSSES` or a function (logits, labels) -> (N,).
-        targets: classes (N,) to lead to; None: away from the label.
-        reach: a row is fooled where its target is predicted; False: where anything but its label is.
+        victim: Classifier under attack.
+        a: Inputs (N, p).
+        labels: True classes (N,).
+        threat: Allowed perturbations.
+        shape: Shape of one input, as the classifier takes it.
+        generator: Source of the attack's randomness.
+        loss: Loss to raise, a key of `LOSSES` or a function (logits, labels) -> (N,).
+        targets: Classes (N,) to lead to. If None, the attack leads away from the label.
+        reach: Whether a row counts as fooled only if its target is predicted. If False, any class but its label counts.
     """
 
     victim: Victim
@@ -43,51 +43,63 @@ class Problem:
     targets: Tensor | None = None
     reach: bool = True
 
-    def evaluate(self, eta: Tensor) -> tuple[Tensor, Tensor]:
+    def losses(self, eta: Tensor) -> tuple[Tensor, Tensor]:
         """Return (losses (N,), fooled (N,)) at η, without a gradient."""
         logits = self.victim.logits(self._inputs(eta))
-        return self._loss(logits), self.fooled(logits)
+        return self.losses_of(logits), self.fooled(logits)
 
     def gradient(self, eta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (losses (N,), fooled (N,), gradient of the losses in η (N, p))."""
-        logits, values, g = self.victim.gradient(self._inputs(eta), self._loss)
+        logits, values, g = self.victim.gradient(self._inputs(eta), self.losses_of)
         return values, self.fooled(logits), g.flatten(1)
 
     def fooled(self, logits: Tensor) -> Tensor:
-        """Return where the attack has reached its aim, (N,)."""
+        """Return the rows in which the attack has reached its aim, (N,)."""
         guess = logits.argmax(-1)
         return guess == self.targets if self.targets is not None and self.reach else guess != self.labels
+
+    def margin(self, logits: Tensor) -> Tensor:
+        """Return the margin of the attack's aim (N,): positive if it is reached."""
+        if self.targets is not None and self.reach:
+            return -margin(logits, self.targets)
+        return margin(logits, self.labels)
+
+    def candidates(self, classes: int) -> Tensor:
+        """Return the classes to lead to, (N, k): the target, or the likeliest wrong ones in descending order."""
+        if self.targets is not None:
+            return self.targets.unsqueeze(-1)
+        logits = self.victim.logits(self.images(torch.zeros_like(self.a)))
+        wrong = logits.scatter(-1, self.labels.unsqueeze(-1), -float("inf"))
+        return wrong.topk(min(classes, logits.shape[1] - 1), dim=-1).indices
 
     def project(self, eta: Tensor) -> Tensor:
         """Return the nearest allowed perturbation."""
         return self.threat.project(self.a, eta)
 
     def rows(self, keep: Tensor) -> Problem:
-        """Return the problem of some rows: an index or mask."""
+        """Return the problem of some rows, given by an index or a mask."""
         targets = None if self.targets is None else self.targets[keep]
         return replace(self, a=self.a[keep], labels=self.labels[keep], threat=self.threat.rows(keep), targets=targets)
 
     def images(self, eta: Tensor) -> Tensor:
-        """Return a + η in the shape of the inputs, inside their box whatever was rounded."""
+        """Return a + η in the shape of the inputs, inside their box in spite of rounding."""
         inside = (self.a + eta).clamp_min(self.threat.low).clamp_max(self.threat.high)  # one bound may be a number
         return inside.view(-1, *self.shape)
+
+    def losses_of(self, logits: Tensor) -> Tensor:
+        """Return the losses (N,) of logits; those of a target are negated."""
+        _check_classes(logits, classes_needed(self.loss, self.targets is not None))
+        if self.targets is not None and self.loss == "dlr":
+            return targeted_dlr(logits, self.labels, self.targets)
+        loss = LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
+        return loss(logits, self.labels) if self.targets is None else -loss(logits, self.targets)
 
     def _inputs(self, eta: Tensor) -> Tensor:
         return (self.a + eta).view(-1, *self.shape)
 
-    def _loss(self, logits: Tensor) -> Tensor:
-        if callable(self.loss):
-            return self.loss(logits, self.labels) if self.targets is None else -self.loss(logits, self.targets)
-        if self.loss == "dlr":
-            _check_classes(logits, 3 if self.targets is None else 4)
-            if self.targets is not None:
-                return targeted_dlr(logits, self.labels, self.targets)
-        loss = LOSSES[self.loss]
-        return loss(logits, self.labels) if self.targets is None else -loss(logits, self.targets)
-
 
 @contextmanager
-def problem(
+def pose_problem(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
@@ -98,11 +110,11 @@ def problem(
     loss: str | LabelLoss = "ce",
     targets: Tensor | None = None,
 ) -> Iterator[Problem]:
-    """Check the input of an attack, hold its model in evaluation mode, and yield the problem.
+    """Check the input of an attack, keep its model in evaluation mode, and yield the problem.
 
     Raises:
-        GameError: inputs that are integers, not finite or outside their bounds; labels of the wrong type or number,
-            or beyond the classes of the model.
+        GameError: If inputs are integers, not finite or outside their bounds, or if labels have the wrong type or
+            number, or exceed the classes of the model.
     """
     if not callable(loss) and loss not in LOSSES:
         raise unknown("loss", loss, LOSSES)
@@ -117,10 +129,10 @@ def problem(
         raise GameError(f"eps has {len(radius)} values for {len(a)} inputs: one for all or one for each is needed")
     threat = ThreatModel(norm, radius, *(_flat_bound(bound, x) for bound in bounds))
     victim = model if isinstance(model, Victim) else Victim(model)
-    own = generator if generator is not None else Generator(x.device).manual_seed(0)
+    generator = generator if generator is not None else Generator(x.device).manual_seed(0)
     with victim.under_attack(classes), torch.no_grad():
         labels = y.to(torch.int64, copy=True)
-        yield Problem(victim, a.clone(), labels, threat, tuple(x.shape[1:]), own, loss, targets)
+        yield Problem(victim, a.clone(), labels, threat, tuple(x.shape[1:]), generator, loss, targets)
 
 
 def _flat_bound(bound: float | Tensor, x: Tensor) -> float | Tensor:
@@ -158,7 +170,7 @@ def _broadcasts(bound: Tensor, x: Tensor) -> bool:
 
 
 def _check_labels(name: str, y: Tensor, x: Tensor) -> int:
-    """Return how many classes the labels speak of."""
+    """Return the least number of classes that contains all labels."""
     if not isinstance(y, Tensor) or y.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8):
         kind = y.dtype if isinstance(y, Tensor) else type(y).__name__
         raise GameError(f"{name} are {kind}: a tensor of class numbers is needed, e.g. y.long()")

@@ -1,4 +1,4 @@
-"""What an evaluation of a classifier under attack found."""
+"""The result of an evaluation of a classifier under attack."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Tally:
-    """What one attack did: inputs it attacked, inputs that fell, images passed through per input, wall-clock time."""
+    """The result of one attack: inputs attacked, inputs fooled, forward and backward passes per input, and seconds."""
 
     name: str
     attacked: int = 0
-    fell: int = 0
+    fooled: int = 0
     forwards: float = 0.0
     backwards: float = 0.0
     seconds: float = 0.0
@@ -22,16 +22,16 @@ class Tally:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Args:
-        x_adv: adversarial inputs (N, ...); the input itself where it is robust, or misclassified from the start.
-        clean: classified correctly, (N,).
-        robust: classified correctly under every attack, (N,).
-        attacks: one tally for each attack that began.
-        warnings: signs that the figures say less than they seem to.
-        interrupted: Ctrl-C stopped it; what was found until then is kept.
-        unfinished: inputs that count as robust, though not every attack was tried on them.
+        x_adv: Adversarial inputs (N, ...); the input itself if it is robust, or misclassified from the start.
+        clean: Mask of the inputs that are classified correctly, (N,).
+        robust: Mask of the inputs that are classified correctly under every attack, (N,).
+        attacks: Tallies of the attacks that began.
+        warnings: Signs that the figures mean less than they seem to.
+        interrupted: Whether Ctrl-C stopped the evaluation; the examples found until then are kept.
+        unfinished: Number of inputs that count as robust, although not every attack was tried on them.
     """
 
     x_adv: Tensor

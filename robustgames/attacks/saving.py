@@ -1,4 +1,4 @@
-"""Adversarial examples on disk: floating point in safetensors, and 8-bit images that stay in ball and box."""
+"""Adversarial examples on disk: floating point in safetensors, and 8-bit images inside ball and box."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Quantized:
     """Adversarial inputs in 8 bits.
 
     Args:
-        images: uint8, in the shape of the inputs (N, ...); level k stands for low + k (high - low) / 255.
-        adversarial: inside, and the classifier errs on the 8-bit image, (N,).
-        inside: |image - x|_norm <= eps holds after rounding, (N,); False only where the clean image itself lies
-            between the levels, and the ball around it holds none.
-        lost: inputs on which the classifier erred before rounding and that are not `adversarial`.
+        images: Images in uint8, in the shape of the inputs (N, ...); level k denotes low + k (high - low) / 255.
+        adversarial: Mask of the images that are inside and misclassified in 8 bits, (N,).
+        inside: Mask of the images with |image - x|_norm <= eps after rounding, (N,); False only if the clean image
+            itself lies between the levels, and the ball around it contains none.
+        lost: Number of inputs that are misclassified before rounding and not `adversarial`.
     """
 
     images: Tensor
@@ -41,16 +41,16 @@ class Quantized:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """What `save_examples` wrote.
+    """The content of a file of `save_examples`.
 
     Args:
-        adversarial: inputs (*S, N, ...): one set, or one for each of several classifiers.
-        clean: inputs that they were made from, (N, ...).
-        labels: true classes (N,).
-        predictions: classes of the adversarial inputs, (*S, N).
-        images: the adversarial inputs in 8 bits, uint8; None where they were not saved.
-        images_adversarial: `adversarial` of `Quantized`, (*S, N).
-        about: eps, norm, attack and whatever else was said.
+        adversarial: Adversarial inputs (*S, N, ...): one set, or one for each of several classifiers.
+        clean: Inputs from which they were made, (N, ...).
+        labels: True classes (N,).
+        predictions: Predicted classes of the adversarial inputs, (*S, N).
+        images: Adversarial inputs in 8 bits, uint8; None if they were not saved.
+        images_adversarial: Mask `adversarial` of `Quantized`, (*S, N).
+        about: Header with eps, norm, attack and all other keywords.
     """
 
     adversarial: Tensor
@@ -59,7 +59,7 @@ class Examples:
     predictions: Tensor
     images: Tensor | None = None
     images_adversarial: Tensor | None = None
-    about: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 @torch.no_grad()
@@ -73,22 +73,22 @@ def to_8_bit(
     bounds: tuple[float, float] = (0.0, 1.0),
     batch_size: int = 250,
 ) -> Quantized:
-    """Round adversarial inputs to 256 levels inside ball and box, and ask the classifier again.
+    """Round adversarial inputs to 256 levels inside ball and box, and classify them again.
 
-    In ℓ∞ every pixel takes the level nearest to it that the ball holds; in ℓ2 and ℓ1 the perturbation is shortened
-    until the rounded one is in the ball. An example that this destroys is rounded once more, every pixel away from the
-    clean one as far as the ball lets it. (Truncation, the usual way, moves pixels by up to a level out of the ball.)
+    In ℓ∞ every pixel takes the nearest level inside the ball; in ℓ2 and ℓ1 the perturbation is shortened until the
+    rounded one is in the ball. An example that this destroys is rounded a second time, every pixel away from the clean
+    one as far as the ball allows. (Truncation, the usual way, moves pixels by up to a level out of the ball.)
 
     Args:
-        model: inputs (N, ...) -> logits (N, C).
-        x, x_adv: clean and adversarial inputs (N, ...).
-        y: true classes (N,).
-        eps, norm: the ball.
-        bounds: values of level 0 and of level 255.
-        batch_size: inputs that the model sees together.
+        model: Classifier, inputs (N, ...) -> logits (N, C).
+        x, x_adv: Clean and adversarial inputs (N, ...).
+        y: True classes (N,).
+        eps, norm: Radius and norm of the ball.
+        bounds: Values of level 0 and of level 255.
+        batch_size: Inputs that the model classifies together.
 
     Raises:
-        GameError: shapes that differ, unknown norm, negative eps, empty bounds.
+        GameError: If shapes differ, the norm is unknown, eps is negative, or the bounds are empty.
 
     Example:
         >>> x = torch.tensor([[100.0, 200.0]]) / 255
@@ -104,13 +104,13 @@ def to_8_bit(
     threat, level = ThreatModel(norm, eps), (high - low) / LEVELS
     a, wanted = ((part.double().flatten(1) - low) / level for part in (x, x_adv))
     a = torch.where((a - a.round()).abs() < ON_LEVEL, a.round(), a)
-    radius = eps / level * (1 + 1e-9) + 1e-9  # eps = 8 / 255 is to hold 8 levels
-    before, kept = _errs(model, x_adv, y, batch_size), torch.zeros_like(y, dtype=torch.bool)
+    radius = eps / level * (1 + 1e-9) + 1e-9  # eps = 8 / 255 must contain 8 levels
+    before, kept = _misclassified(model, x_adv, y, batch_size), torch.zeros_like(y, dtype=torch.bool)
     images, inside = torch.zeros_like(x, dtype=torch.uint8), kept.clone()
     for rounded in (wanted.round(), torch.where(wanted > a, wanted.ceil(), wanted.floor())):
         k = _clipped(a, rounded, radius) if norm == "linf" else _shortened(a, rounded, radius, threat)
         candidates, fits = k.to(torch.uint8).view_as(x), threat.size(k - a) <= radius
-        errs = fits & _errs(model, from_8_bit(candidates, bounds, x.dtype), y, batch_size)
+        errs = fits & _misclassified(model, from_8_bit(candidates, bounds, x.dtype), y, batch_size)
         new = (errs | ~inside) & ~kept
         images[new], inside = candidates[new], torch.where(new, fits, inside)
         kept = kept | errs
@@ -144,13 +144,14 @@ def save_examples(
     """Write adversarial examples as one safetensors file, whole or not at all; return its path.
 
     Args:
-        path: the file; its folder is made.
-        x_adv, x, y, predictions: see `Examples`.
-        eps, norm, attack: how they were found; with `about`, what JSON can hold, they go into the header.
-        quantized: the same examples in 8 bits, to be saved beside.
+        path: Path of the file; its folder is created.
+        x_adv, x, y, predictions: See `Examples`.
+        eps, norm, attack: Ball and attack, for the header.
+        quantized: The same examples in 8 bits, to be saved as well.
+        **about: Further entries of the header, which JSON must be able to represent.
 
     Raises:
-        GameError: shapes that do not fit, or a folder that cannot be written.
+        GameError: If shapes do not match, or the folder cannot be written.
     """
     _check_shapes(x_adv, x, y, predictions)
     tensors = {"adversarial": x_adv, "clean": x, "labels": y, "predictions": predictions}
@@ -168,24 +169,26 @@ def save_examples(
 
 
 def load_examples(path: str | Path) -> Examples:
-    """Read what `save_examples` wrote.
+    """Read a file of `save_examples`.
 
     Raises:
-        GameError: no such file, or another or a damaged one.
+        GameError: If the file does not exist, is damaged or of another kind.
     """
     try:
         with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return Examples(**tensors, about=json.loads(file.metadata()["about"]))
     except FileNotFoundError:
         raise GameError(f"no examples in {path}: `robustgames attack` and save_examples() write such a file") from None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        problem = f"{path} is cut off or holds no examples ({type(error).__name__})"
-        raise GameError(f"{problem}: write it again with `robustgames attack` or save_examples()") from error
+        raise GameError(
+            f"{path} is damaged or not a file of examples ({type(error).__name__}): "
+            "write it again with `robustgames attack` or save_examples()"
+        ) from error
 
 
 def _clipped(a: Tensor, levels: Tensor, radius: float) -> Tensor:
-    """Return the levels nearest to the given ones with |k - a| <= radius; where there is none, that nearest to a."""
+    """Return the levels nearest to the given ones with |k - a| <= radius; if there is none, the one nearest to a."""
     least, most = (a - radius).ceil(), (a + radius).floor()
     return torch.where(least <= most, levels.clamp(least, most), a.round()).clamp(0, LEVELS)
 
@@ -203,8 +206,8 @@ def _shortened(a: Tensor, levels: Tensor, radius: float, threat: ThreatModel, ha
     return best
 
 
-def _errs(model: Model | Victim, x: Tensor, y: Tensor, batch_size: int) -> Tensor:
-    """Return where the classifier errs, (N,)."""
+def _misclassified(model: Model | Victim, x: Tensor, y: Tensor, batch_size: int) -> Tensor:
+    """Return the mask of the misclassified inputs, (N,)."""
     victim = Victim(model.model if isinstance(model, Victim) else model)
     with victim.under_attack(int(y.max()) + 1 if len(y) > 0 else 2):
         return torch.cat([victim.logits(part).argmax(-1) for part in x.split(batch_size)]) != y

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
+from robustgames.attacks.attack import Attack
 from robustgames.attacks.losses import LabelLoss
-from robustgames.attacks.problem import Bounds, Problem, problem
+from robustgames.attacks.problem import Bounds, Problem
 from robustgames.attacks.victim import Model, Victim
+from robustgames.attacks.windows import Grid, Window, draw_windows
 from robustgames.errors import GameError
 
-# after that many queries the share of the coordinates in a window is halved once more
-HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
+@dataclass(frozen=True, kw_only=True)
+class Square(Attack):
+    """Settings of `square`."""
 
-class Grid(NamedTuple):
-    """How the coordinates of an input lie: channels, height, width."""
+    loss: ClassVar[str] = "margin"
 
-    channels: int
-    height: int
-    width: int
+    queries: int = 5000
+    p_init: float = 0.8
 
+    def __post_init__(self) -> None:
+        if not self.queries >= 1:
+            raise GameError(f"queries is {self.queries}: a search takes at least 1 query")
+        if not 0 < self.p_init <= 1:
+            raise GameError(f"p_init is {self.p_init}: it is a share of the coordinates, in (0, 1], e.g. 0.8")
 
-class Window(NamedTuple):
-    """A rectangle of a grid, in all its channels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def of(self, images: Tensor) -> Tensor:
-        """Return the view of the window in images (N, c, h, w)."""
-        return images[..., self.top : self.top + self.height, self.left : self.left + self.width]
+    def run(self, p: Problem) -> Tensor:
+        return (_corners if p.threat.norm == "linf" else _bumps)(p, self.queries, self.p_init)
 
 
 def square(
@@ -46,19 +41,19 @@ def square(
     y: Tensor,
     eps: float | Tensor,
     norm: str = "linf",
-    queries: int = 5000,
-    p_init: float = 0.8,
+    queries: int = Square.queries,
+    p_init: float = Square.p_init,
     *,
-    loss: str | LabelLoss = "margin",
+    loss: str | LabelLoss = Square.loss,
     targets: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
 ) -> Tensor:
-    """Square attack: η⁺ = η with a random window redrawn, kept where the loss rises. No gradient is used.
+    """Square attack: η⁺ = η with a random window redrawn, kept if the loss rises. No gradient is used.
 
-    In ℓ∞ a window goes to a corner of the ball, +eps or -eps per channel. In ℓ2 and ℓ1 it takes the budget of a second
+    In ℓ∞ a window moves to a corner of the ball, +eps or -eps per channel. In ℓ2 and ℓ1 it takes the budget of a second
     window, in the form of two bumps of opposite sign. Windows shrink with a fixed schedule. A proposal that would not
-    change a row costs it no forward pass (about one in seven in ℓ∞). A row that is fooled leaves the search; the host
+    change a row costs it no forward pass (about one in seven in ℓ∞). A fooled row leaves the search; the host
     waits for the device in every query.
 
     Inputs of one dimension (tables) have intervals of neighboring coordinates as windows; of inputs with more than
@@ -66,39 +61,31 @@ def square(
     the schedule of AutoAttack (not rescaled to the number of queries).
 
     Args:
-        model, x, y, eps, norm, loss, targets, bounds, generator: see `robustgames.attacks.gradient`.
-        queries: proposals for each row.
-        p_init: share of the coordinates in the first windows, in (0, 1].
+        model, x, y, eps, norm, loss, targets, bounds, generator: See `robustgames.attacks.gradient`.
+        queries: Number of proposals for each row.
+        p_init: Share of the coordinates in the first windows, in (0, 1].
 
     Example:
         >>> model = lambda x: torch.cat([x, 0.5 + 0 * x], 1)
         >>> square(model, torch.tensor([[0.55]]), torch.tensor([0]), eps=0.1, queries=9)
         tensor([[0.4500]])
     """
-    if not queries >= 1:
-        raise GameError(f"queries is {queries}: a search takes at least 1 query")
-    if not 0 < p_init <= 1:
-        raise GameError(f"p_init is {p_init}: it is a share of the coordinates, in (0, 1], e.g. 0.8")
-    with problem(model, x, y, eps, norm, bounds, generator, loss, targets) as p:
-        return x.clone() if len(x) == 0 else p.images(random_search(p, queries, p_init)).view_as(x)
-
-
-def random_search(p: Problem, queries: int = 5000, p_init: float = 0.8) -> Tensor:
-    """Return the perturbations (N, p) that Square ends with."""
-    return (_corners if p.threat.norm == "linf" else _bumps)(p, queries, p_init)
+    attack = Square(queries=queries, p_init=p_init)
+    return attack(model, x, y, eps, norm, loss=loss, targets=targets, bounds=bounds, generator=generator)
 
 
 # -- ℓ∞ ---------------------------------------------------------------------------------------------------------
 def _corners(p: Problem, queries: int, p_init: float) -> Tensor:
-    grid, full = _grid(p.shape), p.threat.eps * torch.ones_like(p.a)
+    """Return the perturbations of a search over corners of the ball."""
+    grid, full = Grid.from_shape(p.shape), p.threat.eps * torch.ones_like(p.a)
     low, high = (p.project(corner) for corner in (-full, full))
     dark, bright = ((p.a + corner).view(-1, *grid) for corner in (low, high))
     up = _coins(p, len(p.a), grid.channels, 1, grid.width).repeat(1, 1, grid.height, 1)  # vertical stripes
     images = torch.where(up, bright, dark)
-    judge = replace(p, a=p.a[:, :0])  # rows of labels and targets alone: the images are kept here
-    best, done = _look(judge, images)
+    judge = replace(p, a=p.a[:, :0])  # labels and targets only, because the images are kept here
+    best, done = _query(judge, images)
     coins = _coins(p, queries, grid.channels, 1, 1)
-    for coin, window in zip(coins, _windows(p, grid, queries, p_init), strict=True):
+    for coin, window in zip(coins, draw_windows(p, grid, queries, p_init), strict=True):
         rows = (~done & (window.of(up) != coin).flatten(1).any(-1)).nonzero().squeeze(-1)
         if len(rows) == 0:
             if bool(done.all()):
@@ -106,7 +93,7 @@ def _corners(p: Problem, queries: int, p_init: float) -> Tensor:
             continue
         trial, corner = images[rows], torch.where(coin, window.of(bright), window.of(dark))[rows]
         window.of(trial).copy_(corner)
-        value, fooled = _look(judge.rows(rows), trial)
+        value, fooled = _query(judge.rows(rows), trial)
         better = (value > best[rows]) | fooled
         kept = rows[better]
         window.of(images)[kept], window.of(up)[kept] = corner[better], coin
@@ -114,18 +101,20 @@ def _corners(p: Problem, queries: int, p_init: float) -> Tensor:
     return torch.where(up.flatten(1), high, low)
 
 
-def _look(p: Problem, images: Tensor) -> tuple[Tensor, Tensor]:
+def _query(p: Problem, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (losses (N,), fooled (N,)) of images."""
     logits = p.victim.logits(images.view(-1, *p.shape))
-    return p._loss(logits), p.fooled(logits)
+    return p.losses_of(logits), p.fooled(logits)
 
 
 # -- ℓ2 and ℓ1 --------------------------------------------------------------------------------------------------
 def _bumps(p: Problem, queries: int, p_init: float) -> Tensor:
-    grid = _grid(p.shape)
+    """Return the perturbations of a search over bumps."""
+    grid = Grid.from_shape(p.shape)
     eta = p.project(_tiles(p, grid))
     out, alive = eta.clone(), torch.arange(len(eta), device=eta.device)
-    best, fooled = p.evaluate(eta)
-    pairs = zip(_windows(p, grid, queries, p_init, odd=True), _windows(p, grid, queries, p_init, odd=True), strict=True)
+    best, fooled = p.losses(eta)
+    pairs = zip(*(draw_windows(p, grid, queries, p_init, odd=True) for _ in range(2)), strict=True)
     for window, source in pairs:
         if bool(fooled.any()):
             out[alive[fooled]] = eta[fooled]
@@ -134,7 +123,7 @@ def _bumps(p: Problem, queries: int, p_init: float) -> Tensor:
             if len(alive) == 0:
                 return out
         trial = _move(p, eta.view(-1, *grid), window, source)
-        value, fooled = p.evaluate(trial)
+        value, fooled = p.losses(trial)
         better = (value > best) | fooled
         eta, best = torch.where(better.unsqueeze(-1), trial, eta), torch.where(better, value, best)
     out[alive] = eta
@@ -142,7 +131,7 @@ def _bumps(p: Problem, queries: int, p_init: float) -> Tensor:
 
 
 def _move(p: Problem, eta: Tensor, window: Window, source: Window) -> Tensor:
-    """Return η (N, p) with the budget of the source, and what is left of eps, moved to bumps in the window."""
+    """Return η (N, p) with the budget of the source, and the rest of eps, moved to bumps in the window."""
     order, grid = _order(p), Grid(*eta.shape[1:])
     eps = torch.as_tensor(p.threat.eps, dtype=eta.dtype, device=eta.device).reshape(-1, 1, 1, 1)
     both = torch.zeros(1, 1, *grid[1:], device=eta.device, dtype=eta.dtype)
@@ -152,7 +141,7 @@ def _move(p: Problem, eta: Tensor, window: Window, source: Window) -> Tensor:
     spare = (eps**order - _size(eta, order, (-3, -2, -1)) ** order).clamp_min(0)
     length = (spare / grid.channels + budget) ** (1 / order)
     if order == 1:
-        length = length * grid.channels  # as the authors' code; the projection takes it back
+        length = length * grid.channels  # as in the authors' code; the projection undoes it
     old = window.of(eta)
     signs = _signs(p, len(eta), grid.channels)
     new = _bump(p, window.height, window.width) * signs + old / (_size(old, order, (-2, -1)) + 1e-12)
@@ -199,30 +188,7 @@ def _pyramid(height: int, width: int, order: int, like: Tensor) -> Tensor:
     return bump / _size(bump, order, (-2, -1)).clamp_min(1e-12)
 
 
-# -- draws ------------------------------------------------------------------------------------------------------
-def _windows(p: Problem, grid: Grid, queries: int, p_init: float, odd: bool = False) -> Iterator[Window]:
-    draws = torch.rand(queries, 2, generator=p.generator, device=p.a.device).tolist()
-    for k, (down, right) in enumerate(draws):
-        height, width = _sides(grid, p_init / 2 ** sum(k > mark for mark in HALVINGS), odd)
-        top, left = int(down * (grid.height - height + 1)), int(right * (grid.width - width + 1))
-        yield Window(min(top, grid.height - height), min(left, grid.width - width), height, width)
-
-
-def _sides(grid: Grid, share: float, odd: bool) -> tuple[int, int]:
-    """Return the sides of a window with that share of the coordinates: a square, or an interval in one dimension."""
-    flat = grid.height == 1
-    side = round(share * grid.width) if flat else round(math.sqrt(share * grid.height * grid.width))
-    side = max(side, 3) // 2 * 2 + 1 if odd else max(side, 1)  # bumps have a center
-    side = min(side, grid.width) if flat else min(side, grid.height, grid.width)
-    return 1 if flat else side, side
-
-
-def _grid(shape: tuple[int, ...]) -> Grid:
-    if len(shape) < 2:
-        return Grid(1, 1, math.prod(shape))
-    return Grid(math.prod(shape[:-2]), *shape[-2:])
-
-
+# -- draws and norms --------------------------------------------------------------------------------------------
 def _coins(p: Problem, *shape: int) -> Tensor:
     return torch.rand(shape, generator=p.generator, device=p.a.device) < 0.5
 

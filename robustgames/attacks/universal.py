@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from robustgames.attacks.engine import Constant, slide, steepest
+from robustgames.attacks.directions import slide, steepest
 from robustgames.attacks.losses import LabelLoss
-from robustgames.attacks.problem import Bounds, Problem, problem
+from robustgames.attacks.problem import Bounds, Problem, pose_problem
+from robustgames.attacks.steps import Constant
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError
 from robustgames.games.threat import ThreatModel
@@ -37,12 +38,13 @@ def universal(
     Moosavi-Dezfooli et al. 2017 for the aim; Shafahi et al. 2020, algorithm 2, for the ascent.
 
     Args:
-        model, x, y, norm, loss, targets, bounds, generator: see `robustgames.attacks.gradient`.
-        eps: radius, one number.
-        epochs: passes over the inputs, in a new random order each.
-        batch_size: inputs in a step; all that are left in the last one of an epoch.
-        step_size: in the norm, in the direction that `pgd` takes; 2.5 eps / epochs by default, falling linearly to 0.
-        clip: an image of higher loss counts no more, so that no image outweighs the others.
+        model, x, y, norm, loss, targets, bounds, generator: See `robustgames.attacks.gradient`.
+        eps: Radius, one number.
+        epochs: Passes over the inputs, each in a new random order.
+        batch_size: Inputs in a step; the last step of an epoch takes the rest.
+        step_size: First size of a step in the norm, in the direction of `pgd`; it decreases linearly to 0. If None, it
+            is 2.5 eps / epochs.
+        clip: Loss above which an image has no gradient, so that no image outweighs the others.
 
     Example:
         >>> images = torch.tensor([[0.5, 0.5], [0.9, 0.2]])
@@ -54,7 +56,7 @@ def universal(
             raise GameError(f"{name} is {value}: at least 1 is needed")
     if isinstance(eps, Tensor) and eps.numel() != 1:
         raise GameError(f"eps has {eps.numel()} values: one perturbation has one radius, e.g. eps=0.3")
-    with problem(model, x, y, float(eps), norm, bounds, generator, loss, targets) as p:
+    with pose_problem(model, x, y, float(eps), norm, bounds, generator, loss, targets) as p:
         if len(x) == 0:
             raise GameError("there are no inputs: a universal perturbation is learned from at least 1")
         return _ascend(p, epochs, batch_size, step_size, clip).view(x.shape[1:])
@@ -74,13 +76,13 @@ def linear_worst_case(
     """Return the inputs of largest margin max_{c != y} z_c - z_y of the linear classifier z = W a + b, exactly.
 
     Each difference of two scores is linear in η with slope w = w_c - w_y. Its maximizer over ball and box is known:
-    without an active box <w, η> = eps |w|_dual, in ℓ∞ η = eps sign(w). (The lecture's slide lost the eps.)
+    without an active box <w, η> = eps |w|_dual, in ℓ∞ η = eps sign(w). (The lecture's slide omits the eps.)
 
     Args:
-        weights: W, (classes, p).
-        x, y, eps, norm, bounds: see `robustgames.attacks.gradient`.
-        bias: b, (classes,).
-        targets: classes (N,) to lead to: the largest z_target - z_y.
+        weights: Weights W, (classes, p).
+        x, y, eps, norm, bounds: See `robustgames.attacks.gradient`.
+        bias: Bias b, (classes,).
+        targets: Classes (N,) to lead to; z_target - z_y is then maximized.
 
     Example:
         >>> weights, image = torch.tensor([[2.0, -1.0], [0.0, 0.0]]), torch.tensor([[0.5, 0.95]])
@@ -95,7 +97,7 @@ def linear_worst_case(
     def scores(images: Tensor) -> Tensor:
         return torch.nn.functional.linear(images.flatten(1), weights, shift)
 
-    with problem(scores, x, y, eps, norm, bounds, None, "margin", targets) as p:
+    with pose_problem(scores, x, y, eps, norm, bounds, None, "margin", targets) as p:
         if len(x) == 0:
             return x.clone()
         best, worst = torch.zeros_like(p.a), torch.full_like(p.a[:, 0], -float("inf"))
@@ -112,6 +114,7 @@ def linear_worst_case(
 
 
 def _ascend(p: Problem, epochs: int, batch_size: int, step_size: float | None, clip: float) -> Tensor:
+    """Return the universal perturbation (1, p)."""
     free = ThreatModel(p.threat.norm, p.threat.eps, -float("inf"), float("inf"))
     ball = replace(p, a=torch.zeros_like(p.a[:1]), threat=free)  # η alone: its ball has no box
     first = 2.5 * float(p.threat.eps) / epochs if step_size is None else step_size

@@ -19,7 +19,7 @@ from torch import Generator
 
 from robustgames.attacks.ensemble import evaluate
 from robustgames.attacks.gradient import fgsm, pgd
-from robustgames.attacks.members import names_of
+from robustgames.attacks.members import MEMBERS, names_of
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, to_8_bit
 from robustgames.cli import flags
@@ -35,7 +35,7 @@ from robustgames.tensors import choose_device
 EXAMPLE = "robustgames attack runs/…/20260101-120000-seed0, or robustgames attack --model my_nets:load"
 ATTACKS = (
     "autoattack (= standard), plus, rand, or names; each attack runs on the images that are still robust: "
-    "fgsm pgd apgd-ce apgd-dlr apgd-t fab fab-t square, and of least norm deepfool ddn fmn."
+    f"{' '.join(MEMBERS)}."
 )
 FEW, STEPS = 250, 20  # images and PGD steps of the check for catastrophic overfitting
 

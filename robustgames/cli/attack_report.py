@@ -129,7 +129,7 @@ def _table(rows: list[Content]) -> Table:
     for tally in (tally for row in rows for tally in row["attacks"]):
         tallies.setdefault(tally["name"], []).append(tally)
     for name, found in tallies.items():
-        images, fooled = (sum(t[key] for t in found) for key in ("attacked", "fell"))
+        images, fooled = (sum(t[key] for t in found) for key in ("attacked", "fooled"))
         passes = (sum(t[key] * t["attacked"] for t in found) / max(images, 1) for key in ("forwards", "backwards"))
         success = f"{100 * fooled / images:.1f} %" if images else "-"
         seconds = sum(t["seconds"] for t in found)

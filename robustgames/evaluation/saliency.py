@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.attacks import Victim
-from robustgames.attacks.problem import Problem, problem
+from robustgames.attacks.problem import Problem, pose_problem
 from robustgames.attacks.victim import Model
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.statistics import mean_and_std
@@ -38,7 +38,7 @@ def input_gradient(model: Model | Victim, x: Tensor, y: Tensor) -> Tensor:
         >>> input_gradient(lambda a: a @ torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.zeros(1, 2), torch.tensor([1]))
         tensor([[2., 4.]])
     """
-    with problem(model, x, y, 0.0, "linf", ANYWHERE) as p:
+    with pose_problem(model, x, y, 0.0, "linf", ANYWHERE) as p:
         return x.clone() if len(x) == 0 else p.victim.gradient(x, lambda logits: _logit(p, logits))[2]
 
 
@@ -65,7 +65,7 @@ def integrated_gradients(
     attribution = _captum()
     b = _like(baseline, x)
     parts = []
-    with problem(model, x, y, 0.0, "linf", ANYWHERE) as p, torch.enable_grad():
+    with pose_problem(model, x, y, 0.0, "linf", ANYWHERE) as p, torch.enable_grad():
         if len(x) == 0:
             return x.clone()
         p.victim.logits(x[:1])  # shape and classes: captum's own message is a RuntimeError of gather
@@ -186,7 +186,7 @@ def removal_curve(
     b = _like(baseline, x)
     rank = saliency.flatten(1).argsort(dim=-1, descending=True, stable=True).argsort(dim=-1).view(x.shape)
     curve = []
-    with problem(model, x, y, 0.0, "linf", ANYWHERE) as p:
+    with pose_problem(model, x, y, 0.0, "linf", ANYWHERE) as p:
         for k in _counts(x, levels):
             inputs = torch.where((rank < k) == insert, x, b)
             curve.append(_logit(p, p.victim.logits(inputs).softmax(-1)))

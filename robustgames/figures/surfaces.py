@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
 from robustgames.attacks import Victim
-from robustgames.attacks.problem import problem
+from robustgames.attacks.problem import pose_problem
 from robustgames.attacks.victim import Model
 from robustgames.errors import GameError
 from robustgames.figures.attacks import Models, check_models
@@ -62,7 +62,7 @@ def loss_surface(
 
 
 def _plane(model: Model | Victim, x: Tensor, y: Tensor, eps: float, norm: str, points: int, random: Tensor) -> Tensor:
-    with problem(model, x, y, eps, norm) as p:
+    with pose_problem(model, x, y, eps, norm) as p:
         u = p.threat.steepest(p.gradient(torch.zeros_like(p.a))[2])
         r = random.sign() if norm == "linf" else random / p.threat.size(random)
         share = torch.linspace(-1, 1, points, device=x.device, dtype=x.dtype)

@@ -11,7 +11,7 @@ from robustgames.solvers.players import Rules, player_of
 from robustgames.solvers.rules import Rule
 from robustgames.solvers.schedules import Linear
 from robustgames.solvers.schemes import Scheme
-from robustgames.tensors import Path, rebuild
+from robustgames.tensors import Keys, rebuild
 
 
 def annealed(solver: Scheme, calls: int) -> Scheme:
@@ -33,7 +33,7 @@ def annealed(solver: Scheme, calls: int) -> Scheme:
     """
     counts = solver.applications(calls)
 
-    def anneal(node: object, path: Path) -> object:
+    def anneal(node: object, path: Keys) -> object:
         if isinstance(node, BestResponse) and node.start != "keep":  # every answer starts with a fresh inner rule
             return replace(node, outer=_falling(node.outer, counts[0]))
         return _of_players(node, player_of(path), counts) if isinstance(node, Rule) else node

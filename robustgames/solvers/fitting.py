@@ -13,7 +13,7 @@ from robustgames.solvers.best_response import BestResponse
 from robustgames.solvers.players import player_of
 from robustgames.solvers.rules import Entropic, Rule, Sign, Steepest
 from robustgames.solvers.schemes import Scheme
-from robustgames.tensors import Path, rebuild
+from robustgames.tensors import Keys, rebuild
 
 
 def fit(solver: Scheme, oracle: Oracle) -> Scheme:
@@ -26,7 +26,7 @@ def fit(solver: Scheme, oracle: Oracle) -> Scheme:
     if not isinstance(solver, Scheme):
         raise GameError(f"the solver is {solver!r}: it must be a scheme, e.g. make_solver('gda', lr=0.1)")
 
-    def fitted(node: object, path: Path) -> object:
+    def fitted(node: object, path: Keys) -> object:
         if isinstance(node, Tensor):
             return _fit_rate(node, oracle)
         if isinstance(node, Entropic) and not all(isinstance(s, Simplex) for s in oracle.game.sets):
@@ -46,7 +46,7 @@ def _fit_rate(lr: Tensor, oracle: Oracle) -> Tensor:
     return lr.to(oracle.game.device, oracle.game.dtype)
 
 
-def _fit_rows(rule: Steepest, path: Path, oracle: Oracle) -> Steepest:
+def _fit_rows(rule: Steepest, path: Keys, oracle: Oracle) -> Steepest:
     """Fit rows to the player whose rule it is, or to player 1 if it is of both."""
     rows = oracle.game.sets[0 if player_of(path) == 0 else 1]
     return replace(rule, width=rows.width) if isinstance(rows, Product) else rule

@@ -7,7 +7,7 @@ from torch import Tensor
 from robustgames.games.game import join
 from robustgames.games.oracle import Oracle
 from robustgames.solvers.rules import Rule, State
-from robustgames.tensors import Path
+from robustgames.tensors import Keys
 
 Rules = Rule | tuple[Rule, Rule]
 NAMES = ("x", "y")
@@ -37,7 +37,7 @@ def move_rules(rules: Rules, oracle: Oracle, z: Tensor, v: Tensor, state: State)
     return join([block for block, _ in moved], z), {n: s for n, (_, s) in zip(NAMES, moved, strict=True)}
 
 
-def player_of(path: Path) -> int | None:
+def player_of(path: Keys) -> int | None:
     """Return the player whose rule is at a path in a solver, see `rebuild`; None if the rule is of both players."""
     of = {0: 0, 1: 1, "outer": 0, "inner": 1}
     return next((of[key] for key in reversed(path) if key in of), None)

@@ -1,0 +1,60 @@
+"""The contract of an attack: frozen settings, and a method that searches with them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Generator, Tensor
+
+from robustgames.attacks.losses import LabelLoss
+from robustgames.attacks.problem import Bounds, Problem, pose_problem
+from robustgames.attacks.victim import Model, Victim
+from robustgames.errors import unknown
+from robustgames.games.threat import NORMS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(ABC):
+    """The settings of an attack. The public function and the table of the ensemble take their defaults from here.
+
+    A new attack is a frozen dataclass with `run`, and a line in `members.MEMBERS`.
+
+    Attributes:
+        norms: Norms of the balls that the attack can search.
+        loss: Loss that it raises by default, a key of `LOSSES`.
+        targeted: Whether it leads to one wrong class after another.
+    """
+
+    norms: ClassVar[tuple[str, ...]] = tuple(NORMS)
+    loss: ClassVar[str] = "ce"
+    targeted: ClassVar[bool] = False
+
+    @abstractmethod
+    def run(self, p: Problem) -> Tensor:
+        """Return the perturbations (N, p)."""
+
+    def run_in_ball(self, p: Problem) -> Tensor:
+        """Return perturbations inside the ball of the threat model."""
+        return self.run(p)
+
+    def __call__(
+        self,
+        model: Model | Victim,
+        x: Tensor,
+        y: Tensor,
+        eps: float | Tensor,
+        norm: str,
+        *,
+        loss: str | LabelLoss | None = None,
+        targets: Tensor | None = None,
+        bounds: Bounds = (0.0, 1.0),
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Return the perturbed inputs, in the shape and dtype of x."""
+        if norm not in self.norms:
+            raise unknown("norm", norm, self.norms)
+        loss = self.loss if loss is None else loss
+        with pose_problem(model, x, y, eps, norm, bounds, generator, loss, targets) as p:
+            return x.clone() if len(x) == 0 else p.images(self.run(p)).view_as(x)
