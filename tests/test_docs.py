@@ -5,6 +5,9 @@ import doctest
 import importlib
 import pkgutil
 import re
+import subprocess
+import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import gymnasium as gym
@@ -16,7 +19,6 @@ import robustgames as rg
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "robustgames"
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "robustgames."))
-LAYERS = {"games": 0, "attacks": 1, "solvers": 1, "envs": 2, "evaluation": 2, "agents": 3, "cli": 4}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -36,27 +38,119 @@ def test_every_game_and_recipe_has_an_example_or_a_source():
         assert "Source:" in recipe.__doc__ and "Args:" in recipe.__doc__, name
 
 
-def imported(path):
-    """Yield the parts of the package that a file imports, in whichever form it is written."""
+# every file and folder of the package; a file imports from its own layer and from lower ones
+LAYERS = {
+    "errors": 0,
+    "lazy": 0,
+    "tensors": 1,
+    "checkpoints": 1,
+    "data": 2,
+    "games": 3,
+    "attacks": 4,
+    "envs": 4,
+    "solvers": 4,
+    "evaluation": 5,
+    "figures": 6,
+    "agents": 6,
+    "experiment": 7,
+    "cli": 8,
+    "testing": 8,
+    "__init__": 9,
+    "__main__": 9,
+}
+
+
+def module_of(path):
+    """Return the dotted name of a file of the package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_of(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def imports_of(path):
+    """Return the modules of the package that a file imports, wherever in the file and in whichever form."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "robustgames":
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("robustgames."):
-            yield node.module.split(".")[1]
-        elif isinstance(node, ast.Import):
-            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("robustgames."))
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in FILES else node.module or "" for name in inner}
+    return found & set(FILES)
+
+
+def layer_of(module):
+    """Return the layer of a module; an unknown file or folder is an error."""
+    return LAYERS[module.split(".")[1] if "." in module else "__init__"]
+
+
+def test_the_table_of_layers_is_complete():
+    shelves = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES.values()}
+    assert shelves == set(LAYERS)
 
 
 def test_imports_follow_the_layers():
-    for path in PACKAGE.rglob("*.py"):
-        own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        for other in imported(path):
-            assert LAYERS.get(own, 9) >= LAYERS.get(other, -1), f"{path} imports {other}"
-            assert (own, other) != ("envs", "agents"), f"{path}: envs never import agents"
+    against = [
+        (module, other)
+        for module, path in FILES.items()
+        for other in imports_of(path)
+        if layer_of(module) < layer_of(other)
+    ]
+    assert against == []
 
 
-def test_games_do_not_know_gymnasium():
-    for path in (PACKAGE / "games").glob("*.py"):
+def test_no_modules_import_each_other_in_a_circle():
+    ahead = {module: imports_of(path) - {module} for module, path in FILES.items()}
+    TopologicalSorter(ahead).prepare()  # raises CycleError with the modules of a circle
+
+
+def test_evaluation_loads_no_matplotlib():
+    below = [module for module in FILES if layer_of(module) <= LAYERS["evaluation"]]
+    code = f"import sys, importlib; [importlib.import_module(m) for m in {below}]; print('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+ENGLISH = {
+    "the text of an argument begins with a noun": r"^\s+\w+(?: \([^)]*\))?: "
+    r"(?:of|for|in|as|by|likewise|how|what|when|who)\b",
+    "is not a": r"\bis no\b|\b(?:that|which) (?:is|are) none\b",
+    "fooled, misclassified": r"\bfell(?:ed|s)?\b|\bfallen\b",
+    "continue, resume": r"\bgo(?:es|ing)? on\b|\bwent on\b",
+    "again": r"\banew\b|\bonce more\b|\ball the same\b",
+}
+
+
+@pytest.mark.parametrize("wanted", ENGLISH)
+def test_english(wanted):
+    every = [*PACKAGE.rglob("*.py"), *ROOT.glob("scripts/**/*.py"), *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    hits = []
+    for path in every:
+        text = path.read_text()
+        prose = text if path.suffix == ".md" or "noun" not in wanted else "\n".join(docstrings(text))
+        hits += [f"{path.relative_to(ROOT)}: {m.group(0).strip()}" for m in re.finditer(ENGLISH[wanted], prose, re.M)]
+    assert hits == [], wanted
+
+
+def docstrings(text):
+    """Yield the docstrings of a file, those of attributes included."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.value.value
+
+
+def test_markdown_is_wrapped_at_100_columns():
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        prose = re.sub(r"```.*?```", "", path.read_text(), flags=re.S)
+        long = [line for line in prose.split("\n") if len(line) > 100 and not line.lstrip().startswith("|")]
+        assert long == [], path
+
+
+def test_games_and_what_is_below_them_need_no_gymnasium():
+    below = [path for module, path in FILES.items() if layer_of(module) <= LAYERS["games"]]
+    for path in below:
         assert "gymnasium" not in re.sub(r'""".*?"""', "", path.read_text(), flags=re.S), path
 
 
@@ -80,8 +174,5 @@ def test_readme_python_blocks_run(tmp_path, monkeypatch):
 
 
 def test_importing_the_package_builds_nothing_heavy():
-    import subprocess
-    import sys
-
     code = "import sys, robustgames; print([m for m in ('stable_baselines3', 'mujoco', 'sklearn') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

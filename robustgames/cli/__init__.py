@@ -10,8 +10,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
 
-from robustgames import __version__
 from robustgames.errors import GameError, unknown
 
 MOST_THREADS = 1024
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(USAGE)
         return 0
     if words[0] == "--version":
-        print(f"robustgames {__version__}")
+        print(f"robustgames {version('robustgames')}")
         return 0
     return _run(words[0], words[1:])
 

@@ -17,7 +17,7 @@ from robustgames.errors import GameError, unknown
 from robustgames.solvers import RECIPES
 
 if TYPE_CHECKING:
-    from robustgames.experiment import ControlExperiment, GameExperiment
+    from robustgames.experiment import ControlExperiment, Experiment, GameExperiment
 
 STABLE_BASELINES = ("A2C", "DDPG", "DQN", "HER", "PPO", "SAC", "TD3")
 MAIN_ENV = "robustgames/DigitsAdversarial-v0"
@@ -200,7 +200,7 @@ def _average(word: str | None) -> float | Literal["uniform"] | None:
         raise GameError(f"--average is {word!r}: uniform, or a decay such as 0.999") from None
 
 
-def _run(experiment: GameExperiment | ControlExperiment, out: Path) -> None:
+def _run(experiment: Experiment, out: Path) -> None:
     from robustgames.experiment import train
 
     check_memory(experiment)

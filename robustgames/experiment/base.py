@@ -7,21 +7,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
+from robustgames.agents.agent import Agent
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.adversaries import ALGORITHMS
 from robustgames.experiment.folder import Content
 from robustgames.experiment.grid_words import parse_grid
 
-if TYPE_CHECKING:
-    from robustgames.agents import GameAgent, RobustDDPG
-
-A = TypeVar("A", bound="GameAgent | RobustDDPG")
+A = TypeVar("A", bound=Agent)
 """Agent of an experiment."""
 
 Progress = Callable[[str, int, int], None]

@@ -8,10 +8,10 @@ import time
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stable_baselines3.common.logger import Logger, make_output_format
 
+from robustgames.agents.agent import Agent
 from robustgames.agents.learning import Checkpoint, ProgressBar
 from robustgames.errors import DivergedError, GameError, writing
 from robustgames.evaluation import summarize
@@ -27,9 +27,6 @@ from robustgames.experiment.folder import (
     write_result,
 )
 from robustgames.experiment.game import GameExperiment
-
-if TYPE_CHECKING:
-    from robustgames.agents import GameAgent, RobustDDPG
 
 EXPERIMENTS: dict[str, type[Experiment]] = dict.fromkeys(CONTROL_AGENTS, ControlExperiment)
 """{name of an agent: class of its experiment}. Every other name is that of a solver, see `GameExperiment`."""
@@ -57,7 +54,7 @@ def resume(folder: str | Path, progress_bar: bool = True) -> tuple[Path, Content
         return folder, _learn(experiment, summarize(experiment.measure(first)), agent, folder, progress_bar)
 
 
-def load(folder: str | Path) -> tuple[Experiment, GameAgent | RobustDDPG]:
+def load(folder: str | Path) -> tuple[Experiment, Agent]:
     """Return the experiment of a run folder, and its agent at the newest checkpoint."""
     folder, experiment = Path(folder), read(Path(folder))
     return experiment, experiment.load_agent(folder, experiment.make_agent())

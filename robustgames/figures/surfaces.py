@@ -68,7 +68,7 @@ def _plane(model: Model | Victim, x: Tensor, y: Tensor, eps: float, norm: str, p
         share = torch.linspace(-1, 1, points, device=x.device, dtype=x.dtype)
         t, s = (a.reshape(-1, 1) for a in torch.meshgrid(share, share, indexing="ij"))
         all_points = p.rows(torch.zeros(points * points, dtype=torch.long, device=x.device))
-        losses, _ = all_points.evaluate(all_points.project(eps * (s * u + t * r)))
+        losses, _ = all_points.losses(all_points.project(eps * (s * u + t * r)))
     return losses.view(points, points)
 
 
