@@ -39,7 +39,7 @@ def list_all(words: list[str]) -> None:
         console.print(f"[bold]{title}[/]")
         column = max(map(len, lines)) + 4
         for name, line in lines.items():
-            # a line of its own for each name where the output is a file
+            # in a file, each name keeps its line in one piece
             width = console.width - column if console.is_terminal else len(line)
             wrapped = textwrap.wrap(line, max(width, 20), break_long_words=False, break_on_hyphens=False)
             text = f"\n{'':{column}}".join(wrapped)
