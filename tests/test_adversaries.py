@@ -49,7 +49,7 @@ def constant(value):
 
 # -- best responses --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("reward", "coupling", "own", "without", "under"),
+    ("reward", "coupling", "action", "without", "under"),
     [
         ({"slope": 1.0}, "noisy", 0.2, 0.2, 0.5 * 0.2 - 0.5),  # ā = -1
         ({"slope": -1.0}, "probabilistic", 0.2, -0.2, None),  # ā = 1 with probability ½
@@ -57,9 +57,9 @@ def constant(value):
         ({"square": 1.0}, "noisy", -0.4, -0.16, -((0.5 * 0.4 + 0.5) ** 2)),  # ā = -1
     ],
 )
-def test_the_known_best_response_is_found(reward, coupling, own, without, under):
+def test_the_known_best_response_is_found(reward, coupling, action, without, under):
     found = best_response(
-        constant(own),
+        constant(action),
         "robustgames/ActionRobust-v0",
         steps=400,
         episodes=40,
@@ -124,21 +124,21 @@ def test_unknown_algorithms_and_no_seeds():
 
 
 # -- random controls -------------------------------------------------------------------------------------------
-def executed(coupling, alpha, own, count=2000):
+def executed(coupling, alpha, action, count=2000):
     """Return what was executed over some episodes of the constant policy, under the random adversary."""
     env = control_env("robustgames/ActionRobust-v0", toy(alpha=alpha, coupling=coupling, slope=1.0))
-    return play(env, constant(own), count, adversary="random").returns  # slope 1: the return is the executed action
+    return play(env, constant(action), count, adversary="random").returns  # slope 1: the return is the executed action
 
 
 def test_random_mixing_is_uniform_around_the_protagonists_share():
-    a = executed("noisy", 0.3, own=0.5)
+    a = executed("noisy", 0.3, action=0.5)
     assert a.min() >= 0.35 - 0.3 - 1e-6 and a.max() <= 0.35 + 0.3 + 1e-6
     assert a.mean() == pytest.approx(0.35, abs=4 * 0.3 / np.sqrt(3 * 2000))
     assert a.std() == pytest.approx(0.3 / np.sqrt(3), rel=0.05)
 
 
 def test_random_replacement_replaces_that_share_by_uniform_actions():
-    a = executed("probabilistic", 0.3, own=0.5)
+    a = executed("probabilistic", 0.3, action=0.5)
     replaced = a[np.abs(a - 0.5) > 1e-6]
     assert len(replaced) / 2000 == pytest.approx(0.3, abs=4 * np.sqrt(0.3 * 0.7 / 2000))
     assert replaced.mean() == pytest.approx(0.0, abs=4 / np.sqrt(3 * len(replaced)))

@@ -2,8 +2,10 @@
 
 import csv
 import pkgutil
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +42,11 @@ def test_evaluation_loads_no_matplotlib():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert len(names) > 10 and done.stdout.strip() == "False"
+
+
+def test_colors_are_those_of_the_style():
+    for path in Path(style.__file__).parent.glob("*.py"):
+        assert path.name == "style.py" or not re.findall(r"[\"']#[0-9A-Fa-f]{6}", path.read_text()), path
 
 
 def portrait(game, lr=0.1, steps=30, z=((0.5, 0.2), (-0.3, 1.0)), dt=1.0):

@@ -1,4 +1,4 @@
-"""The Fréchet distance against closed forms and SciPy; what its features, class counts and copy ratios tell apart."""
+"""The Fréchet distance against closed forms and SciPy; tests of its features, class counts and copy ratios."""
 
 import functools
 
@@ -209,10 +209,12 @@ def noise(count=1000, seed=1):
 
 @pytest.mark.parametrize("kind", [real, random_real])
 def test_distance_orders_real_before_blurred_before_noise(kind):
-    judge = kind()
-    name = f"frechet_{judge.features.name}"
+    reference = kind()
+    name = f"frechet_{reference.features.name}"
     assert name == ("frechet_digits" if kind is real else "frechet_random")
-    found = [image_metrics(x, judge) for x in (judge.train, blurred(judge.train), noise(len(judge.train)))]
+    found = [
+        image_metrics(x, reference) for x in (reference.train, blurred(reference.train), noise(len(reference.train)))
+    ]
     first, second, third = (metrics[name].item() for metrics in found)
     assert 20 * first < second and 2 * second < third
     assert found[0]["frechet_floor"].item() == pytest.approx(first, rel=1e-6), "all training images are the floor"
@@ -259,7 +261,7 @@ def test_a_class_counts_from_one_percent_on():
     torch.testing.assert_close(balance["class_entropy"], -(shares * shares.log()).sum())
 
 
-def test_runs_are_judged_alone_and_diverged_ones_are_nan():
+def test_runs_are_measured_separately_and_diverged_ones_are_nan():
     generated = torch.stack([real().train[:300], noise(300), noise(300, seed=2)])
     generated[2, 7, 3] = float("nan")
     metrics = image_metrics(generated, real())
@@ -274,7 +276,7 @@ def test_runs_are_judged_alone_and_diverged_ones_are_nan():
     assert all(value.shape == (2, 1) for value in grid.values())
 
 
-def test_a_copy_in_double_precision_judges_alike():
+def test_a_copy_in_double_precision_measures_the_same():
     other = real().to(dtype=torch.float64)
     first, second = image_metrics(noise(200), real()), image_metrics(noise(200), other)
     assert other.train.dtype == torch.float64 and first.keys() == second.keys()
@@ -282,11 +284,11 @@ def test_a_copy_in_double_precision_judges_alike():
         assert first[name].item() == pytest.approx(second[name].item(), rel=1e-4), name
 
 
-def test_images_without_labels_are_judged_by_random_features():
+def test_images_without_labels_are_measured_in_random_features():
     data = digits()
-    judge = frechet.real_images(ImageArray(data.train_images, None, data.test_images), count=100)
-    assert judge.train.shape == judge.held_out.shape == (100, 64) and judge.features.name == "random"
-    metrics = image_metrics(judge.train, judge)
+    reference = frechet.real_images(ImageArray(data.train_images, None, data.test_images), count=100)
+    assert reference.train.shape == reference.held_out.shape == (100, 64) and reference.features.name == "random"
+    metrics = image_metrics(reference.train, reference)
     assert set(metrics) == {"frechet_random", "frechet_floor", "frechet_ceiling", "nearest_mean", "nearest_low"}
     assert metrics["frechet_random"].item() == pytest.approx(metrics["frechet_floor"].item(), rel=1e-4)
     assert metrics["frechet_floor"] < metrics["frechet_ceiling"] / 10

@@ -43,7 +43,7 @@ def test_metrics_of_a_generator_of_known_coverage():
     assert float(everything["wasserstein"][0]) < 0.35 and everything["modes"].tolist() == [25.0] * 3
 
 
-def test_all_games_and_times_are_judged_on_the_same_noise():
+def test_all_games_and_times_are_measured_on_the_same_noise():
     game = Perfect(25)
     z = game.initial((2,), Generator().manual_seed(0))
     assert torch.equal(samples(game, z)[0], samples(game, z)[1])
@@ -59,7 +59,7 @@ def test_a_diverged_run_is_nan_and_the_others_are_not():
             assert torch.isfinite(value[0]) and torch.isnan(value[1]), name
 
 
-def test_laws_without_modes_are_judged_by_distances():
+def test_laws_without_modes_are_measured_by_distances():
     game = SwissRollGAN(hidden=(8,))
     z = game.initial((2,), Generator().manual_seed(0))
     assert set(generator_metrics(game, z)) == {"sliced_wasserstein", "wasserstein"}

@@ -82,10 +82,10 @@ def test_an_adversary_sees_the_truth():
         seen.append(observation)
         return np.ones(3)
 
-    own = []
-    play(env, lambda o: (own.append(o), np.zeros(1))[1], episodes=1, adversary=adversary)
+    observed = []
+    play(env, lambda o: (observed.append(o), np.zeros(1))[1], episodes=1, adversary=adversary)
     assert np.hypot(*np.array(seen)[:, :2].T) == pytest.approx(np.ones(200), abs=1e-5)  # cos² + sin² = 1
-    assert np.abs(np.array(own)[1:] - np.array(seen)[1:]).max() == pytest.approx(1.0, abs=1e-5)
+    assert np.abs(np.array(observed)[1:] - np.array(seen)[1:]).max() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_what_cannot_be_played():
@@ -136,10 +136,10 @@ def test_the_same_seeds_give_the_same_numbers_in_every_cell_of_every_method(mass
     assert (other.cells != again.cells).all()
 
 
-def test_two_methods_meet_the_same_initial_states_and_the_same_noise():
-    met = {}
+def test_two_methods_have_the_same_initial_states_and_the_same_noise():
+    drawn_by = {}
     for name, action in {"left": -1.0, "right": 1.0}.items():
-        starts = met[name] = []
+        starts = drawn_by[name] = []
         env = control_env(PENDULUM)
         core, reset, replaced = env.unwrapped, env.unwrapped.reset, env.unwrapped._replaced
 
@@ -148,17 +148,17 @@ def test_two_methods_meet_the_same_initial_states_and_the_same_noise():
             starts.append(result[0].tolist())
             return result
 
-        def drawn(own, starts=starts, replaced=replaced):
-            executed = replaced(own)
-            starts.append(None if executed == own else executed.tolist())
+        def drawn(action, starts=starts, replaced=replaced):
+            executed = replaced(action)
+            starts.append(None if executed == action else executed.tolist())
             return executed
 
         core.reset, core._replaced = counted, drawn
         sweep(lambda o, a=action: np.array([a]), env, {"action_noise": (0.0, 0.3)}, episodes=2)
-    assert met["left"] == met["right"]
-    starts = [x for x in met["left"] if x is not None and len(x) == 3]
+    assert drawn_by["left"] == drawn_by["right"]
+    starts = [x for x in drawn_by["left"] if x is not None and len(x) == 3]
     assert starts[:2] == starts[2:] and starts[0] != starts[1]  # the same in both cells
-    assert 0.2 < np.mean([x is not None for x in met["left"][-200:]]) < 0.4
+    assert 0.2 < np.mean([x is not None for x in drawn_by["left"][-200:]]) < 0.4
 
 
 def test_friction_is_idle_on_the_inverted_pendulum_and_never_an_axis():
@@ -296,7 +296,7 @@ def test_interquartile_mean_by_hand():
 
 @pytest.mark.parametrize("stratified", [False, True])
 def test_the_intervals_are_those_of_scipys_bootstrap(stratified):
-    """Whole runs as paired samples, or every task as a sample of its own: equal up to Monte Carlo error."""
+    """Whole runs as paired samples, or every task as a separate sample: equal up to Monte Carlo error."""
     scores = np.random.default_rng(7).normal(size=(12, 3)) + np.arange(12)[:, None]
     theirs = scipy_bootstrap(
         tuple(scores.T),

@@ -1,4 +1,4 @@
-"""Saliency maps against closed forms, captum against an own quadrature, and measures with known values."""
+"""Saliency maps against closed forms, captum against the midpoint rule, and measures with known values."""
 
 import builtins
 

@@ -164,10 +164,10 @@ def test_primal_dual_and_pot_agree_and_the_potential_is_a_critic_of_slope_1(n, m
 def test_mass_moves_only_where_the_potential_falls_by_the_whole_distance():
     a, b = randn(10, 2), randn(13, 2, seed=1)
     both = kantorovich_rubinstein(a, b)
-    fall = both.values[:10].unsqueeze(1) - both.values[10:]
+    descent = both.values[:10].unsqueeze(1) - both.values[10:]
     moved = both.plan > 1e-9
-    torch.testing.assert_close(fall[moved], torch.cdist(a, b)[moved], atol=1e-7, rtol=0)
-    assert (fall <= torch.cdist(a, b) + 1e-7).all() and not moved.all()
+    torch.testing.assert_close(descent[moved], torch.cdist(a, b)[moved], atol=1e-7, rtol=0)
+    assert (descent <= torch.cdist(a, b) + 1e-7).all() and not moved.all()
 
 
 def test_no_critic_of_slope_at_most_1_estimates_more_than_w1():

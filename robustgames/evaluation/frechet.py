@@ -7,19 +7,16 @@ them in [0, 1]. A distance is named after its features, since distances in diffe
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from robustgames.data import Split, digits, mnist
+from robustgames.data.images import ImageSource
 from robustgames.errors import GameError
 from robustgames.evaluation.image_features import Features, digits_features, mnist_features, random_features
 from robustgames.tensors import Movable
-
-if TYPE_CHECKING:
-    from robustgames.data.images import ImageSource
 
 PAIRS = 2**25  # distances in memory at a time
 SHARE = 0.01  # of the images: a class with more counts as generated

@@ -116,7 +116,7 @@ def sweep(
     episodes: int | None = None,
     seed: int = 0,
     env_settings: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], Any] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Sweep:
     """Play policies, without an adversary, at every point of a grid of perturbations.
 

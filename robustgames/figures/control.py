@@ -20,7 +20,7 @@ from robustgames.envs.control.perturbations import NOISES
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.reliability import bootstrap
 from robustgames.evaluation.robustness import Sweep
-from robustgames.figures.style import AXIS, INK, PALETTE, VALUES, quiet
+from robustgames.figures.style import AXIS, INK, ON_DARK, ON_LIGHT, PALETTE, VALUES, quiet
 
 _LABELS = {"action_noise": "probability of a random action", "observation_noise": "noise on the observation (std)"}
 
@@ -75,9 +75,7 @@ def _write_values(axes: Axes, mean: np.ndarray, low: float, high: float, unit: f
     for (i, j), value in np.ndenumerate(mean):
         red, green, blue, _ = colormaps[VALUES]((value - low) / span)
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-        axes.text(
-            i, j, _short(value / unit), ha="center", va="center", fontsize=7, color="white" if dark else "#111111"
-        )
+        axes.text(i, j, _short(value / unit), ha="center", va="center", fontsize=7, color=ON_DARK if dark else ON_LIGHT)
 
 
 def _short(value: float) -> str:

@@ -13,6 +13,7 @@ INK, MUTED, AXIS, FAINT = "#222222", "#6B7280", "#888888", "#C3C9D2"  # from tex
 GRID, GRID_3D, EMPTY = "#EDEFF2", "#E1E4E8", "#F1F3F5"
 RIGHT, WRONG = "#1A7F37", "#C62828"  # predictions
 VALUES, SIGNED = "viridis", "RdBu_r"  # color maps
+ON_DARK, ON_LIGHT = "white", "#111111"  # numbers on cells of a color map
 HEIGHTS = LinearSegmentedColormap.from_list("heights", ["#FAFBFD", "#BBD3E8", "#6C9CC6", "#2F6499"])  # dots show on all
 
 
