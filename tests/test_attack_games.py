@@ -23,7 +23,7 @@ from robustgames.games import (
     small_cnn,
 )
 from robustgames.games.augmentation import distort
-from robustgames.games.losses import LOSSES, as_logits, predictions
+from robustgames.games.losses import CLASS_LOSSES, as_logits, predictions
 from robustgames.testing import check_game
 
 F64 = torch.float64
@@ -53,11 +53,11 @@ CLOSED_FORMS = {
 }
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", CLASS_LOSSES)
 def test_losses_of_one_score_equal_their_closed_forms(name):
     scores = torch.linspace(-3, 3, 13, dtype=F64)
     for label, sign in ((0, -1), (1, 1)):
-        got = LOSSES[name](scores.unsqueeze(-1), torch.full((13,), label))
+        got = CLASS_LOSSES[name](scores.unsqueeze(-1), torch.full((13,), label))
         np.testing.assert_allclose(got, CLOSED_FORMS[name](scores.numpy(), sign), rtol=1e-14)
 
 
@@ -67,7 +67,7 @@ def test_losses_of_several_scores_add_up_one_class_against_the_rest(name):
     labels = torch.randint(4, (2, 7), generator=generator(1))
     signs = np.where(np.arange(4) == labels.numpy()[..., None], 1, -1)
     expected = CLOSED_FORMS[name](scores.numpy(), signs).sum(-1)
-    np.testing.assert_allclose(LOSSES[name](scores, labels), expected, rtol=1e-13)
+    np.testing.assert_allclose(CLASS_LOSSES[name](scores, labels), expected, rtol=1e-13)
 
 
 def test_cross_entropy_is_minus_the_log_probability_of_the_label():
@@ -75,14 +75,14 @@ def test_cross_entropy_is_minus_the_log_probability_of_the_label():
     labels = torch.randint(4, (2, 7), generator=generator(1))
     p = np.exp(scores.numpy()) / np.exp(scores.numpy()).sum(-1, keepdims=True)
     expected = -np.log(np.take_along_axis(p, labels.numpy()[..., None], -1))[..., 0]
-    np.testing.assert_allclose(LOSSES["cross_entropy"](scores, labels), expected, rtol=1e-12)
+    np.testing.assert_allclose(CLASS_LOSSES["cross_entropy"](scores, labels), expected, rtol=1e-12)
 
 
 def test_one_score_and_its_two_logits_are_the_same_classifier():
     scores = torch.randn(50, 1, dtype=F64, generator=generator())
     labels = torch.randint(2, (50,), generator=generator(1))
     assert torch.equal(predictions(scores), predictions(as_logits(scores)))
-    two, one = (LOSSES["cross_entropy"](s, labels) for s in (as_logits(scores), scores))
+    two, one = (CLASS_LOSSES["cross_entropy"](s, labels) for s in (as_logits(scores), scores))
     torch.testing.assert_close(two, one, rtol=1e-13, atol=0)
 
 
@@ -280,7 +280,7 @@ def test_the_same_classifier_on_other_images():
     sample = other.draw((2,), generator())
     assert torch.equal(sample.images[1], images.double())
     scores = game.network(x, images.double().expand(2, 7, 9))
-    expected = LOSSES["hinge"](scores, labels.expand(2, 7)).mean(-1)
+    expected = CLASS_LOSSES["hinge"](scores, labels.expand(2, 7)).mean(-1)
     assert torch.equal(other.payoff(x, torch.zeros(2, 63, dtype=F64), sample), expected)
 
 

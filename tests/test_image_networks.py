@@ -42,7 +42,7 @@ def test_a_generator_fits_its_critic(build_generator, build_critic, channels, si
 
 
 @pytest.mark.parametrize("build", GENERATORS)
-@pytest.mark.parametrize("norm", image_networks.NORMS)
+@pytest.mark.parametrize("norm", image_networks.NORM_LAYERS)
 def test_images_lie_between_minus_one_and_one_and_reach_out(build, norm):
     network = Network(lambda: build(5, 8, 1, 4, norm))
     images = network(20 * drawn(network), noise(16, 5))
@@ -142,7 +142,7 @@ def test_the_score_of_an_image_does_not_depend_on_the_others(build, norm):
 
 
 @pytest.mark.parametrize("build", GENERATORS)
-@pytest.mark.parametrize("norm", image_networks.NORMS)
+@pytest.mark.parametrize("norm", image_networks.NORM_LAYERS)
 def test_only_batch_norm_mixes_the_images_of_a_generator(build, norm):
     network, inputs = Network(lambda: build(5, 8, 1, 4, norm)), noise(6, 5)
     weights = drawn(network)

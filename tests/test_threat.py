@@ -229,7 +229,7 @@ def test_newton_and_sorting_give_the_same_projection(project, width, monkeypatch
     rows_ = hard_rows(width=width)
     by_newton, in_single = project(*rows_), project(*(part.float() for part in rows_))
     rounded = project(*(part.float().double() for part in rows_))
-    monkeypatch.setattr(projections, "PASSES", 0)  # every row is left to the sort
+    monkeypatch.setattr(projections, "NEWTON_STEPS", 0)  # every row is left to the sort
     by_sorting = project(*rows_)
     torch.testing.assert_close(by_newton, by_sorting, rtol=0, atol=1e-11)
     scale = 1e-6 * (1 + rows_[0].abs().amax(-1, keepdim=True))  # what rounding the points alone may do

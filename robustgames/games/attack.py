@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from robustgames.data import Split, digits, mnist
 from robustgames.errors import GameError
+from robustgames.games.attackers import ImageBatch
 from robustgames.games.classification import AdversarialClassification
 from robustgames.games.networks import MLP, Frozen, Network
 
@@ -44,10 +45,10 @@ class ClassifierAttack(AdversarialClassification):
     def draw(self, shape: tuple[int, ...], generator: Generator) -> None:
         """Return None; the game is deterministic."""
 
-    def payoff(self, x: Tensor, y: Tensor, sample: None) -> Tensor:  # type: ignore[override]
+    def payoff(self, x: Tensor, y: Tensor, sample: ImageBatch | None = None) -> Tensor:
         return super().payoff(x, y, self.everything(x.shape[:-1]))
 
-    def metrics(self, z: Tensor, sample: None = None) -> dict[str, Tensor]:  # type: ignore[override]
+    def metrics(self, z: Tensor, sample: ImageBatch | None = None) -> dict[str, Tensor]:
         """Return the loss, the classifier's accuracy on the perturbed images, and the distance to a known solution."""
         values = super().metrics(z, self.everything(z.shape[:-1]))
         values = {"loss": values["loss"], "accuracy": values["batch_accuracy"]}
@@ -122,7 +123,8 @@ class LinearAttack(ClassifierAttack):
 
     def solution(self) -> Tensor:
         """Return the perturbations of largest loss, (N p,)."""
-        slope = self.network.weights[:-1]  # type: ignore[union-attr]  # the last is the bias
+        assert isinstance(self.network, Frozen)
+        slope = self.network.weights[:-1]  # the last is the bias
         signs = (2 * self.labels - 1).unsqueeze(-1)
         return self.sets[1].maximize((-signs * slope).flatten())
 

@@ -15,7 +15,7 @@ from robustgames.games.threat import ThreatModel
 from robustgames.tensors import Movable
 
 
-class Batch(NamedTuple):
+class ImageBatch(NamedTuple):
     """ζ: a minibatch of images (*S, B, p), labels (*S, B) and their places in the data (*S, B)."""
 
     images: Tensor
@@ -41,10 +41,10 @@ class Attacker(Movable, ABC):
     def __init__(self, threat: ThreatModel, images: Tensor, batch: int) -> None: ...
 
     @abstractmethod
-    def attacked(self, y: Tensor, sample: Batch) -> Tensor:
+    def attacked(self, y: Tensor, sample: ImageBatch) -> Tensor:
         """Return the images that the classifier sees, (*S, B, p)."""
 
-    def project(self, y: Tensor, sample: Batch | None) -> Tensor:
+    def project(self, y: Tensor, sample: ImageBatch | None) -> Tensor:
         """Return the projection of y onto the strategy set."""
         return self.strategies.project(y)
 
@@ -58,10 +58,10 @@ class PerMinibatch(Attacker):
         self.threat, width = threat, images.shape[-1]
         self.size, self.strategies = batch * width, Product(threat.ball, width)
 
-    def attacked(self, y: Tensor, sample: Batch) -> Tensor:
+    def attacked(self, y: Tensor, sample: ImageBatch) -> Tensor:
         return sample.images + y.view(sample.images.shape)
 
-    def project(self, y: Tensor, sample: Batch | None) -> Tensor:
+    def project(self, y: Tensor, sample: ImageBatch | None) -> Tensor:
         if sample is None:
             return self.strategies.project(y)
         return self.threat.project(sample.images, y.view(sample.images.shape)).view(y.shape)
@@ -74,7 +74,7 @@ class Remembered(Attacker):
         self.width = images.shape[-1]
         self.size, self.strategies = images.numel(), Product(threat.at(images), self.width)
 
-    def attacked(self, y: Tensor, sample: Batch) -> Tensor:
+    def attacked(self, y: Tensor, sample: ImageBatch) -> Tensor:
         rows = y.unflatten(-1, (-1, self.width))
         return sample.images + rows.take_along_dim(sample.index.unsqueeze(-1), -2)
 
@@ -86,7 +86,7 @@ class Universal(Attacker):
         self.threat = threat
         self.size, self.strategies = images.shape[-1], threat.ball
 
-    def attacked(self, y: Tensor, sample: Batch) -> Tensor:
+    def attacked(self, y: Tensor, sample: ImageBatch) -> Tensor:
         return (sample.images + y.unsqueeze(-2)).clamp(self.threat.low, self.threat.high)  # type: ignore[arg-type]
 
 

@@ -19,10 +19,10 @@ def distort(images: Tensor, generator: Generator) -> Tensor:
     """
     side = isqrt(images.shape[-1])
     square = images.reshape(-1, 1, side, side)
-    count, like = len(square), {"generator": generator, "device": images.device, "dtype": images.dtype}
+    count, device, dtype = len(square), images.device, images.dtype
 
     def uniform(most: float) -> Tensor:
-        return (2 * torch.rand(count, **like) - 1) * most  # type: ignore[call-overload]
+        return (2 * torch.rand(count, generator=generator, device=device, dtype=dtype) - 1) * most
 
     angle, sx, sy, shear = uniform(ROTATION), 1 + uniform(SCALE), 1 + uniform(SCALE), uniform(SHEAR)
     rows = (
@@ -31,7 +31,7 @@ def distort(images: Tensor, generator: Generator) -> Tensor:
     )
     theta = torch.stack([torch.stack(row, -1) for row in rows], -2)
     grid = functional.affine_grid(theta, list(square.shape), align_corners=False)
-    coarse = torch.randn(count, 2, 5, 5, **like) * WARP  # type: ignore[call-overload]
+    coarse = torch.randn(count, 2, 5, 5, generator=generator, device=device, dtype=dtype) * WARP
     warp = functional.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True)
     moved = functional.grid_sample(square, grid + warp.movedim(1, -1), align_corners=False)
     return moved.clamp(0, 1).view(images.shape)

@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from robustgames.data import Split, digits, mnist
 from robustgames.errors import GameError, unknown
-from robustgames.games.attackers import ATTACKERS, Batch
+from robustgames.games.attackers import ATTACKERS, ImageBatch
 from robustgames.games.augmentation import distort
 from robustgames.games.game import ZeroSumGame, join
-from robustgames.games.losses import LOSSES, as_logits, predictions
+from robustgames.games.losses import CLASS_LOSSES, as_logits, predictions
 from robustgames.games.networks import MLP, Frozen, Network
 from robustgames.games.sets import Space
 from robustgames.games.threat import ThreatModel
@@ -62,7 +62,7 @@ class AdversarialClassification(ZeroSumGame):
         precision: str = "float32",
     ) -> None:
         _check_data(images, labels, eps, norm, batch_size)
-        for what, name, known in (("loss", loss, LOSSES), ("attacker", attacker, ATTACKERS)):
+        for what, name, known in (("loss", loss, CLASS_LOSSES), ("attacker", attacker, ATTACKERS)):
             if name not in known:
                 raise unknown(what, name, known)
         if precision not in PRECISIONS:
@@ -87,19 +87,19 @@ class AdversarialClassification(ZeroSumGame):
         self.sets_follow_sample = self.attacker.follows_sample
         self.sizes = (network.size, self.attacker.size)
 
-    def draw(self, shape: tuple[int, ...], generator: Generator) -> Batch:
+    def draw(self, shape: tuple[int, ...], generator: Generator) -> ImageBatch | None:
         count = len(self.images)
         if self.batch_size is None:
             return self.everything(shape)
         index = torch.randint(count, (*shape, self.batch_size), generator=generator, device=generator.device)
         images = self.images[index]
-        return Batch(distort(images, generator) if self.augment else images, self.labels[index], index)
+        return ImageBatch(distort(images, generator) if self.augment else images, self.labels[index], index)
 
-    def everything(self, shape: tuple[int, ...]) -> Batch:
+    def everything(self, shape: tuple[int, ...]) -> ImageBatch:
         """Return all the data, in order, as one batch."""
         count = len(self.images)
         index = torch.arange(count, device=self.images.device).expand(*shape, count)
-        return Batch(self.images.expand(*shape, *self.images.shape), self.labels.expand(*shape, count), index)
+        return ImageBatch(self.images.expand(*shape, *self.images.shape), self.labels.expand(*shape, count), index)
 
     def start(self, player: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
         """Draw weights as the network does, and perturbations uniform in the ball."""
@@ -115,26 +115,26 @@ class AdversarialClassification(ZeroSumGame):
         with torch.autocast(images.device.type, lower):
             return self.network(x, images).to(x.dtype)
 
-    def payoff(self, x: Tensor, y: Tensor, sample: Batch) -> Tensor:
+    def payoff(self, x: Tensor, y: Tensor, sample: ImageBatch) -> Tensor:
         attacked = self.logits(x, self.attacker.attacked(y, sample))
         if not self.trades:
-            return LOSSES[self.loss](attacked, sample.labels).mean(-1)
+            return CLASS_LOSSES[self.loss](attacked, sample.labels).mean(-1)
         clean = self.logits(x, sample.images)
         p, q = as_logits(clean).log_softmax(-1), as_logits(attacked).log_softmax(-1)
         divergence = functional.kl_div(q, p, reduction="none", log_target=True).sum(-1)
-        return (LOSSES[self.loss](clean, sample.labels) + self.trades * divergence).mean(-1)
+        return (CLASS_LOSSES[self.loss](clean, sample.labels) + self.trades * divergence).mean(-1)
 
-    def project(self, z: Tensor, sample: Batch | None = None) -> Tensor:
+    def project(self, z: Tensor, sample: ImageBatch | None = None) -> Tensor:
         """Project η onto ball and box jointly if the minibatch is known, else onto the ball."""
         x, y = self.split(z)
         return join([x, self.attacker.project(y, sample)], z)
 
-    def place(self, z: Tensor, player: int, block: Tensor, sample: Batch | None = None) -> Tensor:
+    def place(self, z: Tensor, player: int, block: Tensor, sample: ImageBatch | None = None) -> Tensor:
         x, y = self.split(z)
         blocks = [block, y] if player == 0 else [x, self.attacker.project(block, sample)]
         return join(blocks, z)  # one copy of the weights
 
-    def metrics(self, z: Tensor, sample: Batch | None = None) -> dict[str, Tensor]:
+    def metrics(self, z: Tensor, sample: ImageBatch | None = None) -> dict[str, Tensor]:
         """Return the payoff and the accuracy on the minibatch, perturbed as it is."""
         if sample is None:
             return {}

@@ -134,7 +134,7 @@ def _conv_forward(module: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | N
         return nn.Conv2d._conv_forward(module, x, weight, bias)
     y = nn.Conv2d._conv_forward(module, x.detach(), weight, bias)
     geometry = {"stride": module.stride, "padding": module.padding, "dilation": module.dilation}
-    return InputGradient.apply(x, y, weight, bias, geometry)  # type: ignore[return-value]
+    return InputGradient.apply(x, y, weight, bias, geometry)
 
 
 def _pays(x: Tensor, channels: int) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from robustgames.errors import GameError, unknown
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {
+NORM_LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "none": lambda channels: nn.Identity(),
     "group": lambda channels: nn.GroupNorm(_groups(channels), channels),
     "layer": lambda channels: nn.GroupNorm(1, channels),
@@ -51,7 +51,7 @@ def dcgan_generator(
         torch.Size([5, 784])
     """
     start, doublings = _plan(side, width)
-    make = _norm(norm, NORMS)
+    make = _norm(norm, NORM_LAYERS)
     widths = [width * 2**i for i in reversed(range(doublings))]
     parts: list[nn.Module] = [
         nn.Linear(latent, widths[0] * start**2),
@@ -124,7 +124,7 @@ def resnet_generator(
         GameError: See `dcgan_generator`.
     """
     start, doublings = _plan(side, width)
-    make = _norm(norm, NORMS)
+    make = _norm(norm, NORM_LAYERS)
     widths = [width * m for m in _multiples(doublings)]
     parts: list[nn.Module] = [nn.Linear(latent, widths[-1] * start**2), nn.Unflatten(1, (widths[-1], start, start))]
     parts += [_Residual(p, q, make, up=True) for p, q in pairwise(reversed(widths))]
@@ -200,7 +200,7 @@ def _multiples(doublings: int) -> list[int]:
 def _norm(name: str, known: Collection[str]) -> Callable[[int], nn.Module]:
     if name not in known:
         raise unknown("norm", name, known)
-    return NORMS[name]
+    return NORM_LAYERS[name]
 
 
 def _groups(channels: int) -> int:
@@ -211,7 +211,8 @@ def _groups(channels: int) -> int:
 def _draw_as_dcgan(part: nn.Module) -> None:
     if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(part.weight, 0.0, 0.02)
-        nn.init.zeros_(part.bias)  # type: ignore[arg-type]
+        if part.bias is not None:
+            nn.init.zeros_(part.bias)
     elif isinstance(part, nn.GroupNorm | nn.BatchNorm2d):
         nn.init.normal_(part.weight, 1.0, 0.02)
 
@@ -220,4 +221,5 @@ def _draw_as_resnet(part: nn.Module) -> None:
     if isinstance(part, nn.Linear | nn.Conv2d):
         followed = isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)
         nn.init.xavier_uniform_(part.weight, 2**0.5 if followed else 1.0)
-        nn.init.zeros_(part.bias)  # type: ignore[arg-type]
+        if part.bias is not None:
+            nn.init.zeros_(part.bias)

@@ -57,7 +57,7 @@ def as_logits(scores: Tensor) -> Tensor:
     return scores if scores.shape[-1] > 1 else torch.cat([-scores, scores], -1) / 2
 
 
-LOSSES: dict[str, ClassLoss] = {
+CLASS_LOSSES: dict[str, ClassLoss] = {
     "cross_entropy": cross_entropy,
     "logistic": logistic,
     "squared": squared,

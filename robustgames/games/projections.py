@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-PASSES = 40  # Newton steps before the rows that are left are sorted; 5 to 10 are usual
+NEWTON_STEPS = 40  # before the rows that are left are sorted; 5 to 10 are usual
 Measure = Callable[
     ..., tuple[Tensor, Tensor]
 ]  # (u, buffers, *parts) -> (a value that decreases with u, minus its slope)
@@ -117,7 +117,7 @@ def _newton(
     """Return u (N, 1) with measure(u) = goal, and the rows without a root; it bisects out of the bracket."""
     out, rows, tol = u.clone(), torch.arange(len(u), device=u.device), 16 * torch.finfo(u.dtype).eps
     work = torch.empty_like(parts[0]), torch.empty_like(parts[0])  # new memory in each step would cost the most
-    for _ in range(PASSES):
+    for _ in range(NEWTON_STEPS):
         value, slope = measure(u, work, *parts)
         over = value - goal
         low, high = torch.where(over > 0, u, low), torch.where(over > 0, high, u)
