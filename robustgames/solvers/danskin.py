@@ -111,9 +111,7 @@ def directional_derivative(generators: Tensor, direction: Tensor) -> Tensor:
     """
     _check_generators(generators)
     if direction.dim() == 0 or direction.shape[-1] != generators.shape[1]:
-        raise GameError(
-            f"direction has shape {tuple(direction.shape)}: (*D, {generators.shape[1]}) is expected here"
-        )
+        raise GameError(f"direction has shape {tuple(direction.shape)}: (*D, {generators.shape[1]}) is expected here")
     return (direction @ generators.mT).amax(-1)
 
 
