@@ -45,7 +45,7 @@ def test_every_method_is_trained_played_attacked_and_compared(tmp_path, main, ca
     swept = json.loads((out / "sweeps" / "pr_td3.json").read_text())["sweep"]
     assert list(swept["axes"]) == ["mass", "action_noise"] and swept["idle"] and len(swept["returns"]) == 2
 
-    # as it stands nothing is trained again; what was lost is done anew, with the same numbers
+    # as it stands nothing is trained again; what was lost is computed again, with the same numbers
     (out / "sweeps" / "pr_td3.json").unlink()
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("checkpoint.safetensors")}
     assert main(words) == 0 and (out / "table.md").read_text() == text
@@ -70,7 +70,7 @@ def test_every_method_is_trained_played_attacked_and_compared(tmp_path, main, ca
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, message",
     [
         ("--methods pr_tdd", "did you mean pr_td3"),
         ("--methods", "no method: give some"),
@@ -87,7 +87,7 @@ def test_every_method_is_trained_played_attacked_and_compared(tmp_path, main, ca
         ("--attack-coupling nois", "did you mean noisy"),
     ],
 )
-def test_wrong_input_is_refused_before_anything_is_trained(tmp_path, main, capsys, words, told):
+def test_wrong_input_is_refused_before_anything_is_trained(tmp_path, main, capsys, words, message):
     assert main(words) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""First-order solvers of any game; part of the table in `recipes`."""
+"""First-order solvers of any game; part of the table `RECIPES`."""
 
 from __future__ import annotations
 
@@ -218,3 +218,23 @@ def turns(lr: float = 1e-3, ratio: int = 10, betas: Betas = (0.9, 0.999), lr_y: 
         lr_y: Learning rate of player 1, if it differs.
     """
     return Turns((Adam(lr, betas), Adam(lr if lr_y is None else lr_y, betas)), ratio)
+
+
+FIRST_ORDER: dict[str, Callable[..., Scheme]] = {
+    "gda": gda,
+    "alt_gda": alt_gda,
+    "extragradient": extragradient,
+    "optimistic_gda": optimistic_gda,
+    "adam": adam,
+    "alt_adam": alt_adam,
+    "rmsprop": rmsprop,
+    "extra_adam": extra_adam,
+    "alt_extra_adam": alt_extra_adam,
+    "optimistic_adam": optimistic_adam,
+    "mirror_descent": mirror_descent,
+    "mirror_prox": mirror_prox,
+    "optimistic_mwu": optimistic_mwu,
+    "pgd": pgd,
+    "wgan": wgan,
+    "turns": turns,
+}

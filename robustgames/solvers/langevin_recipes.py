@@ -1,14 +1,30 @@
-"""Solvers that sample by Langevin steps; part of the table in `recipes`."""
+"""Solvers that sample by Langevin steps; part of the table `RECIPES`."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from robustgames.solvers.chains import LangevinChains
 from robustgames.solvers.langevin import Langevin, PreconditionedLangevin
 from robustgames.solvers.rules import Rule
 from robustgames.solvers.schedules import Exponential
 from robustgames.solvers.schemes import Scheme, Simultaneous
+
+
+def with_settings_of(recipe: Callable[..., Scheme]) -> Callable[[Callable[..., Scheme]], Callable[..., Scheme]]:
+    """Give a variant of a recipe the parameters of the recipe and the section `Args` of its docstring."""
+
+    def decorate(variant: Callable[..., Scheme]) -> Callable[..., Scheme]:
+        arguments = inspect.cleandoc(recipe.__doc__ or "").partition("\nArgs:\n")[2]
+        variant.__doc__ = f"{inspect.cleandoc(variant.__doc__ or '')}\n\nArgs:\n{arguments}\n"
+        variant.__annotations__ = recipe.__annotations__
+        variant.__dict__.update(__signature__=inspect.signature(recipe))
+        return variant
+
+    return decorate
 
 
 def langevin(lr: float = 1e-2, noise: float = 1e-2, lr_decay: float = 0.0, noise_decay: float = 0.0) -> Scheme:
@@ -53,32 +69,13 @@ def mirror_gan(
     return LangevinChains(rule, inner_steps, damping, growth=growth)
 
 
-def mirror_prox_gan(
-    lr: float = 1e-2,
-    noise: float = 1e-2,
-    inner_steps: int = 5,
-    damping: float = 0.9,
-    lr_decay: float = 1e-5,
-    noise_decay: float = 5e-5,
-    precondition: float = 0.0,
-    growth: float = 0.0,
-) -> Scheme:
+@with_settings_of(mirror_gan)
+def mirror_prox_gan(*args: Any, **settings: Any) -> Scheme:
     """Mirror-Prox-GAN: the chains of Mirror-GAN run twice, the second time against the mean of the first.
 
     Source: Hsieh, Liu and Cevher 2019, algorithm 5.
-
-    Args:
-        lr: Learning rate of the chains.
-        noise: Temperature; the noise of a step has std noise sqrt(2 lr).
-        inner_steps: Steps of a chain, K.
-        damping: Weight of the newest point in both means, b.
-        lr_decay: Decay of the learning rate, lr_t = lr (1 - lr_decay)^t in step t.
-        noise_decay: Decay of the noise, noise_t = noise (1 - noise_decay)^t.
-        precondition: Decay of RMSProp's second moment, which scales steps and noise, e.g. 0.99. 0 disables it.
-        growth: Growth of the chains, K_t = min(K, floor((1 + growth)^t)). 0 keeps chains of K steps.
     """
-    solver = mirror_gan(lr, noise, inner_steps, damping, lr_decay, noise_decay, precondition, growth)
-    return replace(solver, prox=True)
+    return replace(mirror_gan(*args, **settings), prox=True)
 
 
 def mixed_ne_ld(lr: float = 1e-4, noise: float = 1e-3, inner_steps: int = 15) -> Scheme:
@@ -101,3 +98,11 @@ def _rule(lr: float, noise: float, lr_decay: float, noise_decay: float, precondi
     rate = Exponential(lr, lr_decay) if lr_decay else lr
     std = Exponential(noise, noise_decay) if noise_decay else noise
     return PreconditionedLangevin(rate, std, precondition) if precondition else Langevin(rate, std)
+
+
+LANGEVIN: dict[str, Callable[..., Scheme]] = {
+    "langevin": langevin,
+    "mirror_gan": mirror_gan,
+    "mirror_prox_gan": mirror_prox_gan,
+    "mixed_ne_ld": mixed_ne_ld,
+}

@@ -1,4 +1,4 @@
-"""Rules of two players: one for both, or one each."""
+"""Rules of two players, one for both or one each, and the two passes that schemes are made of."""
 
 from __future__ import annotations
 
@@ -35,6 +35,26 @@ def move_rules(rules: Rules, oracle: Oracle, z: Tensor, v: Tensor, state: State)
         for name, rule, block, ascent in zip(NAMES, pair(rules), split(z), split(v), strict=True)
     ]
     return join([block for block, _ in moved], z), {n: s for n, (_, s) in zip(NAMES, moved, strict=True)}
+
+
+def move_together(rules: Rules, oracle: Oracle, base: Tensor, point: Tensor, state: State) -> tuple[Tensor, State]:
+    """Move both players from base with the field at point."""
+    oracle.draw()
+    z, state = move_rules(rules, oracle, base, oracle(point), state)
+    return oracle.project(z), state
+
+
+def move_in_turn(
+    rules: tuple[Rule, Rule], oracle: Oracle, base: Tensor, point: Tensor, state: State
+) -> tuple[Tensor, State]:
+    """Move player 0, then player 1, from base with the field at point, which contains player 0's new strategy."""
+    state = dict(state)
+    for player, name in enumerate(NAMES):
+        oracle.draw()
+        v = oracle(point, player)
+        block, state[name] = rules[player].step(oracle.game.split(base)[player], v, state[name], oracle.generator)
+        point = oracle.place(point, player, block)
+    return point, state
 
 
 def player_of(path: Keys) -> int | None:

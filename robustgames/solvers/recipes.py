@@ -1,4 +1,4 @@
-"""The named table of solvers. A new one is a function and a line here: its signature becomes flags of the command line.
+"""The named table of solvers. A new one is a function and a line in a file of recipes: its signature becomes flags.
 
 Every recipe takes `lr`, the learning rate of both players (or of player 0 if `lr_y` is given). A rate may also be a
 tensor of shape (runs, 1) with one rate per run, or a schedule `k -> rate`.
@@ -12,61 +12,12 @@ from typing import Any, Literal
 
 from robustgames.errors import GameError, unknown
 from robustgames.solvers.annealing import annealed
-from robustgames.solvers.first_order_recipes import (
-    adam,
-    alt_adam,
-    alt_extra_adam,
-    alt_gda,
-    extra_adam,
-    extragradient,
-    gda,
-    mirror_descent,
-    mirror_prox,
-    optimistic_adam,
-    optimistic_gda,
-    optimistic_mwu,
-    pgd,
-    rmsprop,
-    turns,
-    wgan,
-)
-from robustgames.solvers.langevin_recipes import langevin, mirror_gan, mirror_prox_gan, mixed_ne_ld
+from robustgames.solvers.first_order_recipes import FIRST_ORDER
+from robustgames.solvers.langevin_recipes import LANGEVIN
 from robustgames.solvers.schemes import Averaged, Scheme
-from robustgames.solvers.training_recipes import (
-    adversarial_training,
-    fast_training,
-    free_training,
-    game_training,
-    standard_training,
-)
+from robustgames.solvers.training_recipes import TRAINING
 
-RECIPES: dict[str, Callable[..., Scheme]] = {
-    "gda": gda,
-    "alt_gda": alt_gda,
-    "extragradient": extragradient,
-    "optimistic_gda": optimistic_gda,
-    "adam": adam,
-    "alt_adam": alt_adam,
-    "rmsprop": rmsprop,
-    "extra_adam": extra_adam,
-    "alt_extra_adam": alt_extra_adam,
-    "optimistic_adam": optimistic_adam,
-    "mirror_descent": mirror_descent,
-    "mirror_prox": mirror_prox,
-    "optimistic_mwu": optimistic_mwu,
-    "pgd": pgd,
-    "adversarial_training": adversarial_training,
-    "fast_training": fast_training,
-    "free_training": free_training,
-    "game_training": game_training,
-    "standard_training": standard_training,
-    "wgan": wgan,
-    "langevin": langevin,
-    "mirror_gan": mirror_gan,
-    "mirror_prox_gan": mirror_prox_gan,
-    "turns": turns,
-    "mixed_ne_ld": mixed_ne_ld,
-}
+RECIPES: dict[str, Callable[..., Scheme]] = {**FIRST_ORDER, **TRAINING, **LANGEVIN}
 
 
 def make_solver(

@@ -17,8 +17,8 @@ from torch import Tensor
 from robustgames.errors import GameError
 from robustgames.games.game import Game
 from robustgames.games.oracle import Oracle
-from robustgames.solvers.players import NAMES, Rules, init_rules, move_rules, pair
-from robustgames.solvers.rules import Rule, State
+from robustgames.solvers.players import NAMES, Rules, init_rules, move_in_turn, move_rules, move_together, pair
+from robustgames.solvers.rules import State
 
 
 class Tally(NamedTuple):
@@ -122,7 +122,7 @@ class Alternating(Scheme):
         return init_rules(pair(self.rule), oracle, z)
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
-        return _in_turn(pair(self.rule), oracle, base=z, point=z, state=state)
+        return move_in_turn(pair(self.rule), oracle, base=z, point=z, state=state)
 
     def tally(self) -> Tally:
         return Tally(calls=2, x=1, y=1)
@@ -182,10 +182,10 @@ class Extragradient(Scheme):
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
         if self.alternating:
-            half, state = _in_turn(pair(self.rule), oracle, base=z, point=z, state=state)
-            return _in_turn(pair(self.rule), oracle, base=z, point=half, state=state)
-        half, state = _together(self.rule, oracle, base=z, point=z, state=state)
-        return _together(self.rule, oracle, base=z, point=half, state=state)
+            half, state = move_in_turn(pair(self.rule), oracle, base=z, point=z, state=state)
+            return move_in_turn(pair(self.rule), oracle, base=z, point=half, state=state)
+        half, state = move_together(self.rule, oracle, base=z, point=z, state=state)
+        return move_together(self.rule, oracle, base=z, point=half, state=state)
 
     def tally(self) -> Tally:
         return Tally(calls=4 if self.alternating else 2, x=2, y=2)
@@ -280,24 +280,3 @@ def trajectory(solver: Scheme, game: Game, z: Tensor, steps: int, seed: int = 0)
         z, state = solver.step(oracle, z, state)
         points.append(z)
     return torch.stack(points)
-
-
-# -- the two passes that all schemes are made of ------------------------------------------------------
-def _together(rules: Rules, oracle: Oracle, base: Tensor, point: Tensor, state: State) -> tuple[Tensor, State]:
-    """Both players step from base with the field at point."""
-    oracle.draw()
-    z, state = move_rules(rules, oracle, base, oracle(point), state)
-    return oracle.project(z), state
-
-
-def _in_turn(
-    rules: tuple[Rule, Rule], oracle: Oracle, base: Tensor, point: Tensor, state: State
-) -> tuple[Tensor, State]:
-    """Each player steps from base with its field at point, in which player 1 already sees player 0's new strategy."""
-    state = dict(state)
-    for player, name in enumerate(NAMES):
-        oracle.draw()
-        v = oracle(point, player)
-        block, state[name] = rules[player].step(oracle.game.split(base)[player], v, state[name], oracle.generator)
-        point = oracle.place(point, player, block)
-    return point, state

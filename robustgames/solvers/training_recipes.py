@@ -1,4 +1,4 @@
-"""Solvers of classifier against attacker; part of the table in `recipes`."""
+"""Solvers of classifier against attacker; part of the table `RECIPES`."""
 
 from __future__ import annotations
 
@@ -156,3 +156,12 @@ def _scheduled(solver: S, lr: float, horizon: int) -> S:
     tally = solver.tally()
     rate = Triangular(lr, max(1, horizon // tally.calls * tally.x))  # applications in whole rounds
     return rebuild(solver, lambda node, _: replace(node, lr=rate) if isinstance(node, Adam) else node)
+
+
+TRAINING: dict[str, Callable[..., Scheme]] = {
+    "adversarial_training": adversarial_training,
+    "fast_training": fast_training,
+    "free_training": free_training,
+    "game_training": game_training,
+    "standard_training": standard_training,
+}
