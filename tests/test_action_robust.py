@@ -448,9 +448,9 @@ gym.register("couplings/Unbounded-v0", entry_point=Drift, kwargs={"action_space"
         ({"coupling": "nosy"}, "unknown coupling 'nosy': did you mean noisy"),
         (
             {"coupling": "force", "alpha": 0.1},
-            "alpha=0.1 means nothing to coupling 'force': it takes bodies, plane, bound",
+            "alpha=0.1 has no meaning in coupling 'force': it takes bodies, plane, bound",
         ),
-        ({"coupling": NoisyAction(0.2), "alpha": 0.1}, r"alpha=0.1 comes too late for NoisyAction\(alpha=0.2\)"),
+        ({"coupling": NoisyAction(0.2), "alpha": 0.1}, r"alpha=0.1 cannot change NoisyAction\(alpha=0.2\)"),
         ({"alhpa": 0.1}, "unknown setting of Pendulum-v1 'alhpa': did you mean alpha"),
         ({"coupling": "force"}, "Pendulum-v1 has no bodies to push: coupling='force' needs a MuJoCo env"),
         (

@@ -377,7 +377,7 @@ def test_an_env_that_raises_leaves_a_checkpoint_to_go_on_from(tmp_path):
 @pytest.mark.parametrize(
     ("make", "error"),
     [
-        (lambda: RobustDDPG("Pendulum-v1"), "is no env with an adversary"),
+        (lambda: RobustDDPG("Pendulum-v1"), "has no adversary: pass an id such as"),
         (lambda: RobustDDPG(PENDULUM, runs=0), "runs is 0: at least one run"),
         (lambda: RobustDDPG(PENDULUM, batchsize=3), "unknown setting 'batchsize': did you mean batch_size"),
         (lambda: RobustDDPG(PENDULUM, delay=0), "delay is 0: a whole number of at least 1"),

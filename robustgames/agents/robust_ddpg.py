@@ -20,11 +20,12 @@ from torch import Generator, Tensor
 from robustgames.agents.callbacks import ProgressBar, callback_list, deferred_interrupt
 from robustgames.agents.control.backward import RowPass
 from robustgames.agents.control.behavior import Behavior
-from robustgames.agents.control.critics import Practice, TemporalDifference
+from robustgames.agents.control.critic_training import CriticTraining
+from robustgames.agents.control.critics import TemporalDifference
 from robustgames.agents.control.episode_factory import make_episodes
 from robustgames.agents.control.episodes import Episodes
 from robustgames.agents.control.normalization import RunningNorm
-from robustgames.agents.control.policies import Policies, Policy
+from robustgames.agents.control.policies import FlatNetwork, Policies
 from robustgames.agents.control.policy_game import PolicyGame
 from robustgames.agents.control.replay import Replay
 from robustgames.agents.control.settings import Settings
@@ -111,7 +112,7 @@ class RobustDDPG:
         replay = Replay(s.buffer_size, states, actions, (runs,), self.device)
         self.norm = RunningNorm(runs, states, self.device) if s.normalize else None
         first = Generator(self.device).manual_seed(of_critics)
-        self.practice = Practice(replay, learning, s.batch_size, first, s.every_draw, self.norm)
+        self.practice = CriticTraining(replay, learning, s.batch_size, first, s.every_draw, self.norm)
         self.game = PolicyGame(self.policies, critic, self.practice, s.final or None).to(self.device)
         self.oracle = Oracle(self.game, (runs,), self.generator)
         chosen = make_solver("adam", lr=1e-3) if solver is None else solver
@@ -305,7 +306,7 @@ class RobustDDPG:
 
         return act
 
-    def _network(self, player: str, run: int) -> tuple[Policy, Tensor]:
+    def _network(self, player: str, run: int) -> tuple[FlatNetwork, Tensor]:
         """Return a player's network and its weights in one run."""
         if player not in self.game.players:
             raise unknown("player", str(player), self.game.players)
@@ -441,4 +442,4 @@ def _policies(episodes: Episodes, s: Settings, device: torch.device) -> Policies
     )
     learned = s.adversary == "learned" and any(alphas)
     alpha = alphas[0] if len(set(alphas)) == 1 else torch.tensor(alphas, device=device)
-    return Policies(actor, other if learned else None, alpha, episodes.coupling)
+    return Policies(actor, other if learned else None, alpha, episodes.law)

@@ -14,7 +14,7 @@ from robustgames.errors import GameError
 Array = Tensor | np.ndarray | float | bool
 
 
-class Batch(NamedTuple):
+class Transitions(NamedTuple):
     """Sampled transitions; the parts are views of one new tensor `rows`, (*S, B, width), free to be changed."""
 
     rows: Tensor
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     """s', (*S, B, p)."""
     rewards: Tensor
     """r, (*S, B, 1)."""
-    going_on: Tensor
+    continues: Tensor
     """1 - terminated, (*S, B, 1): where s' has a value."""
 
 
@@ -52,7 +52,7 @@ class Replay:
         >>> replay = Replay(1000, state_size=3, action_size=1, shape=(2,))
         >>> replay.add(torch.zeros(2, 3), torch.zeros(2, 1), torch.ones(2, 3), torch.ones(2), torch.tensor([0, 1]))
         >>> batch = replay.sample(5, torch.Generator().manual_seed(0))
-        >>> batch.states.shape, batch.going_on[:, 0].tolist()
+        >>> batch.states.shape, batch.continues[:, 0].tolist()
         (torch.Size([2, 5, 3]), [[1.0], [0.0]])
     """
 
@@ -94,9 +94,9 @@ class Replay:
         shapes = [(*self.shape, n) for n in (self.state_size, self.action_size, self.state_size)]
         if [np.shape(state), np.shape(action), np.shape(next_state)] != shapes:
             raise self._misfit(state, action)
-        at, (s, a, next_s, r, going_on) = self.position, self._arrays
+        at, (s, a, next_s, r, continues) = self.position, self._arrays
         s[at], a[at], next_s[at], r[at, :, 0] = state, action, next_state, reward
-        going_on[at, :, 0] = 1 - np.asarray(terminated, dtype=np.float32)
+        continues[at, :, 0] = 1 - np.asarray(terminated, dtype=np.float32)
         self._advance(1)
 
     def extend(self, states: Tensor, actions: Tensor, next_states: Tensor, rewards: Tensor, terminated: Tensor) -> None:
@@ -124,7 +124,7 @@ class Replay:
             f"{(*self.shape, self.state_size)} and {(*self.shape, self.action_size)}, and one reward and end per run"
         )
 
-    def sample(self, batch_size: int, generator: Generator) -> Batch:
+    def sample(self, batch_size: int, generator: Generator) -> Transitions:
         """Return `batch_size` transitions of every run, drawn with replacement, each run's its own.
 
         Raises:
@@ -138,8 +138,8 @@ class Replay:
             index = (index.view(self._runs, -1) * self._runs + self._first).view(-1)
         rows = self._lines.index_select(0, index).view(*self.shape, batch_size, self.width)
         p, k = self.state_size, self.action_size
-        s, a, next_s, r, going_on = rows.split_with_sizes([p, k, p, 1, 1], -1)
-        return Batch(rows, rows[..., : p + k], s, a, next_s, r, going_on)
+        s, a, next_s, r, continues = rows.split_with_sizes([p, k, p, 1, 1], -1)
+        return Transitions(rows, rows[..., : p + k], s, a, next_s, r, continues)
 
     # -- disk ------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:

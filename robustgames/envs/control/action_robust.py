@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from robustgames.envs.control.couplings import Coupling, Play, make_coupling
+from robustgames.envs.control.coupling import Coupling, Play
+from robustgames.envs.control.couplings import make_coupling
 from robustgames.envs.control.inner import Copied, is_finite, is_real_box, make_inner, physics_of
 from robustgames.envs.control.perturbations import AXES, NOISES, Perturbation, checked, draw
 from robustgames.errors import GameError, unknown
