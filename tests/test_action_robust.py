@@ -29,6 +29,7 @@ from robustgames.envs import (
     control_ids,
     uncertainty_set,
 )
+from robustgames.envs.control.inner import _quiet as quiet
 from robustgames.envs.control.uncertainty_sets import RARL_FORCES, RARL_HEEL_FORCES
 from robustgames.envs.parallel import ParallelGame
 from robustgames.envs.registration import CONTROL, describe
@@ -531,3 +532,27 @@ def test_wrong_opponents_are_told():
     with pytest.raises(rg.GameError, match="the strategy set of 'y' is unbounded: a random opponent needs a box"):
         rg.PlayerView("robustgames/Bilinear-v0", "x", "random", bound=1.0)
     assert DynamicsShift().scales == {"mass": (0.5, 2.0)}
+
+
+def test_mujocos_warnings_are_filtered_inside_of_the_block_only():
+    """Nested and overlapping blocks restore the handler that was there; other warnings reach it."""
+    outer, inner, seen = quiet("HalfCheetah-v5"), quiet("Ant-v5"), []
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(seen.append)
+    try:
+        outer.__enter__()
+        inner.__enter__()
+        handler = mujoco.get_mju_user_warning()
+        handler("settotalmass is deprecated")
+        handler("something else")
+        outer.__exit__(None, None, None)
+        assert seen == ["something else"] and mujoco.get_mju_user_warning() == handler
+        inner.__exit__(None, None, None)
+        assert mujoco.get_mju_user_warning() == seen.append
+        with quiet("Pendulum-v1"):
+            assert mujoco.get_mju_user_warning() == seen.append
+        with quiet("Ant-v5"):
+            mujoco.set_mju_user_warning(print)
+        assert mujoco.get_mju_user_warning() is print  # installed inside of the block: it stays
+    finally:
+        mujoco.set_mju_user_warning(before)

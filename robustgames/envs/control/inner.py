@@ -9,9 +9,10 @@ import pickle
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from math import isfinite
+from threading import Lock
 from typing import Any
 
 import gymnasium as gym
@@ -37,7 +38,7 @@ def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]
         raise GameError(f"env_id is {env_id!r}: pass the id of a registered env, e.g. 'Pendulum-v1'")
     given = {**settings} if render_mode is None else {**settings, "render_mode": render_mode}
     try:
-        with _without_settotalmass(env_id):
+        with _quiet(env_id):
             made = gym.make(env_id, max_episode_steps=-1, disable_env_checker=True, **given)
     except gym.error.UnregisteredEnv as error:
         raise unknown("env_id", env_id, gym.registry) from error
@@ -97,7 +98,7 @@ class Copied:
         self._env_id, self.env = env_id, env
 
     def __deepcopy__(self, memo: dict[int, Any]) -> gym.Env:
-        with _without_settotalmass(self._env_id):
+        with _quiet(self._env_id):
             return copy.deepcopy(self.env, memo)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -105,29 +106,50 @@ class Copied:
 
 
 def _restored(env_id: str, pickled: bytes) -> gym.Env:
-    with _without_settotalmass(env_id):
+    with _quiet(env_id):
         return pickle.loads(pickled)
 
 
-@contextmanager
-def _without_settotalmass(env_id: str) -> Iterator[None]:
-    """Keep MuJoCo from printing, and logging to a file, that a model of Gymnasium's has a deprecated attribute."""
+class _WarningFilter:
+    """Drops a warning of MuJoCo's while at least one thread is inside of its `with` block.
+
+    MuJoCo has one handler of warnings per process. The first block to begin installs the filter, and the last to end
+    restores the handler that it found, so blocks may be nested or overlap in several threads. A handler that was
+    installed in between stays. Other warnings reach the handler before, or Python's `warnings` without one.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text, self._lock, self._inside = text, Lock(), 0
+        self._before: Callable[[str], None] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                mujoco: Any = importlib.import_module("mujoco")
+                self._before = mujoco.get_mju_user_warning()
+                mujoco.set_mju_user_warning(self._handle)
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                mujoco: Any = importlib.import_module("mujoco")
+                if mujoco.get_mju_user_warning() == self._handle:
+                    mujoco.set_mju_user_warning(self._before)
+
+    def _handle(self, message: str) -> None:
+        if self._text not in message:
+            (self._before or warnings.warn)(message)
+
+
+_SETTOTALMASS = _WarningFilter("settotalmass")  # a deprecated attribute in the XML of some of Gymnasium's models
+
+
+def _quiet(env_id: str) -> AbstractContextManager[None]:
+    """Return a context in which MuJoCo does not print and log to a file that a model of Gymnasium's is deprecated."""
     spec = gym.registry.get(env_id.rpartition(":")[2])
-    if not str(getattr(spec, "entry_point", "")).startswith("gymnasium.envs.mujoco"):
-        yield
-        return
-    mujoco: Any = importlib.import_module("mujoco")
-    before: Any = mujoco.get_mju_user_warning()
-
-    def pass_on(message: str) -> None:
-        if "settotalmass" not in message:
-            (before or warnings.warn)(message)
-
-    mujoco.set_mju_user_warning(pass_on)
-    try:
-        yield
-    finally:
-        mujoco.set_mju_user_warning(before)
+    return _SETTOTALMASS if str(getattr(spec, "entry_point", "")).startswith("gymnasium.envs.mujoco") else nullcontext()
 
 
 def is_real_box(space: gym.Space) -> bool:
