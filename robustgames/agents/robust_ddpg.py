@@ -49,6 +49,8 @@ class RobustDDPG:
     own, so that runs of one seed begin alike whatever their adversaries are. A saved run goes on bit for bit on a CPU,
     in the middle of an episode too, where the env is a function of its seed and the actions.
 
+    The same algorithm on one page, without its speed, is `tests/reference_ddpg.py`; a test compares both.
+
     Source: Tessler, Efroni and Mannor 2019, algorithm 5; Kamalaruban et al. 2020; Lillicrap et al. 2016.
 
     Args:
