@@ -507,11 +507,11 @@ def test_wrong_actions_are_told_in_one_line(action, message):
     [
         (
             "observation",
-            r"couplings/Drift-v0 gave observation \[ 0. nan\] at step 3 after action \[0.5\], perturbation \{",
+            r"couplings/Drift-v0 returned observation \[ 0. nan\] at step 3 after action \[0.5\], perturbation \{",
         ),
-        ("reward", r"couplings/Drift-v0 gave reward nan at step 3 after action \[0.5\]"),
-        ("infinite", r"couplings/Drift-v0 gave reward inf at step 3"),
-        ("reset", r"couplings/Drift-v0 gave observation \[nan nan\] at reset"),
+        ("reward", r"couplings/Drift-v0 returned reward nan at step 3 after action \[0.5\]"),
+        ("infinite", r"couplings/Drift-v0 returned reward inf at step 3"),
+        ("reset", r"couplings/Drift-v0 returned observation \[nan nan\] at reset"),
     ],
 )
 def test_what_is_no_number_is_named(broken, message):

@@ -82,7 +82,7 @@ def test_passes_are_made_once_per_shape_and_copies_have_their_own():
         assert other.at(1, 4, like).weights.data_ptr() != net.at(1, 4, like).weights.data_ptr()
     for rows in range(1, 30):
         net.at(1, rows, like)
-    assert len(net._made) <= 8
+    assert len(net._built) <= 8
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3,)])

@@ -115,7 +115,7 @@ def test_memory_is_taken_as_transitions_come():
 @pytest.mark.parametrize(
     ("act", "error"),
     [
-        (lambda: Replay(0, 2, 1), "capacity is 0: a whole number of at least 1"),
+        (lambda: Replay(0, 2, 1), "capacity is 0: it must be a whole number of at least 1"),
         (lambda: Replay(5, 2, 1, (2, 3)), r"shape is \(2, 3\): \(\) for one run"),
         (lambda: Replay(5, 2, 1).sample(3, generator()), "the replay is empty: add transitions"),
         (

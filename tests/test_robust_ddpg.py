@@ -357,7 +357,7 @@ def test_an_env_that_raises_leaves_a_checkpoint_to_go_on_from(tmp_path):
         (lambda: RobustDDPG("Pendulum-v1"), "has no adversary: pass an id such as"),
         (lambda: RobustDDPG(PENDULUM, runs=0), "runs is 0: at least one run"),
         (lambda: RobustDDPG(PENDULUM, batchsize=3), "unknown setting 'batchsize': did you mean batch_size"),
-        (lambda: RobustDDPG(PENDULUM, delay=0), "delay is 0: a whole number of at least 1"),
+        (lambda: RobustDDPG(PENDULUM, delay=0), "delay is 0: it must be a whole number of at least 1"),
         (lambda: RobustDDPG(PENDULUM, noise=-1.0), "noise is -1.0: both are >= 0"),
         (lambda: RobustDDPG(PENDULUM, adversary="none"), "unknown adversary 'none'"),
         (lambda: RobustDDPG(PENDULUM, env_settings={"alpha": 1.5}), "alpha"),

@@ -15,7 +15,7 @@ Array = Tensor | np.ndarray | float | bool
 
 
 class Transitions(NamedTuple):
-    """Sampled transitions; the parts are views of one new tensor `rows`, (*S, B, width), free to be changed."""
+    """Sampled transitions; the parts are views of one new tensor `rows`, (*S, B, width), and may be changed."""
 
     rows: Tensor
     played: Tensor
@@ -29,24 +29,24 @@ class Transitions(NamedTuple):
     rewards: Tensor
     """r, (*S, B, 1)."""
     continues: Tensor
-    """1 - terminated, (*S, B, 1): where s' has a value."""
+    """1 - terminated, (*S, B, 1): whether s' has a value."""
 
 
 class Replay:
     """The last `capacity` transitions of every run: rows [s | a | s' | r | 1 - terminated] of one tensor.
 
-    A minibatch is one gather. An episode that a time limit cuts off (truncated) goes on in truth: its last transition
-    counts as any other, and its s' is the observation before the reset. Only `terminated` says that s' has no value.
+    A minibatch is one gather. A time limit truncates an episode but does not end it: the last transition is like any
+    other, and its s' is the observation before the reset. Only with `terminated` does s' have no value.
 
     Args:
-        capacity: transitions of one run, >= 1; memory is taken as they come.
-        state_size: p.
-        action_size: k.
-        shape: S, the runs: () or (S,).
-        device, dtype: of the tensor.
+        capacity: Number of transitions of one run, >= 1; memory is taken as they are added.
+        state_size: Size p of a state.
+        action_size: Size k of an action.
+        shape: Shape of the runs, () or (S,).
+        device, dtype: Device and dtype of the tensor.
 
     Raises:
-        GameError: sizes below 1; sampling from an empty replay; a state of another shape.
+        GameError: Sizes below 1, sampling from an empty replay, or a state of another shape.
 
     Example:
         >>> replay = Replay(1000, state_size=3, action_size=1, shape=(2,))
@@ -67,7 +67,7 @@ class Replay:
     ) -> None:
         for name, value in (("capacity", capacity), ("state_size", state_size), ("action_size", action_size)):
             if value < 1:
-                raise GameError(f"{name} is {value}: a whole number of at least 1 is needed")
+                raise GameError(f"{name} is {value}: it must be a whole number of at least 1")
         if len(shape) > 1:
             raise GameError(f"shape is {shape}: () for one run, or (S,) for S runs side by side")
         self.capacity, self.shape, self.dtype = capacity, shape, dtype
@@ -125,10 +125,10 @@ class Replay:
         )
 
     def sample(self, batch_size: int, generator: Generator) -> Transitions:
-        """Return `batch_size` transitions of every run, drawn with replacement, each run's its own.
+        """Return `batch_size` transitions of every run, drawn with replacement, independently for every run.
 
         Raises:
-            GameError: the replay is empty.
+            GameError: The replay is empty.
         """
         if self.size == 0:
             raise GameError("the replay is empty: add transitions before sampling")
@@ -143,14 +143,14 @@ class Replay:
 
     # -- disk ------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
-        """Return what has been filled, a view until the next `add`: sampling goes on bit for bit after it is loaded."""
+        """Return the transitions, a view until the next `add`; once loaded, sampling continues bit for bit."""
         return {"rows": self._rows[: self.size], "position": self.position, "capacity": self.capacity}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the transitions of a saved replay.
+        """Load the transitions of a saved replay.
 
         Raises:
-            GameError: it has another capacity, other runs or other sizes.
+            GameError: It has another capacity, other runs or other sizes.
         """
         rows = state["rows"]
         if state["capacity"] != self.capacity or rows.shape[1:] != self._rows.shape[1:]:

@@ -1,6 +1,6 @@
 """Couplings of two policies on one action box. The law of each is stated here, once, for arrays and tensors.
 
-The law says which action is executed when the protagonist plays a and the adversary ā. `ActionRobustEnv` and the
+The law gives the action that is executed when the protagonist plays a and the adversary ā. `ActionRobustEnv` and the
 batched pendulum execute it. The critic's targets and the policy gradient need its expectation under a critic Q, and the
 derivatives of that. All four evaluate the same methods.
 """
@@ -113,7 +113,9 @@ class MixedAction(ActionCoupling):
         ... class SquaredAction(MixedAction):
         ...     def mix(self, own, other, share):
         ...         return share.between(own, other * abs(other))
-        >>> COUPLINGS["squared"] = SquaredAction
+        >>> coupling = SquaredAction(alpha=0.25)    # COUPLINGS["squared"] = SquaredAction gives it a name
+        >>> coupling.mix(1.0, -0.5, coupling.share)
+        0.6875
     """
 
     @abstractmethod

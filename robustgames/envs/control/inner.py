@@ -1,4 +1,4 @@
-"""The one-player env inside a game: made from its id, without its time limit and checkers."""
+"""The one-player env inside of an `ActionRobustEnv`, made from its id, and its physics."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
+from robustgames.envs.control.perturbations import AXES, NOISES
 from robustgames.envs.control.physics import Numbers, Physics
 from robustgames.errors import GameError, unknown
 
 NUMBERS: dict[str, dict[str, str]] = {
     "gymnasium.envs.classic_control.pendulum:PendulumEnv": {"mass": "m", "length": "l", "gravity": "g"},
 }
-"""Attributes that an axis scales, for envs written in Python; an env of your own has `perturbable` in this form."""
+"""Attributes that an axis scales, for envs written in Python; your own env states them in `perturbable`."""
 
 
 def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]) -> gym.Env:
     """Return the env of an id without its time limit and checkers, which belong around the game.
 
     Raises:
-        GameError: the id or a setting is unknown, or the actions are no bounded Box of real numbers.
+        GameError: An unknown id or setting, or actions that are not a bounded Box of real numbers.
     """
     if not isinstance(env_id, str):
         raise GameError(f"env_id is {env_id!r}: pass the id of a registered env, e.g. 'Pendulum-v1'")
@@ -50,7 +51,7 @@ def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]
                 f"setting of {env_id}", unexpected[1], ["alpha", "coupling", "perturbation", *known]
             ) from error
         raise GameError(f"gym.make({env_id!r}) failed: {reason[:300]}") from error
-    # what is registered with wrappers of its own keeps them
+    # an env that is registered with wrappers keeps them
     inner = made.unwrapped if type(made) is gym.wrappers.OrderEnforcing else made
     space = inner.action_space
     if not is_real_box(space):
@@ -62,15 +63,15 @@ def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]
 
 
 def physics_of(env: gym.Env) -> Physics:
-    """Return what a perturbation can scale in an unwrapped env.
+    """Return the physics of an unwrapped env, which a perturbation scales.
 
-    A MuJoCo env has its model. Pendulum-v1 has m, l and g. Any other env has what its attribute `perturbable` names,
-    e.g. `perturbable = {"mass": "m"}`, or nothing.
+    A MuJoCo env has its model. Pendulum-v1 has m, l and g. Any other env has the attributes that its `perturbable`
+    names, e.g. `perturbable = {"mass": "m"}`, or none.
 
     Raises:
-        GameError: `perturbable` names an axis or an attribute that is none.
+        GameError: `perturbable` names an unknown axis, or an attribute that is not a number.
     """
-    mujoco = sys.modules.get("mujoco")  # a MuJoCo env has imported it; nobody else should pay for it
+    mujoco = sys.modules.get("mujoco")  # a MuJoCo env has imported it; other envs do not need it
     if mujoco is not None and isinstance(getattr(env, "model", None), mujoco.MjModel):
         from robustgames.envs.control.mujoco_physics import MujocoModel
 
@@ -81,17 +82,17 @@ def physics_of(env: gym.Env) -> Physics:
             return Numbers(env, attributes)
     attributes = getattr(env, "perturbable", {})
     for axis, attribute in attributes.items():
-        if axis not in (known := ("mass", "friction", "gravity", "damping", "gain", "length")):
-            raise unknown("axis of `perturbable`", axis, known)
+        if axis not in (scales := [axis for axis in AXES if axis not in NOISES]):
+            raise unknown("axis of `perturbable`", axis, scales)
         if not isinstance(getattr(env, attribute, None), (int, float)):
             raise GameError(f"perturbable names {attribute!r} for {axis}: {type(env).__name__} has no such number")
     return Numbers(env, attributes)
 
 
 class Copied:
-    """Stands for an inner env in the state of a copy or a pickle, and becomes that env when it is restored.
+    """A placeholder for an inner env in the state of a copy or a pickle; restoring it gives the env.
 
-    MuJoCo envs are restored by loading their XML again, which must be as quiet as the first time.
+    MuJoCo envs are restored by loading their XML again, which needs the same filter of warnings.
     """
 
     def __init__(self, env_id: str, env: gym.Env) -> None:
