@@ -30,6 +30,7 @@ from robustgames.envs import (
     control_ids,
     uncertainty_set,
 )
+from robustgames.envs.control.inner import _quiet as quiet
 from robustgames.envs.control.uncertainty_sets import RARL_FORCES, RARL_HEEL_FORCES
 from robustgames.envs.parallel import ParallelGame
 from robustgames.envs.registration import CONTROL
@@ -449,9 +450,9 @@ gym.register("couplings/Unbounded-v0", entry_point=Drift, kwargs={"action_space"
         ({"coupling": "nosy"}, "unknown coupling 'nosy': did you mean noisy"),
         (
             {"coupling": "force", "alpha": 0.1},
-            "alpha=0.1 means nothing to coupling 'force': it takes bodies, plane, bound",
+            "alpha=0.1 has no meaning in coupling 'force': it takes bodies, plane, bound",
         ),
-        ({"coupling": NoisyAction(0.2), "alpha": 0.1}, r"alpha=0.1 comes too late for NoisyAction\(alpha=0.2\)"),
+        ({"coupling": NoisyAction(0.2), "alpha": 0.1}, r"alpha=0.1 cannot change NoisyAction\(alpha=0.2\)"),
         ({"alhpa": 0.1}, "unknown setting of Pendulum-v1 'alhpa': did you mean alpha"),
         ({"coupling": "force"}, "Pendulum-v1 has no bodies to push: coupling='force' needs a MuJoCo env"),
         (
@@ -507,11 +508,11 @@ def test_wrong_actions_are_told_in_one_line(action, message):
     [
         (
             "observation",
-            r"couplings/Drift-v0 gave observation \[ 0. nan\] at step 3 after action \[0.5\], perturbation \{",
+            r"couplings/Drift-v0 returned observation \[ 0. nan\] at step 3 after action \[0.5\], perturbation \{",
         ),
-        ("reward", r"couplings/Drift-v0 gave reward nan at step 3 after action \[0.5\]"),
-        ("infinite", r"couplings/Drift-v0 gave reward inf at step 3"),
-        ("reset", r"couplings/Drift-v0 gave observation \[nan nan\] at reset"),
+        ("reward", r"couplings/Drift-v0 returned reward nan at step 3 after action \[0.5\]"),
+        ("infinite", r"couplings/Drift-v0 returned reward inf at step 3"),
+        ("reset", r"couplings/Drift-v0 returned observation \[nan nan\] at reset"),
     ],
 )
 def test_what_is_no_number_is_named(broken, message):
@@ -532,3 +533,27 @@ def test_wrong_opponents_are_told():
     with pytest.raises(rg.GameError, match="the strategy set of 'y' is unbounded: a random opponent needs a box"):
         rg.PlayerView("robustgames/Bilinear-v0", "x", "random", bound=1.0)
     assert DynamicsShift().scales == {"mass": (0.5, 2.0)}
+
+
+def test_mujocos_warnings_are_filtered_inside_of_the_block_only():
+    """Nested and overlapping blocks restore the handler that was there; other warnings reach it."""
+    outer, inner, seen = quiet("HalfCheetah-v5"), quiet("Ant-v5"), []
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(seen.append)
+    try:
+        outer.__enter__()
+        inner.__enter__()
+        handler = mujoco.get_mju_user_warning()
+        handler("settotalmass is deprecated")
+        handler("something else")
+        outer.__exit__(None, None, None)
+        assert seen == ["something else"] and mujoco.get_mju_user_warning() == handler
+        inner.__exit__(None, None, None)
+        assert mujoco.get_mju_user_warning() == seen.append
+        with quiet("Pendulum-v1"):
+            assert mujoco.get_mju_user_warning() == seen.append
+        with quiet("Ant-v5"):
+            mujoco.set_mju_user_warning(print)
+        assert mujoco.get_mju_user_warning() is print  # installed inside of the block: it stays
+    finally:
+        mujoco.set_mju_user_warning(before)

@@ -222,7 +222,7 @@ def test_an_env_of_the_user_that_fails_says_where_and_how_to_go_on(env, tmp_path
     assert command(f"train robust_ddpg {env} --steps 500 --runs 1 {SMALL}") == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     folder = only_run(tmp_path)
-    assert "timestep 449, run 0" in error and "gave reward nan" in error
+    assert "timestep 449, run 0" in error and "returned reward nan" in error
     assert error.endswith(f"robustgames train --resume {folder.relative_to(tmp_path)}")
     assert load_checkpoint(folder)["timesteps"] == 449 and not (folder / "result.json").exists()
     assert main(["train", "--resume", str(folder)]) == 0  # with an env that is new

@@ -139,7 +139,7 @@ def test_both_players_are_disturbed_and_adapted_in_every_update():
 @pytest.mark.parametrize(
     ("make", "error"),
     [
-        (lambda: GaussianNoise(-0.1), "std is -0.1: a standard deviation >= 0"),
+        (lambda: GaussianNoise(-0.1), "std is -0.1: it must be a standard deviation >= 0"),
         (lambda: GaussianNoise(torch.tensor([[0.1], [-1.0]])), "every standard deviation is >= 0"),
         (lambda: GaussianNoise(float("nan")), "std is nan"),
         (lambda: OrnsteinUhlenbeck(theta=0.0), r"theta dt is 0: it lies in \(0, 1\]"),

@@ -376,7 +376,7 @@ def test_an_axis_that_cannot_act_says_so_and_changes_nothing(name):
     assert {axis for axis in axes if not env.acts(axis)} == IDLE[name]
     nominal = trajectory(name, None, 40)
     for axis in IDLE[name]:
-        with pytest.warns(UserWarning, match=f"{axis} does not act on {env.env_id}: "):
+        with pytest.warns(UserWarning, match=f"{axis} has no effect on {env.env_id}: "):
             assert np.array_equal(trajectory(name, {axis: 0.5}, 40), nominal), axis
 
 
@@ -389,7 +389,7 @@ def test_an_axis_that_acts_changes_the_trajectory(name):
 
 def test_the_warning_comes_once_and_names_the_reason():
     env = make("InvertedPendulum")
-    with pytest.warns(UserWarning, match="friction does not act on InvertedPendulum-v5: no two geoms of the model"):
+    with pytest.warns(UserWarning, match="friction has no effect on InvertedPendulum-v5: no two geoms of the model"):
         perturbed(env, {"friction": 0.5, "mass": 1.5})
     with warnings.catch_warnings():
         warnings.simplefilter("error")

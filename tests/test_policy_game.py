@@ -10,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import robustgames as rg
 from robustgames.agents.control.backward import DERIVATIVES, Backprop, Passes
-from robustgames.agents.control.critics import Practice, TemporalDifference
+from robustgames.agents.control.critic_training import CriticTraining
+from robustgames.agents.control.critics import TemporalDifference
 from robustgames.agents.control.policies import Policies
 from robustgames.agents.control.policy_game import Fixed, PolicyGame
 from robustgames.agents.control.replay import Replay
@@ -22,7 +23,6 @@ from robustgames.testing import check_game, check_solver
 
 KIND = torch.float64
 STATES, ACTIONS = 3, 2
-COUPLINGS = ("noisy", "probabilistic")
 
 
 def generator(seed=0):
@@ -82,13 +82,13 @@ def test_passes_are_made_once_per_shape_and_copies_have_their_own():
         assert other.at(1, 4, like).weights.data_ptr() != net.at(1, 4, like).weights.data_ptr()
     for rows in range(1, 30):
         net.at(1, rows, like)
-    assert len(net._made) <= 8
+    assert len(net._built) <= 8
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3,)])
 @pytest.mark.parametrize("adversary", ["alike", "smaller", "random"])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-@pytest.mark.parametrize("coupling", COUPLINGS)
+@pytest.mark.parametrize("coupling", ["noisy", "probabilistic"])
 def test_the_field_by_hand_is_autograds(coupling, activation, adversary, shape):
     alpha = torch.tensor([0.1, 0.3, 1.0]) if shape == (3,) else 0.3
     fast = small(coupling, activation, adversary, alpha)
@@ -105,7 +105,7 @@ def test_the_field_by_hand_is_autograds(coupling, activation, adversary, shape):
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("adversary", ["alike", "smaller", "random"])
-@pytest.mark.parametrize("coupling", COUPLINGS)
+@pytest.mark.parametrize("coupling", ["noisy", "probabilistic"])
 def test_the_game_keeps_the_contract(coupling, adversary, fast):
     check_game(small(coupling, "tanh", adversary, fast=fast))
 
@@ -182,7 +182,7 @@ def test_without_a_share_the_actors_field_is_ddpgs_policy_gradient(fast):
     assert torch.equal(y, torch.zeros_like(y))
 
 
-@pytest.mark.parametrize("coupling", COUPLINGS)
+@pytest.mark.parametrize("coupling", ["noisy", "probabilistic"])
 def test_both_players_meet_in_the_same_states_under_the_same_critic(coupling):
     game = small(coupling)
     (x, y), sample = game.split(game.initial((), generator())), game.draw((), generator())
@@ -195,7 +195,7 @@ def test_both_players_meet_in_the_same_states_under_the_same_critic(coupling):
     assert close(game.payoff(x, y, sample), expected)
 
 
-@pytest.mark.parametrize("coupling", COUPLINGS)
+@pytest.mark.parametrize("coupling", ["noisy", "probabilistic"])
 def test_one_alpha_per_run_is_every_alpha_alone(coupling):
     alphas = torch.tensor([0.0, 0.2, 0.9], dtype=KIND)
     together = small(coupling, alpha=alphas)
@@ -356,14 +356,14 @@ def training(coupling="noisy", alpha=0.3, adversary="alike", shape=(), every_dra
     actor, other, critic = networks("tanh", adversary)
     policies = Policies(actor, other, alpha, coupling)
     learning = TemporalDifference(policies, critic, final=None, **settings)
-    practice = Practice(filled(shape), learning, 5, generator(), every_draw)
+    practice = CriticTraining(filled(shape), learning, 5, generator(), every_draw)
     game = PolicyGame(policies, critic, practice, final=None).to(dtype=KIND)
     z = game.initial(shape, generator(3))
     practice.begin(z)
     return practice, game, Oracle(game, shape, generator(4)), z
 
 
-@pytest.mark.parametrize("coupling", COUPLINGS)
+@pytest.mark.parametrize("coupling", ["noisy", "probabilistic"])
 @pytest.mark.parametrize("twin", [False, True])
 def test_targets_are_the_papers(coupling, twin):
     practice, game, _, z = training(coupling, 0.3, twin=twin, gamma=0.9)
@@ -376,10 +376,10 @@ def test_targets_are_the_papers(coupling, twin):
         return torch.stack([game.critic(w, torch.cat([after, actions], -1)) for w in heads]).amin(0)
 
     v = q(0.7 * mu + 0.3 * nu) if coupling == "noisy" else 0.7 * q(mu) + 0.3 * q(nu)
-    expected = batch.rewards + 0.9 * batch.going_on * v
+    expected = batch.rewards + 0.9 * batch.continues * v
     assert len(state["target"]) == (1 + twin) * game.critic.size
     assert close(learning.targets(batch, z, state, generator()), expected)
-    assert 0 < float(batch.going_on.mean()) < 1  # both kinds of transitions were there
+    assert 0 < float(batch.continues.mean()) < 1  # both kinds of transitions were there
 
 
 def test_with_a_random_adversary_the_target_holds_its_draws():
@@ -388,7 +388,7 @@ def test_with_a_random_adversary_the_target_holds_its_draws():
     drawn = game.policies.draw((7,), generator(6), KIND)
     q = game.critic(practice.state["target"], torch.cat([batch.next_states, drawn], -1))
     targets = practice.learning.targets(batch, z, practice.state, generator(6))
-    assert close(targets, batch.rewards + 0.9 * batch.going_on * q)
+    assert close(targets, batch.rewards + 0.9 * batch.continues * q)
 
 
 def test_smoothing_is_clipped_noise_on_what_is_played():
@@ -407,7 +407,7 @@ def test_smoothing_is_clipped_noise_on_what_is_played():
 @pytest.mark.parametrize("shape", [(), (1,), (3,)])
 @pytest.mark.parametrize("settings", [{}, {"twin": True, "smoothing": 0.2}, {"l2": 0.01, "twin": True}])
 @pytest.mark.parametrize("adversary", ["alike", "random"])
-@pytest.mark.parametrize("coupling", COUPLINGS)
+@pytest.mark.parametrize("coupling", ["noisy", "probabilistic"])
 def test_the_critic_by_hand_is_autograds(coupling, adversary, settings, shape):
     states = []
     for fast in (True, False):
@@ -519,7 +519,7 @@ def test_a_bandit_is_learned():
     s = torch.ones(2000, 4, 1)
     replay.extend(s, a, s, -(a - best).square().sum(-1), torch.ones(2000, 4))
     policies = Policies(actor, alpha=0.0)
-    practice = Practice(replay, TemporalDifference(policies, critic, rule=FusedAdam(3e-3)), 64, g)
+    practice = CriticTraining(replay, TemporalDifference(policies, critic, rule=FusedAdam(3e-3)), 64, g)
     game = PolicyGame(policies, critic, practice)
     oracle, solver = Oracle(game, (4,), g), make_solver("adam", lr=3e-3)
     z = game.initial((4,), g)
@@ -553,8 +553,8 @@ def fits(**settings):
         (lambda: PolicyGame(Policies(networks()[0]), networks()[2], None, final=0.0), "final is 0.0"),
         (lambda: fits(gamma=1.0), r"gamma is 1.0: a discount lies in \[0, 1\)"),
         (lambda: fits(tau=0.0), "tau is 0.0"),
-        (lambda: fits(smoothing=-1.0), "smoothing is -1.0: a number >= 0"),
-        (lambda: Practice(filled(), fits(), 0, generator()), "batch_size is 0: at least 1 transition"),
+        (lambda: fits(smoothing=-1.0), "smoothing is -1.0: it must be a number >= 0"),
+        (lambda: CriticTraining(filled(), fits(), 0, generator()), "batch_size is 0: at least 1 transition"),
         (lambda: Turns(Adam(), 0), "ratio is 0: at least 1 step of player 0"),
     ],
 )

@@ -36,7 +36,7 @@ def test_a_sample_holds_whole_transitions_of_its_own_run(shape):
     assert torch.equal(batch.states, t.expand_as(batch.states)) and torch.equal(batch.next_states, batch.states + 1)
     assert torch.equal(batch.actions, t + 0.25) and torch.equal(batch.rewards, t + 0.5)
     assert torch.equal(batch.played, torch.cat([batch.states, batch.actions], -1))
-    assert torch.equal(batch.going_on, (t % 1000 % 5 != 0).float())
+    assert torch.equal(batch.continues, (t % 1000 % 5 != 0).float())
     for run in range(shape[0] if shape else 1):
         own = batch.states[run] if shape else batch.states
         assert set((own[:, 0] - 1000 * run).tolist()) == {0, 1, 2, 3, 4, 5, 6}
@@ -73,8 +73,8 @@ def test_only_a_terminated_transition_ends_the_future():
         replay.add(np.zeros(2), np.zeros(1), np.full(2, float(truncated)), 0.0, terminated)
     batch = replay.sample(100, generator())
     cut_off = batch.next_states[:, 0] == 1
-    assert bool((batch.going_on[cut_off] == 1).all()) and int(cut_off.sum()) > 0
-    assert 0 < int((batch.going_on == 0).sum()) < 100
+    assert bool((batch.continues[cut_off] == 1).all()) and int(cut_off.sum()) > 0
+    assert 0 < int((batch.continues == 0).sum()) < 100
 
 
 def test_every_transition_is_drawn_equally_often():
@@ -115,7 +115,7 @@ def test_memory_is_taken_as_transitions_come():
 @pytest.mark.parametrize(
     ("act", "error"),
     [
-        (lambda: Replay(0, 2, 1), "capacity is 0: a whole number of at least 1"),
+        (lambda: Replay(0, 2, 1), "capacity is 0: it must be a whole number of at least 1"),
         (lambda: Replay(5, 2, 1, (2, 3)), r"shape is \(2, 3\): \(\) for one run"),
         (lambda: Replay(5, 2, 1).sample(3, generator()), "the replay is empty: add transitions"),
         (

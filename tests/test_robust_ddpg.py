@@ -1,13 +1,12 @@
 """DDPG and TD3 with an adversary: what is stored, what a checkpoint holds, that they learn."""
 
-import copy
 import signal
-from itertools import pairwise
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from reference_ddpg import ReferenceDDPG, Settings
 from torch import nn
 
 import robustgames as rg
@@ -90,68 +89,47 @@ def test_an_env_that_does_not_repeat_itself_begins_a_new_episode(tmp_path):
         RobustDDPG.load(tmp_path, env, settings).learn(3)
 
 
-class Reference:
-    """DDPG or TD3 as everybody writes it: modules, autograd and torch's optimizers (Fujimoto et al. 2018, alg. 1)."""
-
-    def __init__(self, agent, generator):
-        s, self.g = agent.settings, generator
-        self.s, self.heads = s, 2 if s.twin else 1
-        self.actor = self.module((3, *s.hidden, 1), agent.z[0], nn.Tanh())
-        each = agent.practice.state["w"][0].view(self.heads, -1)
-        self.critics = [self.module((4, *s.hidden, 1), w) for w in each]
-        self.targets = copy.deepcopy([self.actor, *self.critics])
-        self.adams = [torch.optim.Adam(self.actor.parameters(), 1e-3)]
-        self.adams += [torch.optim.Adam([p for c in self.critics for p in c.parameters()], 1e-3)]
-        self.k = 0
-
-    def module(self, widths, flat, *last):
-        layers = [part for p, q in pairwise(widths) for part in (nn.Linear(p, q), nn.ReLU())]
-        net = nn.Sequential(*layers[:-1], *last)
-        nn.utils.vector_to_parameters(flat.clone(), net.parameters())
-        return net
-
-    def update(self, replay):
-        s, batch = self.s, replay.sample(self.s.batch_size, self.g)
-        states, actions, after, rewards, going_on = (t[0].clone() for t in batch[2:])
-        with torch.no_grad():
-            played = self.targets[0](after)
-            if s.smoothing:
-                noise = torch.randn((1, s.batch_size, 1), generator=self.g)[0] * s.smoothing
-                played = (played + noise.clamp(-0.5, 0.5)).clamp(-1, 1)
-            q = torch.stack([c(torch.cat([after, played], -1)) for c in self.targets[1:]]).amin(0)
-            y = rewards + s.gamma * going_on * q
-        self.descend(1, sum((c(torch.cat([states, actions], -1)) - y).square().mean() for c in self.critics))
-        self.k += 1
-        if self.k % s.delay == 0:
-            self.descend(0, -self.critics[0](torch.cat([states, self.actor(states)], -1)).mean())
-            for slow, fast in zip(self.targets, [self.actor, *self.critics], strict=True):
-                for p, q in zip(slow.parameters(), fast.parameters(), strict=True):
-                    p.data.lerp_(q.data, s.tau)
-
-    def descend(self, number, loss):
-        self.adams[number].zero_grad()
-        loss.backward()
-        self.adams[number].step()
+def load(networks, flat):
+    nn.utils.vector_to_parameters(flat.clone(), [p for net in networks for p in net.parameters()])
 
 
+def reference_of(agent, generator):
+    """Return the reference with the weights of an agent of one run."""
+    s, episodes = agent.settings, agent.ongoing
+    settings = Settings(s.gamma, s.tau, 1e-3, s.twin, s.smoothing, s.delay, episodes.coupling, *episodes.alphas)
+    reference = ReferenceDDPG(3, 1, s.hidden, settings, generator)
+    load([reference.actor], agent.game.split(agent.z[0])[0])
+    load(reference.critics, agent.practice.state["w"][0])
+    if agent.game.sizes[1]:
+        load([reference.adversary], agent.game.split(agent.z[0])[1])
+    reference.start()
+    return reference
+
+
+@pytest.mark.parametrize(("coupling", "alpha"), [("noisy", 0.0), ("noisy", 0.3), ("probabilistic", 0.3)])
 @pytest.mark.parametrize("agent_class", [RobustDDPG, RobustTD3])
-def test_without_a_share_it_is_plain_ddpg_or_td3_update_for_update(agent_class):
-    agent = agent_class(PENDULUM, env_settings={"alpha": 0.0}, hidden=(16, 16), learning_starts=100, batch_size=16)
-    assert agent.game.sizes[1] == 0
+def test_it_is_the_reference_update_for_update(agent_class, coupling, alpha):
+    played = {"alpha": alpha, "coupling": coupling}
+    agent = agent_class(PENDULUM, env_settings=played, hidden=(16, 16), learning_starts=100, batch_size=16)
+    assert (agent.game.sizes[1] == 0) == (alpha == 0)
     agent.learn(100)
     ours, plain = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
-    agent.oracle.generator, reference = ours, Reference(agent, plain)
+    agent.oracle.generator, reference = ours, reference_of(agent, plain)
     start = agent.z.clone()
     for k in range(1, 41):
         agent.practice.learn(ours)
         if k % agent.settings.delay == 0:
             agent.z, agent.state = agent.solver.step(agent.oracle, agent.z, agent.state)
             agent.practice.follow(agent.z)
-        reference.update(agent.practice.replay)
-    for flat, modules in ((agent.z[0], [reference.actor]), (agent.practice.state["w"][0], reference.critics)):
+        batch = agent.practice.replay.sample(16, plain)
+        s, a, after, rewards, continues = (part[0].clone() for part in batch[2:])
+        reference.update(s, a, rewards, after, 1 - continues)
+    players = [reference.actor, reference.adversary][: 1 + (alpha > 0)]
+    for flat, modules in ((agent.z[0], players), (agent.practice.state["w"][0], reference.critics)):
         expected = torch.cat([nn.utils.parameters_to_vector(m.parameters()) for m in modules])
         assert torch.allclose(flat, expected, rtol=0, atol=2e-6)
-    assert float((agent.z - start).abs().max()) > 0.01
+    moved = agent.game.split((agent.z - start).abs())
+    assert all(float(part.max()) > 0.01 for part in moved[: len(players)])
 
 
 def test_what_was_learned_can_be_differentiated():
@@ -431,10 +409,10 @@ def test_an_env_that_raises_leaves_a_checkpoint_to_go_on_from(tmp_path):
 @pytest.mark.parametrize(
     ("make", "error"),
     [
-        (lambda: RobustDDPG("Pendulum-v1"), "is no env with an adversary"),
+        (lambda: RobustDDPG("Pendulum-v1"), "has no adversary: pass an id such as"),
         (lambda: RobustDDPG(PENDULUM, runs=0), "runs is 0: at least one run"),
         (lambda: RobustDDPG(PENDULUM, batchsize=3), "unknown setting 'batchsize': did you mean batch_size"),
-        (lambda: RobustDDPG(PENDULUM, delay=0), "delay is 0: a whole number of at least 1"),
+        (lambda: RobustDDPG(PENDULUM, delay=0), "delay is 0: it must be a whole number of at least 1"),
         (lambda: RobustDDPG(PENDULUM, noise=-1.0), "noise is -1.0: both are >= 0"),
         (lambda: RobustDDPG(PENDULUM, adversary="none"), "unknown adversary 'none'"),
         (lambda: RobustDDPG(PENDULUM, env_settings={"alpha": 1.5}), "alpha"),

@@ -18,7 +18,7 @@ from robustgames.agents.control.behavior import Behavior
 from robustgames.agents.control.episode_factory import make_episodes
 from robustgames.agents.control.interaction import Interaction
 from robustgames.agents.control.normalization import RunningNorm
-from robustgames.agents.control.parts import Seeds, make_policies, make_policy_solver, make_practice
+from robustgames.agents.control.parts import Seeds, make_critic_training, make_policies, make_policy_solver
 from robustgames.agents.control.player import Player
 from robustgames.agents.control.policy_game import PolicyGame
 from robustgames.agents.control.settings import Settings
@@ -39,6 +39,8 @@ class RobustDDPG(Agent):
 
     Timesteps are steps of the env, of one run. On a CPU a saved run resumes bit for bit, within an episode as well, if
     the env is a function of its seed and the actions.
+
+    The same algorithm on one page, without its speed, is `tests/reference_ddpg.py`; a test compares both.
 
     Source: Tessler, Efroni and Mannor 2019, algorithm 5; Kamalaruban et al. 2020; Lillicrap et al. 2016.
 
@@ -90,7 +92,7 @@ class RobustDDPG(Agent):
         )
         self.policies = make_policies(self.ongoing, s, self.device)
         self.norm = RunningNorm(*shape, self.ongoing.observation_size, self.device) if s.normalize else None
-        self.practice = make_practice(self.policies, self.ongoing, s, self.norm, self.device, of_critics)
+        self.practice = make_critic_training(self.policies, self.ongoing, s, self.norm, self.device, of_critics)
         critic = self.practice.learning.critic
         self.game = PolicyGame(self.policies, critic, self.practice, s.final or None).to(self.device)
         self.oracle = Oracle(self.game, shape, self.generator)

@@ -7,17 +7,17 @@ from robustgames.lazy import attach
 
 if TYPE_CHECKING:
     from robustgames.envs.black_box import BlackBoxAttack
-    from robustgames.envs.control.action_robust import ActionRobustEnv
-    from robustgames.envs.control.couplings import (
-        COUPLINGS,
-        BodyForce,
-        Coupling,
-        DynamicsShift,
+    from robustgames.envs.control.action_couplings import (
+        ActionCoupling,
+        MixedAction,
         NoisyAction,
-        ObservationShift,
-        Play,
         ProbabilisticAction,
+        Share,
     )
+    from robustgames.envs.control.action_robust import ActionRobustEnv
+    from robustgames.envs.control.coupling import ControlEnv, Coupling, Play
+    from robustgames.envs.control.couplings import COUPLINGS
+    from robustgames.envs.control.disturbances import BodyForce, DynamicsShift, ObservationShift
     from robustgames.envs.control.perturbations import Choice, Distribution, LogUniform, Uniform
     from robustgames.envs.control.uncertainty_sets import UNCERTAINTY_SETS, UncertaintySet, uncertainty_set
     from robustgames.envs.game_env import GameEnv, GameVectorEnv
@@ -28,21 +28,25 @@ else:  # hidden from type checkers, which would take any name for an attribute
 __all__ = [
     "COUPLINGS",
     "UNCERTAINTY_SETS",
+    "ActionCoupling",
     "ActionRobustEnv",
     "BlackBoxAttack",
     "BodyForce",
     "Choice",
+    "ControlEnv",
     "Coupling",
     "Distribution",
     "DynamicsShift",
     "GameEnv",
     "GameVectorEnv",
     "LogUniform",
+    "MixedAction",
     "NoisyAction",
     "ObservationShift",
     "Play",
     "PlayerView",
     "ProbabilisticAction",
+    "Share",
     "UncertaintySet",
     "Uniform",
     "control_ids",

@@ -1,4 +1,4 @@
-"""The attacker as a reinforcement learner: it sees an image and the classifier's logits, and no gradient."""
+"""The attacker as a reinforcement learner: it observes an image and the classifier's logits, but no gradient."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
     """One image an episode: η⁺ = P(η + step u), u the action, P the projection onto ball and box.
 
     Observation: {"image": a + η, "logits": h(a + η)}. Action: u in [-1, 1]^k, one number per patch of pixels. Reward:
-    by how much the step raised the margin max_{i != b} h_i - h_b, and 1 more when the image is misclassified, which
-    ends the episode. `info` holds the label, the number of queries and whether the classifier is fooled. Only images
-    that it classifies correctly are played. Every step is one query of the classifier.
+    the increase of the margin max_{i != b} h_i - h_b, plus 1 if the image is misclassified, which ends the episode.
+    `info` holds the label, the number of queries and whether the classifier is fooled. Only images that are classified
+    correctly are played. Every step is one query of the classifier.
 
     Args:
-        game: a `ClassifierAttack`, its class or "module:Class": the images, the classifier and the threat.
-        step: largest change of a pixel in one step; eps by default.
-        patch: side of the square patches that an action moves together (images must be square for patch > 1).
-        queries: steps after which an episode is cut off.
-        **settings: of the game.
+        game: A `ClassifierAttack`, its class or "module:Class": the images, the classifier and the threat.
+        step: Largest change of a pixel in one step; eps by default.
+        patch: Side of the square patches that an action moves together (images must be square for patch > 1).
+        queries: Number of steps after which an episode is truncated.
+        **settings: Settings of the game.
 
     Raises:
-        GameError: a game without a fixed classifier, or sizes that do not fit.
+        GameError: A game without a fixed classifier, or sizes that do not fit.
 
     Example:
         >>> env = gym.make("robustgames/DigitsBlackBox-v0", eps=0.2)
@@ -51,14 +51,14 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
         queries: int = 50,
         **settings: Any,
     ) -> None:
-        made = build_game(game, **settings)
-        if not isinstance(made, ClassifierAttack):
-            raise GameError(f"{made!r} has no fixed classifier: use a ClassifierAttack, e.g. DigitsAttack")
-        self.game, self.queries = made.to("cpu", torch.float32), queries
-        self.step_size = made.eps if step is None else step
+        built = build_game(game, **settings)
+        if not isinstance(built, ClassifierAttack):
+            raise GameError(f"{built!r} has no fixed classifier: use a ClassifierAttack, e.g. DigitsAttack")
+        self.game, self.queries = built.to("cpu", torch.float32), queries
+        self.step_size = built.eps if step is None else step
         if not 0 < self.step_size < float("inf") or queries < 1:
             raise GameError(f"step is {self.step_size} and queries {queries}: both must be positive, e.g. step=0.1")
-        width = made.images.shape[-1]
+        width = built.images.shape[-1]
         self._patch, self._side = patch, isqrt(width)
         if patch < 1 or (patch > 1 and (self._side**2 != width or self._side % patch)):
             raise GameError(f"patch is {patch}: it must divide the side {self._side} of square images, or be 1")
@@ -77,10 +77,10 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Start on a random image, or on that of number `options["image"]`.
+        """Start on a random image, or on the image with the number `options["image"]`.
 
         Raises:
-            GameError: there is no such image, or the classifier is wrong on it from the start.
+            GameError: There is no such image, or the classifier is wrong on it from the start.
         """
         super().reset(seed=seed)
         playable = self._playable.tolist()
@@ -89,7 +89,7 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
             chosen = self.np_random.choice(playable)
         elif chosen not in playable:
             first = ", ".join(map(str, playable[:5]))
-            raise GameError(f"image {chosen} is none of the {len(playable)} classified correctly: {first}, …")
+            raise GameError(f"image {chosen} is not one of the {len(playable)} classified correctly: {first}, …")
         self._image, self._label = self.game.images[chosen], int(self.game.labels[chosen])
         self._eta, self._used = torch.zeros_like(self._image), 0
         observation, self._margin = self._look()
@@ -117,7 +117,7 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
 
     @torch.no_grad()
     def _logits(self, images: Tensor) -> Tensor:
-        """Return two or more logits for images (B, p)."""
+        """Return the logits of images (B, p), two or more each."""
         return as_logits(self.game.logits(images.new_empty(0), images))
 
     def _spread(self, u: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
 """Gymnasium faces of a game: play a joint strategy, observe the field there.
 
-Both faces own the oracle they step with. An agent asks that same oracle, so that a training step and an env step are
-one computation and one count. The game goes on for ever; give `gym.make` a `max_episode_steps` where episodes are
-wanted.
+Both faces own the oracle that they step with. An agent uses the same oracle, so a training step and an env step are one
+computation and one count. The game never ends; pass `max_episode_steps` to `gym.make` for episodes.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def find_game(game: Game | type[Game] | str) -> Game | type[Game]:
-    """Return the game or class that is given, or that "module:Class" names."""
+    """Return the game or class itself, or the one that "module:Class" names."""
     if not isinstance(game, str):
         return game
     module, _, name = game.partition(":")
@@ -38,18 +37,18 @@ def build_game(game: Game | type[Game] | str, noise: float = 0.0, bias: Any = 0.
     """Return the game that an id stands for.
 
     Args:
-        game: a game, its class, or "module:Class".
-        noise: standard deviation of an additive noise on the field.
-        bias: constant error of the field, a number or one per coordinate.
-        **settings: arguments of the class.
+        game: A game, its class, or "module:Class".
+        noise: Standard deviation of an additive noise on the field.
+        bias: Constant error of the field, a number or one per coordinate.
+        **settings: Arguments of the class.
 
     Raises:
-        GameError: a setting that the class does not have.
+        GameError: A setting that the class does not have.
     """
     game = find_game(game)
     if isinstance(game, Game) and settings:
-        late = ", ".join(settings)
-        raise GameError(f"{game!r} is made already: settings {late} come too late, pass its class instead")
+        names = ", ".join(settings)
+        raise GameError(f"settings {names} cannot be changed on {game!r}, which already exists: pass its class instead")
     if isinstance(game, type) and issubclass(game, Game):
         allowed = arguments(game)
         for setting in settings:
@@ -57,7 +56,7 @@ def build_game(game: Game | type[Game] | str, noise: float = 0.0, bias: Any = 0.
                 raise unknown(f"setting of {game.__name__}", setting, [*allowed, "noise", "bias", "dtype", "device"])
         game = game(**settings)
     if not isinstance(game, Game):
-        raise GameError(f"{game!r} is no game: pass a Game, its class, or 'module:Class'")
+        raise GameError(f"{game!r} is not a game: pass a Game, its class, or 'module:Class'")
     return Noisy(game, noise, bias) if noise or np.any(bias) else game
 
 
@@ -86,18 +85,18 @@ def _feedback_space(game: Game) -> gym.spaces.Dict:
 
 
 class GameEnv(gym.Env[Any, Any]):
-    """One run of a game in numpy: for checkers, Stable-Baselines3 and PettingZoo.
+    """One run of a game in NumPy: for checkers, Stable-Baselines3 and PettingZoo.
 
     Action: {player: strategy}, projected onto the strategy sets. Observation: {player: its block of V at the joint
-    strategy}; zeros at reset, when nothing has been played. Reward: -Φ, the reward of player 0; `info["rewards"]`
-    names both. `info["strategy"]` of reset is a start.
+    strategy}; zeros at reset. Reward: -Φ, the reward of player 0; `info["rewards"]` holds both. `info["strategy"]` of
+    `reset` is a start.
 
     Args:
-        game: a game, its class or "module:Class".
+        game: A game, its class or "module:Class".
         dtype: "float32" or "float64".
-        device: where the game computes.
-        noise, bias: additive error of the field (see `Noisy`).
-        **settings: arguments of the game.
+        device: Device of the game.
+        noise, bias: Additive error of the field (see `Noisy`).
+        **settings: Arguments of the game.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
@@ -143,7 +142,7 @@ class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], T
     """`num_envs` independent runs of a game in one tensor on the device; reached by `gym.make_vec(id, num_envs=S)`.
 
     The protocol is that of `GameEnv` with torch tensors of shape (S, n) and rewards of shape (S,); nothing is copied
-    to numpy. No run ends, so nothing is reset by itself.
+    to NumPy. Runs never end, so there is no automatic reset.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": [], "torch": True}
@@ -159,7 +158,7 @@ class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], T
         **settings: Any,
     ) -> None:
         if num_envs < 1:
-            raise GameError(f"num_envs is {num_envs}: at least one run is needed")
+            raise GameError(f"num_envs is {num_envs}: it must be at least 1")
         self.num_envs = num_envs
         self.game = _prepared(game, dtype, device, noise, bias, settings)
         self.players = self.game.players
@@ -169,7 +168,7 @@ class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], T
         self._never = torch.zeros(num_envs, dtype=torch.bool, device=self.game.device)
         self._seeded = False
 
-    # a batched Box of a large game costs a second and 100 MB: made only when somebody looks
+    # a batched Box of a large game costs a second and 100 MB: built on first use
     @cached_property
     def action_space(self) -> gym.Space:  # type: ignore[override]
         """The batch of `single_action_space`."""

@@ -16,10 +16,10 @@ from robustgames.envs.views import has_own_observations, observations_of, reward
 
 
 class ParallelGame(ParallelEnv):
-    """Both players as PettingZoo agents with rewards of their own.
+    """Both players as PettingZoo agents, each with its own reward.
 
     Args:
-        env: a two-player env (Dict actions named after `env.unwrapped.players`), or its id.
+        env: Two-player env (Dict actions named after `env.unwrapped.players`), or its id.
 
     Example:
         >>> game = ParallelGame("robustgames/Quadratic-v0")
@@ -48,13 +48,13 @@ class ParallelGame(ParallelEnv):
         return self.action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        """Start a new game; returns ({player: observation}, {player: info})."""
+        """Start a new game and return ({player: observation}, {player: info})."""
         self.agents = list(self.possible_agents)
         observation, info = self.env.reset(seed=seed, options=options)
         return self._each(observation, info), {a: dict(info) for a in self.agents}
 
     def step(self, actions: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
-        """Play both strategies; returns observations, rewards, terminations, truncations, infos by player."""
+        """Play both strategies and return observations, rewards, terminations, truncations and infos by player."""
         observation, reward, terminated, truncated, info = self.env.step(actions)
         players = self.agents
         result = (

@@ -1,4 +1,4 @@
-"""One player's view of a two-player env: hand it to any single-agent library."""
+"""One player's view of a two-player env, for any single-agent library."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Policy = Callable[[Any], np.ndarray]
 class PlayerView(gym.Env[Any, np.ndarray]):
     """A two-player env in which the other player follows a fixed strategy or policy.
 
-    The action space is [-1, 1]^n, stretched over the player's own strategy box; the observation is the player's own
-    where the env observes per player, else the shared one; the reward is the player's own, so that every view is a
-    maximization. Put wrappers that count rewards around the view, not inside it: there they see the first player's.
+    The action space is [-1, 1]^n, stretched over the player's own strategy box. The observation is the player's own if
+    the env observes per player, else the shared one. The reward is the player's own, so every view is a maximization.
+    Put wrappers that count rewards around the view, not inside it: inside, they count those of the first player.
 
     Args:
-        env: a two-player env (Dict actions named after `env.unwrapped.players`), or its id.
-        player: the name of the player that acts.
-        opponent: the other's strategy (an array), policy (observation -> strategy) or "random" (uniform on its box);
-            `set_opponent` changes it.
-        bound: half-width of the action box where the player's strategy set is unbounded.
+        env: Two-player env (Dict actions named after `env.unwrapped.players`), or its id.
+        player: Name of the player that acts.
+        opponent: The other player's strategy (an array), policy (observation -> strategy) or "random" (uniform on its
+            box); `set_opponent` changes it.
+        bound: Half-width of the action box if the player's strategy set is unbounded.
 
     Raises:
-        GameError: no such player, an unbounded strategy set without `bound`, an opponent of the wrong shape.
+        GameError: An unknown player, an unbounded strategy set without `bound`, or an opponent of the wrong shape.
 
     Example:
         >>> view = PlayerView("robustgames/Quadratic-v0", "x", opponent=[0.5], bound=2.0)
@@ -71,7 +71,7 @@ class PlayerView(gym.Env[Any, np.ndarray]):
         return box.low, box.high
 
     def set_opponent(self, opponent: Policy | np.ndarray | list[float] | str) -> None:
-        """Let the other player follow another strategy or policy from now on."""
+        """Replace the strategy or policy of the other player."""
         if callable(opponent):
             self._policy: Policy = opponent
             return
@@ -95,7 +95,7 @@ class PlayerView(gym.Env[Any, np.ndarray]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         if seed is not None:
-            # the env starts from the same seed: another child stream than its own, or the two draws would be one
+            # the env starts from the same seed: a child stream that it does not use, or the two draws would be equal
             self._np_random = self.np_random.spawn(2)[1]
         observation, info = self.env.reset(seed=seed, options=options)
         self._last = observations_of(self.env, observation, info)

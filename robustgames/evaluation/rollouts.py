@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from robustgames.envs.control.action_robust import ActionRobustEnv
-from robustgames.envs.control.couplings import Coupling, Play
+from robustgames.envs.control.coupling import ControlEnv, Coupling, Play
 from robustgames.envs.control.perturbations import Perturbation
 from robustgames.envs.registration import control_ids
 from robustgames.envs.views import Policy
@@ -34,7 +34,7 @@ class Rollouts(NamedTuple):
 class NoAdversary(Coupling):
     """Coupling that executes the protagonist's action as it is, whatever the adversary plays."""
 
-    def apply(self, env: ActionRobustEnv, action: np.ndarray, adversary: np.ndarray) -> Play:
+    def apply(self, env: ControlEnv, action: np.ndarray, adversary: np.ndarray) -> Play:
         return Play(action, acted=False)
 
 

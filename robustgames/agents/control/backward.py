@@ -1,9 +1,9 @@
 """Forward and backward passes of a perceptron, written out: what autograd computes, without its graph.
 
 At the sizes of control (two layers of 64, minibatches of 128) the calls around the arithmetic cost as much as the
-arithmetic: not only autograd's, every view and every new tensor as well. So a network of one shape works in memory of
-its own, and a pass is a list of calls on it that was made once. All runs go side by side through batched products; a
-single run pays nothing for that.
+arithmetic: those of autograd, and every view and every new tensor. So a network of one shape works in memory of its
+own, and a pass is a list of calls on it that is built once. Batched products compute all runs side by side, which costs
+a single run nothing.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class Passes:
     """The passes of an `MLP` for R runs and B rows, in memory of their own: every result is overwritten by the next.
 
     Args:
-        net: the network; its own call is what these passes are tested against.
+        net: Network, whose own call is the reference of the tests.
         runs, rows: R and B.
-        like: a tensor of the device and dtype.
-        first: the first input in which `in_inputs` gives gradients.
-        scratch: where passes of one shape share the gradients in their layers, which no pass leaves behind.
+        like: Tensor of the device and dtype.
+        first: First input in which `in_inputs` gives gradients.
+        scratch: Memory in which passes of one shape share the gradients in their layers, all overwritten by each pass.
 
     Example:
         >>> net = MLP((2, 3, 1), "tanh")
@@ -73,7 +73,7 @@ class Passes:
         slopes = [_shared(scratch, i, value) for i, value in enumerate(values)]
         self.inputs, self.output = values[0], values[-1]
         self.slope = slopes[-1]
-        """Where to write the gradient in the output, (R, B, q), before a backward pass."""
+        """The gradient in the output, (R, B, q), to be written here before a backward pass."""
         self.head, self.tail = self.inputs[..., :first], self.inputs[..., first:]
         self._in_tail = like.new_empty(runs, rows, net.widths[0] - first)
         self._forward = self._plan_forward(values)
@@ -81,7 +81,7 @@ class Passes:
         self._through = self._plan_in_inputs(values, slopes, first)
 
     def forward(self, weights: Tensor, inputs: Tensor | None = None) -> Tensor:
-        """Return h_w(inputs), (R, B, q): weights (R, size), inputs (R, B, p) or, if None, what `inputs` holds."""
+        """Return h_w(inputs), (R, B, q): weights (R, size), inputs (R, B, p), those in `inputs` by default."""
         self.weights.copy_(weights.detach() if weights.requires_grad else weights)
         if inputs is not None:
             self.inputs.copy_(inputs.detach() if inputs.requires_grad else inputs)
@@ -160,7 +160,7 @@ def _shared(scratch: dict[Any, Any] | None, layer: int, like: Tensor) -> Tensor:
 
 
 class _Norm:
-    """Layer normalization of one layer: what it was given, and the statistics that its derivative needs."""
+    """Layer normalization of one layer: its input, and the statistics that its derivative needs."""
 
     def __init__(self, runs: int, rows: int, width: int, like: Tensor) -> None:
         self.before, self._shape = like.new_empty(runs, rows, width), [width]
@@ -179,17 +179,17 @@ class _Norm:
 
 
 class Backprop:
-    """The passes of one `MLP`, made for a shape when it is first asked for.
+    """The passes of one `MLP`, built for a shape on first use.
 
     Args:
-        net: the network.
-        first: the first input in which gradients are wanted; of a critic, the first of the action.
-        scratch: see `Passes`.
+        net: Network.
+        first: First input in which gradients are computed; for a critic, the first of the action.
+        scratch: Memory of the gradients, see `Passes`.
     """
 
     def __init__(self, net: MLP, first: int = 0, scratch: dict[Any, Any] | None = None) -> None:
         self.net, self.first, self._scratch = net, first, scratch
-        self._made: dict[tuple, Passes] = {}
+        self._built: dict[tuple, Passes] = {}
 
     def __reduce__(self) -> tuple:
         return Backprop, (self.net, self.first)  # a copy has memory of its own
@@ -197,12 +197,12 @@ class Backprop:
     def at(self, runs: int, rows: int, like: Tensor) -> Passes:
         """Return the passes for R runs and B rows, on the device and in the dtype of `like`."""
         key = (runs, rows, like.dtype, like.device)
-        passes = self._made.get(key)
+        passes = self._built.get(key)
         if passes is None:
-            if len(self._made) == MOST:
-                self._made.clear()
+            if len(self._built) == MOST:
+                self._built.clear()
             with torch.inference_mode(False), torch.no_grad():  # memory that serves in and out of inference mode
-                passes = self._made[key] = Passes(self.net, runs, rows, like, self.first, self._scratch)
+                passes = self._built[key] = Passes(self.net, runs, rows, like, self.first, self._scratch)
         return passes
 
 
@@ -210,7 +210,7 @@ class RowPass:
     """h_w(s) of an `MLP` of ReLUs with tanh at its end, for one state.
 
     Args:
-        net: the network; its own call is what this is tested against.
+        net: Network, whose own call is the reference of the tests.
 
     Example:
         >>> net = MLP((3, 8, 1), last="tanh")
@@ -229,7 +229,7 @@ class RowPass:
 
     @staticmethod
     def fits(net: object) -> bool:
-        """Return whether a network is one of these."""
+        """Return whether a network is of this kind."""
         return type(net) is MLP and net.activation == "relu" and net.last == "tanh" and not net.norm
 
     def __call__(self, weights: np.ndarray, state: np.ndarray) -> np.ndarray:

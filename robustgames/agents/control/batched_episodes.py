@@ -16,15 +16,15 @@ class BatchedPendulums(Episodes):
     """S pendulums in one tensor on the device, whose episodes begin and end together.
 
     Args:
-        env: the batch.
-        generator: the first seed is drawn from it; the env goes on with a generator of its own.
+        env: Batch of pendulums.
+        generator: Generator of the first seed; the env continues with a generator of its own.
     """
 
     def __init__(self, env: RobustPendulumVectorEnv, generator: Generator) -> None:
         self.env = self.first = env
         self.generator, self.runs = generator, env.num_envs
         self.observation_size, self.action_size, self.action_shape = 3, 1, (1,)
-        self.device, self.coupling = env.device, env.coupling
+        self.device, self.law = env.device, env.coupling
         self.alphas = env.alpha.squeeze(-1).tolist()
         self.recent = [deque(maxlen=RECENT) for _ in range(self.runs)]
         self._now: Tensor | None = None
@@ -50,11 +50,11 @@ class BatchedPendulums(Episodes):
         self._now, self._returns = None, torch.zeros_like(self._returns)
 
     def state_dict(self) -> dict[str, Any]:
-        going = self._now is not None
+        started = self._now is not None
         return {
             "generator": self.generator.get_state(),
-            "env": self.env.state_dict() if going else {},
-            "now": self._now if going else torch.empty(0),
+            "env": self.env.state_dict() if started else {},
+            "now": self._now if started else torch.empty(0),
             "returns": self._returns,
             "recent": [[list(episode) for episode in recent] for recent in self.recent],
         }

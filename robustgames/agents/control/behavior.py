@@ -1,4 +1,4 @@
-"""How both players act while they learn: their policies, with exploration."""
+"""The behavior of both players while they learn: their policies, with exploration."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Behavior:
     both.
 
     Args:
-        policies: of the players.
-        settings: `exploration` and `noise`.
-        z: the first weights, (S, n + m).
-        generator: of the run.
+        policies: Policies of the players.
+        settings: Settings with `exploration` and `noise`.
+        z: First weights, (S, n + m).
+        generator: Generator of the run.
     """
 
     def __init__(self, policies: Policies, settings: Settings, z: Tensor, generator: Generator) -> None:
@@ -57,7 +57,7 @@ class Behavior:
     def act_alone(self, z: Tensor, state: np.ndarray) -> np.ndarray:
         """Return the actions of both players of a single run, (2, k), in one state (p,): `act` in NumPy.
 
-        Only where `row_by_row`.
+        Only if `row_by_row`.
         """
         weights, actions = self.acting(z)[0].numpy(), np.zeros((2, self.policies.action_size), np.float32)
         n = self.policies.sizes[0]
@@ -73,7 +73,7 @@ class Behavior:
 
     @property
     def row_by_row(self) -> bool:
-        """Whether `act_alone` applies: one run on a CPU, with the networks that it knows."""
+        """Whether `act_alone` applies: one run on a CPU, with networks that fit `RowPass`."""
         return bool(self._rows)
 
     def acting(self, z: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class Behavior:
         return z if self.weights is None else self.state["weights"]
 
     def restart(self, z: Tensor, ended: list[bool]) -> None:
-        """Begin a new episode where one has ended."""
+        """Begin a new episode in the runs whose episode has ended."""
         over = torch.tensor(ended, device=z.device)
         if self.noise is not None:
             self.state = self.noise.restart(self.state, over)
@@ -98,13 +98,13 @@ class Behavior:
         return mu if nu is None else torch.cat([mu, nu], -1)
 
     def measures(self) -> dict[str, float]:
-        """Return what to log."""
+        """Return the numbers to log."""
         return {} if self.weights is None else {"parameter_noise": float(self.state["std"].mean())}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what changes."""
+        """Return everything that changes."""
         return self.state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Continue where `state_dict` was taken."""
         self.state = state

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from robustgames.envs.control.action_couplings import ActionCoupling
+from robustgames.envs.control.couplings import coupling_name
+
 RECENT = 10  # episodes of each run in the logged return
 
 
 class Played(NamedTuple):
-    """One step of every run, as a replay stores it: numpy arrays, or tensors on the device of the envs.
+    """One step of every run, as a replay stores it: NumPy arrays, or tensors on the device of the envs.
 
     The arrays are overwritten by the next step.
     """
@@ -20,47 +23,53 @@ class Played(NamedTuple):
     observations: Any
     """s, (S, p)."""
     executed: Any
-    """What the actuators got, (S, k)."""
+    """Actions of the actuators, (S, k)."""
     after: Any
-    """s', (S, p), also where the episode ends."""
+    """s', (S, p), in the last step of an episode also."""
     rewards: Any
     """(S,)."""
     terminated: Any
     """(S,); a time limit does not terminate."""
     ended: list[bool]
-    """Whose episode is over, terminated or truncated."""
+    """Whether the episode of a run is over, terminated or truncated."""
 
 
 class Episodes(ABC):
     """The envs of S runs in the middle of their episodes.
 
     `recent` holds (return, length) of the last episodes of each run. All randomness of the envs comes from the seeds
-    that are drawn from `generator`, so that a saved run goes on bit for bit where its envs repeat themselves.
+    that are drawn from `generator`, so a saved run continues bit for bit if its envs repeat themselves.
     """
 
     runs: int
     observation_size: int
     action_size: int
     action_shape: tuple[int, ...]
-    """Of the env, whose k components are one row here."""
+    """Shape of the env's action, whose k components are one row here."""
     device: torch.device
     alphas: list[float]
     """α of every run."""
-    coupling: str
+    law: ActionCoupling
+    """Coupling of both actions; of its settings all but alpha are those of every run."""
     recent: list[deque[tuple[float, int]]]
     first: Any
     """The env of the first run, or the batch of all."""
 
+    @property
+    def coupling(self) -> str:
+        """The name of the coupling, with its settings except alpha."""
+        return coupling_name(self.law)
+
     @abstractmethod
     def observe(self) -> Any:
-        """Return what every run observes now, (S, p) in float32, where need be of a new episode."""
+        """Return the observations of all runs, (S, p) in float32, after starting new episodes where they are over."""
 
     @abstractmethod
     def play(self, own: Any, other: Any) -> Played:
         """Play the actions of protagonists and adversaries, each (S, k) in [-1, 1], arrays or tensors.
 
         Raises:
-            GameError: an env fails; nothing of this step is kept, and new episodes come next.
+            GameError: An env fails. Nothing of this step is kept, and new episodes begin in the next one.
         """
 
     @abstractmethod
@@ -69,11 +78,11 @@ class Episodes(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Return what is needed to go on."""
+        """Return everything that is needed to continue."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Continue where `state_dict` was taken."""
 
     @abstractmethod
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Exploration: noise on actions, or on the weights of a policy.
 
-Settings are frozen; what changes is an explicit state of tensors and integers, of all runs at once; everything is
-drawn from the run's generator.
+Settings are frozen. The state is an explicit one of tensors and integers, of all runs at once. Everything is drawn from
+the run's generator.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ class ActionNoise(ABC):
         """Return (the noise for these actions, (*S, k); the next state)."""
 
     def restart(self, state: State, ended: Tensor) -> State:
-        """Return the state where the runs whose episode has ended, `ended` (*S,), begin anew."""
+        """Return the state after a restart of the runs whose episode has ended, `ended` (*S,)."""
         return state
 
 
-BLOCK = 256  # steps of white noise that are drawn at once: drawing costs more than the numbers
+BLOCK = 256  # steps of white noise that are drawn at once: a call costs more than the numbers
 
 
 @dataclass(frozen=True)
 class GaussianNoise(ActionNoise):
-    """std ξ, ξ ~ N(0, I), in every step anew.
+    """std ξ, with a new ξ ~ N(0, I) in every step.
 
     Source: Fujimoto, van Hoof and Meger 2018 (TD3: 0.1).
 
     Args:
-        std: a number, or a tensor (*S, 1) with one per run.
+        std: A number, or a tensor (*S, 1) with one per run.
     """
 
     std: float | Tensor = 0.1
@@ -63,18 +63,18 @@ class GaussianNoise(ActionNoise):
 
 @dataclass(frozen=True)
 class OrnsteinUhlenbeck(ActionNoise):
-    """u⁺ = (1 - theta dt) u + std sqrt(dt) ξ, ξ ~ N(0, I), from u = 0 in every episode: noise that remembers.
+    """u⁺ = (1 - theta dt) u + std sqrt(dt) ξ, ξ ~ N(0, I), from u = 0 in every episode: correlated noise.
 
     Its standard deviation tends to std / sqrt(2 theta - theta² dt), and its correlation over l steps is
-    (1 - theta dt)^l: with the defaults one step adds 0.02, and it takes 667 steps to forget.
+    (1 - theta dt)^l: with the defaults one step adds 0.02, and the correlation time is 667 steps.
 
     Source: Uhlenbeck and Ornstein 1930; Lillicrap et al. 2016 (theta 0.15, std 0.2), with the dt = 0.01 of the code
     that followed it and of Tessler et al. 2019.
 
     Args:
-        std: a number, or a tensor (*S, 1) with one per run.
-        theta: rate of return to 0.
-        dt: length of a step, 0 < theta dt <= 1.
+        std: A number, or a tensor (*S, 1) with one per run.
+        theta: Rate of return to 0.
+        dt: Length of a step, 0 < theta dt <= 1.
     """
 
     std: float | Tensor = 0.2
@@ -101,21 +101,21 @@ class OrnsteinUhlenbeck(ActionNoise):
 class AdaptiveParameterNoise:
     """A policy of weights w + std ξ, drawn once per episode; std holds the distance between both policies at delta.
 
-    Every `interval` steps weights are drawn afresh around the *present* w, both policies act in given states, and std
-    grows by `factor` where d <= delta, else shrinks by it; d = sqrt(mean over states and actions of
-    (π_w(s) - π_{w + std ξ}(s))²). (The code of Tessler et al. 2019 compares with actions out of the replay, which
-    older policies played.) The noise acts as Gaussian action noise of standard deviation delta would, on average.
+    Every `interval` steps new weights are drawn around the *current* w, and both policies act in given states. If
+    d <= delta, std grows by `factor`, else it shrinks by it; d = sqrt(mean over states and actions of
+    (π_w(s) - π_{w + std ξ}(s))²). (The code of Tessler et al. 2019 compares with actions from the replay, which older
+    policies played.) On average the noise acts like Gaussian action noise of standard deviation delta.
 
-    Where layers differ in how far they carry a disturbance, a single std disturbs some too much: layer normalization
-    between the layers evens that out (`MLP(norm=True)`, which has no weights of its own to disturb).
+    Layers differ in how far they carry a disturbance, so a single std disturbs some of them too much. Layer
+    normalization between the layers evens that out (`MLP(norm=True)`, which has no weights of its own to disturb).
 
     Source: Plappert et al. 2018, section 3 and appendix C.1; interval and first std from the code of OpenAI baselines.
 
     Args:
-        std: the first, a number.
-        delta: distance of actions to hold, > 0; actions lie in [-1, 1].
-        factor: > 1.
-        interval: steps between two adaptations.
+        std: First standard deviation, a number.
+        delta: Distance of actions to hold, > 0; actions lie in [-1, 1].
+        factor: Factor of an adaptation, > 1.
+        interval: Number of steps between two adaptations.
 
     Example:
         >>> noise, w = AdaptiveParameterNoise(delta=0.1), torch.zeros(8, 33)    # 8 runs
@@ -142,7 +142,7 @@ class AdaptiveParameterNoise:
         return {"k": 0, "std": std, "weights": self._disturbed(weights, std, generator)}
 
     def restart(self, state: State, weights: Tensor, ended: Tensor, generator: Generator) -> State:
-        """Return the state with weights for a new episode, drawn around `weights`, where one has ended, (*S,)."""
+        """Return the state with new weights, drawn around `weights`, in the runs whose episode has ended, (*S,)."""
         fresh = self._disturbed(weights, state["std"], generator)
         return {**state, "weights": torch.where(ended.unsqueeze(-1), fresh, state["weights"])}
 
@@ -181,4 +181,4 @@ def _check_size(name: str, value: float | Tensor) -> None:
         if not bool(((value >= 0) & (value < float("inf"))).all()):
             raise GameError(f"{name} is {value.flatten().tolist()}: every standard deviation is >= 0")
     elif not 0 <= value < float("inf"):
-        raise GameError(f"{name} is {value}: a standard deviation >= 0 is needed, e.g. {name}=0.1")
+        raise GameError(f"{name} is {value}: it must be a standard deviation >= 0, e.g. {name}=0.1")

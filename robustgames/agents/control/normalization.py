@@ -13,14 +13,14 @@ CLIP = 5.0
 class RunningNorm:
     """s -> clip((s - mean) / std, ±5), with the mean and standard deviation of all observations so far, of each run.
 
-    The replay keeps raw observations; what is drawn from it, and what policies act on, is scaled by the statistics of
-    the moment. Evaluation uses them as they are.
+    The replay keeps raw observations. Minibatches, and the observations that policies act on, are scaled by the current
+    statistics. Evaluation does not change these.
 
     Source: Tessler, Efroni and Mannor 2019 (code), after OpenAI baselines; recursion of Welford 1962.
 
     Args:
         runs, size: S and p.
-        device: where observations are.
+        device: Device of the observations.
 
     Example:
         >>> norm = RunningNorm(1, 1)
@@ -37,7 +37,7 @@ class RunningNorm:
         self._shift, self._scale = self.mean.float(), torch.ones_like(self.mean, dtype=torch.float32)
 
     def update(self, observations: Tensor) -> None:
-        """Take in one observation of every run, (S, p)."""
+        """Add one observation of every run, (S, p)."""
         s = observations.unsqueeze(-2).double()
         self.count += 1
         before = s - self.mean
@@ -52,15 +52,15 @@ class RunningNorm:
 
     def apply_(self, observations: Tensor, run: int | None = None) -> Tensor:
         """Scale observations (S, B, p) of all runs, or (B, p) of one run, in place, and return them."""
-        where = slice(None) if run is None else run
-        return observations.sub_(self._shift[where]).mul_(self._scale[where]).clamp_(-CLIP, CLIP)
+        runs = slice(None) if run is None else run
+        return observations.sub_(self._shift[runs]).mul_(self._scale[runs]).clamp_(-CLIP, CLIP)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes."""
         return {"count": self.count, "mean": self.mean, "squares": self.squares}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Continue where `state_dict` was taken."""
         self.count = state["count"]
         self.mean, self.squares = (state[name].to(self.mean) for name in ("mean", "squares"))
         self._refresh()

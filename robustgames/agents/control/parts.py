@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Generator
 
-from robustgames.agents.control.critics import Practice, TemporalDifference
+from robustgames.agents.control.critic_training import CriticTraining
+from robustgames.agents.control.critics import TemporalDifference
 from robustgames.agents.control.episodes import Episodes
 from robustgames.agents.control.normalization import RunningNorm
 from robustgames.agents.control.policies import Policies
@@ -45,17 +46,17 @@ def make_policies(episodes: Episodes, s: Settings, device: torch.device) -> Poli
     )
     learned = s.adversary == "learned" and any(alphas)
     alpha = alphas[0] if len(set(alphas)) == 1 else torch.tensor(alphas, device=device)
-    return Policies(actor, other if learned else None, alpha, episodes.coupling)
+    return Policies(actor, other if learned else None, alpha, episodes.law)
 
 
-def make_practice(
+def make_critic_training(
     policies: Policies,
     episodes: Episodes,
     s: Settings,
     norm: RunningNorm | None,
     device: torch.device,
     generator: Generator,
-) -> Practice:
+) -> CriticTraining:
     """Return the replay and the critic that learns from it; the generator draws the critic's first weights."""
     states, actions = episodes.observation_size, episodes.action_size
     learning = TemporalDifference(
@@ -70,7 +71,7 @@ def make_practice(
         final=s.final or None,
     )
     replay = Replay(s.buffer_size, states, actions, (episodes.runs,), device)
-    return Practice(replay, learning, s.batch_size, generator, s.every_draw, norm)
+    return CriticTraining(replay, learning, s.batch_size, generator, s.every_draw, norm)
 
 
 def make_policy_solver(solver: Scheme | str | None, oracle: Oracle) -> Scheme:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustgames.agents.control.backward import RowPass
 from robustgames.agents.control.normalization import RunningNorm
-from robustgames.agents.control.policies import Policy
+from robustgames.agents.control.policies import FlatNetwork
 from robustgames.errors import GameError
 from robustgames.games import MLP
 
@@ -27,7 +27,7 @@ class Player:
         run: Number of the run.
     """
 
-    def __init__(self, network: Policy, weights: Tensor, norm: RunningNorm | None, run: int) -> None:
+    def __init__(self, network: FlatNetwork, weights: Tensor, norm: RunningNorm | None, run: int) -> None:
         self.network, self.weights, self.norm, self.run = network, weights.clone(), norm, run
 
     @torch.no_grad()

@@ -1,22 +1,23 @@
-"""A protagonist and an adversary, and how their actions meet."""
+"""The deterministic policies of a protagonist and an adversary."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol, TypeGuard
 
 import torch
 from torch import Generator, Tensor
 
-from robustgames.agents.control.backward import Backprop, Passes
-from robustgames.errors import GameError, unknown
+from robustgames.agents.control.expectation import Expectation
+from robustgames.agents.control.fast_policies import FastPolicies
+from robustgames.envs.control.action_couplings import ActionCoupling
+from robustgames.envs.control.couplings import check_actions_coupled, make_coupling
+from robustgames.errors import GameError
 from robustgames.games.networks import MLP
 from robustgames.tensors import Movable
 
-COUPLINGS = ("noisy", "probabilistic")
 
-
-class Policy(Protocol):
-    """A network as policy or critic: an `MLP`, a `Network`, or anything that is called like one."""
+class FlatNetwork(Protocol):
+    """A policy or critic as a function of flat weights: an `MLP`, a `Network`, or an object with the same methods."""
 
     size: int
 
@@ -30,69 +31,56 @@ class Policy(Protocol):
 
 
 class Policies(Movable):
-    """Deterministic policies μ_x of the protagonist and ν_y of the adversary, and how their actions meet.
-
-    noisy (NR-MDP):          (1-α) μ_x(s) + α ν_y(s) is executed,
-    probabilistic (PR-MDP):  ν_y(s) is executed with probability α, else μ_x(s).
+    """Deterministic policies μ_x of the protagonist and ν_y of the adversary, and the coupling of their actions.
 
     Without an adversary's network its actions are uniform in [-1, 1]^k: the control that any claim of robustness has
-    to beat; with α = 0 then the protagonist is alone.
+    to beat. If α is also 0, the protagonist is alone.
 
     Source: Tessler, Efroni and Mannor 2019, definitions 1 and 2.
 
     Args:
         actor: μ, (B, p) -> (B, k).
-        adversary: ν, likewise; None: actions drawn at random.
+        adversary: ν, (B, p) -> (B, k); if None, its actions are drawn at random.
         alpha: α in [0, 1], a number, or a tensor of shape (S,) with one per run.
-        coupling: "noisy" or "probabilistic".
+        coupling: Name of an `ActionCoupling` ("noisy", "probabilistic"), or such an object; its own α is not used.
 
     Raises:
-        GameError: an unknown coupling, α outside [0, 1], policies that do not fit each other.
+        GameError: An unknown coupling, α outside [0, 1], or policies that do not fit each other.
     """
 
     def __init__(
         self,
-        actor: Policy,
-        adversary: Policy | None = None,
+        actor: FlatNetwork,
+        adversary: FlatNetwork | None = None,
         alpha: float | Tensor = 0.1,
-        coupling: str = "noisy",
+        coupling: str | ActionCoupling = "noisy",
     ) -> None:
-        if coupling not in COUPLINGS:
-            raise unknown("coupling", coupling, COUPLINGS)
-        each = torch.as_tensor(alpha, dtype=None if isinstance(alpha, Tensor) else torch.float64)
-        if each.dim() > 1 or not bool(((each >= 0) & (each <= 1)).all()):
-            raise GameError(f"alpha is {alpha}: the adversary's share is a number in [0, 1], or one per run")
+        law = check_actions_coupled(make_coupling(coupling, None, {})[0])
+        self.expectation = Expectation(law, alpha, alone=adversary is None)
         if isinstance(actor, MLP) and isinstance(adversary, MLP) and _ends(actor) != _ends(adversary):
             raise GameError(f"the actor maps {_ends(actor)}, the adversary {_ends(adversary)}: they must be alike")
-        self.actor, self.adversary, self.coupling = actor, adversary, coupling
-        self.alpha = each.view(-1, 1, 1) if each.dim() == 1 else float(each)
+        self.actor, self.adversary = actor, adversary
         self.sizes: tuple[int, int] = (actor.size, 0 if adversary is None else adversary.size)
-        self.alone = adversary is None and not bool((each > 0).any())
-        self.fast = type(actor) is MLP and (adversary is None or type(adversary) is MLP)
-        self._scratch: dict[Any, Any] = {}  # of all passes, of the critics', too, and of moved copies of these policies
-        self._nets = [Backprop(net, scratch=self._scratch) for net in (actor, adversary) if type(net) is MLP]
-        # two networks of one shape are one batch of twice the runs
-        self._alike = isinstance(actor, MLP) and isinstance(adversary, MLP) and _kind(actor) == _kind(adversary)
+        self.passes: FastPolicies | None = None
+        """Written-out passes if both networks are `MLP`s; moved copies of these policies share their memory."""
+        if _is_mlp(actor) and (adversary is None or _is_mlp(adversary)):
+            self.passes = FastPolicies(actor, adversary, self.expectation.separate)
+        self.fast = self.passes is not None
 
     @property
     def action_size(self) -> int:
         """The number k of actions.
 
         Raises:
-            GameError: the actor is no `MLP`.
+            GameError: The actor is not an `MLP`.
         """
         if not isinstance(self.actor, MLP):
-            raise GameError("a random adversary needs to know the number of actions: pass an MLP as actor")
+            raise GameError("a random adversary needs the number of actions: pass an MLP as actor")
         return self.actor.widths[-1]
 
-    @property
-    def _apart(self) -> bool:
-        """True where Q is asked at each player's action, not at one mixture of both."""
-        return self.coupling == "probabilistic" and not self.alone
-
     def draw(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor | None:
-        """Return actions (*shape, k) of an adversary that draws them at random; None where there is no such one."""
-        if self.adversary is not None or self.alone:
+        """Return actions (*shape, k) of a random adversary; None if the adversary has a network or no share."""
+        if self.adversary is not None or self.expectation.alone:
             return None
         size = (*shape, self.action_size)
         return torch.rand(size, generator=generator, device=generator.device, dtype=dtype).mul_(2).sub_(1)
@@ -100,17 +88,20 @@ class Policies(Movable):
     def actions(
         self, x: Tensor, y: Tensor, states: Tensor, drawn: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Return (μ_x(s), ν_y(s)), each (*S, B, k): weights (*S, n), (*S, m), states (*S, B, p); the drawn as ν."""
+        """Return (μ_x(s), ν_y(s)), each (*S, B, k): weights (*S, n), (*S, m), states (*S, B, p).
+
+        Without an adversary's network, `drawn` takes the place of ν_y(s).
+        """
         mu = self.actor(x, states)
         return mu, drawn if self.adversary is None else self.adversary(y, states)
 
     def act(self, z: Tensor, states: Tensor, drawn: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Return (μ_x(s), ν_y(s)) without a graph, for z (R, n + m), states (R, B, p).
 
-        Where `fast`, by the written-out passes: the actions of the next call of this shape overwrite them.
+        If `fast`, they come from written-out passes, and the next call of this shape overwrites them.
         """
-        if self.fast:
-            _, mu, nu = self.forward(z, states, drawn)
+        if self.fast and self.passes is not None:
+            _, mu, nu = self.passes.forward(z, states, drawn)
             assert mu is not None
             return mu, nu
         with torch.no_grad():
@@ -121,91 +112,9 @@ class Policies(Movable):
         x, y = z.split_with_sizes(self.sizes, -1)
         return x, y
 
-    def passes_of(self, critic: MLP) -> Backprop:
-        """Return the written-out passes of a critic, the same for all who ask for one of this kind."""
-        first = critic.widths[0] - self.action_size
-        return self._scratch.setdefault(_kind(critic), Backprop(critic, first, self._scratch))
-
-    # -- what the critic is asked ---------------------------------------------------------------------------
-    def queries(self, states: Tensor, mu: Tensor | None, nu: Tensor | None) -> Tensor:
-        """Return the critic's inputs [s | action]: (*S, B, p + k), or both players' in turn, (*S, 2B, p + k)."""
-        if mu is None or nu is None:
-            played = mu if nu is None else nu
-            assert played is not None
-            return torch.cat([states, played], -1)
-        if self._apart:
-            return torch.cat([torch.cat([states, states], -2), torch.cat([mu, nu], -2)], -1)
-        return torch.cat([states, torch.lerp(mu, nu, self.alpha)], -1)
-
-    def asked(self, rows: int) -> int:
-        """Return how many rows the queries for B states have: B or 2B."""
-        return 2 * rows if self._apart else rows
-
-    def blend(self, q: Tensor) -> Tensor:
-        """Return the value of what is played, (*S, B, 1), from the critic's answers to both players' queries."""
-        if not self._apart:
-            return q
-        first, second = q.chunk(2, -2)
-        return torch.lerp(first, second, self.alpha)
-
-    def ask(self, passes: Passes, states: Tensor, mu: Tensor | None, nu: Tensor | None) -> None:
-        """Write the queries into the inputs of the critic's passes."""
-        if mu is not None and nu is not None and not self._apart:
-            passes.head.copy_(states)
-            torch.lerp(mu, nu, self.alpha, out=passes.tail)
-        elif mu is None or nu is None:
-            passes.head.copy_(states)
-            passes.tail.copy_(nu if mu is None else mu)  # type: ignore[arg-type]
-        else:
-            passes.inputs.copy_(self.queries(states, mu, nu))
-
-    # -- written-out passes, for R runs ---------------------------------------------------------------------
-    def forward(
-        self, z: Tensor, states: Tensor, drawn: Tensor | None = None, player: int | None = None
-    ) -> tuple[list[Passes | None], Tensor | None, Tensor | None]:
-        """Return (passes, μ_x(s), ν_y(s)) for z (R, n + m), states (R, B, p); what `player` does not need is None.
-
-        The actions lie in the memory of the passes.
-        """
-        runs, rows = states.size(0), states.size(1)
-        if self._alike and player is None:
-            passes = self._nets[0].at(2 * runs, rows, states)
-            passes.inputs.view(runs, 2, rows, -1).copy_(states.unsqueeze(1))
-            mu, nu = passes.forward(z.reshape(2 * runs, -1)).view(runs, 2, rows, -1).unbind(1)
-            return [passes], mu, nu
-        made: list[Passes | None] = [None, None]
-        actions: list[Tensor | None] = [None, None if self._apart and player == 0 else drawn]
-        blocks = (z,) if len(self._nets) == 1 else self.split(z)
-        for i, (net, block) in enumerate(zip(self._nets, blocks, strict=True)):
-            if player is None or player == i or not self._apart:
-                made[i] = passes = net.at(runs, rows, states)
-                actions[i] = passes.forward(block, states)
-        return made, actions[0], actions[1]
-
-    def in_weights(self, made: list[Passes | None], in_actions: Tensor, player: int | None = None) -> Tensor:
-        """Return V, or one player's block of it, from the critic's gradient in its action inputs."""
-        shares = self._shares(in_actions, player)
-        if len(made) == 1:
-            assert made[0] is not None
-            torch.stack(shares, 1, out=made[0].slope.view(len(in_actions), 2, *shares[0].shape[1:]))
-            return made[0].in_weights().view(len(in_actions), -1).clone()
-        blocks = []
-        for i, (passes, share) in enumerate(zip(made, shares, strict=False)):
-            if passes is not None and player in (None, i):
-                passes.slope.copy_(share)
-                blocks.append(passes.in_weights())
-        return blocks[0].clone() if len(blocks) == 1 else torch.cat(blocks, -1)
-
-    def _shares(self, in_actions: Tensor, player: int | None) -> list[Tensor]:
-        """Return what each player's own action changes: both ascend, the adversary on -Q."""
-        of_x = of_y = in_actions
-        if self._apart and player is None:
-            of_x, of_y = in_actions.chunk(2, -2)
-        return [of_x] if self.alone else [of_x * (1 - self.alpha), of_y * -self.alpha]
-
 
 def initial(
-    network: Policy, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype, final: float | None
+    network: FlatNetwork, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype, final: float | None
 ) -> Tensor:
     """Draw first weights as the network does, (*shape, n), the last layer of an `MLP` uniform in ±final."""
     weights = network.initial(shape, generator, dtype)
@@ -215,9 +124,9 @@ def initial(
     return weights
 
 
+def _is_mlp(net: object) -> TypeGuard[MLP]:
+    return type(net) is MLP  # not of a subclass, whose own passes would be ignored
+
+
 def _ends(net: MLP) -> tuple[int, int]:
     return net.widths[0], net.widths[-1]
-
-
-def _kind(net: MLP) -> tuple:
-    return type(net), net.widths, net.activation, net.last, net.norm

@@ -9,7 +9,8 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.agents.control.backward import Backprop
-from robustgames.agents.control.policies import Policies, Policy, initial
+from robustgames.agents.control.fast_policies import FastPolicies
+from robustgames.agents.control.policies import FlatNetwork, Policies, initial
 from robustgames.errors import GameError
 from robustgames.games.game import ZeroSumGame
 from robustgames.games.networks import MLP
@@ -24,11 +25,11 @@ class PolicySample(NamedTuple):
     critic: Tensor
     """Weights of Q, (*S, c): fixed while the players move."""
     drawn: Tensor | None = None
-    """Actions of an adversary that draws them at random, (*S, B, k)."""
+    """Actions of a random adversary, (*S, B, k)."""
 
 
 class Source(Protocol):
-    """Where ζ comes from: states to play in, and the critic of the moment."""
+    """A source of ζ: the states, and the current critic."""
 
     def draw(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return (states (*shape, B, p), weights of the critic (*shape, c))."""
@@ -39,8 +40,8 @@ class Fixed(Movable):
     """A source of the same states and critic at every draw.
 
     Args:
-        states: (B, p) for all runs.
-        critic: (c,); no weights by default, for a Q that is known.
+        states: States (B, p) of all runs.
+        critic: Weights (c,); none by default, for a Q that is known.
     """
 
     def __init__(self, states: Tensor, critic: Tensor | None = None) -> None:
@@ -53,28 +54,27 @@ class Fixed(Movable):
 
 
 class PolicyGame(ZeroSumGame):
-    """min_x max_y Φ(x, y; ζ), Φ = -mean_s of Q at what is played in s: protagonist μ_x against adversary ν_y.
+    """min_x max_y Φ(x, y; ζ), Φ = -mean_s E Q(s, executed action): protagonist μ_x against adversary ν_y.
 
     noisy (NR-MDP):          Φ = -mean_s Q(s, (1-α) μ_x(s) + α ν_y(s)),
     probabilistic (PR-MDP):  Φ = -mean_s [(1-α) Q(s, μ_x(s)) + α Q(s, ν_y(s))].
 
-    Both players meet in the same states s and under the same critic Q, which are the sample ζ: Q does not move with
-    them. With α = 0 the field of x is DDPG's policy gradient, and that of y is 0. Where the adversary draws its
-    actions at random (`Policies` without one), y is empty and x trains against those draws.
+    Both players act in the same states s and under the same critic Q. These are the sample ζ: Q does not move with
+    them. With α = 0 the field of x is DDPG's policy gradient, and that of y is 0. If the adversary is random
+    (`Policies` without its network), y is empty and x trains against the draws.
 
-    Source: Tessler, Efroni and Mannor 2019, propositions 2 and 4, without the mismatch of their code, which pairs
-    Q(s, .) with μ(s').
+    Source: Tessler, Efroni and Mannor 2019, propositions 2 and 4. Their code pairs Q(s, .) with μ(s'); this does not.
 
     Args:
-        policies: μ and ν, how they meet, and α.
+        policies: μ and ν, their coupling, and α.
         critic: Q, (B, p + k) -> (B, 1), on [state | action].
-        source: of states and critic weights.
-        final: the last layer of each `MLP` policy starts uniform in ±final, so that first actions are near 0 (Lillicrap
-            et al. 2016); None: as the other layers.
-        fast: take the field from written-out passes where all networks are `MLP`s, instead of autograd.
+        source: Source of states and critic weights.
+        final: Half the width of the first weights in the last layer of each `MLP` policy, uniform in ±final so that
+            first actions are near 0 (Lillicrap et al. 2016). If None, they are drawn like the other layers.
+        fast: Whether to compute the field by written-out passes, if all networks are `MLP`s, instead of autograd.
 
     Raises:
-        GameError: a critic that does not fit the policies, a width that is not positive.
+        GameError: A critic that does not fit the policies, or a width that is not positive.
 
     Example:
         >>> policies = Policies(MLP((3, 8, 1), last="tanh"), MLP((3, 8, 1), last="tanh"), alpha=0.1)
@@ -89,7 +89,7 @@ class PolicyGame(ZeroSumGame):
     def __init__(
         self,
         policies: Policies,
-        critic: Policy,
+        critic: FlatNetwork,
         source: Source,
         final: float | None = 3e-3,
         fast: bool = True,
@@ -115,8 +115,8 @@ class PolicyGame(ZeroSumGame):
     def payoff(self, x: Tensor, y: Tensor, sample: PolicySample) -> Tensor:
         policies = self.policies
         mu, nu = policies.actions(x, y, sample.states, sample.drawn)
-        q = self.critic(sample.critic, policies.queries(sample.states, mu, nu))
-        return -policies.blend(q).mean((-2, -1))
+        q = self.critic(sample.critic, policies.expectation.inputs(sample.states, mu, nu))
+        return -policies.expectation.value(q).mean((-2, -1))
 
     def field(self, z: Tensor, sample: PolicySample | None = None, player: int | None = None) -> Tensor:
         if sample is None or not self._by_hand(z):
@@ -129,33 +129,35 @@ class PolicyGame(ZeroSumGame):
         if sample is None or not self._by_hand(z):
             return super().evaluate(z, sample)
         q, v = self._passed(z, sample, None)
-        value = self.policies.blend(q).mean((-2, -1)).view(z.shape[:-1])
+        value = self.policies.expectation.value(q).mean((-2, -1)).view(z.shape[:-1])
         return (value, -value), v
 
     def _by_hand(self, z: Tensor) -> bool:
         return self.fast and not (z.requires_grad and torch.is_grad_enabled())
 
     def _passed(self, z: Tensor, sample: PolicySample, player: int | None) -> tuple[Tensor, Tensor]:
-        """Return (Q at what is played (R, B or 2B, 1), V) from written-out passes."""
+        """Return (Q at its inputs, (R, B or 2B, 1); V) from written-out passes."""
         if z.dim() != 2:
             rows = [None if t is None else t.reshape(-1, *t.shape[z.dim() - 1 :]) for t in sample]
             q, v = self._passed(z.reshape(-1, z.shape[-1]), PolicySample(*rows), player)  # type: ignore[arg-type]
             return q, v.view(*z.shape[:-1], -1)
-        policies, states = self.policies, sample.states
-        made, mu, nu = policies.forward(z, states, sample.drawn, player)
-        rows = states.size(1) if player is not None else policies.asked(states.size(1))
-        passes = self._net.at(states.size(0), rows, states)
-        policies.ask(passes, states, mu, nu)
+        fast, net = self._passes
+        expectation, states = self.policies.expectation, sample.states
+        used, mu, nu = fast.forward(z, states, sample.drawn, player)
+        rows = states.size(1) if player is not None else expectation.rows(states.size(1))
+        passes = net.at(states.size(0), rows, states)
+        expectation.write_inputs(passes, states, mu, nu)
         q = passes.forward(sample.critic)
         passes.slope.fill_(1 / states.size(1))
-        return q, policies.in_weights(made, passes.in_inputs(), player)
+        return q, fast.in_weights(used, expectation.ascents(passes.in_inputs(), mu, nu, player), player)
 
     @cached_property
-    def _net(self) -> Backprop:
-        return self.policies.passes_of(self.critic)  # type: ignore[arg-type]
+    def _passes(self) -> tuple[FastPolicies, Backprop]:
+        assert self.policies.passes is not None and isinstance(self.critic, MLP)
+        return self.policies.passes, self.policies.passes.critic(self.critic)
 
 
-def _check_fit(actor: Policy, critic: Policy) -> None:
+def _check_fit(actor: FlatNetwork, critic: FlatNetwork) -> None:
     if not (isinstance(actor, MLP) and isinstance(critic, MLP)):
         return
     needed = (actor.widths[0] + actor.widths[-1], 1)

@@ -14,8 +14,8 @@ from robustgames.errors import GameError
 Array = Tensor | np.ndarray | float | bool
 
 
-class Batch(NamedTuple):
-    """Sampled transitions; the parts are views of one new tensor `rows`, (*S, B, width), free to be changed."""
+class Transitions(NamedTuple):
+    """Sampled transitions; the parts are views of one new tensor `rows`, (*S, B, width), and may be changed."""
 
     rows: Tensor
     played: Tensor
@@ -28,31 +28,31 @@ class Batch(NamedTuple):
     """s', (*S, B, p)."""
     rewards: Tensor
     """r, (*S, B, 1)."""
-    going_on: Tensor
-    """1 - terminated, (*S, B, 1): where s' has a value."""
+    continues: Tensor
+    """1 - terminated, (*S, B, 1): whether s' has a value."""
 
 
 class Replay:
     """The last `capacity` transitions of every run: rows [s | a | s' | r | 1 - terminated] of one tensor.
 
-    A minibatch is one gather. An episode that a time limit cuts off (truncated) goes on in truth: its last transition
-    counts as any other, and its s' is the observation before the reset. Only `terminated` says that s' has no value.
+    A minibatch is one gather. A time limit truncates an episode but does not end it: the last transition is like any
+    other, and its s' is the observation before the reset. Only with `terminated` does s' have no value.
 
     Args:
-        capacity: transitions of one run, >= 1; memory is taken as they come.
-        state_size: p.
-        action_size: k.
-        shape: S, the runs: () or (S,).
-        device, dtype: of the tensor.
+        capacity: Number of transitions of one run, >= 1; memory is taken as they are added.
+        state_size: Size p of a state.
+        action_size: Size k of an action.
+        shape: Shape of the runs, () or (S,).
+        device, dtype: Device and dtype of the tensor.
 
     Raises:
-        GameError: sizes below 1; sampling from an empty replay; a state of another shape.
+        GameError: Sizes below 1, sampling from an empty replay, or a state of another shape.
 
     Example:
         >>> replay = Replay(1000, state_size=3, action_size=1, shape=(2,))
         >>> replay.add(torch.zeros(2, 3), torch.zeros(2, 1), torch.ones(2, 3), torch.ones(2), torch.tensor([0, 1]))
         >>> batch = replay.sample(5, torch.Generator().manual_seed(0))
-        >>> batch.states.shape, batch.going_on[:, 0].tolist()
+        >>> batch.states.shape, batch.continues[:, 0].tolist()
         (torch.Size([2, 5, 3]), [[1.0], [0.0]])
     """
 
@@ -67,7 +67,7 @@ class Replay:
     ) -> None:
         for name, value in (("capacity", capacity), ("state_size", state_size), ("action_size", action_size)):
             if value < 1:
-                raise GameError(f"{name} is {value}: a whole number of at least 1 is needed")
+                raise GameError(f"{name} is {value}: it must be a whole number of at least 1")
         if len(shape) > 1:
             raise GameError(f"shape is {shape}: () for one run, or (S,) for S runs side by side")
         self.capacity, self.shape, self.dtype = capacity, shape, dtype
@@ -94,9 +94,9 @@ class Replay:
         shapes = [(*self.shape, n) for n in (self.state_size, self.action_size, self.state_size)]
         if [np.shape(state), np.shape(action), np.shape(next_state)] != shapes:
             raise self._misfit(state, action)
-        at, (s, a, next_s, r, going_on) = self.position, self._arrays
+        at, (s, a, next_s, r, continues) = self.position, self._arrays
         s[at], a[at], next_s[at], r[at, :, 0] = state, action, next_state, reward
-        going_on[at, :, 0] = 1 - np.asarray(terminated, dtype=np.float32)
+        continues[at, :, 0] = 1 - np.asarray(terminated, dtype=np.float32)
         self._advance(1)
 
     def extend(self, states: Tensor, actions: Tensor, next_states: Tensor, rewards: Tensor, terminated: Tensor) -> None:
@@ -124,11 +124,11 @@ class Replay:
             f"{(*self.shape, self.state_size)} and {(*self.shape, self.action_size)}, and one reward and end per run"
         )
 
-    def sample(self, batch_size: int, generator: Generator) -> Batch:
-        """Return `batch_size` transitions of every run, drawn with replacement, each run's its own.
+    def sample(self, batch_size: int, generator: Generator) -> Transitions:
+        """Return `batch_size` transitions of every run, drawn with replacement, independently for every run.
 
         Raises:
-            GameError: the replay is empty.
+            GameError: The replay is empty.
         """
         if self.size == 0:
             raise GameError("the replay is empty: add transitions before sampling")
@@ -138,19 +138,19 @@ class Replay:
             index = (index.view(self._runs, -1) * self._runs + self._first).view(-1)
         rows = self._lines.index_select(0, index).view(*self.shape, batch_size, self.width)
         p, k = self.state_size, self.action_size
-        s, a, next_s, r, going_on = rows.split_with_sizes([p, k, p, 1, 1], -1)
-        return Batch(rows, rows[..., : p + k], s, a, next_s, r, going_on)
+        s, a, next_s, r, continues = rows.split_with_sizes([p, k, p, 1, 1], -1)
+        return Transitions(rows, rows[..., : p + k], s, a, next_s, r, continues)
 
     # -- disk ------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
-        """Return what has been filled, a view until the next `add`: sampling goes on bit for bit after it is loaded."""
+        """Return the transitions, a view until the next `add`; once loaded, sampling continues bit for bit."""
         return {"rows": self._rows[: self.size], "position": self.position, "capacity": self.capacity}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the transitions of a saved replay.
+        """Load the transitions of a saved replay.
 
         Raises:
-            GameError: it has another capacity, other runs or other sizes.
+            GameError: It has another capacity, other runs or other sizes.
         """
         rows = state["rows"]
         if state["capacity"] != self.capacity or rows.shape[1:] != self._rows.shape[1:]:

@@ -16,32 +16,35 @@ class Settings:
     """Hyper-parameters of `RobustDDPG`.
 
     Attributes:
-        hidden: widths of the hidden layers of all networks, ReLU between them; 64 64 as Tessler et al. 2019, 256 256
-            as Stable-Baselines3 and CleanRL for larger robots.
-        layer_norm: layer normalization in all networks, which parameter noise needs (Plappert et al. 2018).
-        final: first weights of the last layers are uniform in ± this, so that first actions and values are near 0
-            (Lillicrap et al. 2016); 0: as in the other layers (Stable-Baselines3).
-        gamma: discount (Lillicrap et al. 2016).
-        tau: by how much target networks follow in a step (Tessler et al. 2019).
-        critic_lr: learning rate of the critic's Adam (Lillicrap et al. 2016).
-        l2: weight decay of the critic, added to its gradient (Lillicrap et al. 2016: 0.01).
-        batch_size: transitions of a minibatch.
-        buffer_size: transitions that the replay of a run holds (Lillicrap et al. 2016).
-        learning_starts: steps of random actions before the first update.
-        exploration: noise on the protagonist's actions, gaussian (Fujimoto et al. 2018) or ou (Lillicrap et al. 2016,
-            theta 0.15, dt 0.01); parameter: on the weights of both players, adapted (Plappert et al. 2018).
-        noise: standard deviation of gaussian noise (Fujimoto et al. 2018: 0.1), sigma of ou (Lillicrap et al. 2016:
+        hidden: Widths of the hidden layers of all networks, ReLU between them: 64 64 in Tessler et al. 2019, 256 256
+            in Stable-Baselines3 and CleanRL for larger robots.
+        layer_norm: Layer normalization in all networks, which parameter noise needs (Plappert et al. 2018).
+        final: Half the width of the first weights of the last layers, uniform around 0 so that first actions and values
+            are near 0 (Lillicrap et al. 2016). If 0, they are drawn like the other layers (Stable-Baselines3).
+        gamma: Discount (Lillicrap et al. 2016).
+        tau: Share by which target networks follow in a step (Tessler et al. 2019).
+        critic_lr: Learning rate of the critic's Adam (Lillicrap et al. 2016).
+        l2: Weight decay of the critic, added to its gradient (Lillicrap et al. 2016: 0.01).
+        batch_size: Number of transitions in a minibatch.
+        buffer_size: Number of transitions in the replay of a run (Lillicrap et al. 2016).
+        learning_starts: Number of steps with random actions before the first update.
+        exploration: Kind of noise. gaussian (Fujimoto et al. 2018) and ou (Lillicrap et al. 2016, theta 0.15, dt 0.01)
+            are added to the protagonist's actions; parameter noise to the weights of both players, and it is adapted
+            (Plappert et al. 2018).
+        noise: Standard deviation of gaussian noise (Fujimoto et al. 2018: 0.1), sigma of ou (Lillicrap et al. 2016:
             0.2), or the distance of actions that parameter noise holds (Tessler et al. 2019: 0.2).
-        normalize: scale observations by their running mean and deviation, frozen in evaluation (Tessler et al. 2019).
-        twin: two critics, of whose values the smaller counts (Fujimoto et al. 2018).
-        smoothing: standard deviation of the noise on actions in the target (Fujimoto et al. 2018).
-        delay: critic steps per step of the players and the target networks (Fujimoto et al. 2018).
-        every_draw: teach the critic with every minibatch that the solver draws, K of a Langevin chain of K steps
-            (Kamalaruban et al. 2020, who let the target networks follow as often, too); else with the first alone.
-        adversary: learned; or random, uniform actions, the control that a claim of robustness has to beat.
+        normalize: Scaling of observations by their running mean and deviation, frozen in evaluation (Tessler et al.
+            2019).
+        twin: Two critics; the smaller value is used (Fujimoto et al. 2018).
+        smoothing: Standard deviation of the noise on actions in the target (Fujimoto et al. 2018).
+        delay: Number of critic steps per step of the players and the target networks (Fujimoto et al. 2018).
+        every_draw: Whether the critic takes a step with every minibatch that the solver draws, K in a Langevin chain of
+            K steps, instead of the first alone (Kamalaruban et al. 2020, whose target networks also follow as often).
+        adversary: Kind of adversary: learned, or random, with uniform actions, the control that a claim of robustness
+            has to beat.
 
     Raises:
-        GameError: numbers out of range, unknown words.
+        GameError: Numbers out of range, or unknown words.
     """
 
     hidden: tuple[int, ...] = (64, 64)
@@ -66,9 +69,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name, usual in (("batch_size", 128), ("buffer_size", 1_000_000), ("delay", 2)):
             if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
-                raise GameError(
-                    f"{name} is {getattr(self, name)}: a whole number of at least 1 is needed, e.g. {usual}"
-                )
+                got = f"{name} is {getattr(self, name)}"
+                raise GameError(f"{got}: it must be a whole number of at least 1, e.g. {usual}")
         if not self.hidden or not all(isinstance(width, int) and width >= 1 for width in self.hidden):
             raise GameError(f"hidden is {self.hidden}: widths of at least one layer, each >= 1, e.g. (64, 64)")
         if not 0 <= self.final < float("inf"):
@@ -78,7 +80,7 @@ class Settings:
             raise GameError(f"{got}: both are >= 0, e.g. learning_starts=1000 and noise=0.1")
         if self.learning_starts >= self.buffer_size:
             got = f"learning_starts is {self.learning_starts} and buffer_size {self.buffer_size}"
-            raise GameError(f"{got}: the replay has to hold more, or nothing is ever learned")
+            raise GameError(f"{got}: the replay must hold more, or there is no update")
         if self.exploration == "parameter" and not self.noise > 0:
             raise GameError(f"noise is {self.noise}: parameter noise holds a distance > 0 of actions, e.g. noise=0.2")
         for name, known in (("exploration", get_args(Exploration)), ("adversary", get_args(Adversary))):
@@ -86,10 +88,10 @@ class Settings:
                 raise unknown(name, str(getattr(self, name)), known)
 
     def changed(self, settings: dict[str, Any]) -> Settings:
-        """Return these settings with some changed.
+        """Return these settings with some of them changed.
 
         Raises:
-            GameError: a name is unknown.
+            GameError: An unknown name.
         """
         values = asdict(self)
         for name in settings:

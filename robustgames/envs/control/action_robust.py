@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from robustgames.envs.control.couplings import Coupling, Play, make_coupling
+from robustgames.envs.control.coupling import Coupling, Play
+from robustgames.envs.control.couplings import make_coupling
 from robustgames.envs.control.inner import Copied, is_finite, is_real_box, make_inner, physics_of
 from robustgames.envs.control.perturbations import AXES, NOISES, Perturbation, checked, draw
 from robustgames.errors import GameError, unknown
@@ -23,24 +24,25 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
     Action: {"protagonist": a, "adversary": ā}, float32 in [-1, 1], stretched over the action box of the inner env.
     Observation: the inner env's. Reward: the protagonist's; the adversary's is its negative. `info` holds
 
-    * `executed_action`: what the actuators got, in [-1, 1]^n (what a critic should learn from),
+    * `executed_action`: the action of the actuators, in [-1, 1]^n (which a critic should learn from),
     * `adversary_acted`, `reward_adversary`,
     * `perturbation`: the perturbation of this episode, as drawn,
-    * `observations`: both players' where they differ (coupling "observation", observation noise): the adversary sees
-      the truth,
-    * `adversary_scales`: with coupling "dynamics", what it set.
+    * `observations`: those of both players if they differ (coupling "observation", observation noise). The adversary
+      observes the true one,
+    * `adversary_scales`: the scales that the adversary set, with coupling "dynamics".
 
     Args:
-        env_id: a Gymnasium id with a bounded Box of actions.
-        alpha: the adversary's share, of "noisy" and "probabilistic"; 0.1 by default. 0 is the inner env, bit for bit.
+        env_id: Gymnasium id with a bounded Box of actions.
+        alpha: The adversary's share in couplings of actions, 0.1 by default; 0 is the inner env, bit for bit.
         coupling: "noisy" (NR-MDP), "probabilistic" (PR-MDP), "force" (RARL), "dynamics", "observation", or a
             `Coupling`.
-        perturbation: as in `reset`.
-        render_mode: of the inner env.
-        **settings: of the coupling (`bodies`, `plane`, `bound`; `scales`; `eps`), else of the inner env.
+        perturbation: Perturbation of the first episode, as in `reset`.
+        render_mode: Render mode of the inner env.
+        **settings: Settings of the coupling (`bodies`, `plane`, `bound`; `scales`; `eps`); the others are those of the
+            inner env.
 
     Raises:
-        GameError: an unknown id or setting, actions that are no bounded Box, alpha outside [0, 1], and what `reset`
+        GameError: An unknown id or setting, actions that are not a bounded Box, alpha outside [0, 1], and what `reset`
             and `step` raise.
 
     Example:
@@ -74,7 +76,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         self.physics = physics_of(self.inner.unwrapped)
         self.perturbation: dict[str, Any] = {}
         self._source = checked(perturbation, self.physics)
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._steps = 0
         self._shapes = {"protagonist": box.shape, "adversary": self.coupling.shape(self)}
         self._kind: Any = box.dtype
@@ -86,13 +88,14 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         """Start an episode.
 
         Args:
-            seed: of the inner env, and of a stream of its own for coins, noise and drawn perturbations.
-            options: {"perturbation": {axis: value}} from this episode on until another is given, None for the nominal
-                env: scales (1.0 is nominal), {body: scale}, or distributions drawn anew at every reset, e.g.
-                {"mass": (0.5, 2.0), "friction": 0.5, "action_noise": 0.1}. Other options go to the inner env.
+            seed: Seed of the inner env, and of a separate stream for coins, noise and drawn perturbations.
+            options: Perturbation {"perturbation": {axis: value}} of this episode and the next ones; None restores the
+                nominal env. A value is a scale (1.0 is nominal), {body: scale}, or a distribution that is drawn from at
+                every reset, e.g. {"mass": (0.5, 2.0), "friction": 0.5, "action_noise": 0.1}. Other options are passed
+                to the inner env.
 
         Raises:
-            GameError: unknown axes or bodies, values that are not allowed, an observation that is not finite.
+            GameError: Unknown axes or bodies, values that are not allowed, or an observation that is not finite.
         """
         options = dict(options or {})
         if "perturbation" in options:
@@ -109,7 +112,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         return seen, {**info, **more, "perturbation": dict(self.perturbation)}
 
     def set_perturbation(self, perturbation: Perturbation | None) -> None:
-        """Perturb from the next step on, and in the episodes after; None restores the nominal env."""
+        """Perturb from the next step on, and in later episodes; None restores the nominal env."""
         self._source = checked(perturbation, self.physics)
         self._perturb()
 
@@ -124,18 +127,18 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         return self.why_idle(axis, value) is None
 
     def why_idle(self, axis: str, value: Any = 0.5) -> str | None:
-        """Return why a value of an axis can change nothing here, None where it can."""
+        """Return the reason why a value of an axis changes no trajectory of this env, or None."""
         if axis not in AXES:
             raise unknown("axis of a perturbation", axis, AXES)
         if axis == "observation_noise":
-            return None if is_real_box(self.inner.observation_space) else "the observation is no Box of real numbers"
+            return None if is_real_box(self.inner.observation_space) else "the observation is not a Box of real numbers"
         return None if axis in NOISES else self.physics.idle(axis, value)
 
     def step(self, action: dict[str, np.ndarray]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Play both actions.
 
         Raises:
-            GameError: an action that misses a player, has the wrong shape or is not finite; a reward or observation
+            GameError: An action that misses a player, has the wrong shape or is not finite; a reward or observation
                 of the inner env that is not finite.
         """
         own, adversary = (self._checked_action(action, player) for player in self.players)
@@ -172,10 +175,10 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         self.physics.set(self.perturbation)
         for axis, value in self.perturbation.items():
             changes = any(v != 1.0 for v in (value.values() if isinstance(value, dict) else [value]))
-            if changes and axis not in self._told:
-                self._told.add(axis)
+            if changes and axis not in self._warned:
+                self._warned.add(axis)
                 if reason := self.why_idle(axis, value):
-                    warnings.warn(f"{axis} does not act on {self.env_id}: {reason}", stacklevel=4)
+                    warnings.warn(f"{axis} has no effect on {self.env_id}: {reason}", stacklevel=4)
 
     def _checked_action(self, action: Any, player: str) -> np.ndarray:
         shape = self._shapes[player]
@@ -198,7 +201,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
     def _seen(
         self, observation: Any, play: Play | None, executed: np.ndarray | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Return what the protagonist observes, and what of it goes into info."""
+        """Return (the observation of the protagonist, the part of info that belongs to it)."""
         if not is_finite(observation):
             raise self._broken("observation", observation, executed)
         more = {"adversary_scales": dict(play.scales)} if play and play.scales else {}
@@ -217,12 +220,12 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         shown = " ".join(str(value).split())[:120]
         after = "at reset" if executed is None else f"at step {self._steps} after action {executed.tolist()}"
         return GameError(
-            f"{self.env_id} gave {what} {shown} {after}, perturbation {self.perturbation}: "
-            "this is no number; reset() starts anew, weaker perturbations may help"
+            f"{self.env_id} returned {what} {shown} {after}, perturbation {self.perturbation}, which is not finite: "
+            "call reset() to start a new episode, weaker perturbations may help"
         )
 
-    # A copied or unpickled Gymnasium env is rebuilt from its arguments: it forgets its state, its generator and every
-    # change to its model. They are kept here.
+    # A copied or unpickled Gymnasium env is rebuilt from its arguments, without its state, its generator and the
+    # changes to its model. They are kept here.
     def __getstate__(self) -> dict[str, Any]:
         core = self.inner.unwrapped
         kept = core._np_random, getattr(core, "data", None)
@@ -243,9 +246,9 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
 
 
 def keep_time_limit(env: gym.Env) -> gym.Env:
-    """Return the env with the time limit of its inner env, unless it has one already.
+    """Return the env with the time limit of its inner env, unless it already has one.
 
-    `robustgames/ActionRobust-v0` does not know its `env_id` when it is registered, so its limit comes here.
+    `robustgames/ActionRobust-v0` has no `env_id` when it is registered, so its limit is set here.
     `gym.make(..., max_episode_steps=N)` replaces it; -1 does not remove it.
     """
     spec, inner = env.spec, gym.spec(env.unwrapped.env_id.rpartition(":")[2])  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The one-player env inside a game: made from its id, without its time limit and checkers."""
+"""The one-player env inside of an `ActionRobustEnv`, made from its id, and its physics."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ import pickle
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from math import isfinite
+from threading import Lock
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
+from robustgames.envs.control.perturbations import AXES, NOISES
 from robustgames.envs.control.physics import Numbers, Physics
 from robustgames.errors import GameError, unknown
 
 NUMBERS: dict[str, dict[str, str]] = {
     "gymnasium.envs.classic_control.pendulum:PendulumEnv": {"mass": "m", "length": "l", "gravity": "g"},
 }
-"""Attributes that an axis scales, for envs written in Python; an env of your own has `perturbable` in this form."""
+"""Attributes that an axis scales, for envs written in Python; your own env states them in `perturbable`."""
 
 
 def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]) -> gym.Env:
     """Return the env of an id without its time limit and checkers, which belong around the game.
 
     Raises:
-        GameError: the id or a setting is unknown, or the actions are no bounded Box of real numbers.
+        GameError: An unknown id or setting, or actions that are not a bounded Box of real numbers.
     """
     if not isinstance(env_id, str):
         raise GameError(f"env_id is {env_id!r}: pass the id of a registered env, e.g. 'Pendulum-v1'")
     given = {**settings} if render_mode is None else {**settings, "render_mode": render_mode}
     try:
-        with _without_settotalmass(env_id):
+        with _quiet(env_id):
             made = gym.make(env_id, max_episode_steps=-1, disable_env_checker=True, **given)
     except gym.error.UnregisteredEnv as error:
         raise unknown("env_id", env_id, gym.registry) from error
@@ -49,7 +51,7 @@ def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]
                 f"setting of {env_id}", unexpected[1], ["alpha", "coupling", "perturbation", *known]
             ) from error
         raise GameError(f"gym.make({env_id!r}) failed: {reason[:300]}") from error
-    # what is registered with wrappers of its own keeps them
+    # an env that is registered with wrappers keeps them
     inner = made.unwrapped if type(made) is gym.wrappers.OrderEnforcing else made
     space = inner.action_space
     if not is_real_box(space):
@@ -61,15 +63,15 @@ def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]
 
 
 def physics_of(env: gym.Env) -> Physics:
-    """Return what a perturbation can scale in an unwrapped env.
+    """Return the physics of an unwrapped env, which a perturbation scales.
 
-    A MuJoCo env has its model. Pendulum-v1 has m, l and g. Any other env has what its attribute `perturbable` names,
-    e.g. `perturbable = {"mass": "m"}`, or nothing.
+    A MuJoCo env has its model. Pendulum-v1 has m, l and g. Any other env has the attributes that its `perturbable`
+    names, e.g. `perturbable = {"mass": "m"}`, or none.
 
     Raises:
-        GameError: `perturbable` names an axis or an attribute that is none.
+        GameError: `perturbable` names an unknown axis, or an attribute that is not a number.
     """
-    mujoco = sys.modules.get("mujoco")  # a MuJoCo env has imported it; nobody else should pay for it
+    mujoco = sys.modules.get("mujoco")  # a MuJoCo env has imported it; other envs do not need it
     if mujoco is not None and isinstance(getattr(env, "model", None), mujoco.MjModel):
         from robustgames.envs.control.mujoco_physics import MujocoModel
 
@@ -80,24 +82,24 @@ def physics_of(env: gym.Env) -> Physics:
             return Numbers(env, attributes)
     attributes = getattr(env, "perturbable", {})
     for axis, attribute in attributes.items():
-        if axis not in (known := ("mass", "friction", "gravity", "damping", "gain", "length")):
-            raise unknown("axis of `perturbable`", axis, known)
+        if axis not in (scales := [axis for axis in AXES if axis not in NOISES]):
+            raise unknown("axis of `perturbable`", axis, scales)
         if not isinstance(getattr(env, attribute, None), (int, float)):
             raise GameError(f"perturbable names {attribute!r} for {axis}: {type(env).__name__} has no such number")
     return Numbers(env, attributes)
 
 
 class Copied:
-    """Stands for an inner env in the state of a copy or a pickle, and becomes that env when it is restored.
+    """A placeholder for an inner env in the state of a copy or a pickle; restoring it gives the env.
 
-    MuJoCo envs are restored by loading their XML again, which must be as quiet as the first time.
+    MuJoCo envs are restored by loading their XML again, which needs the same filter of warnings.
     """
 
     def __init__(self, env_id: str, env: gym.Env) -> None:
         self._env_id, self.env = env_id, env
 
     def __deepcopy__(self, memo: dict[int, Any]) -> gym.Env:
-        with _without_settotalmass(self._env_id):
+        with _quiet(self._env_id):
             return copy.deepcopy(self.env, memo)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -105,29 +107,50 @@ class Copied:
 
 
 def _restored(env_id: str, pickled: bytes) -> gym.Env:
-    with _without_settotalmass(env_id):
+    with _quiet(env_id):
         return pickle.loads(pickled)
 
 
-@contextmanager
-def _without_settotalmass(env_id: str) -> Iterator[None]:
-    """Keep MuJoCo from printing, and logging to a file, that a model of Gymnasium's has a deprecated attribute."""
+class _WarningFilter:
+    """Drops a warning of MuJoCo's while at least one thread is inside of its `with` block.
+
+    MuJoCo has one handler of warnings per process. The first block to begin installs the filter, and the last to end
+    restores the handler that it found, so blocks may be nested or overlap in several threads. A handler that was
+    installed in between stays. Other warnings reach the handler before, or Python's `warnings` without one.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text, self._lock, self._inside = text, Lock(), 0
+        self._before: Callable[[str], None] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                mujoco: Any = importlib.import_module("mujoco")
+                self._before = mujoco.get_mju_user_warning()
+                mujoco.set_mju_user_warning(self._handle)
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                mujoco: Any = importlib.import_module("mujoco")
+                if mujoco.get_mju_user_warning() == self._handle:
+                    mujoco.set_mju_user_warning(self._before)
+
+    def _handle(self, message: str) -> None:
+        if self._text not in message:
+            (self._before or warnings.warn)(message)
+
+
+_SETTOTALMASS = _WarningFilter("settotalmass")  # a deprecated attribute in the XML of some of Gymnasium's models
+
+
+def _quiet(env_id: str) -> AbstractContextManager[None]:
+    """Return a context in which MuJoCo does not print and log to a file that a model of Gymnasium's is deprecated."""
     spec = gym.registry.get(env_id.rpartition(":")[2])
-    if not str(getattr(spec, "entry_point", "")).startswith("gymnasium.envs.mujoco"):
-        yield
-        return
-    mujoco: Any = importlib.import_module("mujoco")
-    before: Any = mujoco.get_mju_user_warning()
-
-    def pass_on(message: str) -> None:
-        if "settotalmass" not in message:
-            (before or warnings.warn)(message)
-
-    mujoco.set_mju_user_warning(pass_on)
-    try:
-        yield
-    finally:
-        mujoco.set_mju_user_warning(before)
+    return _SETTOTALMASS if str(getattr(spec, "entry_point", "")).startswith("gymnasium.envs.mujoco") else nullcontext()
 
 
 def is_real_box(space: gym.Space) -> bool:

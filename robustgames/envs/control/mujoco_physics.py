@@ -1,4 +1,4 @@
-"""Scaling a MuJoCo model consistently, and telling what a scale cannot change. Imported with the first MuJoCo env."""
+"""Consistent scaling of a MuJoCo model, and scales without an effect. Imported with the first MuJoCo env."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ FIELDS: dict[str, tuple[str, ...]] = {
 """Arrays of an `MjModel` that an axis scales; gravity, a vector of its options, is the fifth axis."""
 
 PARTS = {"mass": "body", "friction": "body", "damping": "joint", "gain": "actuator"}
-"""What the names of an axis are names of."""
+"""The kind of part that the names of an axis denote."""
 
 
 class MujocoModel(Physics):
     """Physics in the arrays of a MuJoCo model.
 
-    Mass scales the inertia with it and `mj_setConst` follows, so that the model equals one compiled with that mass.
-    Friction scales all geoms: a contact takes the larger coefficient of its two geoms, so that the floor alone often
-    does nothing (on Hopper-v5 and Walker2d-v5 up to 2.0 and 1.9, the coefficients of the feet).
+    Mass scales the inertia with it, and `mj_setConst` follows, so the model equals one compiled with that mass.
+    Friction scales all geoms. A contact takes the larger coefficient of its two geoms, so scaling the floor alone often
+    has no effect (on Hopper-v5 and Walker2d-v5 up to 2.0 and 1.9, the coefficients of the feet).
 
     Args:
-        env: a MuJoCo env, with `model` and `data`.
+        env: MuJoCo env, with `model` and `data`.
     """
 
     def __init__(self, env: Any) -> None:
@@ -143,7 +143,7 @@ def _owner(model: Any, field: str) -> np.ndarray:
 
 
 def _linear_actuators(model: Any) -> np.ndarray:
-    """Return which actuators have a force linear in their parameters: motors and servos, no muscles."""
+    """Return the mask of actuators with a force linear in their parameters: motors and servos, but not muscles."""
     gains = [int(mujoco.mjtGain.mjGAIN_FIXED), int(mujoco.mjtGain.mjGAIN_AFFINE)]
     biases = [int(mujoco.mjtBias.mjBIAS_NONE), int(mujoco.mjtBias.mjBIAS_AFFINE)]
     return np.isin(model.actuator_gaintype, gains) & np.isin(model.actuator_biastype, biases)
@@ -152,8 +152,8 @@ def _linear_actuators(model: Any) -> np.ndarray:
 def contact_frictions(model: Any) -> np.ndarray:
     """Return the coefficients (sliding, torsional, rolling) of every contact a model can make, unused ones 0: (k, 3).
 
-    Counted are collision masks, exclusions, priorities, contact dimensions and explicit pairs. Contacts without
-    friction are left out.
+    Collision masks, exclusions, priorities, contact dimensions and explicit pairs are taken into account. Contacts
+    without friction are left out.
     """
     off = mujoco.mjtDisableBit.mjDSBL_CONTACT | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT
     if model.opt.disableflags & int(off):
@@ -172,7 +172,7 @@ def contact_frictions(model: Any) -> np.ndarray:
 
 
 def _touching(model: Any, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """Return which pairs of geoms MuJoCo would test for a contact."""
+    """Return the mask of pairs of geoms that MuJoCo would test for a contact."""
     masks = (model.geom_contype[i] & model.geom_conaffinity[j]) | (model.geom_contype[j] & model.geom_conaffinity[i])
     bodies = model.geom_bodyid[i].astype(int), model.geom_bodyid[j].astype(int)
     first, second = (model.body_weldid[body] for body in bodies)
@@ -185,7 +185,7 @@ def _touching(model: Any, i: np.ndarray, j: np.ndarray) -> np.ndarray:
 
 
 def _responses(model: Any, states: int = 4) -> np.ndarray:
-    """Return accelerations without contacts at random states and controls, and the masses where geoms can touch."""
+    """Return accelerations without contacts at random states and controls, and the masses if geoms can touch."""
     data, rng, seen = mujoco.MjData(model), np.random.default_rng(0), []
     for _ in range(states):
         mujoco.mj_resetData(model, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from functools import cached_property
 from math import pi
 from typing import Any, ClassVar
@@ -14,41 +15,46 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Generator, Tensor
 
+from robustgames.envs.control.action_couplings import ActionCoupling, Share
+from robustgames.envs.control.couplings import check_actions_coupled, make_coupling
+from robustgames.envs.control.inner import NUMBERS
+from robustgames.envs.control.perturbations import Distribution, Perturbation, checked
 from robustgames.envs.game_env import DTYPES
 from robustgames.errors import GameError, unknown
 from robustgames.tensors import choose_device
 
 MAX_SPEED, MAX_TORQUE, DT, GRAVITY = 8.0, 2.0, 0.05, 10.0
-AXES = ("mass", "length", "gravity", "action_noise")
-COUPLINGS = ("noisy", "probabilistic")
+ACTIVE = (*NUMBERS["gymnasium.envs.classic_control.pendulum:PendulumEnv"], "action_noise")
+"""The axes of a perturbation that have an effect here."""
 
 
 class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Tensor]):
     """`num_envs` pendulums on the device; a protagonist swings up and holds, an adversary disturbs its torque.
 
-    Action: {"protagonist": a, "adversary": ā}, each (N, 1) in [-1, 1]; what is executed times 2 is the torque in N m.
-    noisy: (1-α) a + α ā is executed; probabilistic: ā with probability α, else a. Observation: (cos θ, sin θ, θ'),
-    (N, 3). Reward of the protagonist, (N,): -(θ² + 0.1 θ'² + 0.001 torque²); the adversary's is its negative. It is
-    Gymnasium's Pendulum-v1, whose state is float64 whatever the actions and observations are, and so it is here.
+    Action: {"protagonist": a, "adversary": ā}, each (N, 1) in [-1, 1]. The coupling gives the executed action, and 2
+    times that is the torque in N m. Observation: (cos θ, sin θ, θ'), (N, 3). Reward of the protagonist, (N,):
+    -(θ² + 0.1 θ'² + 0.001 torque²); the adversary's is its negative. As in Gymnasium's Pendulum-v1, the state is
+    float64 whatever the dtype of actions and observations is.
 
-    Nothing terminates. All envs are truncated together, after `max_episode_steps`, and start anew in the same step
-    (Gymnasium's SAME_STEP): the observation returned is then the first of the next episode, and `info["final_obs"]`
+    Nothing terminates. All envs are truncated together, after `max_episode_steps`, and start a new episode in the same
+    step (Gymnasium's SAME_STEP). The observation returned is then the first of the next episode; `info["final_obs"]`
     holds, in every step, the one that the action led to. No step waits for the device.
 
     `info` also holds `executed_action`, `adversary_acted`, `reward_adversary` and `perturbation`.
 
     Args:
         num_envs: N.
-        alpha: α in [0, 1], a number, or a list with one per env.
-        coupling: "noisy" or "probabilistic".
-        perturbation: as in `reset`.
-        max_episode_steps: after which an episode is truncated.
-        dtype: of actions, observations and rewards, "float32" or "float64".
+        alpha: The adversary's share α in [0, 1], a number, or a list with one per env; 0.1 by default.
+        coupling: Name of an `ActionCoupling` ("noisy", "probabilistic"), or such an object.
+        perturbation: Perturbation of the first episode, as in `reset`.
+        max_episode_steps: Number of steps after which an episode is truncated.
+        dtype: Precision of actions, observations and rewards, "float32" or "float64".
         device: "auto", "cpu" or "cuda".
-        env_id: "Pendulum-v1", the only one that is written in torch.
+        env_id: "Pendulum-v1", the only env that is written in torch.
+        **settings: Settings of the coupling.
 
     Raises:
-        GameError: numbers out of range, unknown names, and what `reset` and `step` raise.
+        GameError: Numbers out of range, unknown names, and what `reset` and `step` raise.
 
     Example:
         >>> env = RobustPendulumVectorEnv(num_envs=4096, alpha=0.25)
@@ -65,26 +71,27 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
     def __init__(
         self,
         num_envs: int = 1,
-        alpha: float | list[float] = 0.1,
-        coupling: str = "noisy",
-        perturbation: Mapping[str, Any] | None = None,
+        alpha: float | list[float] | None = None,
+        coupling: str | ActionCoupling = "noisy",
+        perturbation: Perturbation | None = None,
         max_episode_steps: int = 200,
         dtype: str = "float32",
         device: str = "cpu",
         env_id: str = "Pendulum-v1",
+        **settings: Any,
     ) -> None:
         if num_envs < 1 or max_episode_steps < 1:
             raise GameError(f"num_envs is {num_envs} and max_episode_steps {max_episode_steps}: both are at least 1")
-        for what, name, known in (("dtype", dtype, DTYPES), ("coupling", coupling, COUPLINGS)):
-            if name not in known:
-                raise unknown(what, name, known)
+        if dtype not in DTYPES:
+            raise unknown("dtype", dtype, DTYPES)
         if env_id != "Pendulum-v1":
             raise GameError(f"env_id is {env_id!r}: only Pendulum-v1 is batched, make the others with gym.make")
-        self.num_envs, self.max_episode_steps, self.coupling = num_envs, max_episode_steps, coupling
+        self.num_envs, self.max_episode_steps = num_envs, max_episode_steps
         self.dtype, self.device = DTYPES[dtype], choose_device(device)
         self.generator = Generator(self.device)
-        share = self._per_env("alpha", alpha).unsqueeze(-1)
-        self.alpha, self._rest = share.to(self.dtype), (1 - share).to(self.dtype)  # 1 - α rounded once, as numpy does
+        self.coupling, alphas = self._coupled(coupling, alpha, settings)
+        self.alpha = alphas.to(self.dtype)
+        self._share = Share(self.alpha, (1 - alphas).to(self.dtype))  # 1 - α rounded once, as NumPy does
         kind: Any = np.dtype(dtype).type
         own, other = (gym.spaces.Box(-1.0, 1.0, (1,), kind) for _ in self.players)
         self.single_action_space = gym.spaces.Dict(protagonist=own, adversary=other)  # type: ignore[assignment]
@@ -111,15 +118,15 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
         """Start an episode in every env.
 
         Args:
-            seed: of the generator, which draws starts, coins, noise and perturbations.
-            options: {"perturbation": {axis: value}} from this episode on until another is given, None for the nominal
-                pendulum. Axes: mass, length, gravity (relative, 1.0 is nominal) and action_noise (the probability that
-                a uniform action replaces the executed one); a value is a number, a tensor (N,) with one per env, or
-                (low, high) to be drawn anew by every env in every episode. {"state": (θ, θ')} is where to start, (2,)
-                or (N, 2), in this episode.
+            seed: Seed of the generator that draws starts, coins, noise and perturbations.
+            options: Perturbation {"perturbation": {axis: value}} of this episode and the next ones; None restores the
+                nominal pendulum. Axes are mass, length, gravity (relative, 1.0 is nominal) and action_noise (the
+                probability that a uniform action replaces the executed one). A value is a number, a tensor or list
+                with one per env, or a `Distribution` or (low, high), from which every env draws in every episode.
+                {"state": (θ, θ')} is the start of this episode, (2,) or (N, 2).
 
         Raises:
-            GameError: unknown options or axes, values that are not allowed.
+            GameError: Unknown options or axes, or values that are not allowed.
         """
         options = dict(options or {})
         for name in options:
@@ -143,11 +150,11 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
         """Play both actions in every env.
 
         Raises:
-            GameError: an action that misses a player or has the wrong shape; a step before the first reset.
+            GameError: An action that misses a player or has the wrong shape; a step before the first reset.
         """
         if self._elapsed < 0:
             raise GameError("step before reset: call env.reset(seed=0) first")
-        executed, acted = self._couple(*(self._action(actions, player) for player in self.players))
+        executed, acted = self._execute(*(self._action(actions, player) for player in self.players))
         reward = self._swing((MAX_TORQUE * executed).squeeze(-1)).to(self.dtype)
         self._elapsed += 1
         final = self._observe()
@@ -166,16 +173,16 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
 
     @property
     def elapsed(self) -> int:
-        """Steps of the present episodes; 0 after a step that ended the last ones."""
+        """Number of steps of the current episodes; 0 after a step that ended the last ones."""
         return self._elapsed
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what changes, as tensors and integers: a loaded env goes on bit for bit on a CPU."""
+        """Return everything that changes, as tensors and integers: a loaded env continues bit for bit on a CPU."""
         now = {"angle": self._angle, "speed": self._speed, "pull": self._pull, "push": self._push}
         return {**now, "elapsed": self._elapsed, "generator": self.generator.get_state(), "drawn": self.perturbation}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken, with the same arguments."""
+        """Continue where `state_dict` was taken, with the same arguments."""
         self._angle, self._speed, self._pull, self._push = (
             state[name].to(self.device) for name in ("angle", "speed", "pull", "push")
         )
@@ -184,13 +191,9 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
         self.perturbation = {axis: value.to(self.device) for axis, value in state["drawn"].items()}
 
     # -- one step ------------------------------------------------------------------------------------------
-    def _couple(self, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (what is executed, (N, 1); whether the adversary had a part in it, (N,))."""
-        if self.coupling == "noisy":
-            executed, acted = self._rest * own + self.alpha * other, self.alpha > 0
-        else:
-            acted = self._uniform(self.dtype).unsqueeze(-1) < self.alpha
-            executed = torch.where(acted, other, own)
+    def _execute(self, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (the executed action, (N, 1); whether the adversary had a part in it, (N,))."""
+        executed, acted = self.coupling.execute(own, other, self._share, self._coins)
         if "action_noise" in self.perturbation:
             drawn = 2 * self._uniform(self.dtype).unsqueeze(-1) - 1
             replaced = self._uniform(torch.float64) < self.perturbation["action_noise"]
@@ -217,18 +220,18 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
         self._speed = 2 * self._uniform(torch.float64) - 1
         self.perturbation = {axis: self._drawn(value) for axis, value in self._source.items()}
         one = torch.ones((), dtype=torch.float64, device=self.device)
-        mass, length, gravity = (self.perturbation.get(axis, one) for axis in AXES[:3])
+        mass, length, gravity = (self.perturbation.get(axis, one) for axis in ("mass", "length", "gravity"))
         self._pull = 3 * (GRAVITY * gravity) / (2 * length)
         self._push = (3.0 / (mass * length**2)).to(self.dtype)
 
     def _uniform(self, dtype: torch.dtype) -> Tensor:
         return torch.rand(self.num_envs, generator=self.generator, device=self.device, dtype=dtype)
 
-    def _drawn(self, value: Tensor | tuple[float, float]) -> Tensor:
-        if isinstance(value, Tensor):
-            return value
-        low, high = value
-        return low + (high - low) * self._uniform(torch.float64)
+    def _coins(self) -> Tensor:
+        return self._uniform(self.dtype).unsqueeze(-1)
+
+    def _drawn(self, value: Tensor | Distribution) -> Tensor:
+        return value if isinstance(value, Tensor) else value.quantile(self._uniform(torch.float64))
 
     # -- input ---------------------------------------------------------------------------------------------
     def _action(self, actions: dict[str, Tensor], player: str) -> Tensor:
@@ -239,29 +242,36 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
             raise GameError(f"the {player}'s action has shape {tuple(action.shape)}: expected {(self.num_envs, 1)}")
         return action.clamp(-1, 1)
 
-    def _checked(self, perturbation: Mapping[str, Any] | None) -> dict[str, Tensor | tuple[float, float]]:
-        found: dict[str, Tensor | tuple[float, float]] = {}
-        for axis, value in (perturbation or {}).items():
-            if axis not in AXES:
-                raise unknown("axis of a perturbation", axis, AXES)
-            if isinstance(value, tuple) and len(value) == 2:
-                low, high = (float(self._per_env(axis, end)[0]) for end in value)
-                if low > high:
-                    raise GameError(f"{axis} is {value}: (low, high), the lower first, e.g. (0.5, 2.0)")
-                found[axis] = (low, high)
-            else:
-                found[axis] = self._per_env(axis, value)
-        return found
+    def _coupled(
+        self, coupling: str | ActionCoupling, alpha: float | list[float] | None, settings: dict[str, Any]
+    ) -> tuple[ActionCoupling, Tensor]:
+        """Return (the coupling, α of every env in float64, (N, 1))."""
+        each = None if alpha is None else self._per_env("alpha", alpha)
+        found, others = make_coupling(coupling, None if each is None else float(each.max()), settings)
+        law = check_actions_coupled(found)
+        if others:
+            raise unknown("setting", next(iter(others)), [f.name for f in fields(law)])
+        if each is None:
+            return law, self._per_env("alpha", law.alpha).unsqueeze(-1)
+        replace(law, alpha=float(each.min()))  # checks the smallest share also
+        return law, each.unsqueeze(-1)
+
+    def _checked(self, perturbation: Perturbation | None) -> dict[str, Tensor | Distribution]:
+        """Return {axis: one number per env, (N,), or a distribution}."""
+        given = dict(perturbation) if isinstance(perturbation, Mapping) else {}
+        lists = {axis: self._per_env(axis, v) for axis, v in given.items() if isinstance(v, list | np.ndarray | Tensor)}
+        bounds = {axis: (float(each.min()), float(each.max())) for axis, each in lists.items()}
+        found = checked({**given, **bounds} if given else perturbation)
+        for axis in found:
+            if axis not in ACTIVE:
+                raise GameError(f"{axis} has no effect on the batched pendulum: it has {', '.join(ACTIVE)}")
+        found.update(lists)
+        return {axis: v if isinstance(v, Distribution) else self._per_env(axis, v) for axis, v in found.items()}
 
     def _per_env(self, name: str, value: Any) -> Tensor:
         """Return one number per env, (N,), in float64."""
         each = torch.as_tensor(value, dtype=torch.float64)
         if each.shape not in ((), (self.num_envs,)):
-            raise GameError(
-                f"{name} has shape {tuple(each.shape)}: pass one number, or one for each of {self.num_envs}"
-            )
-        share = name in ("alpha", "action_noise")
-        if not bool(((each >= 0) & (each <= 1) if share else (each > 0) & (each < float("inf"))).all()):
-            allowed = "in [0, 1], e.g. 0.1" if share else "positive and finite, 1.0 is nominal"
-            raise GameError(f"{name} is {value}: it must be {allowed}")
+            given, n = tuple(each.shape), self.num_envs
+            raise GameError(f"{name} has shape {given}: pass one number, or one for each of {n}")
         return each.expand(self.num_envs).to(self.device)

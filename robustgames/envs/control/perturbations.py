@@ -1,4 +1,4 @@
-"""Perturbations of a control env, as data: what may be changed, and distributions to draw it from."""
+"""Perturbations of a control env, as data: the axes, and the distributions that values are drawn from."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from robustgames.envs.control.physics import Physics
 from robustgames.errors import GameError, unknown
@@ -24,7 +26,7 @@ AXES = {
     "action_noise": "probability that an action is replaced by a uniformly random one",
     "observation_noise": "standard deviation of Gaussian noise on the observation",
 }
-"""What a perturbation can change. All but the two noises are relative: 1.0 is the nominal env."""
+"""The axes of a perturbation. All but the two noises are relative: 1.0 is the nominal env."""
 
 NOISES = ("action_noise", "observation_noise")
 
@@ -33,7 +35,7 @@ Perturbation = Mapping[str, Any]
 
 
 class Distribution(ABC):
-    """What a value is drawn from at every reset, with the env's generator."""
+    """A distribution of values, drawn from at every reset with the env's generator."""
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> float:
@@ -41,7 +43,15 @@ class Distribution(ABC):
 
     @abstractmethod
     def extremes(self) -> Sequence[float]:
-        """Return the values that must be allowed for all others to be."""
+        """Return values such that all others are allowed if these are."""
+
+    def quantile(self, u: Tensor) -> Tensor:
+        """Return the values below which a share u of the draws lies: a draw per env from uniform u in [0, 1).
+
+        Raises:
+            GameError: The distribution does not define it.
+        """
+        raise GameError(f"{self} defines no quantile: a batched env cannot draw from it, use Uniform(0.5, 2.0)")
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,9 @@ class Uniform(Distribution):
 
     def extremes(self) -> Sequence[float]:
         return self.low, self.high
+
+    def quantile(self, u: Tensor) -> Tensor:
+        return self.low + (self.high - self.low) * u
 
 
 @dataclass(frozen=True)
@@ -79,10 +92,13 @@ class LogUniform(Distribution):
     def extremes(self) -> Sequence[float]:
         return self.low, self.high
 
+    def quantile(self, u: Tensor) -> Tensor:
+        return self.low * (self.high / self.low) ** u
+
 
 @dataclass(frozen=True)
 class Choice(Distribution):
-    """One of some values, all as likely."""
+    """One of several values, all equally likely."""
 
     values: tuple[float, ...]
 
@@ -96,17 +112,24 @@ class Choice(Distribution):
     def extremes(self) -> Sequence[float]:
         return self.values
 
+    def quantile(self, u: Tensor) -> Tensor:
+        return torch.tensor(self.values, dtype=u.dtype, device=u.device)[(u * len(self.values)).long()]
+
 
 def _ordered(low: float, high: float) -> None:
     if not (isfinite(low) and isfinite(high) and low <= high):
         raise GameError(f"bounds {low} and {high}: give finite ones, the lower first, e.g. (0.5, 2.0)")
 
 
-def checked(perturbation: Perturbation | None, physics: Physics) -> dict[str, Any]:
-    """Return a perturbation as a dict of plain numbers and distributions; none is {}.
+def checked(perturbation: Perturbation | None, physics: Physics | None = None) -> dict[str, Any]:
+    """Return a perturbation as a dict of plain numbers and distributions; None is {}.
+
+    Args:
+        perturbation: {axis: value}.
+        physics: Physics whose bodies, joints and actuators the values may name; None of an env without named parts.
 
     Raises:
-        GameError: unknown axes or bodies, scales that are not positive, probabilities outside [0, 1].
+        GameError: Unknown axes or bodies, scales that are not positive, or probabilities outside [0, 1].
 
     Example:
         >>> from robustgames.envs.control.inner import physics_of
@@ -124,10 +147,10 @@ def checked(perturbation: Perturbation | None, physics: Physics) -> dict[str, An
     return {axis: _checked_axis(axis, value, physics) for axis, value in perturbation.items()}
 
 
-def _checked_axis(axis: str, value: Any, physics: Physics) -> Any:
+def _checked_axis(axis: str, value: Any, physics: Physics | None) -> Any:
     if not isinstance(value, Mapping):
         return _checked_value(axis, axis, value)
-    known = physics.names(axis)
+    known = [] if physics is None else physics.names(axis)
     if not known:
         raise GameError(f"{axis} is {value!r}: this env names no parts of it, pass one number, e.g. {axis}=0.5")
     for name in value:

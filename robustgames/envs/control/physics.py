@@ -1,4 +1,4 @@
-"""What the axes of a perturbation scale: the numbers of an env written in Python, or the arrays of a MuJoCo model."""
+"""The parameters that a perturbation scales: numbers of an env written in Python, or arrays of a MuJoCo model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Scales = Mapping[str, Any]
 
 
 class Physics(ABC):
-    """The nominal parameters of one env, and how to scale them: always the nominal ones, so scales never compound."""
+    """The nominal parameters of one env, and their scaling. Scales multiply nominal values, so they never compound."""
 
     @abstractmethod
     def names(self, axis: str) -> list[str]:
-        """Return what a dict of this axis may name: bodies (mass, friction), joints (damping), actuators (gain)."""
+        """Return the names for a dict of this axis: bodies (mass, friction), joints (damping), actuators (gain)."""
 
     @abstractmethod
     def nominal(self, axis: str, name: str | None = None) -> float:
@@ -27,23 +27,23 @@ class Physics(ABC):
 
     @abstractmethod
     def set(self, *scales: Scales) -> None:
-        """Scale the nominal parameters by the product of all `scales`; what none of them names is nominal."""
+        """Scale the nominal parameters by the product of all `scales`; parameters without a scale are nominal."""
 
     @abstractmethod
     def idle(self, axis: str, scale: Any) -> str | None:
-        """Return why this scale cannot change a trajectory of this env, None where it can."""
+        """Return the reason why this scale changes no trajectory of this env, or None."""
 
     @abstractmethod
     def bind(self, env: gym.Env) -> None:
-        """Act on `env` from now on: the env that the nominal parameters are from, or a copy of it."""
+        """Attach to `env`: the env that the nominal parameters come from, or a copy of it."""
 
 
 class Numbers(Physics):
     """Physics in attributes of an env, such as m, l and g of Pendulum-v1.
 
     Args:
-        env: the env.
-        attributes: {axis: name of the attribute}.
+        env: Unwrapped env.
+        attributes: Names of its attributes, {axis: name}.
     """
 
     def __init__(self, env: gym.Env, attributes: Mapping[str, str]) -> None:

@@ -1,8 +1,8 @@
-"""The perturbations that papers evaluate on, by name, as data: nothing is built here, and no env is needed to read it.
+"""The perturbations that papers evaluate on, by name, as data that needs no env.
 
-Published code differs from these sets where it does not do what it says. Mass scales the inertia as well; friction
-scales every geom (the floor alone does nothing below the friction of the foot); both axes of a grid vary; the upper
-corner belongs to the grid.
+Published code differs from these sets if it does not do what its paper states. Here mass scales the inertia also.
+Friction scales every geom (scaling the floor alone has no effect below the friction of the foot). Both axes of a grid
+vary, and the upper corner belongs to the grid.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class UncertaintySet:
     """A grid of perturbations.
 
     Args:
-        axes: {axis or (axis, body): values}.
-        source: paper or code that evaluates on it.
-        episodes: how many it plays at every point.
-        env_id: the env whose bodies the axes name; "" for sets that fit all.
-        absolute: masses in kg and coefficients of friction, made relative by the model they are asked for.
+        axes: Values {axis or (axis, body): values}.
+        source: Paper or code that evaluates on it.
+        episodes: Number of episodes at every point.
+        env_id: Env whose bodies the axes name; "" for sets that fit all envs.
+        absolute: Whether the values are masses in kg and coefficients of friction, to be divided by those of a model.
 
     Example:
         >>> grid = uncertainty_set("tessler-mass-noise")
@@ -53,10 +53,10 @@ class UncertaintySet:
         """Return all perturbations, the last axis fastest, for `reset(options={"perturbation": ...})`.
 
         Args:
-            env: an action-robust env, whose nominal masses and friction make an absolute set relative.
+            env: Action-robust env, whose nominal masses and friction make an absolute set relative.
 
         Raises:
-            GameError: an absolute set without an env, or with one that has no such bodies.
+            GameError: An absolute set without an env, or with one that has no such bodies.
         """
         values = self.relative(env)
         return [_nested(zip(values, point, strict=True)) for point in product(*values.values())]
@@ -162,7 +162,7 @@ def uncertainty_set(name: str) -> UncertaintySet:
     """Return a named set.
 
     Raises:
-        GameError: there is no such name; close ones are shown.
+        GameError: An unknown name; close matches are shown.
     """
     if name not in UNCERTAINTY_SETS:
         raise unknown("uncertainty set", name, UNCERTAINTY_SETS)

@@ -1,0 +1,96 @@
+"""Training's source of ζ: minibatches of a replay, and the critic that learns from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from robustgames.agents.control.critics import TemporalDifference
+from robustgames.agents.control.normalization import RunningNorm
+from robustgames.agents.control.replay import Replay, Transitions
+from robustgames.errors import GameError
+from robustgames.tensors import map_tensors
+
+
+class CriticTraining:
+    """Training's source of ζ for a `PolicyGame`: minibatches of a replay, and the critic that learns from each.
+
+    After `begin`, one iteration of DDPG is `learn`, then one step of any solver, then `follow`; TD3 with delay d calls
+    `learn` d times before. The solver's first draw is the minibatch of the last `learn`. Further draws (of
+    extragradient, of Langevin chains) are new ones. With `every_draw` the critic takes a step on these also, as in
+    Kamalaruban et al. 2020.
+
+    Args:
+        replay: Replay of the runs.
+        learning: Step of the critic.
+        batch_size: B.
+        generator: Generator of the first critics.
+        every_draw: Whether the critic takes a step with every draw, not only in `learn`.
+        norm: Scaling of the sampled observations.
+    """
+
+    def __init__(
+        self,
+        replay: Replay,
+        learning: TemporalDifference,
+        batch_size: int,
+        generator: Generator,
+        every_draw: bool = False,
+        norm: RunningNorm | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise GameError(f"batch_size is {batch_size}: at least 1 transition, e.g. 128")
+        self.replay, self.learning, self.batch_size, self.every_draw = replay, learning, batch_size, every_draw
+        self.norm = norm
+        self.state = learning.init(replay.shape, generator, replay.dtype)
+        self.target = self.error = self.states = torch.empty(0)
+        self.held: Transitions | None = None
+
+    def begin(self, z: Tensor) -> None:
+        """Set the target policies to the first joint strategy, (*S, n + m)."""
+        self.target = z.clone()
+
+    def learn(self, generator: Generator) -> None:
+        """Take one step of the critic on a new minibatch, and hold that for the players."""
+        self.held = self._sample(generator)
+        self.states = self.held.states
+        self.error = self.learning.step_(self.held, self.target, self.state, generator)
+
+    def _sample(self, generator: Generator) -> Transitions:
+        batch = self.replay.sample(self.batch_size, generator)
+        if self.norm is not None:
+            self.norm.apply_(batch.states)  # [s | a] holds these states also
+            self.norm.apply_(batch.next_states)
+        return batch
+
+    def draw(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return (states, critic weights): of the held minibatch once, then of new ones."""
+        if self.replay.size == 0:  # before the first step: an oracle needs shapes
+            nowhere = (*shape, self.batch_size, self.replay.state_size)
+            states = torch.zeros(nowhere, device=generator.device, dtype=dtype)
+            return states, self.learning.first(self.state).expand(*shape, -1)
+        if self.held is None and self.every_draw:
+            self.learn(generator)
+        batch = self.held or self._sample(generator)
+        self.held = None
+        return batch.states, self.learning.first(self.state)
+
+    def follow(self, z: Tensor) -> None:
+        """Move the target policies and the target critic by tau towards z and the critic."""
+        self.target.lerp_(z, self.learning.tau)
+        self.learning.follow_(self.state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that changes, the replay included, as tensors and integers."""
+        return {
+            "critic": map_tensors(self.state, torch.clone),
+            "target": self.target.clone(),
+            "replay": self.replay.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken, between two iterations."""
+        self.state, self.target, self.held = map_tensors(state["critic"], torch.clone), state["target"].clone(), None
+        self.replay.load_state_dict(state["replay"])
