@@ -68,27 +68,36 @@ def describe(id: str) -> str:
 
 # -- read from the source --------------------------------------------------------------------------------
 def table(name: str) -> dict[str, str]:
-    """Return {key: first line of the docstring} of the dictionary "module:NAME" of functions or classes."""
-    module, _, name = name.partition(":")
-    for node in _source(module).body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict) and ast.unparse(node.target) == name:
-            keys = (str(ast.literal_eval(key)) for key in node.value.keys if key is not None)
-            return {
-                key: first_line(f"{module}:{ast.unparse(value)}")
-                for key, value in zip(keys, node.value.values, strict=True)
-            }
-    raise LookupError(f"{module} has no dictionary {name}")
+    """Return {key: first line of the docstring} of "module:NAME", a dictionary of functions, classes and **tables."""
+    module, node = _defined(name)
+    if not isinstance(node, ast.AnnAssign) or not isinstance(node.value, ast.Dict):
+        raise LookupError(f"{name} is not a dictionary with an annotation")
+    lines: dict[str, str] = {}
+    for key, value in zip(node.value.keys, node.value.values, strict=True):
+        source = f"{module}:{ast.unparse(value)}"
+        lines |= table(source) if key is None else {ast.literal_eval(key): first_line(source)}
+    return lines
 
 
 def first_line(name: str) -> str:
-    """Return the first line of the docstring of "module:name" of this package, wherever the module imports it from."""
+    """Return the first line of the docstring of the function or class "module:name"."""
+    node = _defined(name)[1]
+    documented = isinstance(node, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node)
+    return documented.splitlines()[0] if documented else "(no docstring)"
+
+
+def _defined(name: str) -> tuple[str, ast.stmt]:
+    """Return the module of this package that defines "module:name", which may import it, and the definition."""
     module, _, name = name.partition(":")
     for node in _source(module).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
-            return (ast.get_docstring(node) or "(no docstring)").splitlines()[0]
-        if isinstance(node, ast.ImportFrom) and any(name in (alias.asname, alias.name) for alias in node.names):
-            (original,) = (alias.name for alias in node.names if name == (alias.asname or alias.name))
-            return first_line(f"{node.module}:{original}")
+            return module, node
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name:
+            return module, node
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if name == (alias.asname or alias.name):
+                    return _defined(f"{node.module}:{alias.name}")
     raise LookupError(f"{module} does not define {name}")
 
 
