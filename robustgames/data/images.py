@@ -241,7 +241,7 @@ def _stored(what: str, images: Tensor, like: Tensor) -> Tensor:
     if not images.is_floating_point():
         raise GameError(f"{what} are {images.dtype}: uint8 in 0..255 or floating-point in [0, 1] is needed")
     if len(flat) and not bool(((flat >= 0) & (flat <= 1)).all()):  # also refuses NaN
-        raise GameError(f"{what} are in [{flat.min():g}, {flat.max():g}]: [0, 1] is needed; bytes are given as uint8")
+        raise GameError(f"{what} lie in [{flat.min():g}, {flat.max():g}]: [0, 1] is needed; bytes are given as uint8")
     return 2 * flat - 1
 
 

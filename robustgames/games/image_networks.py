@@ -184,7 +184,7 @@ _halve = partial(nn.functional.avg_pool2d, kernel_size=2)
 def _plan(side: int, width: int) -> tuple[int, int]:
     """Return (s, k) with side = s * 2**k, s in 4..7 and k >= 1."""
     if width < 1:
-        raise GameError(f"width is {width}: use at least 1 feature map, e.g. width=32")
+        raise GameError(f"width is {width}: at least 1 feature map is needed, e.g. width=32")
     start, doublings = side, 0
     while start > 7 and start % 2 == 0:
         start, doublings = start // 2, doublings + 1
