@@ -243,7 +243,7 @@ def test_a_run_of_control_has_no_classifier_to_attack(tmp_path, capsys):
         (f"{PENDULUM} --set alpha=abc", f"{PENDULUM} cannot be made with alpha='abc'"),
         (f"{PENDULUM} --set alpha=[0.1,0.2]", "alpha has 2 values for 5 runs"),
         (f"{PENDULUM} --set max_episode_steps=abc", "cannot be made with max_episode_steps='abc'"),
-        (f"{PENDULUM} --set coupling=observation", "noisy or probabilistic actions are needed"),
+        (f"{PENDULUM} --set coupling=observation", "it must be noisy or probabilistic"),
         ("robustgames/ActionRobustPendulm-v0", "did you mean robustgames/ActionRobustPendulum-v0"),
         ("nowhere:mine/Car-v0", "no module 'nowhere' for 'nowhere:mine/Car-v0'"),
         (
@@ -326,7 +326,7 @@ def test_help_lists_every_setting_with_the_agents_own_default(name, agent, capsy
         "ENV",
     ):
         assert flag in text
-    assert "widths of the hidden layers" in text
+    assert "Widths of the hidden layers" in text
 
 
 def test_list_names_the_agents_of_control(capsys):

@@ -270,7 +270,7 @@ def test_the_batched_pendulum_is_learned_on_like_the_separate_ones():
         env.reset()
         env.unwrapped.inner.state = start.numpy().copy()
     batch.ongoing.env._angle, batch.ongoing.env._speed = angles.unbind(-1)
-    separate.ongoing._now[:], separate.ongoing._going = states.numpy(), [True] * 3
+    separate.ongoing._now[:], separate.ongoing._started = states.numpy(), [True] * 3
     own, other = torch.rand(2, 20, 3, 1, generator=torch.Generator().manual_seed(0)) * 2 - 1
     for a, b in zip(own, other, strict=True):
         one, each = batch.ongoing.play(a, b), separate.ongoing.play(a, b)
