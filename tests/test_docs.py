@@ -116,7 +116,7 @@ def test_evaluation_loads_no_matplotlib():
 ENGLISH = {
     "the text of an argument begins with a noun": r"^\s+\w+(?: \([^)]*\))?: "
     r"(?:of|for|in|as|by|likewise|how|what|when|who)\b",
-    "is not a": r"\bis no\b|\b(?:that|which) (?:is|are) none\b",
+    "is not a": r"(?<![Tt]here )\bis no\b|\b(?:that|which) (?:is|are) none\b",
     "fooled, misclassified": r"\bfell(?:ed|s)?\b|\bfallen\b",
     "continue, resume": r"\bgo(?:es|ing)? on\b|\bwent on\b",
     "again": r"\banew\b|\bonce more\b|\ball the same\b",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "robustness.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "robustness.py"
 SMALL = "--env InvertedPendulum-v5 --seeds 2 --steps 60 --learning-starts 20 --hidden 8 8 --batch-size 8 --episodes 1"
 GRID = "--grid mass=1,2 friction=0.5,1 action_noise=0,0.3"
 

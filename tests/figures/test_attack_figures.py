@@ -204,7 +204,7 @@ def test_wrong_input_is_named(call, text):
 # -- the script ------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def script():
-    path = Path(__file__).parents[1] / "scripts" / "lecture_figures.py"
+    path = Path(__file__).parents[2] / "scripts" / "lecture_figures.py"
     spec = importlib.util.spec_from_file_location("lecture_figures", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up

@@ -28,7 +28,7 @@ from robustgames.evaluation.transport import (
 from robustgames.games import MLP
 
 KIND = torch.float64
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def rng(seed=0):
