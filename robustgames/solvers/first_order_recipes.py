@@ -23,7 +23,7 @@ from robustgames.solvers.schemes import (
 
 HELPS = {
     "lr": "Learning rate of both players.",
-    "betas": "Decay of the first and second moments.",
+    "betas": "Decays of both moments.",
     "decay": "Decay of the second moment.",
     "eps": "Constant that is added to the root of the second moment.",
     "lr_y": "Learning rate of the maximizer, if it differs.",
@@ -214,7 +214,7 @@ def turns(lr: float = 1e-3, ratio: int = 10, betas: Betas = (0.9, 0.999), lr_y: 
     Args:
         lr: Learning rate of both players.
         ratio: Steps of player 0 per step of player 1, N.
-        betas: Decay of the first and second moments.
+        betas: Decays of both moments.
         lr_y: Learning rate of player 1, if it differs.
     """
     return Turns((Adam(lr, betas), Adam(lr if lr_y is None else lr_y, betas)), ratio)

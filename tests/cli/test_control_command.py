@@ -288,7 +288,7 @@ def test_wrong_input_gets_one_line_and_exit_code_2(words, says, capsys, tmp_path
 
 def test_a_solver_given_control_names_the_agent_for_it(capsys, tmp_path):
     assert command(f"train extra_adam {PENDULUM}") == 2
-    assert f"agents of control train it: robustgames train robust_ddpg {PENDULUM}" in capsys.readouterr().err
+    assert f"is control, not a game: robustgames train robust_ddpg {PENDULUM}" in capsys.readouterr().err
     assert command("train robust_dpg") == 2
     assert "unknown agent 'robust_dpg': did you mean robust_ddpg" in capsys.readouterr().err
 
