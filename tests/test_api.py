@@ -5,6 +5,7 @@
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 # what README and docs show; everything else may change without notice
@@ -41,7 +42,7 @@ def signature(function):
     """Return the parameters of a function with their defaults, without annotations."""
     parameters = inspect.signature(function).parameters.values()
     bare = [p.replace(annotation=inspect.Parameter.empty) for p in parameters if p.name != "self"]
-    return str(inspect.Signature(bare))
+    return re.sub(r"<(?:function|class) ['\"]?([\w.]+).*?>", r"\1", str(inspect.Signature(bare)))  # no addresses
 
 
 def lines_of(path, value):

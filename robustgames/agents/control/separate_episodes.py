@@ -90,7 +90,7 @@ class SeparateEnvs(Episodes):
         return GameError(f"run {i}, step {len(self._actions[i])} of the episode of seed {self._seeds[i]}: {cause}")
 
     def abandon(self) -> None:
-        self._going = [False] * self.runs
+        self._started = [False] * self.runs
 
     def state_dict(self) -> dict[str, Any]:
         return {"generator": self.generator.get_state(), "runs": {str(i): self._run_state(i) for i in range(self.runs)}}
