@@ -26,7 +26,6 @@ class Agent(ABC):
 
     Attributes:
         timestep: Name of a timestep: "oracle call" or "env step".
-        episodic: Whether the agent plays episodes, so callbacks can count and evaluate them.
         env: Env that the agent trains in; the first of several, or a batch.
         solver: Solver of both players.
         z: Joint strategies, (*S, n + m).
@@ -38,7 +37,7 @@ class Agent(ABC):
     """
 
     timestep: ClassVar[str]
-    episodic: ClassVar[bool] = False
+    _episodic: ClassVar[bool] = False
     env: Any
     solver: Scheme
     z: Tensor

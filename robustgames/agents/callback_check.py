@@ -43,7 +43,7 @@ def check_callback(agent: Any, callback: BaseCallback) -> None:
         name = type(one).__name__
         if isinstance(one, ProgressBarCallback):
             raise GameError(f"{name} does not count {agent.timestep}s of one run: pass learn(…, progress_bar=True)")
-        if not agent.episodic:
+        if not agent._episodic:
             for needs_episodes, instead in NO_EPISODES.items():
                 if isinstance(one, needs_episodes):
                     raise GameError(f"{name} needs episodes, which {type(agent).__name__} does not play: {instead}")

@@ -68,7 +68,7 @@ class RobustDDPG(Agent):
     """
 
     timestep = "env step"
-    episodic = True
+    _episodic = True
     preset = Settings()
 
     def __init__(
