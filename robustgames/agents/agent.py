@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Self
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import configure_logger
-from torch import Tensor
+from torch import Tensor, no_grad
 
 from robustgames.agents.learning import Callbacks, ProgressBar, callback_list, deferred_interrupt
+from robustgames.agents.training_envs import TrainingEnvs
 from robustgames.errors import GameError
 from robustgames.solvers import Scheme
 from robustgames.solvers.rules import State
@@ -36,6 +37,7 @@ class Agent(ABC):
     """
 
     timestep: ClassVar[str]
+    _episodic: ClassVar[bool] = False
     env: Any
     solver: Scheme
     z: Tensor
@@ -45,6 +47,8 @@ class Agent(ABC):
     tensorboard_log: str | None
     verbose: int
     _logger: Logger | None = None
+    _began: tuple[float, int] = 0.0, 0  # time and timesteps at the start of the last `learn`
+    _logged = -1  # timesteps at the last log
     _busy = False  # True while a step changes what cannot be restored: a second Ctrl-C waits for its end then
 
     # -- training ------------------------------------------------------------------------------------------
@@ -65,6 +69,7 @@ class Agent(ABC):
         Args:
             total_timesteps: Timesteps of each run, >= 0.
             callback: Stable-Baselines3 callbacks, or functions (locals, globals) -> bool; False stops the training.
+                Callbacks that need episodes are refused by an agent that plays none.
             log_interval: Timesteps between two logs; by default a hundredth of the total.
             tb_log_name: Name of the run in TensorBoard.
             reset_num_timesteps: If False, the count of an earlier `learn` continues.
@@ -84,7 +89,8 @@ class Agent(ABC):
         if self._logger is None:
             self.set_logger(configure_logger(self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps))
         callbacks = callback_list(self, callback, ProgressBar(self.timestep.split()[-1]) if progress_bar else None)
-        callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
+        given = {"log_interval": log_interval, "tb_log_name": tb_log_name, "reset_num_timesteps": reset_num_timesteps}
+        callbacks.on_training_start({"total_timesteps": target, "self": self, **given}, globals())
         self._begin()
         try:
             with deferred_interrupt(lambda: self._busy) as pressed:
@@ -98,20 +104,35 @@ class Agent(ABC):
         return self
 
     def _loop(self, target: int, interval: int, callbacks: CallbackList, pressed: list[int]) -> None:
-        began, first, watched = time.perf_counter(), self.num_timesteps, bool(callbacks.callbacks)
+        first, watched = self.num_timesteps, bool(callbacks.callbacks)
+        self._began, self._logged = (time.perf_counter(), first), -1
         # logs come at multiples of the interval, so a resumed run has the same ones as an uninterrupted run
         due = min((first // interval + 1) * interval, target)
         while self.num_timesteps < target and not pressed:
+            if watched:
+                callbacks.on_rollout_start()
             self._advance(0 if watched else due - self.num_timesteps)
             if self.num_timesteps >= due:
                 due = min((self.num_timesteps // interval + 1) * interval, target)
                 self._check_finite()
-                self._log((self.num_timesteps - first) / (time.perf_counter() - began))
-            if watched and not callbacks.on_step():
+                self.dump_logs()
+            if watched and not self._called(callbacks):
                 break
         self._check_finite()
         if pressed:
             raise KeyboardInterrupt
+
+    def _called(self, callbacks: CallbackList) -> bool:
+        """Call the callbacks after a step, which is a rollout of its own, and return whether training continues."""
+        callbacks.update_locals(self._locals())
+        if not callbacks.on_step():
+            return False
+        callbacks.on_rollout_end()
+        return True
+
+    def _locals(self) -> dict[str, Any]:
+        """Return what callbacks read of the last step: {"dones": (S,)} of an agent that plays episodes."""
+        return {}
 
     @abstractmethod
     def _reset_timesteps(self) -> None:
@@ -151,9 +172,24 @@ class Agent(ABC):
         """Log to this logger from now on."""
         self._logger = logger
 
-    def get_env(self) -> Any:
-        """Return the env that the agent trains in; evaluate in an env of your own."""
-        return self.env
+    @no_grad()
+    def dump_logs(self) -> None:
+        """Log the metrics of this moment now, unless they have been logged at this timestep."""
+        if self._logged != self.num_timesteps:
+            self._logged, (began, first) = self.num_timesteps, self._began
+            self._log((self.num_timesteps - first) / max(time.perf_counter() - began, 1e-9))
+
+    def get_env(self) -> TrainingEnvs:
+        """Return the envs of all runs, to be read and not stepped; `env` is the env itself."""
+        return TrainingEnvs(self._envs(), 1 if self.z.dim() == 1 else len(self.z))
+
+    def _envs(self) -> list[Any]:
+        """Return one env per run, or one env of all runs."""
+        return [self.env]
+
+    def get_vec_normalize_env(self) -> None:
+        """Return None: observations are not normalized by a `VecNormalize`."""
+        return None
 
     # -- playing and storing -------------------------------------------------------------------------------
     @abstractmethod

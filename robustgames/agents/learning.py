@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from torch import Tensor
 from tqdm import tqdm
+
+from robustgames.agents.callback_check import check_callback
+from robustgames.errors import GameError
 
 Callback = BaseCallback | Callable[[dict[str, Any], dict[str, Any]], bool]
 Callbacks = Callback | Sequence[Callback] | None
@@ -59,12 +63,33 @@ def deferred_interrupt(busy: Callable[[], bool]) -> Iterator[list[int]]:
 
 
 def callback_list(agent: Any, given: Callbacks, bar: ProgressBar | None) -> CallbackList:
-    """Return the callbacks or functions given to `learn`, and a progress bar, initialized with the agent."""
+    """Return the callbacks or functions given to `learn`, and a progress bar, initialized with the agent.
+
+    Raises:
+        GameError: A callback that this agent cannot serve.
+    """
     several = [] if given is None else given if isinstance(given, Sequence) else [given]
-    every = [c if isinstance(c, BaseCallback) else ConvertCallback(c) for c in several]
+    every = [_converted(callback) for callback in several]
+    for callback in every:
+        check_callback(agent, callback)
     callbacks = CallbackList(every if bar is None else [*every, bar])
-    callbacks.init_callback(agent)
+    with warnings.catch_warnings():  # EvalCallback compares types of envs; `check_callback` compares their spaces
+        warnings.filterwarnings("ignore", message="Training and eval env are not of the same type")
+        callbacks.init_callback(agent)
     return callbacks
+
+
+def _converted(callback: Callback) -> BaseCallback:
+    if isinstance(callback, BaseCallback):
+        return callback
+    if not callable(callback):
+        raise GameError(f"callback is {callback!r}: pass a callback, a function (locals, globals) -> bool, or a list")
+
+    def call(local: dict[str, Any], other: dict[str, Any]) -> bool:
+        answer = callback(local, other)
+        return answer is None or bool(answer)  # a function that returns nothing does not stop the training
+
+    return ConvertCallback(call)
 
 
 class ProgressBar(BaseCallback):

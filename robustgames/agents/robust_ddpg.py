@@ -68,6 +68,7 @@ class RobustDDPG(Agent):
     """
 
     timestep = "env step"
+    _episodic = True
     preset = Settings()
 
     def __init__(
@@ -126,12 +127,19 @@ class RobustDDPG(Agent):
                 self.norm.update(torch.as_tensor(played.observations, device=self.device))
             replay.add(played.observations, played.executed, played.after, played.rewards, played.terminated)
             self.num_timesteps += 1
+            self._ended = played.ended
             if any(played.ended):
                 self.behavior.restart(self.z, played.ended)
             if replay.size > s.learning_starts:
                 self._update()
         finally:
             self._busy = False
+
+    def _locals(self) -> dict[str, Any]:
+        return {"dones": np.array(self._ended)}
+
+    def _envs(self) -> list[Any]:
+        return getattr(self.ongoing, "envs", [self.env])
 
     def _update(self) -> None:
         """Take one step of the critic, and one of the players and target networks if it is due."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from robustgames.envs.control.perturbations import Choice, Distribution, LogUniform, Uniform
     from robustgames.envs.control.uncertainty_sets import UNCERTAINTY_SETS, UncertaintySet, uncertainty_set
     from robustgames.envs.game_env import GameEnv, GameVectorEnv
+    from robustgames.envs.numpy_batch import NumpyBatch
     from robustgames.envs.views import PlayerView
 else:  # hidden from type checkers, which would take any name for an attribute
     __getattr__, __dir__ = attach(__name__, __file__)
@@ -42,6 +43,7 @@ __all__ = [
     "LogUniform",
     "MixedAction",
     "NoisyAction",
+    "NumpyBatch",
     "ObservationShift",
     "Play",
     "PlayerView",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustgames.envs.game_env import build_game
-from robustgames.errors import GameError
+from robustgames.errors import GameError, unknown
 from robustgames.games.attack import ClassifierAttack
 from robustgames.games.losses import as_logits
 
@@ -29,6 +29,7 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
         step: Largest change of a pixel in one step; eps by default.
         patch: Side of the square patches that an action moves together (images must be square for patch > 1).
         queries: Number of steps after which an episode is truncated.
+        render_mode: If "rgb_array", `render` returns the attacked image, enlarged, as (height, width, 3) in uint8.
         **settings: Settings of the game.
 
     Raises:
@@ -41,7 +42,7 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
         ((64,), (10,))
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(
         self,
@@ -49,8 +50,12 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
         step: float | None = None,
         patch: int = 1,
         queries: int = 50,
+        render_mode: str | None = None,
         **settings: Any,
     ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise unknown("render_mode", str(render_mode), ["rgb_array"])
+        self.render_mode = render_mode
         built = build_game(game, **settings)
         if not isinstance(built, ClassifierAttack):
             raise GameError(f"{built!r} has no fixed classifier: use a ClassifierAttack, e.g. DigitsAttack")
@@ -80,8 +85,11 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
         """Start on a random image, or on the image with the number `options["image"]`.
 
         Raises:
-            GameError: There is no such image, or the classifier is wrong on it from the start.
+            GameError: There is no such option or image, or the classifier is wrong on it from the start.
         """
+        for name in options or {}:
+            if name != "image":
+                raise unknown("option of reset", str(name), ["image"])
         super().reset(seed=seed)
         playable = self._playable.tolist()
         chosen = (options or {}).get("image")
@@ -103,6 +111,15 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
         fooled = self._margin > 0
         reward = self._margin - before + float(fooled)
         return observation, reward, fooled, self._used >= self.queries and not fooled, self._info()
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """Return the image that the classifier sees now; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        rows = self._side if self._side**2 == len(self._image) else 1
+        image = (self._image + self._eta).clamp(0, 1).mul(255).round().to(torch.uint8).reshape(rows, -1).numpy()
+        size = max(1, 128 // image.shape[1])
+        return image.repeat(size, 0).repeat(size, 1)[..., None].repeat(3, -1)
 
     def _look(self) -> tuple[dict[str, np.ndarray], float]:
         image = (self._image + self._eta).clamp(0, 1)

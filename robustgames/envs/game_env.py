@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -17,6 +18,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from robustgames.envs.joint_actions import JointActions
 from robustgames.errors import GameError, unknown
 from robustgames.games import Game, Noisy, Oracle
 from robustgames.games.game import arguments
@@ -29,8 +31,10 @@ def find_game(game: Game | type[Game] | str) -> Game | type[Game]:
     """Return the game or class itself, or the one that "module:Class" names."""
     if not isinstance(game, str):
         return game
+    if found := getattr(game, "cls", None):  # a `ClassPath`
+        return found
     module, _, name = game.partition(":")
-    return getattr(importlib.import_module(module), name)
+    return attrgetter(name)(importlib.import_module(module))
 
 
 def build_game(game: Game | type[Game] | str, noise: float = 0.0, bias: Any = 0.0, **settings: Any) -> Game:
@@ -63,16 +67,27 @@ def build_game(game: Game | type[Game] | str, noise: float = 0.0, bias: Any = 0.
 def _prepared(game: Any, dtype: str, device: str, noise: float, bias: Any, settings: dict[str, Any]) -> Game:
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
+    if (
+        mode := settings.pop("render_mode", None)
+    ) is not None:  # Stable-Baselines3 asks for it before it looks at spaces
+        view = "an algorithm for one player takes robustgames.PlayerView(env, player, opponent), not the id"
+        raise GameError(f"render_mode is {mode!r}: a game of two players has no pictures; {view}")
     return build_game(game, noise, bias, **settings).to(choose_device(device), DTYPES[dtype])
 
 
-def _strategy_space(game: Game) -> gym.spaces.Dict:
+def _check_options(options: dict[str, Any] | None) -> None:
+    for name in options or {}:
+        what = "runs never end, so all of them are reset" if name == "reset_mask" else "a game takes none, only a seed"
+        raise GameError(f"unknown option of reset {name!r}: {what}")
+
+
+def _strategy_space(game: Game) -> JointActions:
     dtype = np.dtype(str(game.dtype).removeprefix("torch."))
     boxes: dict[str, gym.Space] = {
         player: gym.spaces.Box(*strategies.bounds, shape=(size,), dtype=dtype.type)
         for player, strategies, size in zip(game.players, game.sets, game.sizes, strict=True)
     }
-    return gym.spaces.Dict(boxes)
+    return JointActions(boxes)
 
 
 def _feedback_space(game: Game) -> gym.spaces.Dict:
@@ -120,6 +135,7 @@ class GameEnv(gym.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        _check_options(options)
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
             self.oracle.generator.manual_seed(int(self.np_random.integers(2**31)))
@@ -142,7 +158,8 @@ class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], T
     """`num_envs` independent runs of a game in one tensor on the device; reached by `gym.make_vec(id, num_envs=S)`.
 
     The protocol is that of `GameEnv` with torch tensors of shape (S, n) and rewards of shape (S,); nothing is copied
-    to NumPy. Runs never end, so there is no automatic reset.
+    to NumPy. Runs never end, so there is no automatic reset. Gymnasium's vector wrappers compute with NumPy: put
+    `robustgames.envs.NumpyBatch` between them and this env.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": [], "torch": True}
@@ -182,6 +199,7 @@ class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], T
     def reset(  # type: ignore[override]
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        _check_options(options)
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
             self.oracle.generator.manual_seed(int(self.np_random.integers(2**31)))

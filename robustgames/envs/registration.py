@@ -74,6 +74,19 @@ BATCHED = "robustgames/RobustPendulum-v0"
 """The control env of which `gym.make_vec` makes one batch in torch."""
 
 
+class ClassPath(str):
+    """Name "module:Class" that holds the class itself, so the spec of an env can be written as JSON."""
+
+    cls: type
+
+    @classmethod
+    def of(cls, game: type) -> ClassPath:
+        """Return the path of a class."""
+        path = cls(f"{game.__module__}:{game.__qualname__}")
+        path.cls = game
+        return path
+
+
 @overload
 def register(id: str) -> Callable[[G], G]: ...
 @overload
@@ -105,8 +118,9 @@ def register(id: str, game: Game | type[Game] | str | None = None, **settings: A
             return cls
 
         return decorate
+    named = ClassPath.of(game) if isinstance(game, type) else game
     try:
-        gym.register(id, entry_point=GAME, vector_entry_point=GAME_BATCH, kwargs={"game": game, **settings})
+        gym.register(id, entry_point=GAME, vector_entry_point=GAME_BATCH, kwargs={"game": named, **settings})
     except gym.error.Error as error:
         raise GameError(f"id {id!r} is malformed: write it as 'namespace/Name-v0'") from error
     return None

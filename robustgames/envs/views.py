@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
+from robustgames.envs.opponents import ModelPolicy, Policy, Predictor, policy_of
 from robustgames.errors import GameError, unknown
-
-Policy = Callable[[Any], np.ndarray]
 
 
 class PlayerView(gym.Env[Any, np.ndarray]):
@@ -24,8 +22,9 @@ class PlayerView(gym.Env[Any, np.ndarray]):
     Args:
         env: Two-player env (Dict actions named after `env.unwrapped.players`), or its id.
         player: Name of the player that acts.
-        opponent: The other player's strategy (an array), policy (observation -> strategy) or "random" (uniform on its
-            box); `set_opponent` changes it.
+        opponent: The other player's strategy (an array), policy (observation -> strategy), "random" (uniform on its
+            box), or anything with `predict`: an agent, or a model of Stable-Baselines3, whose actions are stretched
+            from its own action box over the player's. `set_opponent` changes it.
         bound: Half-width of the action box if the player's strategy set is unbounded.
 
     Raises:
@@ -44,7 +43,7 @@ class PlayerView(gym.Env[Any, np.ndarray]):
         self,
         env: gym.Env | str,
         player: str,
-        opponent: Policy | np.ndarray | list[float] | str,
+        opponent: Policy | Predictor | np.ndarray | list[float] | str,
         bound: float | None = None,
     ) -> None:
         self.env = gym.make(env) if isinstance(env, str) else env
@@ -70,12 +69,12 @@ class PlayerView(gym.Env[Any, np.ndarray]):
             raise GameError(f"the strategy set of player {self.player!r} is unbounded: pass bound=, e.g. bound=2.0")
         return box.low, box.high
 
-    def set_opponent(self, opponent: Policy | np.ndarray | list[float] | str) -> None:
-        """Replace the strategy or policy of the other player."""
-        if callable(opponent):
-            self._policy: Policy = opponent
-            return
+    def set_opponent(self, opponent: Policy | Predictor | np.ndarray | list[float] | str) -> None:
+        """Replace the strategy, policy or model of the other player."""
         space: gym.spaces.Box = self.env.action_space[self.other]  # type: ignore[index]
+        if found := policy_of(opponent, self.other, space):
+            self._policy: Policy = found
+            return
         if isinstance(opponent, str):
             if opponent != "random":
                 raise unknown("opponent", opponent, ["random"])
@@ -99,6 +98,8 @@ class PlayerView(gym.Env[Any, np.ndarray]):
             self._np_random = self.np_random.spawn(2)[1]
         observation, info = self.env.reset(seed=seed, options=options)
         self._last = observations_of(self.env, observation, info)
+        if isinstance(self._policy, ModelPolicy):
+            self._policy.begin()
         return self._last[self.player], info
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:

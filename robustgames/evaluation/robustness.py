@@ -11,9 +11,10 @@ import numpy as np
 
 from robustgames.envs.control.perturbations import NOISES, checked
 from robustgames.envs.control.uncertainty_sets import Axis, UncertaintySet, uncertainty_set
+from robustgames.envs.opponents import Policy, Predictor
 from robustgames.errors import GameError
 from robustgames.evaluation.reliability import Interval, Paired, bootstrap, paired
-from robustgames.evaluation.rollouts import Policy, action_robust, control_env, play
+from robustgames.evaluation.rollouts import action_robust, control_env, trace
 
 SUMMARIES = ("nominal", "mean", "worst", "cvar")
 
@@ -27,8 +28,9 @@ class Sweep:
         axes: {axis, or "axis of body": values} of the axes that act on this env: relative scales, and noises as they
             are.
         returns: Undiscounted returns of the protagonist without an adversary, (runs, *grid, episodes).
-        idle: {axis: reason} of the axes that have no effect on this env. `returns` does not have them, since flat
-            curves over them would look like robustness.
+        idle: {axis: reason} of the axes that have no effect on this env, or whose values all gave the same
+            trajectories, bit for bit. `returns` does not have them, since flat curves over them would look like
+            robustness.
         seed: Seed of the first episode; episode k starts from seed + k in every cell of every run and method.
         source: Source of the grid.
     """
@@ -110,7 +112,7 @@ def cvar(values: np.ndarray, level: float = 0.1) -> np.ndarray:
 
 
 def sweep(
-    policies: Policy | Sequence[Policy],
+    policies: Policy | Predictor | Sequence[Policy | Predictor],
     env: gym.Env | str,
     grid: UncertaintySet | Mapping[Axis, Sequence[float]] | str = "tessler-mass-noise",
     episodes: int | None = None,
@@ -123,7 +125,7 @@ def sweep(
     One env is re-parameterized from cell to cell. Axes that have no effect on it are left out and named in `idle`.
 
     Args:
-        policies: Policies of the runs (seeds) of one method, or a single one.
+        policies: Policies of the runs (seeds) of one method, or a single one; each as in `play`.
         env: An `ActionRobustEnv`, or its id.
         grid: An `UncertaintySet` or its name, or {axis or (axis, body): values}.
         episodes: Number of episodes in every cell; by default that of the set (10 for a grid of your own).
@@ -141,7 +143,8 @@ def sweep(
         >>> result.returns.shape, result.idle
         ((1, 2, 2), {'friction': 'no two geoms of the model touch with friction'})
     """
-    runs = [policies] if callable(policies) else list(policies)
+    alone = callable(policies) or hasattr(policies, "predict")
+    runs: list[Any] = [policies] if alone else list(policies)  # type: ignore[arg-type]
     if not runs:
         raise GameError("no policy: pass one, or the runs of a method as a list")
     made = control_env(env, env_settings)
@@ -151,16 +154,33 @@ def sweep(
     idle = _idle_axes(chosen, made)
     acting = {axis: values for axis, values in chosen.axes.items() if _name(axis) not in idle}
     points = UncertaintySet(acting, chosen.source, env_id=chosen.env_id, absolute=chosen.absolute)
-    count, cells = chosen.episodes if episodes is None else episodes, []
+    count, cells, stamps = chosen.episodes if episodes is None else episodes, [], []
     for point in points.points(made):
-        cells.append([play(made, policy, count, seed, point).returns for policy in runs])
+        played = [trace(made, policy, count, seed, point) for policy in runs]
+        cells.append([one.returns for one, _ in played])
+        stamps.append([stamp for _, stamp in played])
         if progress is not None:
             progress(len(cells), int(np.prod(points.shape)))
-    returns = np.array(cells).swapaxes(0, 1).reshape(len(runs), *points.shape, count)
+    shape = (len(runs), *points.shape, count)
+    returns, checksums = (np.array(each).swapaxes(0, 1).reshape(shape) for each in (cells, stamps))
     axes = {_name(axis): tuple(values) for axis, values in points.relative(made).items()}
+    for name in _without_effect(axes, returns, checksums):
+        idle[name] = f"its {len(axes[name])} values give the same trajectories, bit for bit"
+        returns = returns.take(0, axis=1 + list(axes).index(name))
+        del axes[name]
     if made is not env:
         made.close()
     return Sweep(core.env_id, axes, returns, idle, seed, chosen.source)
+
+
+def _without_effect(axes: Mapping[str, Any], returns: np.ndarray, checksums: np.ndarray) -> list[str]:
+    """Return the axes along which all trajectories are equal; equal returns alone may be robustness."""
+    found = []
+    for i, (name, values) in enumerate(axes.items(), start=1):
+        same = all(bool((each == each.take([0], axis=i)).all()) for each in (returns, checksums))
+        if same and len(set(values)) > 1:
+            found.append(name)
+    return found
 
 
 def _as_set(grid: UncertaintySet | Mapping[Axis, Sequence[float]] | str) -> UncertaintySet:

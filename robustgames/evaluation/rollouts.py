@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import gymnasium as gym
 import numpy as np
@@ -13,12 +14,12 @@ import numpy as np
 from robustgames.envs.control.action_robust import ActionRobustEnv
 from robustgames.envs.control.coupling import ControlEnv, Coupling, Play
 from robustgames.envs.control.perturbations import Perturbation
+from robustgames.envs.opponents import ModelPolicy, Policy, Predictor, policy_of
 from robustgames.envs.registration import control_ids
-from robustgames.envs.views import Policy
 from robustgames.errors import GameError, unknown
 
-Opponent = Policy | np.ndarray | list[float] | str | None
-"""A policy, a fixed action, or "random", uniform on the adversary's box. If None, the protagonist is alone."""
+Opponent = Policy | Predictor | np.ndarray | list[float] | str | None
+"""A policy or model as in `play`, an action, or "random", uniform on its box. If None, the protagonist is alone."""
 
 
 class Rollouts(NamedTuple):
@@ -78,7 +79,7 @@ def adversary_shape(env: gym.Env) -> tuple[int, ...]:
 
 def play(
     env: gym.Env | str,
-    policy: Policy,
+    policy: Policy | Predictor,
     episodes: int = 10,
     seed: int = 0,
     perturbation: Perturbation | None = None,
@@ -92,8 +93,8 @@ def play(
 
     Args:
         env: An `ActionRobustEnv`, or its id.
-        policy: Policy of the protagonist, observation -> action in [-1, 1]^n, e.g. `lambda o: agent.predict(o)[0]`. It
-            must be deterministic, since nothing seeds it.
+        policy: Policy of the protagonist, observation -> action in [-1, 1]^n, or anything with `predict`: an agent, or
+            a model of Stable-Baselines3. A function must be deterministic, since nothing seeds it.
         episodes: Number of episodes, >= 1.
         seed: Seed of the first episode.
         perturbation: Perturbation of the env, see `ActionRobustEnv.reset`; None is the nominal env. A given env gets
@@ -112,19 +113,34 @@ def play(
     """
     if not episodes >= 1:
         raise GameError(f"episodes is {episodes}: a whole number of at least 1 is needed")
+    return trace(env, policy, episodes, seed, perturbation, adversary, env_settings)[0]
+
+
+def trace(
+    env: gym.Env | str,
+    policy: Policy | Predictor,
+    episodes: int,
+    seed: int,
+    perturbation: Perturbation | None = None,
+    adversary: Opponent = None,
+    env_settings: Mapping[str, Any] | None = None,
+) -> tuple[Rollouts, tuple[int, ...]]:
+    """Return (the result of `play`, checksums of the observations of every episode)."""
     made = control_env(env, env_settings)
     core = action_robust(made)
-    before = core._source
+    acting, before = policy_of(policy, "protagonist", core.action_space["protagonist"]), core._source  # type: ignore[index]
+    if acting is None:
+        raise GameError(f"policy is {policy!r}: pass a function observation -> action, or an agent")
     try:
         with alone(core) if adversary is None else nullcontext():
             seeds = range(seed, seed + episodes)
-            played = [_episode(made, policy, _opponent(core, adversary, s), perturbation, s) for s in seeds]
+            played = [_episode(made, acting, _opponent(core, adversary, s), perturbation, s) for s in seeds]
     finally:
         core.set_perturbation(before)
         if made is not env:
             made.close()
-    returns, lengths = zip(*played, strict=True)
-    return Rollouts(np.array(returns), np.array(lengths))
+    returns, lengths, stamps = zip(*played, strict=True)
+    return Rollouts(np.array(returns), np.array(lengths)), stamps
 
 
 @contextmanager
@@ -149,22 +165,31 @@ def _opponent(core: ActionRobustEnv, adversary: Opponent, seed: int) -> Policy |
             raise unknown("adversary", adversary, ["random"])
         rng = np.random.default_rng((seed, 1))  # the env has the stream of `seed` itself
         return lambda observation: rng.uniform(-1, 1, shape).astype(np.float32)
-    return adversary if callable(adversary) else np.asarray(adversary, np.float32)
+    found = policy_of(adversary, "adversary", core.action_space["adversary"])  # type: ignore[index]
+    return np.asarray(adversary, np.float32) if found is None else found
+
+
+def _bytes(observation: Any) -> bytes:
+    return observation.tobytes() if isinstance(observation, np.ndarray) else repr(observation).encode()
 
 
 def _episode(
     env: gym.Env, policy: Policy, opponent: Policy | np.ndarray, perturbation: Perturbation | None, seed: int
-) -> tuple[float, int]:
+) -> tuple[float, int, int]:
+    for player in (policy, opponent):
+        if isinstance(player, ModelPolicy):
+            player.begin()
     observation, info = env.reset(seed=seed, options={"perturbation": perturbation})
     joint: dict[str, Any] = {"adversary": opponent}
     step = env.step
-    total, length, done = 0.0, 0, False
+    total, length, done, stamp = 0.0, 0, False, 0
     while not done:
         if callable(opponent):
             joint["adversary"] = opponent(info["observations"]["adversary"] if "observations" in info else observation)
         joint["protagonist"] = policy(observation)
         observation, reward, terminated, truncated, info = step(joint)
+        stamp = crc32(_bytes(observation), stamp)
         total += float(reward)
         length += 1
         done = terminated or truncated
-    return total, length
+    return total, length, stamp

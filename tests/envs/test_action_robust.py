@@ -438,7 +438,10 @@ gym.register("couplings/Unbounded-v0", entry_point=Drift, kwargs={"action_space"
     [
         ({"env_id": "CartPole-v1"}, r"CartPole-v1 has actions Discrete\(2\): pass an env with a Box of real numbers"),
         ({"env_id": "couplings/Dict-v0"}, r"has actions Dict\(.*\): pass an env with a Box"),
-        ({"env_id": "couplings/Unbounded-v0"}, "has unbounded actions .* register it with RescaleAction"),
+        (
+            {"env_id": "couplings/Unbounded-v0"},
+            "has unbounded actions .* register it with bounds, entry_point=.*TransformAction",
+        ),
         ({"env_id": ANY}, r"has actions Dict\('protagonist'"),
         ({"env_id": "Pendulm-v1"}, "unknown env_id 'Pendulm-v1': did you mean Pendulum-v1"),
         ({"env_id": "Hopper-v9"}, "unknown env_id 'Hopper-v9': did you mean Hopper-v"),
@@ -557,3 +560,73 @@ def test_mujocos_warnings_are_filtered_inside_of_the_block_only():
         assert mujoco.get_mju_user_warning() is print  # installed inside of the block: it stays
     finally:
         mujoco.set_mju_user_warning(before)
+
+
+class Wide(gym.Env):
+    """Actions without bounds; the observation is the corner (1, 1) of its box at first, then the action."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    action_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.ones(2, np.float32), {}
+
+    def step(self, action):
+        return np.full(2, action[0], np.float32).clip(-1, 1), float(action[0]), False, False, {}
+
+
+class Bounded(Wide):
+    """With actions in [-1, 1]."""
+
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+
+def test_the_advice_for_unbounded_actions_works():
+    gym.register("test/Wide-v0", Wide)
+    with pytest.raises(rg.GameError, match=r"has unbounded actions .* entry_point=lambda") as caught:
+        gym.make("robustgames/ActionRobust-v0", env_id="test/Wide-v0")
+    gym.register("test/Narrow-v0", eval(str(caught.value).split("entry_point=")[1], {"gymnasium": gym}))
+    env = gym.make("robustgames/ActionRobust-v0", env_id="test/Narrow-v0", alpha=0.0)
+    env.reset(seed=0)
+    assert env.step({"protagonist": [0.25], "adversary": [1.0]})[1] == 0.25
+
+
+def test_observation_noise_on_a_bounded_space_is_not_clipped():
+    """In a corner of the box a clipped noise of deviation 0.1 has mean -0.04 and deviation 0.06."""
+    gym.register("test/Bounded-v0", Bounded)
+    env = gym.make("robustgames/ActionRobust-v0", env_id="test/Bounded-v0")
+    assert env.observation_space == Bounded.observation_space
+    errors = []
+    for i in range(2000):
+        observation, _ = env.reset(seed=i, options={"perturbation": {"observation_noise": 0.1}})
+        assert env.observation_space.contains(observation)
+        errors.append(observation - 1)
+    assert abs(np.mean(errors)) < 4 * 0.1 / np.sqrt(4000) and np.std(errors) == pytest.approx(0.1, rel=0.05)
+    env.reset(options={"perturbation": None})
+    assert env.observation_space == Bounded.observation_space
+    for noise in ({"observation_noise": (0.0, 0.1)}, {"observation_noise": 0.1}):
+        noisy = gym.make("robustgames/ActionRobust-v0", env_id="test/Bounded-v0", perturbation=noise)
+        assert not noisy.observation_space.is_bounded("below") and not noisy.observation_space.is_bounded("above")
+    shifted = gym.make("robustgames/ActionRobust-v0", env_id="test/Bounded-v0", coupling="observation", eps=0.5)
+    assert float(shifted.observation_space.high[0]) == 1.5
+    shifted.reset(options={"perturbation": {"observation_noise": 0.1}})
+    assert shifted.observation_space.contains(shifted.step({"protagonist": [0.0], "adversary": [1.0, 1.0]})[0])
+
+
+class Picture(Bounded):
+    """Observes an image."""
+
+    observation_space = gym.spaces.Box(0, 255, (2, 2, 1), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        return np.full((2, 2, 1), 200, np.uint8), {}
+
+
+def test_networks_do_not_train_on_images_of_0_to_255():
+    gym.register("test/Picture-v0", Picture)
+    with pytest.raises(rg.GameError, match=r"observes images in 0 … 255.*RescaleObservation") as caught:
+        rg.RobustDDPG("robustgames/ActionRobust-v0", env_settings={"env_id": "test/Picture-v0"})
+    env = gym.make("robustgames/ActionRobust-v0", env_id="test/Picture-v0")
+    scaled = eval(str(caught.value).split("pass ")[1], {**vars(gym.wrappers), "np": np, "env": env})
+    np.testing.assert_allclose(scaled.reset(seed=0)[0], np.full(4, 200 / 255), rtol=1e-6)

@@ -369,3 +369,22 @@ def test_curves_are_means_over_runs_in_their_band(mass_noise):
         heat_maps({"A": mass_noise, "B": by_hand()})
     with pytest.raises(rg.GameError, match="no sweep by name"):
         heat_maps({})
+
+
+def test_an_axis_whose_trajectories_are_equal_is_listed_as_idle():
+    """Only the foot of Hopper touches the ground, and a contact takes its friction of 2, the larger one."""
+    policy, env = (lambda o: np.full(3, 0.1)), "robustgames/ActionRobustHopper-v0"
+    grid = {("friction", "world"): (0.5, 0.7, 1.0), "mass": (0.5, 1.0)}
+    result = sweep(policy, env, grid, episodes=2)
+    assert list(result.axes) == ["mass"] and result.returns.shape == (1, 2, 2)
+    assert result.idle == {"friction of world": "its 3 values give the same trajectories, bit for bit"}
+    assert result.nominal_point == {"mass": 1.0}
+    assert np.array_equal(sweep(policy, env, {"mass": (0.5, 1.0)}, episodes=2).returns, result.returns)
+
+
+def test_equal_returns_of_different_trajectories_are_not_idle():
+    """Every step of the inverted pendulum pays 1 until it falls: a policy that balances it is robust, not idle."""
+    env = gym.make("robustgames/ActionRobustInvertedPendulum-v0", max_episode_steps=3)
+    result = sweep(lambda o: np.clip([o[1]], -1, 1), env, {"mass": (0.9, 1.0)}, episodes=1)
+    assert result.returns.tolist() == [[[3.0], [3.0]]]
+    assert list(result.axes) == ["mass"] and result.idle == {}

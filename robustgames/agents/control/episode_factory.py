@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from torch import Generator
 
 from robustgames.agents.control.batched_episodes import BatchedPendulums
@@ -68,5 +69,8 @@ def _check_fit(env: gym.Env) -> gym.Env:
     """Return the env if a policy can observe it and act against its adversary."""
     if not isinstance(env.observation_space, gym.spaces.Box):
         raise GameError(f"{env} observes {env.observation_space}: it must be a Box, wrap it in FlattenObservation")
+    if env.observation_space.dtype == np.uint8:
+        how = "FlattenObservation(RescaleObservation(DtypeObservation(env, np.float32), np.float32(0), np.float32(1)))"
+        raise GameError(f"{env} observes images in 0 … 255, on which the networks do not train: pass {how}")
     law_of(env)
     return env

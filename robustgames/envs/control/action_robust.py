@@ -14,7 +14,8 @@ import numpy as np
 from robustgames.envs.control.coupling import Coupling, Play
 from robustgames.envs.control.couplings import make_coupling
 from robustgames.envs.control.inner import Copied, is_finite, is_real_box, make_inner, physics_of
-from robustgames.envs.control.perturbations import AXES, NOISES, Perturbation, checked, draw
+from robustgames.envs.control.perturbations import AXES, NOISES, Distribution, Perturbation, checked, draw
+from robustgames.envs.joint_actions import JointActions
 from robustgames.errors import GameError, unknown
 
 
@@ -40,6 +41,9 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         render_mode: Render mode of the inner env.
         **settings: Settings of the coupling (`bodies`, `plane`, `bound`; `scales`; `eps`); the others are those of the
             inner env.
+
+    With observation noise, which has no bounds, the observation space is unbounded: nothing is clipped, so the noise
+    has mean 0 and the given deviation.
 
     Raises:
         GameError: An unknown id or setting, actions that are not a bounded Box, alpha outside [0, 1], and what `reset`
@@ -81,8 +85,11 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         self._shapes = {"protagonist": box.shape, "adversary": self.coupling.shape(self)}
         self._kind: Any = box.dtype
         own, other = (gym.spaces.Box(-1.0, 1.0, shape, np.float32) for shape in self._shapes.values())
-        self.action_space = gym.spaces.Dict(protagonist=own, adversary=other)  # type: ignore[assignment]
-        self.observation_space = self.coupling.observed(self.inner.observation_space)
+        self.action_space = JointActions(protagonist=own, adversary=other)  # type: ignore[assignment]
+        self._clean_space = self._noisy_space = self.coupling.observed(self.inner.observation_space)
+        if is_real_box(space := self._clean_space):
+            self._noisy_space = gym.spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type)  # type: ignore[union-attr]
+        self._take(self._source)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode.
@@ -99,7 +106,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         """
         options = dict(options or {})
         if "perturbation" in options:
-            self._source = checked(options.pop("perturbation"), self.physics)
+            self._take(checked(options.pop("perturbation"), self.physics))
         super().reset(seed=seed)
         if seed is not None:
             # the inner env starts from the same seed: a child stream, or coins would repeat its initial state
@@ -113,8 +120,14 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
 
     def set_perturbation(self, perturbation: Perturbation | None) -> None:
         """Perturb from the next step on, and in later episodes; None restores the nominal env."""
-        self._source = checked(perturbation, self.physics)
+        self._take(checked(perturbation, self.physics))
         self._perturb()
+
+    def _take(self, perturbation: dict[str, Any]) -> None:
+        """Draw from this perturbation in later episodes, and observe in the space that its noise needs."""
+        self._source, noise = perturbation, perturbation.get("observation_noise", 0.0)
+        noisy = any(noise.extremes()) if isinstance(noise, Distribution) else noise > 0
+        self.observation_space = self._noisy_space if noisy else self._clean_space
 
     def acts(self, axis: str, value: Any = 0.5) -> bool:
         """Return whether this value of a perturbation's axis can change a trajectory of this env.
@@ -212,7 +225,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         noisy = observation + (0.0 if shift is None else shift)
         if std:
             noisy = noisy + std * self.np_random.standard_normal(observation.shape)
-        space: Any = self.observation_space
+        space: Any = self.observation_space  # without bounds if there is noise; else a shift may be rounded up
         seen = np.clip(noisy, space.low, space.high).astype(space.dtype)
         return seen, {**more, "observations": {"protagonist": seen, "adversary": observation}}
 

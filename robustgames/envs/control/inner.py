@@ -51,14 +51,16 @@ def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]
                 f"setting of {env_id}", unexpected[1], ["alpha", "coupling", "perturbation", *known]
             ) from error
         raise GameError(f"gym.make({env_id!r}) failed: {reason[:300]}") from error
-    # an env that is registered with wrappers keeps them
-    inner = made.unwrapped if type(made) is gym.wrappers.OrderEnforcing else made
+    # an env that is registered with wrappers, or whose entry point returns one, keeps them
+    inner = made.env if type(made) is gym.wrappers.OrderEnforcing else made
     space = inner.action_space
     if not is_real_box(space):
         raise GameError(f"{env_id} has actions {space}: pass an env with a Box of real numbers, e.g. Pendulum-v1")
     assert isinstance(space, gym.spaces.Box)
     if not space.is_bounded():
-        raise GameError(f"{env_id} has unbounded actions {space}: register it with RescaleAction, or with bounds")
+        box = f"gymnasium.spaces.Box(-1.0, 1.0, {space.shape})"
+        wrapped = f"lambda **k: gymnasium.wrappers.TransformAction(gymnasium.make({env_id!r}, **k), lambda a: a, {box})"
+        raise GameError(f"{env_id} has unbounded actions {space}: register it with bounds, entry_point={wrapped}")
     return inner
 
 
