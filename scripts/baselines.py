@@ -21,6 +21,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Literal
 
@@ -181,7 +182,7 @@ def play(env: gym.Env, act: Act, episodes: int) -> float:
 
 # -- results -------------------------------------------------------------------------------------------------------
 Curve = dict[int, Interval]
-"""The mean over the seeds with its 95 % bootstrap interval, by steps."""
+"""The mean over the seeds with its 95 % interval, which fewer than 5 seeds do not have, by steps."""
 
 
 def curve(results: list[Line], env_id: str, method: str, package: str) -> Curve:
@@ -207,13 +208,16 @@ def table(results: list[Line]) -> Table:
     for (env_id, method), (own, other) in paired_curves(results).items():
         for steps in own:
             overlap = own[steps].low <= other[steps].high and other[steps].low <= own[steps].high
-            cells = (written(own[steps]), written(other[steps]), "yes" if overlap else "no")
+            verdict = "" if isnan(own[steps].low + other[steps].low) else "yes" if overlap else "no"
+            cells = (written(own[steps]), written(other[steps]), verdict)
             rows.append((f"{env_id}, {method}", f"{steps:,}", *cells))
     return Table(("env, method", "steps", "robustgames", "Stable-Baselines3", "intervals overlap"), rows)
 
 
 def written(found: Interval) -> str:
     """Return an interval as a cell."""
+    if isnan(found.low):
+        return f"{found.estimate:.0f}"
     return f"{found.estimate:.0f} ({found.low:.0f} to {found.high:.0f})"
 
 

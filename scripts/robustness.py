@@ -12,20 +12,23 @@ Writes table.md, figures, and a JSON file for every finished sweep to OUT, and t
 evaluate` can read, to OUT/training. The same command continues an interrupted experiment; results of other settings are
 not mixed in. Takes about a quarter of an hour of CPU with the defaults, and longer with --best-response.
 
-Equal between methods: env steps, networks, minibatches, rates, exploration, replay; delay and number of updates between
-those on TD3; the episodes of every cell of the grid. In run i our methods begin with the same weights and the same
-first episode (in Pendulum, where episodes have one length, all their seeds are equal), so run i of two of them is a
-pair.
+Equal between methods: env steps, networks, minibatches, rates, the agent's own exploration noise, replay; delay and
+number of updates between those on TD3; the episodes of every cell of the grid. Adversaries change the noise of the
+executed actions, so methods do not explore equally: add a plain agent with more noise as a control. In run i our
+methods begin with the same weights and the same first episode (in Pendulum, where episodes have one length, all their
+seeds are equal), so run i of two of them is a pair.
 
 What differs: the disturbance of the actions in training (none, a policy that learns it, or chance), its coupling
 (noisy: (1 - α) a + α ā; probabilistic: ā with probability α), and for `extra_td3` and `mixed_ne_ld` the solver of the
 two policies. The chains of `mixed_ne_ld` have one step in the first 69,000 updates, as published. Stable-Baselines3 has
 first weights and generators of its own, so its run i is not paired, which costs precision but adds no bias.
 
-Reading the table: mean, worst and CVaR 10 % are over the cells of the grid. Intervals are 95 % bootstrap intervals over
-runs, and too narrow below some five runs. Decide before looking which column counts. A random adversary alone is wide
-data augmentation. A claim that a learned one makes robust has to beat both random controls, `mixing` and `replacement`,
-and not only the method without an adversary. A policy can be flat over the grid because it does nothing anywhere: look
+Reading the table: mean, worst and CVaR 10 % are over the cells of the grid. Intervals are 95 % intervals over runs and
+starts, Student's with a correction for skewness; docs/control.md has their measured coverage. Fewer than five runs have
+none. Bold differences are not 0 after Holm's correction for all comparisons of the table. Decide before looking which
+column counts. A random adversary alone is wide data augmentation. A claim that a learned one makes robust has to beat
+both random controls, `mixing` and `replacement`, and not only the method without an adversary. A policy can be flat
+over the grid because it does nothing anywhere: look
 at `nominal` first. Exploitability (--best-response) is the loss of the frozen policy to a fresh adversary, in
 expectation a lower bound.
 """

@@ -47,8 +47,8 @@ class SweepOptions:
 
     grid: tuple[str, ...] = ("tessler-mass-noise",)
     """Named set, or axis=value,value ..., e.g. --grid mass:torso=0.5,1,2 friction=0.5,1."""
-    episodes: int = 2
-    """Episodes of every run at every point of the grid."""
+    episodes: int = 10
+    """Episodes of every run at every point of the grid, from the same starts."""
     best_response: int = 0
     """Env steps for which an adversary is trained against the first run, e.g. 10000; 0 trains none."""
     algorithm: Algorithm = "TD3"
@@ -141,7 +141,7 @@ def _evaluate_control(experiment: ControlExperiment, options: ControlOptions) ->
     with Progress(transient=True) as progress:
         result = evaluate(options.run, what, _shown(progress))
     report([result], [options.run])
-    report_robustness(result)
+    report_robustness(result, options.run / "figures" / "robustness.png")
     if options.video is not None:
         agent = experiment.load_agent(options.run, experiment.make_agent())
         video = _film(experiment.subject(agent), options.video, options.perturbation)
@@ -171,7 +171,7 @@ def _evaluate_model(options: ModelOptions) -> None:
     write_result(folder, "evaluation.json", {"model": str(options.run), "env": options.env, **found})
     for name, figure in figures.items():
         save(figure, folder / f"{name}.png")
-    report_robustness({"runs": 1, **found})
+    report_robustness({"runs": 1, **found}, folder / "robustness.png")
     if options.video is not None:
         _film(subject, options.video, options.perturbation)
     Console(highlight=False).print(f"results      {folder}", soft_wrap=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from math import floor, inf, isfinite, log10
+from math import floor, inf, isfinite, log10, prod
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from robustgames.envs.control.perturbations import NOISES
+from robustgames.evaluation.intervals import FEWEST, Interval
 from robustgames.evaluation.metrics import SHARE, Metric, metric_of
-from robustgames.evaluation.reliability import Interval
 from robustgames.evaluation.statistics import Summary
 from robustgames.experiment.folder import Content
 
@@ -114,36 +115,64 @@ def _setting(value: object) -> str:
 
 
 # -- runs of control under perturbations -----------------------------------------------------------------
-def report_robustness(result: Content) -> None:
-    """Print the summaries of a sweep, of the random adversaries and of a best response."""
+WHOLE = 10
+"""Largest number of cells of which the worst 10 % are the worst one."""
+
+
+def report_robustness(result: Content, figure: Path) -> None:
+    """Print the summaries of a sweep, of the random adversaries and of a best response, and where the figure is."""
     console, found = Console(highlight=False), result["robustness"]
     swept = found["sweep"]
     axes = " x ".join(f"{name} {values[0]:g}…{values[-1]:g}" for name, values in swept["axes"].items())
     console.print(f"\n[bold]returns under perturbation[/] of {swept['env']}, no adversary: {axes}", soft_wrap=True)
+    runs = len(swept["returns"])
     table = Table()
-    table.add_column("")
-    table.add_column(f"mean of {count(result['runs'])} [95 % interval]", justify="right")
-    for label, interval in _intervals(result):
-        table.add_row(label, escape(str(Interval(*interval))))
+    table.add_column(f"starts of every run: {len(_flat(swept['returns'][0]))}")
+    table.add_column(f"mean of {count(runs)}{_spread(runs)}", justify="right")
+    for label, interval, each in _rows(result):
+        table.add_row(label, escape(_with_spread(interval, each)))
     console.print(table)
     for axis, reason in found["idle"].items():
         console.print(f"[yellow]{axis} left out:[/] {reason}", soft_wrap=True)
+    if figure.exists():
+        console.print(f"figure       {figure}", soft_wrap=True)
 
 
-def _intervals(result: Content) -> list[tuple[str, list[float]]]:
-    """Return (label, (estimate, low, high)) of every row."""
-    labels: dict[str, str] = {
-        "cvar": "worst 10 % of the grid (CVaR)",
-        "worst": "worst point",
-        "iqm": "interquartile mean",
-    }
-    summary: dict[str, list[float]] = result["robustness"]["summary"]
-    rows = [(labels.get(name, name), interval) for name, interval in summary.items()]
-    random = result["random_adversary"]
-    share = f"share {random['alpha']:g}, 10 episodes"
-    rows.append(("no adversary, 10 episodes", random["without"]))
-    rows += [(f"random {name}, {share}", random[name]) for name in ("mixing", "replacement")]
+def _flat(cells: list) -> list:
+    """Return the episodes of the first cell of a grid."""
+    return _flat(cells[0]) if isinstance(cells[0], list) else cells
+
+
+def _spread(runs: int) -> str:
+    return " [95 % interval]" if runs >= FEWEST else " (each run)" if runs > 1 else ""
+
+
+def _with_spread(interval: list[float], each: list[float]) -> str:
+    """Return an estimate with its interval, or with the numbers of the runs if they are too few for one."""
+    if len(each) >= FEWEST or len(each) < 2:
+        return str(Interval(*interval))
+    return f"{interval[0]:.4g} ({', '.join(f'{value:.4g}' for value in each)})"
+
+
+def _rows(result: Content) -> list[tuple[str, list[float], list[float]]]:
+    """Return (label, (estimate, low, high), numbers of the runs) of every row."""
+    found, random = result["robustness"], result["random_adversary"]
+    cells = prod(len(values) for values in found["sweep"]["axes"].values())
+    nominal = all(value == (0 if name in NOISES else 1) for name, value in found["nominal_point"].items())
+    labels = {"nominal": "nominal, no adversary" if nominal else f"point nearest to nominal: {_point(found)}"}
+    labels |= {"mean": "mean over the grid", "worst": "worst point", "iqm": "interquartile mean of all points and runs"}
+    labels |= {"cvar": "worst 10 % of the grid (CVaR)"} if cells > WHOLE else {}
+    summary, each = found["summary"], found["per_run"]
+    rows = [(labels[name], summary[name], each.get(name, [])) for name in summary if name in labels]
+    shown = [] if nominal else ["without"]
+    for name in [*shown, "mixing", "replacement"]:
+        label = "nominal, no adversary" if name == "without" else f"random {name}, share {random['alpha']:g}"
+        rows.append((label, random[name], random["per_run"][name]))
     if best := result.get("best_response"):
-        label = f"exploitability of run 0 ({best['algorithm']}, {best['steps']:,} steps)"
-        rows.append((label, best["exploitability"]))
+        label = f"exploitability of run 0 ({best['algorithm']}, {best['steps']:,} steps), over 10 starts"
+        rows.append((label, best["exploitability"], []))
     return rows
+
+
+def _point(found: Content) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in found["nominal_point"].items())

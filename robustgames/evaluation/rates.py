@@ -10,7 +10,8 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
-from robustgames.evaluation.transport import exact_cost, wasserstein
+from robustgames.evaluation.network_simplex import exact_cost
+from robustgames.evaluation.transport import wasserstein
 
 
 class Slope(NamedTuple):

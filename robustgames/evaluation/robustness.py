@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium as gym
@@ -13,10 +13,13 @@ from robustgames.envs.control.perturbations import NOISES, checked
 from robustgames.envs.control.uncertainty_sets import Axis, UncertaintySet, uncertainty_set
 from robustgames.envs.opponents import Policy, Predictor
 from robustgames.errors import GameError
-from robustgames.evaluation.reliability import Interval, Paired, bootstrap, paired
+from robustgames.evaluation.intervals import Interval, Spread, of_means
+from robustgames.evaluation.reliability import Paired, bootstrap_spread, interquartile_mean, pairs
 from robustgames.evaluation.rollouts import action_robust, control_env, trace
 
 SUMMARIES = ("nominal", "mean", "worst", "cvar")
+RESAMPLED = 500
+"""Number of times that the starts are resampled for an interval."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +71,19 @@ class Sweep:
         return {"nominal": nominal, "mean": flat.mean(1), "worst": flat.min(1), "cvar": cvar(flat, level)}
 
     def summary(self, level: float = 0.1, seed: int = 0) -> dict[str, Interval]:
-        """Return the means over runs of `per_run`, with bootstrap intervals over runs."""
-        values = np.stack(list(self.per_run(level).values()), -1)
-        return dict(zip(SUMMARIES, bootstrap(values, seed=seed), strict=True))
+        """Return the means over runs of `per_run`, with intervals over runs and over starts.
+
+        All runs, cells and methods share the starts, which are therefore drawn together. With one episode a cell the
+        intervals are over runs alone.
+        """
+        found = of_means(_columns(self, level))
+        return dict(zip(SUMMARIES, _over_starts(found, lambda one: _columns(one, level), self, seed), strict=True))
+
+    def iqm(self, seed: int = 0) -> Interval:
+        """Return the interquartile mean of the cells of all runs, with an interval over runs and over starts."""
+        cells = self.cells.reshape(len(self.returns), -1)
+        found = bootstrap_spread(cells, interquartile_mean, seed)
+        return _over_starts(found, lambda one: np.array([[interquartile_mean(one.cells)]]), self, seed)[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Return lists, numbers and strings for JSON."""
@@ -82,6 +95,29 @@ class Sweep:
         """Return the sweep that `to_dict` wrote."""
         axes = {name: tuple(values) for name, values in data["axes"].items()}
         return cls(**{**data, "axes": axes, "returns": np.array(data["returns"], dtype=np.float64)})
+
+
+def _columns(sweep: Sweep, level: float) -> np.ndarray:
+    """Return the summaries of every run, (runs, 4)."""
+    return np.stack(list(sweep.per_run(level).values()), -1)
+
+
+def _over_starts(found: Spread, values: Callable[[Sweep], np.ndarray], sweep: Sweep, seed: int) -> list[Interval]:
+    """Return intervals of the spread over runs and over resampled starts; `values` are (runs, k) of a sweep."""
+    return _with_starts(found, lambda index: values(_at(sweep, index)), sweep.returns.shape[-1], seed).intervals()
+
+
+def _with_starts(found: Spread, values: Callable[[np.ndarray], np.ndarray], starts: int, seed: int) -> Spread:
+    """Return the spread with the error over starts in addition; `values` of their indices are (runs, k)."""
+    if starts == 1:
+        return found
+    rng = np.random.default_rng(seed)
+    draws = [values(rng.integers(starts, size=starts)).mean(0) for _ in range(RESAMPLED)]
+    return found.plus(np.std(draws, axis=0) * np.sqrt(starts / (starts - 1)), starts - 1)
+
+
+def _at(sweep: Sweep, starts: np.ndarray) -> Sweep:
+    return replace(sweep, returns=sweep.returns[..., starts])
 
 
 def _distances(name: str, values: tuple[float, ...]) -> np.ndarray:
@@ -218,12 +254,15 @@ def _idle_axes(grid: UncertaintySet, env: gym.Env) -> dict[str, str]:
 def compare(first: Sweep, second: Sweep, level: float = 0.1, seed: int = 0) -> dict[str, Paired]:
     """Compare two methods run by run in each of the four summaries: first minus second, positive if it is better.
 
+    Intervals and p-values are over runs and over starts, see `Sweep.summary`. A table of several comparisons needs
+    `intervals.holm` of their p-values.
+
     Args:
         first: Sweep of one method.
         second: Sweep of another method with the same env, grid, seed and number of runs, run i from the same training
             seed.
         level: Level of `cvar`.
-        seed: Seed of the bootstrap.
+        seed: Seed of the resampling of the starts.
 
     Raises:
         GameError: The sweeps differ in env, axes, seed, runs or episodes.
@@ -234,5 +273,11 @@ def compare(first: Sweep, second: Sweep, level: float = 0.1, seed: int = 0) -> d
     if first.returns.shape != second.returns.shape:
         shapes = f"{first.returns.shape} and {second.returns.shape}"
         raise GameError(f"returns have shapes {shapes}: pairs need as many runs and episodes of both methods")
-    one, other = first.per_run(level), second.per_run(level)
-    return {name: paired(one[name], other[name], seed) for name in SUMMARIES}
+    one, other = _columns(first, level), _columns(second, level)
+    spread = _with_starts(
+        of_means(one - other),
+        lambda index: _columns(_at(first, index), level) - _columns(_at(second, index), level),
+        first.returns.shape[-1],
+        seed,
+    )
+    return {name: pairs(one[:, k], other[:, k], spread.at(k)) for k, name in enumerate(SUMMARIES)}

@@ -48,7 +48,7 @@ class Examination:
     """
 
     grid: tuple[str, ...] = ("tessler-mass-noise",)
-    episodes: int = 2
+    episodes: int = 10
     best_response: int = 0
     algorithm: str = "TD3"
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from robustgames.envs import ActionRobustEnv
 from robustgames.envs.control.couplings import COUPLINGS, NoisyAction, ProbabilisticAction
 from robustgames.evaluation.adversaries import best_response, random_controls
-from robustgames.evaluation.reliability import bootstrap, iqm
+from robustgames.evaluation.intervals import of_returns
 from robustgames.evaluation.robustness import Sweep, sweep
 from robustgames.evaluation.rollouts import Policy, control_env
 from robustgames.experiment.base import Examination, Progress, silent
@@ -45,7 +45,7 @@ def examine(subject: Subject, what: Examination, progress: Progress = silent) ->
 
     * `robustness`: a sweep of all runs over the grid, and its summaries over runs.
     * `random_adversary`: mean returns of all runs without an adversary and under both random ones, whose share is that
-      of the env, or 0.1 if that is 0. Intervals are over runs.
+      of the env, or 0.1 if that is 0. Intervals are over runs and starts, those of the sweep.
     * `best_response`, if requested: the return that an adversary, trained against the first run, takes from it. The
       interval is over episodes.
 
@@ -61,7 +61,7 @@ def examine(subject: Subject, what: Examination, progress: Progress = silent) ->
         progress=lambda done, total: progress("sweep", done, total),
     )
     found: Content = {"robustness": {**_summaries(swept), "sweep": swept.to_dict()}}
-    found["random_adversary"] = _random(subject)
+    found["random_adversary"] = _random(subject, what.episodes)
     if what.best_response:
         progress("best response", 0, 1)
         found["best_response"] = _best_response(subject, what)
@@ -78,8 +78,7 @@ def draw_sweeps(sweeps: Mapping[str, Sweep]) -> dict[str, Figure]:
 
 def _summaries(swept: Sweep) -> Content:
     each, runs = swept.per_run(), swept.summary()
-    cells = swept.cells.reshape(len(swept.cells), -1)
-    more = {"iqm": iqm(cells)} if len(cells) > 1 else {}
+    more = {"iqm": swept.iqm()} if len(swept.cells) > 1 else {}
     return {
         "summary": {name: list(interval) for name, interval in {**runs, **more}.items()},
         "per_run": {name: values.tolist() for name, values in each.items()},
@@ -88,15 +87,17 @@ def _summaries(swept: Sweep) -> Content:
     }
 
 
-def _random(subject: Subject) -> Content:
-    """Return the returns of all runs, without an adversary and under random ones, with intervals over runs."""
+def _random(subject: Subject, episodes: int) -> Content:
+    """Return the mean returns of all runs, without an adversary and under random ones, on the starts of the sweep."""
     alpha = _share(subject) or SHARE
     couplings = [kind for kind in COUPLINGS.values() if is_dataclass(kind)]
     own = {"coupling"} | {f.name for kind in couplings for f in fields(kind)}  # `random_controls` sets the coupling
     settings = {key: value for key, value in subject.env_settings.items() if key not in own}
-    rows = [random_controls(policy, subject.env, alpha, env_settings=settings) for policy in subject.policies]
-    means = {name: np.array([row[name].mean() for row in rows]) for name in rows[0]}
-    return {"alpha": alpha, **{name: list(bootstrap(values)[0]) for name, values in means.items()}}
+    rows = [random_controls(policy, subject.env, alpha, episodes, env_settings=settings) for policy in subject.policies]
+    returns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    per_run = {name: values.mean(1).tolist() for name, values in returns.items()}
+    intervals = {name: list(of_returns(values).intervals()[0]) for name, values in returns.items()}
+    return {"alpha": alpha, "episodes": episodes, **intervals, "per_run": per_run}
 
 
 def _share(subject: Subject) -> float:

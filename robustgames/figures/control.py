@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter
 
 from robustgames.envs.control.perturbations import NOISES
 from robustgames.errors import GameError, unknown
+from robustgames.evaluation.intervals import FEWEST
 from robustgames.evaluation.reliability import bootstrap
 from robustgames.evaluation.robustness import Sweep
 from robustgames.figures.style import AXIS, INK, ON_DARK, ON_LIGHT, PALETTE, VALUES, quiet
@@ -126,10 +127,10 @@ def _nominal(sweep: Sweep) -> str:
 
 # -- curves ------------------------------------------------------------------------------------------------------
 def perturbation_curves(sweeps: Mapping[str, Sweep], axis: str | None = None) -> Figure:
-    """Draw the return against one axis of a perturbation: the mean over runs, with its 95 % bootstrap band over runs.
+    """Draw the return against one axis of a perturbation: the mean over runs, with its 95 % interval over runs.
 
     The nominal value is marked. If a grid has several axes, the slice through the cell nearest to the nominal env is
-    drawn. A method with a single run has no band.
+    drawn. The band of fewer than 5 runs reaches from the least run to the largest.
 
     Args:
         sweeps: Sweeps by method, {method: sweep}, over the same grid.
@@ -147,8 +148,7 @@ def perturbation_curves(sweeps: Mapping[str, Sweep], axis: str | None = None) ->
     if min(values) <= nominal <= max(values):
         axes.axvline(nominal, color=AXIS, lw=1.2, ls="--", zorder=1, label="nominal")
     for color, (name, one) in zip(PALETTE * len(sweeps), sweeps.items(), strict=False):
-        intervals = bootstrap(_slice(one, axis))
-        mean, low, high = (np.array(part) for part in zip(*intervals, strict=True))
+        mean, low, high = _band(_slice(one, axis))
         axes.plot(values, mean, color=color, lw=1.8, marker="o", ms=3.5, label=name, clip_on=False)
         axes.fill_between(values, low, high, color=color, alpha=0.18, lw=0)
     axes.margins(x=0.02)
@@ -169,6 +169,14 @@ def _checked_axis(sweep: Sweep, axis: str | None) -> str:
     if axis not in sweep.axes:
         raise unknown("axis of the sweep", axis, sweep.axes)
     return axis
+
+
+def _band(returns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the means over runs and the ends of their band, of returns (runs, values)."""
+    if len(returns) < FEWEST:
+        return returns.mean(0), returns.min(0), returns.max(0)
+    mean, low, high = (np.array(part) for part in zip(*bootstrap(returns), strict=True))
+    return mean, low, high
 
 
 def _slice(sweep: Sweep, axis: str) -> np.ndarray:

@@ -81,8 +81,12 @@ def mirror_prox_gan(*args: Any, **settings: Any) -> Scheme:
 def mixed_ne_ld(lr: float = 1e-4, noise: float = 1e-3, inner_steps: int = 15) -> Scheme:
     """MixedNE-LD: both players sample their strategies by growing chains of preconditioned Langevin steps.
 
-    Mirror-GAN with RMSProp's preconditioning (0.999), damping 0.9, and the schedules of the published code. In control
-    it is used with `--every-draw`, which trains the critic in every step of a chain.
+    Mirror-GAN with RMSProp's preconditioning (0.999) and damping 0.9. In control it is used with `--every-draw`, which
+    trains the critic in every step of a chain.
+
+    Differences from the published code: rates and temperature decay with every outer step here, with every step of a
+    chain there; target networks follow after every outer step here, after every step of a chain there; the constant of
+    the preconditioner is 1e-5 here, 1e-8 there.
 
     Source: Kamalaruban et al. 2020, algorithm 1, and its code.
 

@@ -16,11 +16,11 @@ from robust_control.parts import Result
 
 from robustgames.envs.control.perturbations import NOISES
 from robustgames.errors import writing
-from robustgames.evaluation.reliability import Interval, Paired, bootstrap, iqm, probability_of_improvement
+from robustgames.evaluation.intervals import FEWEST, Interval, holm
+from robustgames.evaluation.reliability import Paired, bootstrap, probability_of_improvement
 from robustgames.evaluation.robustness import compare
 
 HEADS = {"nominal": "nominal", "mean": "mean", "worst": "worst", "cvar": "CVaR 10 %"}
-FEW = 5  # least number of runs: with fewer, a bootstrap interval excludes 0 too easily
 LONGER = "train it longer, or several (--best-response, --best-response-learners)"
 WIDTH = 170  # columns of a table that is not printed to a terminal
 
@@ -50,14 +50,14 @@ def report(results: Mapping[str, Result], out: Path, attack: Mapping[str, Any], 
 
 # -- the tables ------------------------------------------------------------------------------------------------------
 def over_the_grid(results: Mapping[str, Result]) -> Table:
-    """Return the summaries of every method, with intervals over runs."""
+    """Return the summaries of every method, with intervals over runs and starts."""
     first = next(iter(results.values())).sweep
     runs, episodes = len(first.returns), first.returns.shape[-1]
     axes = " x ".join(f"{name} ({len(values)})" for name, values in first.axes.items()) or "nominal env alone"
     title = f"{first.env}, return over the grid {axes}: runs x episodes a cell: {runs} x {episodes}"
     rows = []
     for one in results.values():
-        found = [*one.sweep.summary().values(), iqm(one.sweep.cells)]
+        found = [*one.sweep.summary().values(), one.sweep.iqm()]
         cells = (_written(interval, _digits(results)) for interval in found)
         rows.append([one.label, f"{one.alpha:g}", f"{one.steps:,}", *cells])
     return Table(["method", "alpha", "env steps", *HEADS.values(), "IQM"], rows, title)
@@ -66,20 +66,31 @@ def over_the_grid(results: Mapping[str, Result]) -> Table:
 def differences(results: Mapping[str, Result]) -> list[Table]:
     """Return paired differences of all methods to the baseline, and of those with a learned adversary to the controls.
 
-    Bold: the interval excludes 0, over at least FEW runs.
+    Bold: the difference is not 0 after Holm's correction for all comparisons of the table.
     """
+    rows = []
+    for (one, other), row in comparisons(results).items():
+        texts = [_written(p.difference, _digits(results), "+", f" {p.wins}/{p.runs}") for p, _ in row.values()]
+        cells = [f"**{text}**" if clear else text for text, (_, clear) in zip(texts, row.values(), strict=True)]
+        better = probability_of_improvement(one.sweep.cells, other.sweep.cells)
+        rows.append([one.label, other.label, *cells, _written(better, 2)])
+    rule = "bold: not 0 at 5 % after Holm's correction for the whole table"
+    title = f"Paired differences, and in how many runs the first is better ({rule})"
+    return [Table(["method", "minus", *HEADS.values(), "P(better in a cell)"], rows, title)] if rows else []
+
+
+def comparisons(results: Mapping[str, Result]) -> dict[tuple[Result, Result], dict[str, tuple[Paired, bool]]]:
+    """Return {(method, other): {summary: (pairs, whether they differ at 5 % in all comparisons together)}}."""
     base = results[baseline(results)]
     pairs = [(one, base) for one in results.values() if one is not base]
     pairs += [(one, other) for one in results.values() for other in controls(results) if one.kind == "robust"]
-    rows = []
-    for one, other in dict.fromkeys(pairs):
-        found = compare(one.sweep, other.sweep).values()
-        texts = [_written(p.difference, _digits(results), "+", f" {p.wins}/{p.runs}") for p in found]
-        cells = [_emphasized(text, p) for text, p in zip(texts, found, strict=True)]
-        better = probability_of_improvement(one.sweep.cells, other.sweep.cells)
-        rows.append([one.label, other.label, *cells, _written(better, 2)])
-    title = "Paired differences, and in how many runs the first is better (bold: the interval excludes 0)"
-    return [Table(["method", "minus", *HEADS.values(), "P(better in a cell)"], rows, title)] if rows else []
+    found = {pair: compare(pair[0].sweep, pair[1].sweep) for pair in dict.fromkeys(pairs)}
+    p_values = np.array([[p.p_value for p in row.values()] for row in found.values()]).reshape(len(found), len(HEADS))
+    clear = holm(p_values) < 0.05
+    return {
+        pair: {name: (p, bool(known)) for (name, p), known in zip(row.items(), marks, strict=True)}
+        for (pair, row), marks in zip(found.items(), clear, strict=True)
+    }
 
 
 def under_attack(results: Mapping[str, Result], attack: Mapping[str, Any]) -> list[Table]:
@@ -88,8 +99,10 @@ def under_attack(results: Mapping[str, Result], attack: Mapping[str, Any]) -> li
     for one in results.values():
         if one.attacked:
             alone, chance, learned = (np.array(one.attacked[key]) for key in ("without", "random", "learned"))
-            found = bootstrap(np.stack([alone, chance, learned, alone - learned], -1))
-            rows.append([one.label, str(len(alone)), *(_written(interval, digits) for interval in found)])
+            columns = [alone, chance, learned, alone - learned]
+            found = bootstrap(np.stack(columns, -1))
+            cells = (_with_runs(interval, each, digits) for interval, each in zip(found, columns, strict=True))
+            rows.append([one.label, str(len(alone)), *cells])
     title = "Under a fresh adversary ({coupling}, share {alpha:g}, {steps:,} steps of TD3)".format(**attack)
     heads = ["method", "runs", "return without", "under a random one", "under the learned one", "exploitability"]
     return [Table(heads, rows, title)] if rows else []
@@ -108,15 +121,16 @@ def controls(results: Mapping[str, Result]) -> list[Result]:
 
 # -- in words --------------------------------------------------------------------------------------------------------
 def verdicts(results: Mapping[str, Result]) -> list[str]:
-    """Return a sentence per claim that the intervals of a learned adversary support, over at least FEW runs."""
-    if (count := len(next(iter(results.values())).sweep.returns)) < FEW:
-        return [f"No verdict over {count} run{'s' if count > 1 else ''}: take --seeds {FEW} or more."]
+    """Return a sentence per claim that the intervals of a learned adversary support, over at least 5 runs."""
+    if (count := len(next(iter(results.values())).sweep.returns)) < FEWEST:
+        return [f"No verdict over {count} run{'s' if count > 1 else ''}: take --seeds {FEWEST} or more."]
     base, against = results[baseline(results)], controls(results)
     others = [base, *(one for one in against if one is not base)]
-    lines = []
+    lines, found = [], comparisons(results)
     for one in (one for one in results.values() if one.kind == "robust" and one is not base):
         for column in ("mean", "worst"):
-            above = [other.label for other in others if compare(one.sweep, other.sweep)[column].difference.low > 0]
+            cells = {other.label: found[one, other][column] for other in others}
+            above = [label for label, (p, clear) in cells.items() if clear and p.difference.estimate > 0]
             rest = [other.label for other in others if other.label not in above]
             shown = [f"above {' and '.join(above)}"] if above else []
             shown += [f"not shown to be above {' or '.join(rest)}"] if rest else []
@@ -161,6 +175,9 @@ def _written(found: Interval, digits: int, sign: str = "", more: str = "") -> st
     return f"{number(found.estimate)} [{number(found.low)}, {number(found.high)}]{more}"
 
 
-def _emphasized(text: str, found: Paired) -> str:
-    clear = found.difference.low > 0 or found.difference.high < 0
-    return f"**{text}**" if clear and found.runs >= FEW else text
+def _with_runs(found: Interval, each: np.ndarray, digits: int) -> str:
+    """Return an interval, or the numbers of the runs if they are too few for one."""
+    if len(each) in (1, *range(FEWEST, len(each) + 1)):
+        return _written(found, digits)
+    numbers = ", ".join(f"{value:.{digits}f}" for value in each).replace("-", "−")
+    return f"{_written(found, digits)} ({numbers})"

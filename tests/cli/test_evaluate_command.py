@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import robustgames as rg
 from robustgames import cli
-from robustgames.cli.result_table import report
+from robustgames.cli.result_table import report, report_robustness
 from robustgames.evaluation.metrics import METRICS, metric_of, pgd_accuracy
 from robustgames.evaluation.robustness import Sweep
 from robustgames.evaluation.rollouts import play
@@ -46,6 +46,40 @@ def test_a_run_of_control_is_swept_attacked_and_filmed(run, tmp_path, capsys):
     events = EventAccumulator(str(run), size_guidance={"images": 0}).Reload()
     assert {"figures/robustness", "figures/episode"} <= set(events.Tags()["images"])
     assert "rollout/ep_rew_mean" in events.Tags()["scalars"]
+
+
+def test_the_same_quantity_has_one_number(run, capsys):
+    """By default the return, the nominal point and the return without an adversary are of the same ten starts."""
+    assert cli.main(["evaluate", str(run), "--grid", "mass=1,2"]) == 0
+    result, said = json.loads((run / "evaluation.json").read_text()), capsys.readouterr().out
+    random, found = result["random_adversary"], result["robustness"]
+    assert result["metrics"]["return"]["runs"] == pytest.approx(found["per_run"]["nominal"])
+    assert random["per_run"]["without"] == pytest.approx(found["per_run"]["nominal"]) and random["episodes"] == 10
+    assert np.shape(found["sweep"]["returns"]) == (2, 2, 10)
+    assert found["summary"]["nominal"][1:] == [None, None]  # two runs have no interval: each is printed
+    numbers = " ".join(f"{value:.4g}" for value in found["per_run"]["nominal"]).replace(" ", ", ")
+    assert f"({numbers})" in said and "nan" not in said
+    assert "starts of every run: 10" in said and "CVaR" not in said and "no adversary, 10 episodes" not in said
+    assert str(run / "figures" / "robustness.png") in said
+
+
+def row_of(runs):
+    rng = np.random.default_rng(0)
+    returns = rng.normal(-140, 5, (runs, 11, 10))
+    swept = Sweep("Toy-v0", {"mass": tuple(np.linspace(0.5, 1.5, 11))}, returns)
+    interval, each = [-140.0, *((-145.0, -135.0) if runs >= 5 else (np.nan, np.nan))], returns.mean((1, 2)).tolist()
+    random = {"alpha": 0.1, "without": interval, "mixing": interval, "replacement": interval}
+    found = {"summary": {"nominal": interval, "cvar": interval}, "per_run": {"nominal": each, "cvar": each}}
+    found |= {"nominal_point": swept.nominal_point, "idle": {}, "sweep": swept.to_dict()}
+    return {"robustness": found, "random_adversary": {**random, "per_run": dict.fromkeys(random, each)}}
+
+
+@pytest.mark.parametrize(("runs", "part"), [(1, "mean of 1 run "), (4, "(each run)"), (5, "[95 % interval]")])
+def test_intervals_are_printed_from_five_runs_on(runs, part, tmp_path, capsys):
+    report_robustness(row_of(runs), tmp_path / "none.png")
+    said = capsys.readouterr().out
+    assert part in said and ("[-145, -135]" in said) == (runs >= 5)
+    assert "CVaR" in said and "figure" not in said  # of 11 points it is not the worst one
 
 
 def test_a_model_of_stable_baselines_is_judged_by_the_same_command(tmp_path, capsys):

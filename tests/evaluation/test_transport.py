@@ -6,7 +6,7 @@ import io
 import json
 import re
 import sys
-from math import pi, sqrt
+from math import lcm, pi, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +116,81 @@ def test_runs_side_by_side_are_the_runs_alone_and_nan_stays_in_its_run(p):
 def test_wrong_input_is_named(call, text):
     with pytest.raises(GameError, match=text):
         call()
+
+
+# -- scales ---------------------------------------------------------------------------------------------------
+def assigned(a, b, order):
+    """Return the distance by an assignment of equally many copies of all points; errors are relative to the cost."""
+    copies = lcm(len(a), len(b))
+    a, b = (u.repeat_interleave(copies // len(u), 0) for u in (a, b))
+    distance = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    rows, columns = linear_sum_assignment((distance / distance.max()) ** order)
+    gap = distance[rows, columns]
+    return float(gap.max() * ((gap / gap.max()) ** order).mean() ** (1 / order))
+
+
+@pytest.mark.parametrize("far", [1e6, 1e7, 1e8, 1e10])
+@pytest.mark.parametrize(("n", "m"), [(200, 200), (30, 40)])
+def test_one_far_pair_leaves_the_others_where_they_are(far, n, m):
+    a, b = randn(n, 2), randn(m, 2, seed=1)
+    a[0], b[0] = torch.tensor([[far, 0.0], [far, 0.5]], dtype=KIND)
+    for order in (1, 2, 3):
+        for scale in (1e-30, 1e-7, 1.0, 1e30):
+            found = float(wasserstein(scale * a, scale * b, order)) / scale
+            assert found == pytest.approx(assigned(a, b, order), rel=1e-7)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-30, 1e-7, 1e7, 1e30, 1e150])
+def test_distances_are_homogeneous_at_every_scale(scale):
+    a, b, line = randn(20, 3), randn(30, 3, seed=1), randn(20, 1, seed=2)
+    for order in (1, 1.5, 2, 4):
+        for distance in (wasserstein, sliced_wasserstein):
+            assert float(distance(scale * a, scale * b, order)) / scale == pytest.approx(float(distance(a, b, order)))
+        assert float(wasserstein(scale * line, -scale * line, order)) / scale == pytest.approx(
+            float(wasserstein(line, -line, order))
+        )
+    both, unit = kantorovich_rubinstein(scale * a, scale * b), float(wasserstein(a, b))
+    assert both.primal / scale == pytest.approx(unit, rel=1e-6)
+    assert both.dual / scale == pytest.approx(unit, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_float32_neither_loses_nor_overflows_a_power(scale):
+    a = torch.tensor([[0.0, 0.0], [3.0, 4.0]]) * scale
+    for order in (1, 2, 3):
+        expected = 5 * scale * 2 ** (-1 / order)
+        assert float(wasserstein(a, 0 * a, order)) == pytest.approx(expected, rel=1e-6)
+        assert float(wasserstein(a[:, 1:] * 1.25, 0 * a[:, 1:], order)) == pytest.approx(expected, rel=1e-6)
+        assert 0 < float(sliced_wasserstein(a, 0 * a, order)) < expected
+
+
+@pytest.mark.parametrize("order", [1, 1.5, 2, 3])
+def test_equal_samples_have_distance_0_and_gradient_0(order):
+    a = randn(10, 2).requires_grad_()
+    found = sliced_wasserstein(a, a.detach().flip(0), order)
+    (g,) = torch.autograd.grad(found, a)
+    assert found.item() == 0 and (g == 0).all()
+    u = torch.stack([a.detach(), a.detach() + 1]).requires_grad_()  # one run of two is equal
+    (g,) = torch.autograd.grad(sliced_wasserstein(u, a.detach(), order).sum(), u)
+    assert (g[0] == 0).all() and torch.isfinite(g).all() and (g[1] != 0).any()
+
+
+def test_the_gradient_is_that_of_the_formula():
+    a, b = randn(5, 2).requires_grad_(), randn(7, 2, seed=1)
+    for order in (1.5, 2, 3):
+        assert torch.autograd.gradcheck(lambda u, r=order: sliced_wasserstein(u, b, r, directions=8), a)
+
+
+def test_an_optimum_that_is_not_verified_is_reported(monkeypatch):
+    solve = ot.emd
+
+    def stopped(*args, **settings):  # as if the simplex had stopped early, with potentials of another problem
+        plan, log = solve(*args, **settings)
+        return plan, {**log, "u": log["u"] * 0.5, "v": log["v"] * 0.5}
+
+    monkeypatch.setattr(ot, "emd", stopped)
+    with pytest.warns(UserWarning, match=r"exact transport of \(20, 30\) points may be off by 0\.[0-9]+ of its cost"):
+        wasserstein(randn(20, 2), randn(30, 2, seed=1) + 1)
 
 
 # -- sliced ---------------------------------------------------------------------------------------------------
