@@ -9,10 +9,11 @@ from typing import ClassVar
 from torch import Generator, Tensor
 
 from robustgames.attacks.losses import LabelLoss
-from robustgames.attacks.problem import Bounds, Problem, pose_problem
+from robustgames.attacks.masking import after_attack, announce
+from robustgames.attacks.problem import Bounds, Problem, Radius, pose_problem
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import unknown
-from robustgames.games.threat import NORMS
+from robustgames.games.threat import NORMS, norm_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +26,13 @@ class Attack(ABC):
         norms: Norms of the balls that the attack can search.
         loss: Loss that it raises by default, a key of `LOSSES`.
         targeted: Whether it leads to one wrong class after another.
+        any_radius: Whether a ball that covers the box makes sense.
     """
 
     norms: ClassVar[tuple[str, ...]] = tuple(NORMS)
     loss: ClassVar[str] = "ce"
     targeted: ClassVar[bool] = False
+    any_radius: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, p: Problem) -> Tensor:
@@ -44,17 +47,25 @@ class Attack(ABC):
         model: Model | Victim,
         x: Tensor,
         y: Tensor,
-        eps: float | Tensor,
-        norm: str,
+        eps: Radius,
+        norm: str | float,
         *,
         loss: str | LabelLoss | None = None,
         targets: Tensor | None = None,
         bounds: Bounds = (0.0, 1.0),
         generator: Generator | None = None,
+        eot: int = 1,
     ) -> Tensor:
         """Return the perturbed inputs, in the shape and dtype of x."""
+        norm = norm_name(norm)
         if norm not in self.norms:
             raise unknown("norm", norm, self.norms)
         loss = self.loss if loss is None else loss
-        with pose_problem(model, x, y, eps, norm, bounds, generator, loss, targets) as p:
-            return x.clone() if len(x) == 0 else p.images(self.run(p)).view_as(x)
+        posed = pose_problem(model, x, y, eps, norm, bounds, generator, loss, targets, eot, any_radius=self.any_radius)
+        with posed as p:
+            if len(x) == 0:
+                return x.clone()
+            x_adv = p.images(self.run(p)).view_as(x)
+            notes = after_attack(p)
+        announce(notes, stacklevel=4)
+        return x_adv

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from robustgames.attacks.attack import Attack
 from robustgames.attacks.engine import Early, Step, ascend, check_steps
 from robustgames.attacks.losses import LabelLoss
-from robustgames.attacks.problem import Bounds, Problem
+from robustgames.attacks.problem import Bounds, Problem, Radius
 from robustgames.attacks.restarts import check_classes, check_restarts, restart, toward_each_class
 from robustgames.attacks.steps import Halving, Sparse
 from robustgames.attacks.victim import Model, Victim
@@ -73,8 +73,8 @@ def apgd(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    eps: float | Tensor,
-    norm: str = "linf",
+    eps: Radius,
+    norm: str | float = "linf",
     steps: int = APGD.steps,
     *,
     loss: str | LabelLoss = APGD.loss,
@@ -83,6 +83,7 @@ def apgd(
     targets: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int = 1,
 ) -> Tensor:
     """Auto-PGD: step sizes from the progress of each row alone. The strongest single attack here; nothing to tune.
 
@@ -90,22 +91,22 @@ def apgd(
     of the steps. Source: Croce and Hein 2020; Croce and Hein 2021 for ℓ1.
 
     Args:
-        model, x, y, eps, norm, loss, targets, bounds, generator: See `robustgames.attacks.gradient`; loss "dlr" with
-            targets is the targeted DLR loss.
+        model, x, y, eps, norm, loss, targets, bounds, generator, eot: See `robustgames.attacks.gradient`; loss
+            "dlr" with targets is the targeted DLR loss.
         steps: Gradient steps of each restart.
         restarts: Random starts, each on the rows that are not fooled yet.
         early: See `engine.ascend`.
     """
     attack = APGD(steps=steps, restarts=restarts, early=early)
-    return attack(model, x, y, eps, norm, loss=loss, targets=targets, bounds=bounds, generator=generator)
+    return attack(model, x, y, eps, norm, loss=loss, targets=targets, bounds=bounds, generator=generator, eot=eot)
 
 
 def apgd_targeted(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    eps: float | Tensor,
-    norm: str = "linf",
+    eps: Radius,
+    norm: str | float = "linf",
     steps: int = TargetedAPGD.steps,
     *,
     classes: int = TargetedAPGD.classes,
@@ -114,20 +115,21 @@ def apgd_targeted(
     early: Early = TargetedAPGD.early,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int = 1,
 ) -> Tensor:
     """Auto-PGD toward each of the most likely wrong classes in turn; a row is fooled with any wrong class.
 
     Source: Croce and Hein 2020, section 4 (APGD-T with the targeted DLR loss).
 
     Args:
-        model, x, y, eps, norm, loss, bounds, generator: See `robustgames.attacks.gradient`.
+        model, x, y, eps, norm, loss, bounds, generator, eot: See `robustgames.attacks.gradient`.
         steps: Gradient steps per class and restart.
         classes: Number of wrong classes to try, at most all.
         restarts: Random starts per class.
         early: See `engine.ascend`.
     """
     attack = TargetedAPGD(steps=steps, classes=classes, restarts=restarts, early=early)
-    return attack(model, x, y, eps, norm, loss=loss, bounds=bounds, generator=generator)
+    return attack(model, x, y, eps, norm, loss=loss, bounds=bounds, generator=generator, eot=eot)
 
 
 def _corner_start(p: Problem) -> Tensor:

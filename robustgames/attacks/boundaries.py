@@ -12,18 +12,6 @@ DUALS = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}
 FAR = 1e18  # replaces infinity on an open side of the box, because 0 * inf is nan
 
 
-def linearize(p: Problem, eta: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (logits (N, C), f (N, k), ∇f (N, k, p)) at η: f_k = z_k - z_y, or the margin of a target to reach."""
-
-    def differences(logits: Tensor) -> Tensor:
-        if p.targets is not None and p.reach:
-            return p.margin(logits).unsqueeze(-1)
-        return logits.gather(-1, classes) - logits.gather(-1, p.labels.unsqueeze(-1))
-
-    logits, values, g = p.victim.gradients(p.images(eta), differences)
-    return logits, values, g.flatten(2)
-
-
 def nearest_boundary(p: Problem, values: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     """Return f (N,) and ∇f (N, p) of the boundary with the least |f| / |∇f|_dual."""
     if values.shape[1] == 1:

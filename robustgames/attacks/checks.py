@@ -6,8 +6,7 @@ evaluating adversarial robustness", for `thorough`.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -15,25 +14,26 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.attacks.auto_pgd import APGD
-from robustgames.attacks.problem import Bounds, Problem, pose_problem
+from robustgames.attacks.masking import announce, vanished_gradients
+from robustgames.attacks.problem import Bounds, Problem, Radius, most, pose_problem
 from robustgames.attacks.victim import Model, Victim
 
 BLACK_BOX = ("square",)
 RANDOM = 1e-4  # tolerated difference of the logits of two passes, relative to their norm
 GAIN = 0.002  # tolerated gain of Square in accuracy over the attacks with gradients before it
-ZERO = 0.01  # tolerated share of inputs without a gradient
 
 
 def self_checks(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    eps: float | Tensor,
-    norm: str = "linf",
+    eps: Radius,
+    norm: str | float = "linf",
     *,
     thorough: bool = False,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int = 1,
 ) -> list[str]:
     """Return signs that attacks on this classifier prove little, and warn of each. An empty list does not prove much.
 
@@ -41,7 +41,7 @@ def self_checks(
     no gradient is taken at inference, and the gradients of cross-entropy and margin are not zero.
 
     Args:
-        model, x, y, eps, norm, bounds, generator: See `robustgames.attacks.gradient`.
+        model, x, y, eps, norm, bounds, generator, eot: See `robustgames.attacks.gradient`.
         thorough: Whether to attack as well, with 130 forward and backward passes: 100 steps of APGD must not be weaker
             than 10, and without a limit on the perturbation no input may remain correct.
 
@@ -49,7 +49,7 @@ def self_checks(
         >>> self_checks(torch.nn.Linear(2, 3), torch.rand(9, 2), torch.zeros(9).long(), eps=0.1)
         []
     """
-    with pose_problem(model, x, y, eps, norm, bounds, generator) as p:
+    with pose_problem(model, x, y, eps, norm, bounds, generator, eot=eot) as p:
         notes = inspect(p) if len(x) > 0 else []
         if thorough and len(x) > 0:
             notes += _more_steps(p) + _no_limit(p)
@@ -57,18 +57,12 @@ def self_checks(
     return notes
 
 
-def announce(notes: Iterable[str]) -> None:
-    """Warn of each note; the warning points to the caller of the attack."""
-    for note in notes:
-        warnings.warn(note, stacklevel=3)
-
-
 def inspect(p: Problem, attacks: Sequence[str] = ()) -> list[str]:
     """Return the notes of the cheap checks for these attacks; for all if none is named."""
     images = p.images(torch.zeros_like(p.a))
     logits = torch.stack([p.victim.logits(images) for _ in range(5)])
-    notes = _randomized(logits, attacks) + _probabilities(logits[0]) + _dynamic(p, images[:2])
-    return notes if attacks and all(name in BLACK_BOX for name in attacks) else notes + _gradients(p)
+    notes = _randomized(p, logits) + _probabilities(logits[0]) + _dynamic(p, images[:2])
+    return notes if attacks and all(name in BLACK_BOX for name in attacks) else notes + vanished_gradients(p)
 
 
 def black_box_wins(fooled: Sequence[tuple[str, int]], count: int) -> list[str]:
@@ -88,15 +82,14 @@ def black_box_wins(fooled: Sequence[tuple[str, int]], count: int) -> list[str]:
     ]
 
 
-def _randomized(logits: Tensor, attacks: Sequence[str]) -> list[str]:
+def _randomized(p: Problem, logits: Tensor) -> list[str]:
     """Return a note if the logits (passes, N, C) differ between passes."""
     unit = torch.nn.functional.normalize(logits, dim=-1)
     apart = torch.linalg.vector_norm(unit.unsqueeze(0) - unit.unsqueeze(1), dim=-1).amax()
     guess = logits.argmax(-1)
-    ready = attacks and all(name.endswith("-rand") for name in attacks)
-    if ready or not bool((apart > RANDOM) | (guess != guess[0]).any()):
+    if p.eot > 1 or not bool((apart > RANDOM) | (guess != guess[0]).any()):
         return []
-    return [f"the logits differ by {float(apart):.1g} from pass to pass: average the gradients, version='rand'"]
+    return [f"the logits differ by {float(apart):.1g} from pass to pass: judge the model by means over passes, eot=20"]
 
 
 def _probabilities(logits: Tensor) -> list[str]:
@@ -118,26 +111,10 @@ def _dynamic(p: Problem, images: Tensor) -> list[str]:
     return ["the model takes gradients when it predicts: a defense that adapts needs an attack made for it"]
 
 
-def _gradients(p: Problem) -> list[str]:
-    """Return a note on the share of the inputs whose cross-entropy or margin has no gradient at the start."""
-    zero: dict[str, float] = {}
-    for loss in ("ce", "margin"):
-        _, fooled, g = replace(p, loss=loss).gradient(torch.zeros_like(p.a))
-        zero[loss] = float(((g == 0).all(-1) & ~fooled).double().mean())
-    if zero["margin"] > ZERO:
-        return [f"{zero['margin']:.0%} of the inputs have no gradient: look for rounding or saturation in the model"]
-    if zero["ce"] > ZERO:
-        return [
-            f"the cross-entropy has no gradient at {zero['ce']:.0%} of the inputs, its softmax is saturated: use "
-            "loss='dlr' or 'margin', whose gradients do not vanish"
-        ]
-    return []
-
-
 def _more_steps(p: Problem) -> list[str]:
     """Return a note if 100 steps are weaker than 10."""
     p = replace(p, loss="margin")
-    few, many = (p.losses(APGD(steps=steps).run(p))[1] for steps in (10, 100))
+    few, many = (most(p.losses(APGD(steps=steps).run(p))[1]) for steps in (10, 100))
     weaker, stronger = int((few & ~many).sum()), int((many & ~few).sum())
     if weaker - stronger <= 2 * (weaker + stronger) ** 0.5:  # two standard deviations of chance
         return []
@@ -150,5 +127,5 @@ def _no_limit(p: Problem) -> list[str]:
     if not bool(torch.isfinite(width).all()):
         return []
     free = replace(p, threat=replace(p.threat, norm="linf", eps=float(width.max())), loss="margin")
-    left = 1 - float(free.losses(APGD(steps=20).run(free))[1].double().mean())
+    left = 1 - float(most(free.losses(APGD(steps=20).run(free))[1]).double().mean())
     return [f"{left:.1%} stay correct under unlimited perturbations: gradients are masked"] if left > 0 else []

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from robustgames.attacks.boundaries import linearize, nearest_boundary, slope, walls
+from robustgames.attacks.boundaries import nearest_boundary, slope, walls
 from robustgames.attacks.engine import check_steps
 from robustgames.attacks.minimum_norm import MinimumNorm
 from robustgames.attacks.problem import Bounds, Problem
@@ -41,7 +41,7 @@ class DeepFool(MinimumNorm):
         out, alive, order = torch.zeros_like(p.a), torch.arange(len(p.a), device=p.a.device), p.candidates(self.classes)
         eta, total = torch.zeros_like(p.a), torch.zeros_like(p.a)
         for k in range(self.steps + 1):
-            fooled = p.fooled(p.victim.logits(p.images(eta)))
+            fooled, _ = p.judge(eta)
             if bool(fooled.any()):
                 out[alive[fooled]] = eta[fooled]
                 keep = (~fooled).nonzero().squeeze(-1)
@@ -54,7 +54,7 @@ class DeepFool(MinimumNorm):
 
     def _step(self, p: Problem, total: Tensor, eta: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next (sum of the steps, η)."""
-        _, values, g = linearize(p, eta, order)
+        _, values, g = p.differences(eta, order)
         value, w = nearest_boundary(p, values, g)
         low, high = walls(p)
         length = (value.abs() / slope(p, w) + LEAST * p.threat.size(total)).unsqueeze(-1)
@@ -67,7 +67,7 @@ def deepfool(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    norm: str = "l2",
+    norm: str | float = "l2",
     steps: int = DeepFool.steps,
     overshoot: float = DeepFool.overshoot,
     classes: int = DeepFool.classes,
@@ -75,6 +75,7 @@ def deepfool(
     targets: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int = 1,
 ) -> Tensor:
     """DeepFool: of the boundaries z_k = z_y, linearized at η, cross the nearest; repeat from there.
 
@@ -91,7 +92,8 @@ def deepfool(
         overshoot: Share of η that is added to cross the boundary.
         classes: Number of the likeliest wrong classes at x to consider, at most all.
         targets: Classes (N,) to lead to; the boundary is then that with the likeliest other class.
-        generator: Not used, because DeepFool is deterministic.
+        generator: Not used, unless eot is above 1, because DeepFool is deterministic.
+        eot: See `minimum_norm`.
 
     Example:
         >>> x = torch.tensor([[0.5, 0.5]])
@@ -99,4 +101,4 @@ def deepfool(
         tensor([[0.3900, 0.5000]])
     """
     attack = DeepFool(steps=steps, overshoot=overshoot, classes=classes)
-    return attack(model, x, y, 0.0, norm, targets=targets, bounds=bounds, generator=generator)
+    return attack(model, x, y, 0.0, norm, targets=targets, bounds=bounds, generator=generator, eot=eot)

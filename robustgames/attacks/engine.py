@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from robustgames.attacks.passes import stronger
 from robustgames.attacks.problem import Problem
 from robustgames.errors import GameError, unknown
 
@@ -50,20 +51,25 @@ def ascend(problem: Problem, start: Tensor, step: Step, steps: int, early: Early
         early: Iterate that is returned for each row. "best": the last one that fools the classifier, else the one of
             highest loss; one more forward pass evaluates the last iterate. "last": the last one, not evaluated.
             "drop": as "best", but a fooled row leaves the loop at once; this waits for the device in every step and
-            pays off on a weak classifier. "loss": the one of highest loss, fooled or not.
+            pays off on a weak classifier. "loss": the one of highest loss, fooled or not. If `problem.eot` is above 1,
+            "best" and "drop" are the one that fools in most passes, and of equals that of highest mean loss.
     """
     check_steps(steps, early)
     if early == "last":
         return _last(problem, start, step, steps)
+    shares = problem.eot > 1 and early != "loss"
     out, alive = start.clone(), torch.arange(len(start), device=start.device)
     eta, rows, top = start, step.init(problem, start), _no_best(start)
-    won = torch.zeros(len(start), dtype=torch.bool, device=start.device)
+    won, champion = torch.zeros(len(start), dtype=torch.bool, device=start.device), Rows()
     for k in range(steps + 1):
         last = k == steps
         value, fooled, g = (*problem.losses(eta), top["g"]) if last else problem.gradient(eta)
         rows = _count_gains(rows, value)
         top = _better(top, {"eta": eta, "loss": value.unsqueeze(-1), "g": g})
-        if early == "drop":
+        if shares:
+            new = {"eta": eta, "share": fooled, "loss": value}
+            champion = new if k == 0 else _champion(champion, new)
+        elif early == "drop":
             if bool(fooled.any()):
                 out[alive[fooled]] = eta[fooled]
                 keep = (~fooled).nonzero().squeeze(-1)
@@ -79,6 +85,8 @@ def ascend(problem: Problem, start: Tensor, step: Step, steps: int, early: Early
             again, rows = step.check(problem, rows, top, k)
             eta, g = torch.where(again, top["eta"], eta), torch.where(again, top["g"], g)
         eta, rows = step.move(problem, eta, g, rows, k)
+    if shares:
+        return champion["eta"]
     if early == "drop":
         out[alive] = top["eta"]
         return out
@@ -101,6 +109,12 @@ def _no_best(eta: Tensor) -> Rows:
 def _better(top: Rows, new: Rows) -> Rows:
     better = new["loss"] > top["loss"]
     return {name: torch.where(better, new[name], top[name]) for name in top}
+
+
+def _champion(old: Rows, new: Rows) -> Rows:
+    """Return the better of two points of each row by the share of the passes that it fools."""
+    better = stronger(new["share"], new["loss"], old["share"], old["loss"])
+    return {name: torch.where(better.unsqueeze(-1) if name == "eta" else better, new[name], old[name]) for name in old}
 
 
 def _count_gains(rows: Rows, value: Tensor) -> Rows:

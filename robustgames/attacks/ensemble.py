@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
 
 from robustgames.attacks import checks
-from robustgames.attacks.members import MEMBERS, PASSES, VERSIONS, Member, check_norm, names_of
-from robustgames.attacks.problem import Bounds, Problem, pose_problem
+from robustgames.attacks.masking import announce, lost_gradients
+from robustgames.attacks.members import MEMBERS, VERSIONS, Member, check_norm, names_of
+from robustgames.attacks.passes import stronger
+from robustgames.attacks.problem import Bounds, Problem, Radius, pose_problem
 from robustgames.attacks.report import Report, Tally
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError, unknown
-from robustgames.games.threat import NORMS
+from robustgames.games.threat import NORMS, norm_name
 
 Progress = Callable[[str, int, int, int], None]  # (attack, inputs done, inputs to do, inputs still robust)
 
@@ -24,12 +26,13 @@ def autoattack(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    eps: float | Tensor,
-    norm: str = "linf",
+    eps: Radius,
+    norm: str | float = "linf",
     *,
     version: str = "standard",
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int | None = None,
     batch_size: int = 250,
 ) -> Tensor:
     """Return the adversarial inputs of `evaluate`; an input that no attack could fool is returned unchanged.
@@ -39,7 +42,8 @@ def autoattack(
     Args:
         model, x, y, eps, norm, bounds, generator: See `robustgames.attacks.gradient`.
         version: "standard": APGD-CE, targeted APGD-DLR, targeted FAB, Square; "plus": also untargeted APGD-DLR and
-            FAB, with 5 restarts; "rand", for randomized classifiers: APGD-CE and APGD-DLR, averaged over 20 passes.
+            FAB, with 5 restarts; "rand", for stochastic classifiers: APGD-CE and APGD-DLR with eot=20.
+        eot: See `evaluate`.
         batch_size: Inputs that are attacked together.
 
     Example:
@@ -50,7 +54,9 @@ def autoattack(
     """
     if version not in VERSIONS:
         raise unknown("version", version, VERSIONS)
-    found = evaluate(model, x, y, eps, norm, version, bounds=bounds, generator=generator, batch_size=batch_size)
+    found = evaluate(
+        model, x, y, eps, norm, version, bounds=bounds, generator=generator, eot=eot, batch_size=batch_size
+    )
     return found.x_adv
 
 
@@ -58,12 +64,13 @@ def evaluate(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    eps: float | Tensor,
-    norm: str = "linf",
+    eps: Radius,
+    norm: str | float = "linf",
     attacks: str | Sequence[str] = "standard",
     *,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int | None = None,
     batch_size: int = 250,
     precision: torch.dtype | None = None,
     self_checks: bool = True,
@@ -75,9 +82,14 @@ def evaluate(
     by a forward pass in the model's own precision, and all of them again at the end together with ball and box: an
     example that does not pass counts as robust. Ctrl-C ends the search and returns the result until then.
 
+    A stochastic classifier has a chance to be right at each point. With `eot` above 1 every attack runs on every input,
+    the point that fools most passes is kept, and accuracies are means over new passes, with standard errors.
+
     Args:
         model, x, y, eps, norm, bounds, generator: See `robustgames.attacks.gradient`.
         attacks: Version (see `autoattack`), or names out of `MEMBERS`, in the order in which they run.
+        eot: Passes of a stochastic classifier over which losses, gradients and verdicts are means, e.g. 20. If None, it
+            is 20 for the attacks of the version "rand", else 1.
         batch_size: Inputs that are attacked together.
         precision: Data type of the search, e.g. torch.bfloat16, which is faster. If the model's own precision does not
             confirm a success, the attack runs again in that precision.
@@ -90,12 +102,13 @@ def evaluate(
         GameError: If an attack, version or norm is unknown, an attack does not search balls of the norm, or batch_size
             is below 1; and the errors of all attacks on their inputs.
     """
-    names = names_of(attacks)
+    names, norm = names_of(attacks), norm_name(norm)
     check_norm(names, norm)
     if not batch_size >= 1:
         raise GameError(f"batch_size is {batch_size}: at least 1 input is attacked at a time")
+    eot = max(MEMBERS[name].passes for name in names) if eot is None else eot
     search = model if isinstance(model, Victim) and precision is None else Victim(_plain(model), precision)
-    with pose_problem(search, x, y, eps, norm, bounds, generator) as p:
+    with pose_problem(search, x, y, eps, norm, bounds, generator, eot=eot) as p:
         run = _Run(p, batch_size)
         notes = run.start(names)
         if self_checks and len(x) > 0:
@@ -107,10 +120,10 @@ def evaluate(
         except KeyboardInterrupt:
             interrupted = True
         x_adv, lost = run.verify(x)
-    notes += lost + checks.black_box_wins([(tally.name, tally.fooled) for tally in run.tallies], len(x))
-    checks.announce(notes)
-    unfinished = int((run.clean & ~run.fooled & (run.tried < len(names))).sum())
-    return Report(x_adv, run.clean, run.clean & ~run.fooled, tuple(run.tallies), tuple(notes), interrupted, unfinished)
+        notes += lost + lost_gradients(p)
+    notes += checks.black_box_wins([(tally.name, tally.fooled) for tally in run.tallies], len(x))
+    announce(notes)
+    return run.report(x_adv, tuple(notes), interrupted, len(names))
 
 
 class _Run:
@@ -120,15 +133,21 @@ class _Run:
         self.p, self.batch_size = p, batch_size
         self.judge = p.victim if p.victim.precision is None else Victim(p.victim.model)
         self.eta, self.tried, self.classes = torch.zeros_like(p.a), torch.zeros_like(p.labels), 0
-        self.clean = torch.ones_like(p.labels, dtype=torch.bool)
-        self.fooled = ~self.clean
+        self.right = torch.ones(p.eot, len(p.a), dtype=torch.bool, device=p.a.device)  # verdicts of the passes
+        self.clean = self.right
+        self.share = torch.ones(len(p.a), device=p.a.device)  # of the passes that are right at the best point so far
+        self.moved = torch.zeros_like(p.labels, dtype=torch.bool)
         self.tallies: list[Tally] = []
+
+    @property
+    def robust(self) -> Tensor:
+        """The inputs that are classified correctly, in most passes."""
+        return self.share > 0.5
 
     def start(self, names: Sequence[str]) -> list[str]:
         """Find the inputs that are classified correctly; return notes on attacks that the number of classes changes."""
-        for rows in self._batches(self.clean):
-            logits = self.judge.logits(self.p.rows(rows).images(self.eta[rows]))
-            self.clean[rows], self.classes = logits.argmax(-1) == self.p.labels[rows], logits.shape[1]
+        self.clean = self._verdicts(self.p.images(self.eta), self.share > 0)
+        self.share = self.clean.to(self.share.dtype).mean(0)
         return [
             f"the loss of {name} needs {MEMBERS[name].classes_needed} classes, the model has {self.classes}: "
             f"{name} raises the margin instead"
@@ -138,31 +157,52 @@ class _Run:
 
     def attack(self, name: str, progress: Progress | None) -> None:
         """Run one attack on the inputs that are still robust."""
-        before, began, attacked, fooled = self._passes(), time.perf_counter(), 0, int(self.fooled.sum())
-        robust = self.clean & ~self.fooled
-        count, member = int(robust.sum()), MEMBERS[name]
+        before, began, attacked, were = self._passes(), time.perf_counter(), 0, int(self.robust.sum())
+        open_ = self.share > 0
+        count, member = int(open_.sum()), MEMBERS[name]
         try:
-            for batch in self._batches(robust):
+            for batch in self._batches(open_):
                 attacked += len(batch)
                 self._batch(member, batch)
                 if progress is not None:
-                    progress(name, attacked, count, int((self.clean & ~self.fooled).sum()))
+                    progress(name, attacked, count, int(self.robust.sum()))
         finally:
             each = [(now - then) / max(attacked, 1) for now, then in zip(self._passes(), before, strict=True)]
-            fooled, seconds = int(self.fooled.sum()) - fooled, time.perf_counter() - began
+            fooled, seconds = were - int(self.robust.sum()), time.perf_counter() - began
             self.tallies.append(Tally(name, attacked, fooled, each[0], each[1], seconds))
 
     def verify(self, x: Tensor) -> tuple[Tensor, list[str]]:
         """Verify every success again, with ball and box; return (x_adv, notes on the examples that did not pass)."""
-        x_adv = torch.where(self.fooled.unsqueeze(-1), self.p.images(self.eta).flatten(1), self.p.a)
-        passed = self.fooled & _allowed(self.p, x_adv)
-        for rows in self._batches(self.fooled):
-            guess = self.judge.logits(x_adv[rows].view(-1, *self.p.shape)).argmax(-1)
-            passed[rows] &= guess != self.p.labels[rows]
-        lost, self.fooled = int((self.fooled & ~passed).sum()), passed
-        x_adv = torch.where(passed.unsqueeze(-1), x_adv, self.p.a).view_as(x)
+        images = self.p.images(self.eta).view_as(x)
+        passed = self.moved & _allowed(self.p, images.reshape(self.p.a.shape))
+        if self.p.eot == 1:
+            again = self._verdicts(images, self.moved)[0]
+            passed = passed & ~again
+            self.right = self.clean & ~passed
+        else:
+            images = torch.where(_rows_like(passed, x), images, x)
+            self.right = self._verdicts(images, passed | True)
+        lost = int((self.moved & ~passed).sum())
         note = f"{lost} examples did not fool the model when judged again, or left ball or box: they count as robust"
-        return x_adv, [note] if lost else []
+        return torch.where(_rows_like(passed, x), images, x.detach()), [note] if lost else []
+
+    def report(self, x_adv: Tensor, notes: tuple[str, ...], interrupted: bool, attacks: int) -> Report:
+        """Return the result."""
+        clean, robust = (part.double().mean(0) > 0.5 for part in (self.clean, self.right))
+        unfinished = int((robust & (self.tried < attacks)).sum())
+        passes = {"clean_passes": self.clean, "robust_passes": self.right} if self.p.eot > 1 else {}
+        tallies = tuple(self.tallies)
+        return Report(x_adv, clean, robust, tallies, notes, interrupted, unfinished, self.p.eot, **passes)
+
+    def _verdicts(self, images: Tensor, mask: Tensor) -> Tensor:
+        """Return whether each pass classifies the images of a mask correctly, (eot, N); True elsewhere."""
+        right = torch.ones(self.p.eot, len(images), dtype=torch.bool, device=images.device)
+        for rows in self._batches(mask):
+            for k in range(self.p.eot):
+                logits = self.judge.logits(images[rows])
+                right[k, rows], self.classes = logits.argmax(-1) == self.p.labels[rows], logits.shape[1]
+        self.judge.check_finite()
+        return right
 
     def _batches(self, mask: Tensor) -> Sequence[Tensor]:
         rows = mask.nonzero().squeeze(-1)
@@ -170,51 +210,41 @@ class _Run:
 
     def _batch(self, member: Member, batch: Tensor) -> None:
         p = replace(self.p.rows(batch), loss=member.loss_for(self.classes))
-        eta, fooled = self._once(member, p)
+        eta, right = self._once(member, p)
         if self.judge is not p.victim:  # successes in the coarse arithmetic alone are attacked again
-            again = (p.losses(eta)[1] & ~fooled).nonzero().squeeze(-1)
+            again = ((p.losses(eta)[1] > 0.5) & (right > 0.5)).nonzero().squeeze(-1)
             if len(again) > 0:
-                eta[again], fooled[again] = self._once(member, replace(p.rows(again), victim=self.judge))
-        self.eta[batch] = torch.where(fooled.unsqueeze(-1), eta, self.eta[batch])
-        self.fooled[batch] = fooled
+                eta[again], right[again] = self._once(member, replace(p.rows(again), victim=self.judge))
+        better = right < self.share[batch] if p.eot == 1 else self._stronger(p, eta, self.eta[batch])
+        self.eta[batch] = torch.where(better.unsqueeze(-1), eta, self.eta[batch])
+        self.share[batch] = torch.where(better, right, self.share[batch])
+        self.moved[batch] |= better
         self.tried[batch] += 1
 
     def _once(self, member: Member, p: Problem) -> tuple[Tensor, Tensor]:
-        eta = member.attack_for(p.threat.norm).run_in_ball(p if member.passes == 1 else _randomized(p, member.passes))
-        return eta, p.fooled(self.judge.logits(p.images(eta)))
+        """Return (η, share of the passes that classify it correctly)."""
+        eta = member.attack_for(p.threat.norm).run_in_ball(p)
+        return eta, 1 - self._judged(p, eta)[1].to(self.share.dtype)
+
+    def _stronger(self, p: Problem, new: Tensor, old: Tensor) -> Tensor:
+        """Return the rows in which a new η is stronger than the best one before, under the same noise."""
+        loss, share = self._judged(p, new)
+        before, best = self._judged(p, old)
+        return stronger(share, loss, best, before)
+
+    def _judged(self, p: Problem, eta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (mean margins, shares of fooled passes) of η, under noise that the search has not seen."""
+        judged = replace(p, victim=self.judge, seed=p.seed + 1, loss="margin").losses_at(p.images(eta))
+        self.judge.check_finite()
+        return judged
 
     def _passes(self) -> tuple[int, int]:
         victims = {id(victim): victim for victim in (self.p.victim, self.judge)}.values()
         return sum(victim.forwards for victim in victims), sum(victim.backwards for victim in victims)
 
 
-@dataclass(frozen=True, eq=False)
-class _Randomized(Problem):
-    """The problem of a randomized classifier: losses and gradients are means over forward passes.
-
-    A row is fooled if it is fooled in most passes.
-    """
-
-    passes: int = PASSES
-
-    def losses(self, eta: Tensor) -> tuple[Tensor, Tensor]:
-        losses, fooled = zip(*(Problem.losses(self, eta) for _ in range(self.passes)), strict=True)
-        return _mean(losses), _mean(fooled) > 0.5
-
-    def gradient(self, eta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        losses, fooled, g = zip(*(Problem.gradient(self, eta) for _ in range(self.passes)), strict=True)
-        return _mean(losses), _mean(fooled) > 0.5, _mean(g)
-
-
-def _randomized(p: Problem, passes: int) -> _Randomized:
-    return _Randomized(**{field.name: getattr(p, field.name) for field in fields(p)}, passes=passes)
-
-
-def _mean(parts: Sequence[Tensor]) -> Tensor:
-    total = parts[0].to(torch.get_default_dtype()) if parts[0].dtype == torch.bool else parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total / len(parts)
+def _rows_like(mask: Tensor, x: Tensor) -> Tensor:
+    return mask.view(-1, *(1 for _ in x.shape[1:]))
 
 
 def _allowed(p: Problem, x_adv: Tensor) -> Tensor:

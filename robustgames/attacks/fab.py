@@ -9,10 +9,10 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.attacks.attack import Attack
-from robustgames.attacks.boundaries import linearize, nearest_boundary, to_hyperplane, walls
+from robustgames.attacks.boundaries import nearest_boundary, to_hyperplane, walls
 from robustgames.attacks.engine import Rows, check_steps
 from robustgames.attacks.minimum_norm import nearer, nothing, shorten
-from robustgames.attacks.problem import Bounds, Problem
+from robustgames.attacks.problem import Bounds, Problem, Radius
 from robustgames.attacks.restarts import check_classes, check_restarts, toward_each_class
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import unknown
@@ -34,6 +34,8 @@ class FAB(Attack):
         back: β of the paper, the share of a perturbation that fools to keep. If None, it is 0.9 in ℓ∞, else 0.8.
         search: Forward passes at the end that search for a nearer point.
     """
+
+    any_radius: ClassVar[bool] = True  # a large one makes it a minimum-norm attack
 
     steps: int = 100
     classes: int = 9
@@ -77,11 +79,10 @@ class FAB(Attack):
         out, best, alive = nothing(p.a), nothing(p.a), torch.arange(len(p.a), device=p.a.device)
         for k in range(self.steps + 1):
             if k == self.steps:
-                logits, w, value = p.victim.logits(p.images(eta)), p.a, p.a[:, 0]
+                fooled, w, value = p.judge(eta)[0], p.a, p.a[:, 0]
             else:
-                logits, values, g = linearize(p, eta, order)
+                fooled, values, g = p.differences(eta, order)
                 value, w = nearest_boundary(p, values, g)
-            fooled = p.fooled(logits)
             best = nearer(p, best, eta, fooled)
             if self.early == "drop" and bool((done := _inside(p, best["norm"])).any()):
                 for name in out:
@@ -125,7 +126,7 @@ class TargetedFAB(FAB):
         best = nothing(p.a)
         for goal in p.candidates(self.classes).unbind(-1):
             eta = self._search(replace(p, targets=goal, reach=False))
-            best = nearer(p, best, eta, p.fooled(p.victim.logits(p.images(eta))))
+            best = nearer(p, best, eta, p.judge(eta)[0])
         return best["eta"]
 
 
@@ -133,8 +134,8 @@ def fab(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    eps: float | Tensor,
-    norm: str = "linf",
+    eps: Radius,
+    norm: str | float = "linf",
     steps: int = FAB.steps,
     *,
     classes: int = FAB.classes,
@@ -143,6 +144,7 @@ def fab(
     targets: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int = 1,
 ) -> Tensor:
     """FAB: project iterate and input on the nearest linearized boundary inside the box, and mix: small by construction.
 
@@ -153,7 +155,7 @@ def fab(
     Source: Croce and Hein 2020, "Minimally distorted adversarial examples", algorithm 1.
 
     Args:
-        model, x, y, targets, bounds, generator: See `minimum_norm`.
+        model, x, y, targets, bounds, generator, eot: See `minimum_norm`.
         eps: Radius of the ball. The smallest perturbation found is returned if it lies inside, else x itself. A large
             eps makes FAB a minimum-norm attack.
         norm: "linf", "l2" or "l1".
@@ -169,15 +171,15 @@ def fab(
         tensor([[0.4000, 0.5000]])
     """
     attack = FAB(steps=steps, classes=classes, restarts=restarts, early=early)
-    return attack(model, x, y, eps, norm, targets=targets, bounds=bounds, generator=generator)
+    return attack(model, x, y, eps, norm, targets=targets, bounds=bounds, generator=generator, eot=eot)
 
 
 def fab_targeted(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    eps: float | Tensor,
-    norm: str = "linf",
+    eps: Radius,
+    norm: str | float = "linf",
     steps: int = TargetedFAB.steps,
     *,
     classes: int = TargetedFAB.classes,
@@ -185,6 +187,7 @@ def fab_targeted(
     early: Keep = TargetedFAB.early,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int = 1,
 ) -> Tensor:
     """FAB toward each of the likeliest wrong classes in turn (FAB-T); a row is fooled with any wrong class.
 
@@ -192,14 +195,14 @@ def fab_targeted(
     section 5 (FAB-T).
 
     Args:
-        model, x, y, eps, norm, restarts, bounds, generator: See `fab`.
+        model, x, y, eps, norm, restarts, bounds, generator, eot: See `fab`.
         steps: Steps per class and restart.
         classes: Number of wrong classes to try, at most all.
         early: "best", the smallest over all classes; "drop", a row leaves with the first inside the ball, also
             between classes.
     """
     attack = TargetedFAB(steps=steps, classes=classes, restarts=restarts, early=early)
-    return attack(model, x, y, eps, norm, bounds=bounds, generator=generator)
+    return attack(model, x, y, eps, norm, bounds=bounds, generator=generator, eot=eot)
 
 
 def _inside(p: Problem, norm: Tensor) -> Tensor:

@@ -2,7 +2,12 @@
 
 All take a classifier (a module or a function, inputs -> logits), inputs x (N, ...) inside `bounds`, labels y (N,), and
 return perturbed inputs of the shape and dtype of x with |x_adv - x|_norm <= eps, inside the bounds. `targets` (N,) are
-classes to lead to instead of away from y. Randomness comes from `generator` alone (seed 0 by default).
+classes to lead to instead of away from y. Randomness comes from `generator` alone (seed 0 by default). `eps` is one
+radius or one per input, `norm` "linf", "l2" or "l1" (also written 2, "L2", float("inf")).
+
+`eot` is the number of passes of a stochastic classifier: losses, gradients and verdicts are means over so many, and of
+the points found the one that fools most passes is returned. The global generator, from which most such classifiers draw
+their noise, is then seeded from `generator` during the attack, and restored.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from robustgames.attacks.attack import Attack
 from robustgames.attacks.directions import DIRECTIONS
 from robustgames.attacks.engine import Early, ascend, check_steps
 from robustgames.attacks.losses import LabelLoss
-from robustgames.attacks.problem import Bounds, Problem
+from robustgames.attacks.problem import Bounds, Problem, Radius
 from robustgames.attacks.restarts import check_restarts, restart
 from robustgames.attacks.steps import Constant
 from robustgames.attacks.victim import Model, Victim
@@ -70,13 +75,14 @@ def fgsm(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    eps: float | Tensor,
-    norm: str = "linf",
+    eps: Radius,
+    norm: str | float = "linf",
     *,
     loss: str | LabelLoss = FGSM.loss,
     targets: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int = 1,
 ) -> Tensor:
     """Fast gradient (sign) method: η = argmax of <∇L, η> over the ball, clipped to the box; eps sign(∇L) in ℓ∞.
 
@@ -86,15 +92,15 @@ def fgsm(
         >>> rg.attacks.fgsm(lambda x: torch.cat([x, -x], 1), torch.tensor([[0.5]]), torch.tensor([0]), eps=0.1)
         tensor([[0.4000]])
     """
-    return FGSM()(model, x, y, eps, norm, loss=loss, targets=targets, bounds=bounds, generator=generator)
+    return FGSM()(model, x, y, eps, norm, loss=loss, targets=targets, bounds=bounds, generator=generator, eot=eot)
 
 
 def pgd(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    eps: float | Tensor,
-    norm: str = "linf",
+    eps: Radius,
+    norm: str | float = "linf",
     steps: int = PGD.steps,
     step_size: float | None = PGD.step_size,
     *,
@@ -107,13 +113,14 @@ def pgd(
     targets: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int = 1,
 ) -> Tensor:
     """Projected gradient descent on -L: η⁺ = P(η + step_size d(∇L)), P the exact projection on ball and box.
 
     Source: Madry et al. 2018; lecture "Projected gradient ascent".
 
     Args:
-        model, x, y, eps, norm, loss, targets, bounds, generator: See the module.
+        model, x, y, eps, norm, loss, targets, bounds, generator, eot: See the module.
         steps: Gradient steps; each is one forward and one backward pass.
         step_size: Size of a step in the norm. If None, it is 2.5 eps / steps, and 1 for raw gradients.
         direction: "steepest" (sign in ℓ∞, g/|g| in ℓ2; "slide" in ℓ1, where the steepest direction moves one
@@ -133,15 +140,15 @@ def pgd(
         momentum=momentum,
         early=early,
     )
-    return attack(model, x, y, eps, norm, loss=loss, targets=targets, bounds=bounds, generator=generator)
+    return attack(model, x, y, eps, norm, loss=loss, targets=targets, bounds=bounds, generator=generator, eot=eot)
 
 
 def pga(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    eps: float | Tensor,
-    norm: str = "linf",
+    eps: Radius,
+    norm: str | float = "linf",
     steps: int = PGD.steps,
     step_size: float = RAW_STEP,
     *,
@@ -151,6 +158,7 @@ def pga(
     targets: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int = 1,
 ) -> Tensor:
     """Projected gradient ascent with raw gradients: η⁺ = P(η + step_size ∇L).
 
@@ -158,7 +166,7 @@ def pga(
     every i is FGSM. Source: lecture "Projected gradient ascent".
     """
     attack = PGD(steps=steps, step_size=step_size, direction="raw", start=start, early=early)
-    return attack(model, x, y, eps, norm, loss=loss, targets=targets, bounds=bounds, generator=generator)
+    return attack(model, x, y, eps, norm, loss=loss, targets=targets, bounds=bounds, generator=generator, eot=eot)
 
 
 def random_start(p: Problem) -> Tensor:

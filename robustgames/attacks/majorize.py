@@ -11,8 +11,9 @@ from torch import Generator, Tensor
 from robustgames.attacks.attack import Attack
 from robustgames.attacks.engine import Early, Rows, Step, ascend, check_steps
 from robustgames.attacks.gradient import Start, check_start
+from robustgames.attacks.inputs import per_row
 from robustgames.attacks.losses import LabelLoss
-from robustgames.attacks.problem import Bounds, Problem
+from robustgames.attacks.problem import Bounds, Problem, Radius
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError
 
@@ -24,7 +25,7 @@ class MM(Attack):
     norms: ClassVar[tuple[str, ...]] = ("linf",)
 
     steps: int = 20
-    smoothness: float | Tensor | None = None
+    smoothness: Radius | None = None
     start: Start = "zero"
     early: Early = "best"
 
@@ -35,7 +36,7 @@ class MM(Attack):
             raise GameError("early is 'last', but the last step may lower the loss: set smoothness, or early='loss'")
 
     def run(self, p: Problem) -> Tensor:
-        step = Backtracking() if self.smoothness is None else Majorize(_rows(self.smoothness, p.a))
+        step = Backtracking() if self.smoothness is None else Majorize(_rows(self.smoothness, p))
         start = torch.zeros_like(p.a) if self.start == "zero" else p.threat.sample(p.a, p.generator)
         return ascend(p, start, step, self.steps, self.early)
 
@@ -44,9 +45,9 @@ def mm(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    eps: float | Tensor,
+    eps: Radius,
     steps: int = MM.steps,
-    smoothness: float | Tensor | None = MM.smoothness,
+    smoothness: Radius | None = MM.smoothness,
     *,
     start: Start = MM.start,
     early: Early = MM.early,
@@ -54,6 +55,7 @@ def mm(
     targets: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int = 1,
 ) -> Tensor:
     """Multi-step FGSM as majorize-minimize in ℓ∞: η⁺ maximizes φ(ζ) + <g, η - ζ> - L/2 |η - ζ|_inf² at ζ = η.
 
@@ -62,7 +64,7 @@ def mm(
     (The lecture's slide prints the step with a minus, which descends.) Source: lecture "Majorize-minimize".
 
     Args:
-        model, x, y, eps, loss, targets, bounds, generator: See `robustgames.attacks.gradient`; the norm is ℓ∞.
+        model, x, y, eps, loss, targets, bounds, generator, eot: See `robustgames.attacks.gradient`; the norm is ℓ∞.
         steps: Gradient steps; each is one forward and one backward pass.
         smoothness: Smoothness L, a number or one per input, (N,). If None, it is found row by row: it starts at the
             largest L whose first step is FGSM; a step that ends below its surrogate is undone and L at least doubled.
@@ -74,7 +76,7 @@ def mm(
         tensor([[0.4000]])
     """
     attack = MM(steps=steps, smoothness=smoothness, start=start, early=early)
-    return attack(model, x, y, eps, "linf", loss=loss, targets=targets, bounds=bounds, generator=generator)
+    return attack(model, x, y, eps, "linf", loss=loss, targets=targets, bounds=bounds, generator=generator, eot=eot)
 
 
 def majorize_step(g: Tensor, room: Tensor, smoothness: Tensor) -> Tensor:
@@ -151,11 +153,10 @@ def _room(problem: Problem, eta: Tensor, g: Tensor) -> Tensor:
     return torch.minimum(ahead, eps - g.sign() * eta).clamp_min(0)
 
 
-def _rows(smoothness: float | Tensor, a: Tensor) -> Tensor:
+def _rows(smoothness: Radius, p: Problem) -> Tensor:
     """Return the smoothness of each row, (N, 1)."""
-    rows = torch.as_tensor(smoothness, dtype=a.dtype, device=a.device).reshape(-1, 1)
-    if len(rows) not in (1, len(a)):
-        raise GameError(f"smoothness has {len(rows)} values for {len(a)} inputs: one for all or one for each is needed")
+    a, column = p.a, per_row("smoothness", smoothness, (len(p.a), *p.shape))
+    rows = torch.as_tensor(column, dtype=a.dtype, device=a.device).reshape(-1, 1)
     if not bool(((rows > 0) & (rows < float("inf"))).all()):  # also refuses NaN
         raise GameError(f"smoothness is {smoothness}: a finite number > 0 is needed, or None to find it")
     return rows.expand(len(a), 1)

@@ -3,7 +3,8 @@
 All take a classifier, inputs x (N, ...) inside `bounds` and labels y (N,), and return, in the shape and dtype of x, the
 nearest point found for each row that fools the classifier, inside the bounds; x itself if none was found. Rows that are
 misclassified from the start are returned unchanged. `targets` (N,) are classes to lead to instead of away from y.
-Randomness comes from `generator` alone (seed 0 by default).
+Randomness comes from `generator` alone (seed 0 by default). `eot` is the number of passes of a stochastic classifier
+over which losses, gradients and verdicts are means; a point then counts as fooled if most passes are.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from robustgames.attacks.attack import Attack
 from robustgames.attacks.boundaries import slope
 from robustgames.attacks.engine import Rows, check_steps
 from robustgames.attacks.losses import LabelLoss
-from robustgames.attacks.problem import Bounds, Problem
+from robustgames.attacks.problem import Bounds, Problem, most
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError
 from robustgames.games.projections import project_l1_in_box, project_l2_in_box
@@ -55,12 +56,13 @@ class DDN(MinimumNorm):
         eta, best = torch.zeros_like(p.a), nothing(p.a)
         eps, spare = torch.full_like(p.a[:, :1], self.radius), _noise(p)
         for k in range(self.steps):
-            _, fooled, g = p.gradient(eta)
+            _, share, g = p.gradient(eta)
+            fooled = most(share)
             best = nearer(p, best, eta, fooled)
             eps = eps * torch.where(fooled, 1 - self.gamma, 1 + self.gamma).unsqueeze(-1)
             u = eta + (0.01 + 0.99 * _cosine(k, self.steps)) * _unit(g, spare)
             eta = (eps * normalize(u, dim=-1)).clamp_min(low).clamp_max(high)
-        best = nearer(p, best, eta, p.losses(eta)[1])
+        best = nearer(p, best, eta, most(p.losses(eta)[1]))
         return shorten(p, best["eta"], self.search)
 
 
@@ -84,14 +86,15 @@ class FMN(MinimumNorm):
         eps, spare = torch.full_like(p.a[:, 0], float("inf")), _noise(p)
         length = self.step_size if self.step_size is not None else 10.0 if p.threat.norm == "linf" else 3.0
         for k in range(self.steps):
-            value, fooled, g = p.gradient(eta)
+            value, share, g = p.gradient(eta)
+            fooled = most(share)
             best, decay = nearer(p, best, eta, fooled), _cosine(k, self.steps)
             change = 1e-4 + (self.gamma - 1e-4) * decay
             eps = torch.where(best["norm"] < float("inf"), eps, p.threat.size(eta) + value.abs() / slope(p, g))
             eps = torch.where(fooled, torch.minimum((1 - change) * eps, best["norm"]), (1 + change) * eps)
             u = eta + length * (0.01 + 0.99 * decay) * _unit(g, spare)
             eta = _project(p, u, eps.unsqueeze(-1))
-        best = nearer(p, best, eta, p.losses(eta)[1])
+        best = nearer(p, best, eta, most(p.losses(eta)[1]))
         return shorten(p, best["eta"], self.search)
 
 
@@ -108,6 +111,7 @@ def ddn(
     targets: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int = 1,
 ) -> Tensor:
     """Decoupled direction and norm, in ℓ2: steps along ∇L / |∇L|_2, projected on a sphere that shrinks when fooled.
 
@@ -115,7 +119,7 @@ def ddn(
     box, u = η + a ∇L / |∇L|_2, with a from 1 to 0.01 along a cosine. Source: Rony et al. 2019, algorithm 1.
 
     Args:
-        model, x, y, loss, targets, bounds, generator: See the module.
+        model, x, y, loss, targets, bounds, generator, eot: See the module.
         steps: Gradient steps; one more forward pass evaluates the last iterate.
         gamma: Relative change of the norm in a step, in (0, 1).
         radius: First norm.
@@ -127,14 +131,14 @@ def ddn(
         tensor([[0.4000, 0.5000]])
     """
     attack = DDN(steps=steps, gamma=gamma, radius=radius, search=search)
-    return attack(model, x, y, 0.0, "l2", loss=loss, targets=targets, bounds=bounds, generator=generator)
+    return attack(model, x, y, 0.0, "l2", loss=loss, targets=targets, bounds=bounds, generator=generator, eot=eot)
 
 
 def fmn(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    norm: str = "l2",
+    norm: str | float = "l2",
     steps: int = FMN.steps,
     *,
     gamma: float = FMN.gamma,
@@ -143,6 +147,7 @@ def fmn(
     targets: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int = 1,
 ) -> Tensor:
     """Fast minimum norm: steps that raise the margin, projected on a ball whose radius seeks the boundary.
 
@@ -153,7 +158,7 @@ def fmn(
     Source: Pintor et al. 2021, algorithm 1.
 
     Args:
-        model, x, y, targets, bounds, generator: See the module.
+        model, x, y, targets, bounds, generator, eot: See the module.
         norm: "linf", "l2" or "l1".
         steps: Gradient steps; one more forward pass evaluates the last iterate.
         gamma: First relative change of the radius in a step, in (0, 1).
@@ -161,7 +166,7 @@ def fmn(
         search: Forward passes at the end that search for a nearer point between x and the one found (`shorten`).
     """
     attack = FMN(steps=steps, gamma=gamma, step_size=step_size, search=search)
-    return attack(model, x, y, 0.0, norm, targets=targets, bounds=bounds, generator=generator)
+    return attack(model, x, y, 0.0, norm, targets=targets, bounds=bounds, generator=generator, eot=eot)
 
 
 # -- parts of minimum-norm attacks ----------------------------------------------------------------------------
@@ -189,14 +194,12 @@ def shorten(p: Problem, eta: Tensor, steps: int) -> Tensor:
     if steps < 1:
         return eta
     left, right = torch.zeros_like(p.a[:, 0]), torch.ones_like(p.a[:, 0])
-    logits = p.victim.logits(p.images(eta))
-    below, above = p.margin(p.victim.logits(p.images(torch.zeros_like(eta)))), p.margin(logits)
-    won = p.fooled(logits)
+    won, above = p.judge(eta)
+    _, below = p.judge(torch.zeros_like(eta))
     for _ in range(steps):
         share = (below / (below - above).clamp_max(-1e-12)).clamp(0.02, 1)  # never onto the end that does not fool
         t = torch.where(won, left + share * (right - left), 1)
-        logits = p.victim.logits(p.images(t.unsqueeze(-1) * eta))
-        fooled, value = p.fooled(logits), p.margin(logits)
+        fooled, value = p.judge(t.unsqueeze(-1) * eta)
         left, right = torch.where(fooled, left, t), torch.where(fooled, t, right)
         below, above = torch.where(fooled, below / 2, value), torch.where(fooled, value, above / 2)
     return right.unsqueeze(-1) * eta

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 
+from robustgames.attacks.inputs import (
+    Bounds,
+    Radius,
+    check_inputs,
+    check_labels,
+    check_targets,
+    flat_bound,
+    per_row,
+    warn_of_wide_balls,
+)
 from robustgames.attacks.losses import LOSSES, LabelLoss, classes_needed, margin, targeted_dlr
+from robustgames.attacks.narrow import NARROW, round_toward, widen
+from robustgames.attacks.passes import check_passes, common_noise, draw_seed, mean_over, seeded
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError, unknown
-from robustgames.games.threat import ThreatModel
+from robustgames.games.threat import ThreatModel, norm_name
 
-Bounds = tuple[float | Tensor, float | Tensor]
+__all__ = ["Bounds", "Problem", "Radius", "pose_problem"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +43,10 @@ class Problem:
         loss: Loss to raise, a key of `LOSSES` or a function (logits, labels) -> (N,).
         targets: Classes (N,) to lead to. If None, the attack leads away from the label.
         reach: Whether a row counts as fooled only if its target is predicted. If False, any class but its label counts.
+        eot: Passes of a stochastic classifier over which losses, gradients and verdicts are means.
+        seed: Seed of the noise under which points are compared: with the same noise, none of them is a lucky one.
+            Gradients take new noise.
+        dtype: Data type of the inputs of the classifier, if it is too narrow to search in. If None, it is that of `a`.
     """
 
     victim: Victim
@@ -42,16 +58,58 @@ class Problem:
     loss: str | LabelLoss = "ce"
     targets: Tensor | None = None
     reach: bool = True
+    eot: int = 1
+    seed: int = 0
+    dtype: torch.dtype | None = None
 
     def losses(self, eta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (losses (N,), fooled (N,)) at η, without a gradient."""
-        logits = self.victim.logits(self._inputs(eta))
-        return self.losses_of(logits), self.fooled(logits)
+        """Return (losses (N,), fooled (N,)) at η, without a gradient; with `eot`, means: the shares of passes."""
+        return self.losses_at(self.inputs(eta))
+
+    def losses_at(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `losses` of inputs (N, ...)."""
+
+        def once() -> tuple[Tensor, Tensor]:
+            logits = self.victim.logits(inputs)
+            return self.losses_of(logits), self.fooled(logits)
+
+        return self._compared(once)
 
     def gradient(self, eta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (losses (N,), fooled (N,), gradient of the losses in η (N, p))."""
-        logits, values, g = self.victim.gradient(self._inputs(eta), self.losses_of)
-        return values, self.fooled(logits), g.flatten(1)
+        """Return (losses (N,), fooled (N,), gradient of the losses in η (N, p)); with `eot`, means."""
+        inputs = self.inputs(eta)
+        if self.eot > 1:
+            (g,) = mean_over(self.eot, lambda: self.victim.gradient(inputs, self.losses_of)[2:])
+            return *self.losses_at(inputs), g.view_as(self.a)
+        logits, values, g = self.victim.gradient(inputs, self.losses_of)
+        return values, self.fooled(logits), g.view_as(self.a)
+
+    def judge(self, eta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (fooled (N,) in most passes, margins (N,), their means) at η inside the box."""
+        images = self.images(eta)
+
+        def once() -> tuple[Tensor, Tensor]:
+            logits = self.victim.logits(images)
+            return self.fooled(logits), self.margin(logits)
+
+        fooled, value = self._compared(once)
+        return most(fooled), value
+
+    def differences(self, eta: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (fooled (N,), f (N, k), ∇f (N, k, p)) at η: f_k = z_k - z_y, or the margin of a target to reach."""
+        images = self.images(eta)
+
+        def values_of(logits: Tensor) -> Tensor:
+            if self.targets is not None and self.reach:
+                return self.margin(logits).unsqueeze(-1)
+            return logits.gather(-1, classes) - logits.gather(-1, self.labels.unsqueeze(-1))
+
+        def once() -> tuple[Tensor, Tensor, Tensor]:
+            logits, values, g = self.victim.gradients(images, values_of)
+            return self.fooled(logits), values, g.reshape(*values.shape, -1)
+
+        fooled, values, g = once() if self.eot == 1 else mean_over(self.eot, once)
+        return most(fooled), values, g
 
     def fooled(self, logits: Tensor) -> Tensor:
         """Return the rows in which the attack has reached its aim, (N,)."""
@@ -68,7 +126,8 @@ class Problem:
         """Return the classes to lead to, (N, k): the target, or the likeliest wrong ones in descending order."""
         if self.targets is not None:
             return self.targets.unsqueeze(-1)
-        logits = self.victim.logits(self.images(torch.zeros_like(self.a)))
+        images = self.images(torch.zeros_like(self.a))
+        (logits,) = mean_over(self.eot, lambda: (self.victim.logits(images),))
         wrong = logits.scatter(-1, self.labels.unsqueeze(-1), -float("inf"))
         return wrong.topk(min(classes, logits.shape[1] - 1), dim=-1).indices
 
@@ -82,9 +141,9 @@ class Problem:
         return replace(self, a=self.a[keep], labels=self.labels[keep], threat=self.threat.rows(keep), targets=targets)
 
     def images(self, eta: Tensor) -> Tensor:
-        """Return a + η in the shape of the inputs, inside their box in spite of rounding."""
+        """Return a + η in the shape and data type of the inputs, inside their box in spite of rounding."""
         inside = (self.a + eta).clamp_min(self.threat.low).clamp_max(self.threat.high)  # one bound may be a number
-        return inside.view(-1, *self.shape)
+        return self._as_inputs(inside)
 
     def losses_of(self, logits: Tensor) -> Tensor:
         """Return the losses (N,) of logits; those of a target are negated."""
@@ -94,8 +153,26 @@ class Problem:
         loss = LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
         return loss(logits, self.labels) if self.targets is None else -loss(logits, self.targets)
 
-    def _inputs(self, eta: Tensor) -> Tensor:
-        return (self.a + eta).view(-1, *self.shape)
+    def inputs(self, eta: Tensor) -> Tensor:
+        """Return a + η in the shape and data type of the inputs."""
+        return self._as_inputs(self.a + eta)
+
+    def _compared(self, once: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Return the means over the passes, under common noise."""
+        if self.eot == 1:
+            return once()
+        with common_noise(self.seed, self.a.device):
+            return mean_over(self.eot, once)
+
+    def _as_inputs(self, flat: Tensor) -> Tensor:
+        if self.dtype is not None:
+            flat = round_toward(flat, self.a, self.dtype)
+        return flat.view(-1, *self.shape)
+
+
+def most(fooled: Tensor) -> Tensor:
+    """Return the rows that are fooled in most passes, from a mask or the shares of passes."""
+    return fooled if fooled.dtype == torch.bool else fooled > 0.5
 
 
 @contextmanager
@@ -103,14 +180,23 @@ def pose_problem(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    eps: float | Tensor,
-    norm: str,
+    eps: Radius,
+    norm: str | float,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
     loss: str | LabelLoss = "ce",
     targets: Tensor | None = None,
+    eot: int = 1,
+    any_radius: bool = False,
 ) -> Iterator[Problem]:
     """Check the input of an attack, keep its model in evaluation mode, and yield the problem.
+
+    With `eot` above 1 the global generator, from which most stochastic models draw, is seeded from `generator`, and
+    restored afterwards.
+
+    Args:
+        model, x, y, eps, norm, bounds, generator, loss, targets, eot: See `robustgames.attacks.gradient`.
+        any_radius: Whether a ball that covers the box makes sense.
 
     Raises:
         GameError: If inputs are integers, not finite or outside their bounds, or if labels have the wrong type or
@@ -118,68 +204,26 @@ def pose_problem(
     """
     if not callable(loss) and loss not in LOSSES:
         raise unknown("loss", loss, LOSSES)
-    _check_inputs(x, bounds)
-    classes = _check_labels("labels", y, x)
+    check_passes(eot)
+    check_inputs(x, bounds)
+    classes = check_labels("labels", y, x)
     if targets is not None:
-        classes = max(classes, _check_labels("targets", targets, x))
+        classes = max(classes, check_targets(targets, y, x))
         targets = targets.long()
-    a = x.detach().flatten(1) if x.dim() > 1 else x.detach().unsqueeze(1)
-    radius = eps.to(a).reshape(-1, 1) if isinstance(eps, Tensor) and eps.dim() > 0 else eps
-    if isinstance(radius, Tensor) and radius.dim() > 0 and len(radius) not in (1, len(a)):
-        raise GameError(f"eps has {len(radius)} values for {len(a)} inputs: one for all or one for each is needed")
-    threat = ThreatModel(norm, radius, *(_flat_bound(bound, x) for bound in bounds))
+    a = widen(x.detach().flatten(1) if x.dim() > 1 else x.detach().unsqueeze(1))
+    radius = per_row("eps", eps, x.shape)
+    radius = radius.to(a) if isinstance(radius, Tensor) and radius.dim() > 0 else radius
+    threat = ThreatModel(norm_name(norm), radius, *(flat_bound(bound, x) for bound in bounds))
+    if not any_radius:
+        warn_of_wide_balls(radius, threat.norm, bounds, x, stacklevel=6)
     victim = model if isinstance(model, Victim) else Victim(model)
     generator = generator if generator is not None else Generator(x.device).manual_seed(0)
-    with victim.under_attack(classes), torch.no_grad():
+    dtype = x.dtype if x.dtype in NARROW else None
+    with seeded(generator, eot), victim.under_attack(classes), torch.no_grad():
         labels = y.to(torch.int64, copy=True)
-        yield Problem(victim, a.clone(), labels, threat, tuple(x.shape[1:]), generator, loss, targets)
-
-
-def _flat_bound(bound: float | Tensor, x: Tensor) -> float | Tensor:
-    """Return a bound as a number, as one row (1, p) for all inputs, or as rows (N, p)."""
-    if not isinstance(bound, Tensor) or bound.dim() == 0:
-        return bound if not isinstance(bound, Tensor) else float(bound)
-    rows = len(x) if bound.dim() == x.dim() and len(bound) == len(x) else 1
-    return bound.to(x).expand(rows, *x.shape[1:]).reshape(rows, -1)
-
-
-def _check_inputs(x: Tensor, bounds: Bounds) -> None:
-    if not isinstance(x, Tensor) or x.dim() == 0:
-        raise GameError(f"inputs are a {type(x).__name__}: a tensor of shape (N, ...) is needed")
-    if not x.is_floating_point():
-        raise GameError(f"inputs are {x.dtype}: scale them to floating point first, e.g. x.float() / 255")
-    low, high = bounds
-    for bound in bounds:
-        if isinstance(bound, Tensor) and not _broadcasts(bound, x):
-            shape = tuple(bound.shape)
-            raise GameError(f"a bound has shape {shape} for inputs of shape {tuple(x.shape)}: it must broadcast to it")
-    if x.numel() == 0:
-        return
-    if not bool(torch.isfinite(x).all()):
-        raise GameError(f"{int((~torch.isfinite(x)).sum())} values of the inputs are not finite")
-    if not bool(((x >= low) & (x <= high)).all()):
-        raise GameError(
-            f"inputs lie in [{float(x.min()):g}, {float(x.max()):g}], outside their bounds: scale them, put a "
-            "normalization into the model, or pass bounds=(low, high)"
-        )
-
-
-def _broadcasts(bound: Tensor, x: Tensor) -> bool:
-    pairs = zip(bound.shape[::-1], x.shape[::-1], strict=False)
-    return bound.dim() <= x.dim() and all(size in (1, whole) for size, whole in pairs)
-
-
-def _check_labels(name: str, y: Tensor, x: Tensor) -> int:
-    """Return the least number of classes that contains all labels."""
-    if not isinstance(y, Tensor) or y.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8):
-        kind = y.dtype if isinstance(y, Tensor) else type(y).__name__
-        raise GameError(f"{name} are {kind}: a tensor of class numbers is needed, e.g. y.long()")
-    if y.shape != (len(x),):
-        raise GameError(f"{name} have shape {tuple(y.shape)} for {len(x)} inputs: ({len(x)},) is needed")
-    least, most = (int(y.min()), int(y.max())) if len(y) > 0 else (0, 0)
-    if least < 0:
-        raise GameError(f"{name} go down to {least}: class numbers 0, 1, ... are needed")
-    return most + 1
+        shape = tuple(x.shape[1:])
+        problem = Problem(victim, a.clone(), labels, threat, shape, generator, loss, targets, eot=eot, dtype=dtype)
+        yield problem if eot == 1 else replace(problem, seed=draw_seed(generator))
 
 
 def _check_classes(logits: Tensor, least: int) -> None:

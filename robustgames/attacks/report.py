@@ -26,12 +26,20 @@ class Report:
 
     Args:
         x_adv: Adversarial inputs (N, ...); the input itself if it is robust, or misclassified from the start.
+            With `eot` above 1, the point found for each input that fools most passes.
         clean: Mask of the inputs that are classified correctly, (N,).
         robust: Mask of the inputs that are classified correctly under every attack, (N,).
         attacks: Tallies of the attacks that began.
         warnings: Signs that the figures mean less than they seem to.
         interrupted: Whether Ctrl-C stopped the evaluation; the examples found until then are kept.
         unfinished: Number of inputs that count as robust, although not every attack was tried on them.
+        eot: Passes over which a stochastic classifier is judged. Above 1, `clean` and `robust` are the inputs that are
+            classified correctly in most passes, and accuracies are means over the passes.
+        clean_passes: Verdicts of the passes on the inputs, (eot, N): True if correct. None if eot is 1.
+        robust_passes: Verdicts of new passes on the adversarial inputs, (eot, N).
+
+    The standard errors are those of the noise: of the accuracies of the single passes, over the root of their number.
+    They do not contain the choice of the inputs.
     """
 
     x_adv: Tensor
@@ -41,16 +49,29 @@ class Report:
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
     unfinished: int = 0
+    eot: int = 1
+    clean_passes: Tensor | None = None
+    robust_passes: Tensor | None = None
 
     @property
     def clean_accuracy(self) -> float:
-        """Share of inputs that are classified correctly."""
-        return _share(self.clean)
+        """Share of inputs that are classified correctly, over all passes."""
+        return _share(self.clean if self.clean_passes is None else self.clean_passes)
 
     @property
     def robust_accuracy(self) -> float:
-        """Share of inputs that no attack could fool."""
-        return _share(self.robust)
+        """Share of inputs that no attack could fool, over all passes."""
+        return _share(self.robust if self.robust_passes is None else self.robust_passes)
+
+    @property
+    def clean_standard_error(self) -> float | None:
+        """Standard error of the clean accuracy of a stochastic classifier; None if eot is 1."""
+        return _error(self.clean_passes)
+
+    @property
+    def robust_standard_error(self) -> float | None:
+        """Standard error of the robust accuracy of a stochastic classifier; None if eot is 1."""
+        return _error(self.robust_passes)
 
     def table(self) -> dict[str, Any]:
         """Return all but the tensors, ready for JSON."""
@@ -62,8 +83,17 @@ class Report:
             "warnings": list(self.warnings),
             "interrupted": self.interrupted,
             "unfinished": self.unfinished,
+            "eot": self.eot,
+            "clean_standard_error": self.clean_standard_error,
+            "robust_standard_error": self.robust_standard_error,
         }
 
 
 def _share(mask: Tensor) -> float:
-    return float(mask.double().mean()) if len(mask) > 0 else float("nan")
+    return float(mask.double().mean()) if mask.numel() > 0 else float("nan")
+
+
+def _error(passes: Tensor | None) -> float | None:
+    if passes is None or passes.numel() == 0:
+        return None
+    return float(passes.double().mean(-1).std() / len(passes) ** 0.5)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from robustgames.attacks.passes import stronger
 from robustgames.attacks.problem import Problem
 from robustgames.errors import GameError
 
@@ -35,6 +36,8 @@ def _try_each(p: Problem, tries: list[Try]) -> Tensor:
     eta, open_ = torch.zeros_like(p.a), torch.arange(len(p.a), device=p.a.device)
     if len(tries) == 1:
         return tries[0](p, open_)
+    if p.eot > 1:
+        return _strongest(p, [once(p, open_) for once in tries])
     best = torch.full_like(p.a[:, 0], -float("inf"))
     for once in tries:
         part = p.rows(open_)
@@ -46,6 +49,17 @@ def _try_each(p: Problem, tries: list[Try]) -> Tensor:
         open_ = open_[~fooled]
         if len(open_) == 0:
             break
+    return eta
+
+
+def _strongest(p: Problem, tries: list[Tensor]) -> Tensor:
+    """Return the η of each row that fools a stochastic classifier in most passes; no row leaves before the last try."""
+    eta, share, loss = tries[0], *reversed(p.losses(tries[0]))
+    for new in tries[1:]:
+        value, fooled = p.losses(new)
+        better = stronger(fooled, value, share, loss)
+        eta = torch.where(better.unsqueeze(-1), new, eta)
+        loss, share = torch.where(better, value, loss), torch.where(better, fooled, share)
     return eta
 
 

@@ -10,7 +10,8 @@ from torch import Generator, Tensor
 
 from robustgames.attacks.attack import Attack
 from robustgames.attacks.losses import LabelLoss
-from robustgames.attacks.problem import Bounds, Problem
+from robustgames.attacks.passes import stronger
+from robustgames.attacks.problem import Bounds, Problem, Radius
 from robustgames.attacks.victim import Model, Victim
 from robustgames.attacks.windows import Grid, Window, draw_windows
 from robustgames.errors import GameError
@@ -39,8 +40,8 @@ def square(
     model: Model | Victim,
     x: Tensor,
     y: Tensor,
-    eps: float | Tensor,
-    norm: str = "linf",
+    eps: Radius,
+    norm: str | float = "linf",
     queries: int = Square.queries,
     p_init: float = Square.p_init,
     *,
@@ -48,6 +49,7 @@ def square(
     targets: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int = 1,
 ) -> Tensor:
     """Square attack: η⁺ = η with a random window redrawn, kept if the loss rises. No gradient is used.
 
@@ -61,7 +63,7 @@ def square(
     the schedule of AutoAttack (not rescaled to the number of queries).
 
     Args:
-        model, x, y, eps, norm, loss, targets, bounds, generator: See `robustgames.attacks.gradient`.
+        model, x, y, eps, norm, loss, targets, bounds, generator, eot: See `robustgames.attacks.gradient`.
         queries: Number of proposals for each row.
         p_init: Share of the coordinates in the first windows, in (0, 1].
 
@@ -71,7 +73,7 @@ def square(
         tensor([[0.4500]])
     """
     attack = Square(queries=queries, p_init=p_init)
-    return attack(model, x, y, eps, norm, loss=loss, targets=targets, bounds=bounds, generator=generator)
+    return attack(model, x, y, eps, norm, loss=loss, targets=targets, bounds=bounds, generator=generator, eot=eot)
 
 
 # -- ℓ∞ ---------------------------------------------------------------------------------------------------------
@@ -79,11 +81,13 @@ def _corners(p: Problem, queries: int, p_init: float) -> Tensor:
     """Return the perturbations of a search over corners of the ball."""
     grid, full = Grid.from_shape(p.shape), p.threat.eps * torch.ones_like(p.a)
     low, high = (p.project(corner) for corner in (-full, full))
-    dark, bright = ((p.a + corner).view(-1, *grid) for corner in (low, high))
+    dark, bright = (p.inputs(corner).view(-1, *grid) for corner in (low, high))
     up = _coins(p, len(p.a), grid.channels, 1, grid.width).repeat(1, 1, grid.height, 1)  # vertical stripes
     images = torch.where(up, bright, dark)
     judge = replace(p, a=p.a[:, :0])  # labels and targets only, because the images are kept here
     best, done = _query(judge, images)
+    if p.eot > 1:
+        done = torch.zeros_like(p.labels, dtype=torch.bool)  # another window may fool more passes
     coins = _coins(p, queries, grid.channels, 1, 1)
     for coin, window in zip(coins, draw_windows(p, grid, queries, p_init), strict=True):
         rows = (~done & (window.of(up) != coin).flatten(1).any(-1)).nonzero().squeeze(-1)
@@ -93,18 +97,29 @@ def _corners(p: Problem, queries: int, p_init: float) -> Tensor:
             continue
         trial, corner = images[rows], torch.where(coin, window.of(bright), window.of(dark))[rows]
         window.of(trial).copy_(corner)
-        value, fooled = _query(judge.rows(rows), trial)
-        better = (value > best[rows]) | fooled
+        part = judge.rows(rows)
+        value, fooled = _query(part, trial)
+        better = (value > best[rows]) | fooled if p.eot == 1 else stronger(fooled, value, *_now(part, images[rows]))
         kept = rows[better]
         window.of(images)[kept], window.of(up)[kept] = corner[better], coin
-        best[kept], done[kept] = value[better], fooled[better]
+        best[kept] = value[better]
+        if p.eot == 1:
+            done[kept] = fooled[better]
     return torch.where(up.flatten(1), high, low)
 
 
 def _query(p: Problem, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return (losses (N,), fooled (N,)) of images."""
-    logits = p.victim.logits(images.view(-1, *p.shape))
-    return p.losses_of(logits), p.fooled(logits)
+    return p.losses_at(images.view(-1, *p.shape))
+
+
+def _now(p: Problem, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (shares of the passes that are fooled, losses) of images, under the noise of the proposal.
+
+    The rows differ from query to query and with them their noise, so older means cannot be compared.
+    """
+    value, share = _query(p, images)
+    return share, value
 
 
 # -- ℓ2 and ℓ1 --------------------------------------------------------------------------------------------------
@@ -116,7 +131,7 @@ def _bumps(p: Problem, queries: int, p_init: float) -> Tensor:
     best, fooled = p.losses(eta)
     pairs = zip(*(draw_windows(p, grid, queries, p_init, odd=True) for _ in range(2)), strict=True)
     for window, source in pairs:
-        if bool(fooled.any()):
+        if p.eot == 1 and bool(fooled.any()):
             out[alive[fooled]] = eta[fooled]
             keep = (~fooled).nonzero().squeeze(-1)
             p, eta, best, alive = p.rows(keep), eta[keep], best[keep], alive[keep]
@@ -124,7 +139,7 @@ def _bumps(p: Problem, queries: int, p_init: float) -> Tensor:
                 return out
         trial = _move(p, eta.view(-1, *grid), window, source)
         value, fooled = p.losses(trial)
-        better = (value > best) | fooled
+        better = (value > best) | fooled if p.eot == 1 else stronger(fooled, value, *_now(p, p.inputs(eta)))
         eta, best = torch.where(better.unsqueeze(-1), trial, eta), torch.where(better, value, best)
     out[alive] = eta
     return out

@@ -9,7 +9,9 @@ from torch import Generator, Tensor
 
 from robustgames.attacks.directions import slide, steepest
 from robustgames.attacks.losses import LabelLoss
-from robustgames.attacks.problem import Bounds, Problem, pose_problem
+from robustgames.attacks.masking import after_attack, announce
+from robustgames.attacks.narrow import round_toward, widen
+from robustgames.attacks.problem import Bounds, Problem, Radius, pose_problem
 from robustgames.attacks.steps import Constant
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError
@@ -21,7 +23,7 @@ def universal(
     x: Tensor,
     y: Tensor,
     eps: float,
-    norm: str = "linf",
+    norm: str | float = "linf",
     epochs: int = 10,
     batch_size: int = 100,
     step_size: float | None = None,
@@ -31,6 +33,7 @@ def universal(
     targets: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
+    eot: int = 1,
 ) -> Tensor:
     """Ascent on η -> mean_i min(L(h(a_i + η), b_i), clip) over minibatches, |η|_norm <= eps; a_i + η is clipped.
 
@@ -38,7 +41,7 @@ def universal(
     Moosavi-Dezfooli et al. 2017 for the aim; Shafahi et al. 2020, algorithm 2, for the ascent.
 
     Args:
-        model, x, y, norm, loss, targets, bounds, generator: See `robustgames.attacks.gradient`.
+        model, x, y, norm, loss, targets, bounds, generator, eot: See `robustgames.attacks.gradient`.
         eps: Radius, one number.
         epochs: Passes over the inputs, each in a new random order.
         batch_size: Inputs in a step; the last step of an epoch takes the rest.
@@ -56,18 +59,21 @@ def universal(
             raise GameError(f"{name} is {value}: at least 1 is needed")
     if isinstance(eps, Tensor) and eps.numel() != 1:
         raise GameError(f"eps has {eps.numel()} values: one perturbation has one radius, e.g. eps=0.3")
-    with pose_problem(model, x, y, float(eps), norm, bounds, generator, loss, targets) as p:
+    with pose_problem(model, x, y, float(eps), norm, bounds, generator, loss, targets, eot) as p:
         if len(x) == 0:
             raise GameError("there are no inputs: a universal perturbation is learned from at least 1")
-        return _ascend(p, epochs, batch_size, step_size, clip).view(x.shape[1:])
+        eta = _ascend(p, epochs, batch_size, step_size, clip)
+        notes = after_attack(p)
+    announce(notes)
+    return (eta if p.dtype is None else round_toward(eta, torch.zeros_like(eta), p.dtype)).view(x.shape[1:])
 
 
 def linear_worst_case(
     weights: Tensor,
     x: Tensor,
     y: Tensor,
-    eps: float | Tensor,
-    norm: str = "linf",
+    eps: Radius,
+    norm: str | float = "linf",
     *,
     bias: Tensor | None = None,
     targets: Tensor | None = None,
@@ -92,10 +98,11 @@ def linear_worst_case(
     width = x[0].numel() if len(x) > 0 else weights.shape[-1]
     if weights.dim() != 2 or weights.shape[1] != width:
         raise GameError(f"weights have shape {tuple(weights.shape)}: (classes, {width}) is needed for such inputs")
-    shift = weights.new_zeros(len(weights)) if bias is None else bias
+    weights = widen(weights)
+    shift = weights.new_zeros(len(weights)) if bias is None else widen(bias)
 
     def scores(images: Tensor) -> Tensor:
-        return torch.nn.functional.linear(images.flatten(1), weights, shift)
+        return torch.nn.functional.linear(widen(images).reshape(len(images), -1), weights, shift)
 
     with pose_problem(scores, x, y, eps, norm, bounds, None, "margin", targets) as p:
         if len(x) == 0:
@@ -132,7 +139,8 @@ def _ascend(p: Problem, epochs: int, batch_size: int, step_size: float | None, c
 
 def _slope(part: Problem, eta: Tensor, clip: float) -> Tensor:
     """Return the gradient of the mean clipped loss of the clipped images in η, (1, p)."""
-    images = part.images(eta).flatten(1)
+    free = part.a + eta
+    images = free.clamp_min(part.threat.low).clamp_max(part.threat.high)
     value, _, g = part.gradient(images - part.a)
-    counts = (images == part.a + eta) & (value < clip).unsqueeze(-1)  # a clipped coordinate or image has no slope
+    counts = (images == free) & (value < clip).unsqueeze(-1)  # a clipped coordinate or image has no slope
     return (g * counts).mean(0, keepdim=True)

@@ -7,21 +7,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from robustgames.attacks.narrow import widen
+from robustgames.attacks.reach import evaluation_mode
 from robustgames.errors import GameError
 from robustgames.games.fast import fast_input_gradients
 
 Model = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor], Tensor]  # logits (N, C) -> (N,)
-MODE_DEPENDENT = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+KEPT = 256  # passes whose logits are checked together, because each check waits for the device
 
 
 class Victim:
     """A classifier under attack: inputs (N, ...) -> logits (N, C).
 
-    Gradients are taken in the input alone: no `param.grad` is read or written. Under attack a module is in evaluation
-    mode; every submodule's own mode is restored afterwards, so BatchNorm's statistics do not change.
+    Gradients are taken in the input alone: no `param.grad` is read or written. Under attack the modules that the model
+    reaches (`reach.reachable_modules`) are in evaluation mode; each one's own mode is restored afterwards, so
+    BatchNorm's statistics do not change. A model that changes its input in place works on a copy.
 
     Args:
         model: Module, or any differentiable function on tensors.
@@ -40,27 +43,44 @@ class Victim:
             raise GameError(f"{model!r} is not a classifier: pass a torch.nn.Module or a function images -> logits")
         self.model, self.precision = model, precision
         self.forwards = self.backwards = 0
-        self._checked, self._classes = False, 2
+        self._modes = None
+        self._lost: list[tuple[Tensor, int]] = []  # (rows whose gradient was NaN, of how many) in some passes
+        self.gradients_zero: tuple[int, int] | None = None  # rows without a gradient in the first pass, of how many
+        self._checked, self._classes, self._changes_inputs = False, 2, False
+        self._sums: list[Tensor] = []
 
     @contextmanager
     def under_attack(self, classes: int = 2) -> Iterator[None]:
-        """Set the modules to evaluation mode, require so many classes, and restore both afterwards."""
-        modules = list(self.model.modules()) if isinstance(self.model, nn.Module) else []
-        training, before = [module.training for module in modules], self._classes
-        if any(mode and isinstance(module, MODE_DEPENDENT) for module, mode in zip(modules, training, strict=True)):
-            warnings.warn(
-                "the model is in training mode: it is attacked in evaluation mode, and set back", stacklevel=4
-            )
+        """Set the modules to evaluation mode, require so many classes, and restore both afterwards.
+
+        Raises:
+            GameError: At the end, if logits were not finite.
+        """
+        before, self._checked = self._classes, False
+        self._lost, self.gradients_zero, self._sums = [], None, []
         try:
             self._classes = max(classes, 2)
-            for module in modules:
-                module.training = False
-            with torch.inference_mode(False), fast_input_gradients(self.model):
-                yield
+            with evaluation_mode(self.model) as self._modes:
+                if self._modes.mattered:
+                    warnings.warn(
+                        "the model is in training mode: it is attacked in evaluation mode, and set back", stacklevel=4
+                    )
+                with torch.inference_mode(False), fast_input_gradients(self.model):
+                    yield
+                    self.check_finite()
         finally:
-            self._classes = before
-            for module, mode in zip(modules, training, strict=True):
-                module.training = mode
+            self._classes, self._modes = before, None
+
+    def gradients_lost(self) -> tuple[int, int]:
+        """Return the largest number of rows of one pass whose gradient was NaN, and the number of its rows."""
+        return max(((int(lost), count) for lost, count in self._lost), default=(0, 0))
+
+    def check_finite(self) -> None:
+        """Refuse the logits since the last check if some were not finite; this waits for the device."""
+        sums, self._sums = self._sums, []
+        if sums and not bool(torch.isfinite(torch.cat(sums)).all()):
+            lost, count = max((int((~torch.isfinite(part)).sum()), len(part)) for part in sums)
+            raise _not_finite(lost, count)
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Return the logits (N, C), without a graph."""
@@ -74,7 +94,7 @@ class Victim:
             logits = self._call(inputs)
             values = loss(logits)
         self.backwards += len(inputs)
-        return logits.detach(), values.detach(), _gradient_of(values, inputs)
+        return logits.detach(), values.detach(), self._usable(_gradient_of(values, inputs), logits, 1)
 
     def gradients(self, inputs: Tensor, losses: Loss) -> tuple[Tensor, Tensor, Tensor]:
         """Return (logits (N, C), k losses (N, k), gradient of each in its own input (N, k, ...)), from one graph."""
@@ -85,23 +105,59 @@ class Victim:
             columns = values.unbind(1)
         self.backwards += len(inputs) * len(columns)
         gs = [_gradient_of(v, inputs, keep=i < len(columns) - 1) for i, v in enumerate(columns)]
-        return logits.detach(), values.detach(), torch.stack(gs, 1)
+        return logits.detach(), values.detach(), self._usable(torch.stack(gs, 1), logits, 2)
+
+    def _usable(self, g: Tensor, logits: Tensor, dims: int) -> Tensor:
+        """Return the gradients (N, ...) with 0 in place of those that are NaN, and count them."""
+        rows = widen(g).reshape(*g.shape[:dims], -1)
+        if self.gradients_zero is None:
+            zero = (rows == 0).all(-1).reshape(len(rows), -1).all(-1)
+            self.gradients_zero = int(zero.sum()), len(zero)
+        if not g.is_cuda and bool(torch.isfinite(rows.sum(-1)).all()):
+            return rows.view_as(g)
+        lost = torch.isnan(rows).any(-1)
+        self._lost.append((lost.reshape(len(rows), -1).any(-1).sum(), len(rows)))
+        return torch.where(lost.unsqueeze(-1), 0, rows).nan_to_num().view_as(g)  # the largest number for infinity
 
     def _call(self, inputs: Tensor) -> Tensor:
         self.forwards += len(inputs)
-        if self.precision is None:
-            logits = self.model(inputs)
-        else:
-            with torch.autocast(inputs.device.type, self.precision):
-                logits = self.model(inputs).to(inputs.dtype)
         if not self._checked:  # only once, because each of these checks waits for the device
-            _check_logits(logits, len(inputs))
+            logits = self._first_call(inputs)
             self._checked = True
+        else:
+            logits = self._forward(inputs.clone() if self._changes_inputs else inputs)
+            self._sums.append(logits.detach().sum(-1))
+            if len(self._sums) >= KEPT:
+                self.check_finite()
         if logits.shape[-1] < self._classes:
             raise GameError(
                 f"labels or targets go up to {self._classes - 1}, but the model has {logits.shape[-1]} classes: "
                 f"class numbers 0 … {logits.shape[-1] - 1} are allowed"
             )
+        return logits
+
+    def _forward(self, inputs: Tensor) -> Tensor:
+        if self.precision is None:
+            return widen(self.model(inputs))
+        with torch.autocast(inputs.device.type, self.precision):
+            return widen(self.model(inputs).to(inputs.dtype))
+
+    def _first_call(self, inputs: Tensor) -> Tensor:
+        """Return the logits; find out whether the model changes its input, and modules that run in training mode."""
+        given = inputs.clone()
+        if self._modes is None:
+            logits = self._forward(given)
+        else:
+            with self._modes.catch() as caught:
+                logits = self._forward(given)
+            if caught:
+                warnings.warn(
+                    f"a {type(caught[0]).__name__} that the model does not reach through attributes, closures or "
+                    "globals is in training mode: it is attacked in evaluation mode, and set back",
+                    stacklevel=5,
+                )
+        self._changes_inputs = given._version > 0 or not torch.equal(given, inputs)
+        _check_logits(logits, len(inputs))
         return logits
 
 
@@ -115,18 +171,20 @@ def _gradient_of(values: Tensor, inputs: Tensor, keep: bool = False) -> Tensor:
     return g
 
 
+def _not_finite(lost: int, count: int) -> GameError:
+    return GameError(f"the model returned logits that are not finite for {lost} of {count} inputs: look at its weights")
+
+
 def _check_logits(logits: object, count: int) -> None:
     """Refuse logits of the wrong shape and non-finite ones, and warn of probabilities."""
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != count or logits.shape[1] < 2:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise GameError(
             f"the model returned {shape} for {count} inputs: logits of shape ({count}, classes >= 2) are needed"
+            + ("; for one output z pass x -> [-z, z]" if isinstance(logits, Tensor) and logits.numel() == count else "")
         )
     if not bool(torch.isfinite(logits).all()):
-        lost = int((~torch.isfinite(logits).all(-1)).sum())
-        raise GameError(
-            f"the model returned logits that are not finite for {lost} of {count} inputs: look at its weights"
-        )
+        raise _not_finite(int((~torch.isfinite(logits).all(-1)).sum()), count)
     sums = logits.sum(-1)
     if bool((logits >= 0).all() and (logits <= 1).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-4)):
         warnings.warn(

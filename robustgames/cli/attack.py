@@ -20,6 +20,7 @@ from torch import Generator
 from robustgames.attacks.ensemble import evaluate
 from robustgames.attacks.gradient import fgsm, pgd
 from robustgames.attacks.members import MEMBERS, names_of
+from robustgames.attacks.passes import check_passes
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, to_8_bit
 from robustgames.cli import flags
@@ -53,6 +54,8 @@ class AttackOptions:
     """Radius of the ball; by default that of the run's game, or 0.3 (digits: 0.1) for --model."""
     norm: str | None = None
     """linf, l2 or l1; by default that of the run's game, or linf."""
+    eot: int | None = None
+    """Passes of a stochastic network over which gradients, losses and verdicts are means; 20 for rand, else 1."""
     images: int = 1000
     """Largest number of held-out images to attack."""
     batch: int = 250
@@ -98,6 +101,8 @@ def _check(options: AttackOptions) -> tuple[str, ...]:
         raise GameError(f"{both} given: give one of them, e.g. {EXAMPLE}")
     if options.run is not None and options.model is not None:
         raise GameError("--run picks a run of a folder: leave it out with --model")
+    if options.eot is not None:
+        check_passes(options.eot)
     for name in ("images", "batch", "seed"):
         value, least = getattr(options, name), 0 if name == "seed" else 1
         if not least <= value < 2**63:
@@ -162,7 +167,7 @@ def _attack_each(
 def _attack_one(subject: Classifiers, name: str, names: tuple[str, ...], options: AttackOptions) -> Report:
     x, threat = subject.images, subject.threat
     generator = Generator(x.device).manual_seed(options.seed)
-    _warn_of_overfitting(subject, name, generator)
+    _warn_of_overfitting(subject, name, generator, options.eot or 1)
     with _bar(name, names[0], len(x)) as progress:
         return evaluate(
             subject.models[name],
@@ -172,6 +177,7 @@ def _attack_one(subject: Classifiers, name: str, names: tuple[str, ...], options
             threat.norm,
             names,
             generator=generator,
+            eot=options.eot,
             batch_size=options.batch,
             precision=PRECISIONS[options.precision],
             progress=progress,
@@ -195,14 +201,14 @@ def _bar(classifier: str, first: str, count: int) -> Iterator[Callable[[str, int
         yield progress
 
 
-def _warn_of_overfitting(subject: Classifiers, name: str, generator: Generator) -> None:
+def _warn_of_overfitting(subject: Classifiers, name: str, generator: Generator, eot: int) -> None:
     """Warn if a classifier resists FGSM but not PGD."""
     model, x, y, threat = subject.models[name], subject.images[:FEW], subject.labels[:FEW], subject.threat
     found = {
-        FGSM_ACCURACY.name: fgsm(model, x, y, threat.eps, threat.norm),
-        pgd_accuracy(STEPS).name: pgd(model, x, y, threat.eps, threat.norm, STEPS, generator=generator),
+        FGSM_ACCURACY.name: fgsm(model, x, y, threat.eps, threat.norm, eot=eot),
+        pgd_accuracy(STEPS).name: pgd(model, x, y, threat.eps, threat.norm, STEPS, generator=generator, eot=eot),
     }
-    shares = {key: (predict(model, x_adv) == y).double().mean() for key, x_adv in found.items()}
+    shares = {key: (predict(model, x_adv, eot) == y).double().mean() for key, x_adv in found.items()}
     if (misled := catastrophic_overfitting(shares, STEPS)) is not None and bool(misled):
         one, several = (f"{100 * float(share):.0f} %" for share in shares.values())
         warnings.warn(

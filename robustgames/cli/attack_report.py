@@ -85,7 +85,7 @@ def write(folder: Path, outcome: Outcome, content: Content) -> None:
         _stack([report.x_adv for report in reports.values()]),
         subject.images,
         subject.labels,
-        _stack([predict(subject.models[name], report.x_adv) for name, report in reports.items()]),
+        _stack([predict(subject.models[name], report.x_adv, report.eot) for name, report in reports.items()]),
         eps=content["eps"],
         norm=content["norm"],
         attack=" ".join(content["attack"]),
@@ -106,7 +106,7 @@ def show(outcome: Outcome, content: Content, folder: Path) -> None:
     threat = f"{content['norm']} eps {content['eps']:g}, {content['images']:,} images"
     console.print(f"[bold]{escape(content['subject'])}[/]: {threat}{spread}", soft_wrap=True)
     for metric in map(metric_of, ACCURACIES):
-        console.print(f"{metric.label:<16} {cell(metric, content[metric.name], several)}")
+        console.print(f"{metric.label:<16} {cell(metric, content[metric.name], several)}{_noise(outcome, metric.name)}")
     console.print(_table(list(content["classifiers"].values())))
     rows = content["classifiers"].values()
     examples, lost, left = (sum(row[key] for row in rows) for key in ("examples", "lost_in_8_bits", "unfinished"))
@@ -118,6 +118,15 @@ def show(outcome: Outcome, content: Content, folder: Path) -> None:
         f"examples     {examples:,} fool the classifier, {examples - lost:,} also as 8-bit images in the ball"
     )
     console.print(f"written to   {escape(str(folder))}: attack.json, examples.safetensors", soft_wrap=True)
+
+
+def _noise(outcome: Outcome, accuracy: str) -> str:
+    """Return the standard error of an accuracy over the passes of stochastic classifiers, "" without passes."""
+    errors = [getattr(report, accuracy.replace("accuracy", "standard_error")) for report in outcome.reports.values()]
+    if any(error is None for error in errors):
+        return ""
+    error = sum(error**2 for error in errors) ** 0.5 / len(errors)
+    return f"  (standard error of the noise {100 * error:.2f}, over {next(iter(outcome.reports.values())).eot} passes)"
 
 
 def _table(rows: list[Content]) -> Table:
@@ -138,6 +147,7 @@ def _table(rows: list[Content]) -> Table:
 
 
 @torch.no_grad()
-def predict(model: Model, x: Tensor) -> Tensor:
-    """Return the predicted classes (N,)."""
-    return torch.cat([model(part).argmax(-1) for part in x.split(BATCH)])
+def predict(model: Model, x: Tensor, eot: int = 1) -> Tensor:
+    """Return the predicted classes (N,); of a stochastic model those of most passes."""
+    passes = torch.stack([torch.cat([model(part).argmax(-1) for part in x.split(BATCH)]) for _ in range(eot)])
+    return passes.mode(0).values

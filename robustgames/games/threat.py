@@ -24,6 +24,21 @@ from robustgames.tensors import Movable
 NORMS = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}
 
 
+def norm_name(norm: str | float) -> str:
+    """Return the name of a norm as people write it: 2, 2.0, float("inf"), "L2", "Linf".
+
+    Raises:
+        GameError: If the norm is unknown.
+    """
+    if isinstance(norm, str):
+        name = norm.lower()
+    else:
+        name = next((name for name, order in NORMS.items() if norm == order), str(norm))
+    if name not in NORMS:
+        raise unknown("norm", norm if isinstance(norm, str) else name, NORMS)
+    return name
+
+
 @dataclass(frozen=True, eq=False)
 class ThreatModel(Movable):
     """{η : |η|_norm <= eps, low <= a + η <= high}: a norm ball around 0, joined with the box of the inputs.
@@ -31,7 +46,7 @@ class ThreatModel(Movable):
     All methods take inputs a of shape (*S, p) and perturbations of the same shape; rows are independent.
 
     Args:
-        norm: "linf", "l2" or "l1".
+        norm: "linf", "l2" or "l1"; "Linf", "L2", 2, float("inf") and the like are brought to that form.
         eps: Radius >= 0, a number or one per row, (*S, 1).
         low: Least value of a coordinate of a + η, a number or a tensor that broadcasts to (*S, p).
         high: Largest value of a coordinate of a + η.
@@ -51,8 +66,7 @@ class ThreatModel(Movable):
     high: float | Tensor = 1.0
 
     def __post_init__(self) -> None:
-        if self.norm not in NORMS:
-            raise unknown("norm", self.norm, NORMS)
+        object.__setattr__(self, "norm", norm_name(self.norm))
         radius = torch.as_tensor(self.eps)
         if not bool(((radius >= 0) & (radius < float("inf"))).all()):  # also refuses NaN
             raise GameError(f"eps is {self.eps}: the radius of an attack is a finite number >= 0, e.g. eps=0.3")

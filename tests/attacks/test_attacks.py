@@ -601,7 +601,8 @@ BAD = {
     ),
     "shape of logits": (
         lambda: fgsm(lambda x: x.flatten(1).sum(-1), X, Y, 0.1),
-        "the model returned (8,) for 8 inputs: logits of shape (8, classes >= 2) are needed",
+        "the model returned (8,) for 8 inputs: logits of shape (8, classes >= 2) are needed; for one output z pass "
+        "x -> [-z, z]",
     ),
     "nan logits": (
         lambda: fgsm(lambda x: x.flatten(1) / 0 * 0, X, Y, 0.1),

@@ -13,14 +13,14 @@ from torch import nn
 from torch.autograd import grad
 
 from robustgames import attacks, data
-from robustgames.attacks import checks, ensemble
+from robustgames.attacks import checks
 from robustgames.attacks.attack import Attack
 from robustgames.attacks.auto_pgd import APGD, TargetedAPGD
 from robustgames.attacks.ensemble import autoattack, evaluate
 from robustgames.attacks.fab import TargetedFAB
 from robustgames.attacks.gradient import FGSM
 from robustgames.attacks.majorize import MM
-from robustgames.attacks.members import MEMBERS, VERSIONS, Member
+from robustgames.attacks.members import MEMBERS, PASSES, VERSIONS, Member
 from robustgames.attacks.report import Report
 from robustgames.attacks.square import Square, square
 from robustgames.attacks.victim import Victim
@@ -515,4 +515,4 @@ def test_the_checks_leave_profiling_and_autograd_as_they_were():
 def test_the_report_of_nothing_is_not_a_number():
     x, y = digits(1)
     found = evaluate(network(), x[:0], y[:0], 0.1)
-    assert isinstance(found, Report) and found.clean_accuracy != found.clean_accuracy and ensemble.PASSES == 20
+    assert isinstance(found, Report) and found.clean_accuracy != found.clean_accuracy and PASSES == 20
