@@ -31,6 +31,7 @@ class Agent(ABC):
         state: State of the solver.
         seed: Seed of everything random.
         num_timesteps: Timesteps so far, of one run.
+        callback_states: States of callbacks, by name, that the checkpoint holds, see `learning.Stateful`.
         tensorboard_log: Folder of event files, or None.
         verbose: If 1, every log is printed.
     """
@@ -44,6 +45,7 @@ class Agent(ABC):
     num_timesteps: int
     tensorboard_log: str | None
     verbose: int
+    callback_states: dict[str, Any] = {}  # noqa: RUF012 (never changed in place)
     _logger: Logger | None = None
     _busy = False  # True while a step changes what cannot be restored: a second Ctrl-C waits for its end then
 
@@ -112,6 +114,11 @@ class Agent(ABC):
         self._check_finite()
         if pressed:
             raise KeyboardInterrupt
+
+    @property
+    @abstractmethod
+    def is_begun(self) -> bool:
+        """Whether a step has been taken."""
 
     @abstractmethod
     def _reset_timesteps(self) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from robustgames.cli import flags
+from robustgames.cli.words import pairs
 from robustgames.errors import GameError
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _evaluate_model(options: ModelOptions) -> None:
     if options.env is None:
         example = f"robustgames evaluate {options.run} --env robustgames/ActionRobustPendulum-v0"
         raise GameError(f"{options.run} does not name its env: {example}")
-    settings = flags.pairs(options.set, example="alpha=0.1")
+    settings = pairs(options.set, example="alpha=0.1")
     policy = policy_of(load_model(options.run, options.algorithm), options.env, settings)
     subject = Subject(options.run.stem, [policy], options.env, settings)
     with Progress(transient=True) as progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from matplotlib.figure import Figure as MatplotlibFigure
 from stable_baselines3.common.callbacks import BaseCallback
@@ -16,7 +16,7 @@ from robustgames.agents import GameAgent
 from robustgames.agents.callbacks import EarlyStopping, Recorder, Snapshots
 from robustgames.errors import GameError, check_whole_numbers, writing
 from robustgames.evaluation import catastrophic_overfitting, final_certificates, verdicts
-from robustgames.experiment.base import Examination, Experiment, Progress, explained, silent
+from robustgames.experiment.base import Examination, Experiment, Progress, explained, of_checkpoint, silent
 from robustgames.experiment.folder import Content
 from robustgames.games import GAN, HeldOut
 from robustgames.solvers import SGD, Averaged, Scheme, make_solver
@@ -58,7 +58,23 @@ class GameExperiment(Experiment[GameAgent]):
 
     def load_agent(self, folder: Path, first: GameAgent) -> GameAgent:
         """Return the agent of the newest checkpoint in a run folder, in the env of `first`."""
-        return GameAgent.load(folder, first.env, compile=self.compile)
+        with of_checkpoint(folder):
+            return GameAgent.load(folder, first.env, compile=self.compile)
+
+    def extended(self, steps: int) -> Self:
+        """Return the experiment with more steps, see `Experiment.extended`."""
+        for name, why in (("anneal", "its learning rates decrease"), ("patience", "its accuracy is looked at")):
+            if getattr(self, name) and steps != self.steps:
+                raise GameError(
+                    f"steps cannot change in a run with --{name}: {why} by a share of the {self.steps:,} steps; leave "
+                    "--steps out, or start a new run"
+                )
+        return super().extended(steps)
+
+    def remaining(self, agent: GameAgent, watchers: list[BaseCallback]) -> int:
+        """Return the timesteps that are left to train: 0 if patience has ended the run."""
+        ended = any(watcher.is_over for watcher in watchers if isinstance(watcher, EarlyStopping))
+        return 0 if ended else super().remaining(agent, watchers)
 
     def is_over(self, timesteps: int) -> bool:
         """Return whether a run that has a result is trained to its end; patience may have ended it early."""
