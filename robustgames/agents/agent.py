@@ -108,7 +108,9 @@ class Agent(ABC):
             if self.num_timesteps >= due:
                 due = min((self.num_timesteps // interval + 1) * interval, target)
                 self._check_finite()
-                self._log((self.num_timesteps - first) / (time.perf_counter() - began))
+                self._log(
+                    (self.num_timesteps - first) / max(1e-9, time.perf_counter() - began)
+                )  # a clock may stand still
             if watched and not callbacks.on_step():
                 break
         self._check_finite()

@@ -195,11 +195,12 @@ def _check_numbers(id: str, settings: dict[str, Any]) -> None:
     from robustgames.envs.game_env import GameEnv, find_game
 
     game = find_game(gym.spec(id).kwargs["game"])
+    batch = settings.get("batch_size")
+    if isinstance(batch, int | float) and batch > LARGEST_BATCH:
+        raise GameError(f"batch_size is {batch:,}: it must be at most {LARGEST_BATCH:,}, e.g. batch_size=128")
     made = [GameEnv, game] if isinstance(game, type) else [GameEnv]
     for name, parameter in [item for part in made for item in inspect.signature(part).parameters.items()]:
         kind = str(getattr(parameter.annotation, "__name__", parameter.annotation))
         value = settings.get(name)
         if kind in ("int", "float") and isinstance(value, str | list | dict):
             raise GameError(f"{id} cannot be made with {name}={shorten(repr(value))}: it must be a number ({kind})")
-        if name == "batch_size" and isinstance(value, int | float) and value > LARGEST_BATCH:
-            raise GameError(f"batch_size is {value:,}: it must be at most {LARGEST_BATCH:,}, e.g. batch_size=128")

@@ -18,7 +18,7 @@ from robustgames.errors import GameError, check_whole_numbers, writing
 from robustgames.evaluation import catastrophic_overfitting, final_certificates, verdicts
 from robustgames.experiment.base import Examination, Experiment, Progress, explained, of_checkpoint, silent
 from robustgames.experiment.folder import Content
-from robustgames.games import GAN, HeldOut
+from robustgames.games import GAN, Game, HeldOut, Set
 from robustgames.solvers import SGD, Averaged, Scheme, make_solver
 
 
@@ -51,6 +51,7 @@ class GameExperiment(Experiment[GameAgent]):
         solver = make_solver(self.agent, average=self.average, anneal=horizon, **self.settings)
         with explained(self.env, self.env_settings):
             env = envs.make(self.env, self.runs, device=self.device, **self.env_settings)
+            _check_sets(env.unwrapped.oracle.game)
             agent = GameAgent(env, solver, seed=self.seed, compile=self.compile)
         if self.patience and not isinstance(agent.game, HeldOut):
             raise GameError(f"patience is {self.patience}: {self.env} has no held-out images to stop early by")
@@ -63,13 +64,14 @@ class GameExperiment(Experiment[GameAgent]):
 
     def extended(self, steps: int) -> Self:
         """Return the experiment with more steps, see `Experiment.extended`."""
+        more = super().extended(steps)
         for name, why in (("anneal", "its learning rates decrease"), ("patience", "its accuracy is looked at")):
             if getattr(self, name) and steps != self.steps:
                 raise GameError(
                     f"steps cannot change in a run with --{name}: {why} by a share of the {self.steps:,} steps; leave "
                     "--steps out, or start a new run"
                 )
-        return super().extended(steps)
+        return more
 
     def remaining(self, agent: GameAgent, watchers: list[BaseCallback]) -> int:
         """Return the timesteps that are left to train: 0 if patience has ended the run."""
@@ -137,6 +139,14 @@ class GameExperiment(Experiment[GameAgent]):
                 _show(figures.draw_all(agent.game.to("cpu"), point, snapshots={timesteps: point}), logger, timesteps)
 
         return Snapshots([max(1, self.steps // k) for k in (8, 4, 2, 1)], show)
+
+
+def _check_sets(game: Game) -> None:
+    """Refuse a game whose strategy sets are not two sets."""
+    if not isinstance(game.sets, tuple | list) or [isinstance(part, Set) for part in game.sets] != [True, True]:
+        raise GameError(
+            f"sets of {type(game).__name__} are {game.sets!r}: two sets, e.g. (rg.Box(-1, 1), rg.Simplex())"
+        )
 
 
 def _show(drawn: dict[str, MatplotlibFigure], logger: Logger, timesteps: int) -> None:
