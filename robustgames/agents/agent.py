@@ -87,8 +87,8 @@ class Agent(ABC):
             self.set_logger(configure_logger(self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps))
         callbacks = callback_list(self, callback, ProgressBar(self.timestep.split()[-1]) if progress_bar else None)
         callbacks.on_training_start({"total_timesteps": target, "self": self}, globals())
-        self._begin()
         try:
+            self._begin()
             with deferred_interrupt(lambda: self._busy) as pressed:
                 self._loop(target, log_interval or max(1, total_timesteps // 100), callbacks, pressed)
         except BaseException:

@@ -41,10 +41,11 @@ def path(word: str) -> Path:
     """Return the path that a word denotes, with ~ for the home folder.
 
     Raises:
-        GameError: If the word is empty, has a null character or is longer than a name may be.
+        GameError: If the word is empty, too long, not in UTF-8, or has a null character.
     """
-    if not word or "\0" in word or any(len(part) > 255 for part in word.split("/")):
-        raise GameError(f"{shorten(word)!r} is not a path: name a folder or file, e.g. runs")
+    plain = word.encode("utf-8", "replace").decode() == word  # TensorBoard writes to no other
+    if not word or not plain or "\0" in word or any(len(part) > 255 for part in word.split("/")):
+        raise GameError(f"{shorten(word)!r} is not a path in UTF-8: name a folder or file, e.g. runs")
     try:
         return Path(word).expanduser()
     except RuntimeError as error:
