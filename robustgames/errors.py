@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-SHOWN = 20  # names of a list that is given in full
+SHOWN = 200  # characters of a list that is given in full
+LONGEST = 80  # characters of a value in a message
 
 
 class GameError(ValueError):
@@ -30,13 +33,27 @@ def unknown(what: str, name: str, known: Iterable[str], listed: str = "") -> Gam
     """
     known = sorted(known)
     close = get_close_matches(name, known, n=3, cutoff=0.5)
-    hints = [f"did you mean {' or '.join(close)}?"] if close else []
+    hints = [f"did you mean {' or '.join(map(shorten, close))}?"] if close else []
     if listed:
         hints.append(f"`{listed}` lists all")
     elif not close:
-        more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
-        hints.append(f"known: {', '.join(known[:SHOWN])}{more}")
-    return GameError(f"unknown {what} {name!r}: {' '.join(hints)}")
+        hints.append(f"known: {_listing(known)}")
+    return GameError(f"unknown {what} {shorten(name)!r}: {' '.join(hints)}")
+
+
+def shorten(text: str, longest: int = LONGEST) -> str:
+    """Return a text of at most `longest` characters, with … in its middle if it is longer."""
+    if len(text) <= longest:
+        return text
+    head = 2 * longest // 3
+    return f"{text[:head]}…{text[len(text) - (longest - head - 1) :]}"
+
+
+def _listing(names: list[str]) -> str:
+    """Return the names that fit into `SHOWN` characters, and the number of the others."""
+    shown = [name for name, end in zip(names, accumulate(len(name) + 2 for name in names), strict=True) if end <= SHOWN]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return f"{', '.join(shown)}{more}"
 
 
 def check_whole_numbers(options: Any, **least: int) -> None:
@@ -47,9 +64,29 @@ def check_whole_numbers(options: Any, **least: int) -> None:
     """
     for name, low in least.items():
         value = getattr(options, name)
-        if not isinstance(value, int) or not low <= value < 2**63:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**63:
             wanted = f"it must be a whole number of at least {low}, e.g. --{name} {low or 1000}"
-            raise GameError(f"{name} is {value}: {wanted}")
+            raise GameError(f"{name} is {shorten(str(value))}: {wanted}")
+
+
+def check_writable(folder: Path) -> None:
+    """Check that files can be written to a folder, which need not exist yet, before work is done for them.
+
+    Raises:
+        GameError: If they cannot be written.
+    """
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        writable = there.is_dir() and os.access(there, os.W_OK)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise GameError(
+            f"cannot write to {shorten(str(folder))}: {reason.lower()}; choose another one, --out"
+        ) from error
+    if not writable:
+        raise GameError(
+            f"cannot write to {folder}: {there} is not a folder that you can write to; choose another one with --out"
+        )
 
 
 @contextmanager

@@ -32,6 +32,7 @@ class Agent(ABC):
         state: State of the solver.
         seed: Seed of everything random.
         num_timesteps: Timesteps so far, of one run.
+        callback_states: States of callbacks, by name, that the checkpoint holds, see `learning.Stateful`.
         tensorboard_log: Folder of event files, or None.
         verbose: If 1, every log is printed.
     """
@@ -46,6 +47,7 @@ class Agent(ABC):
     num_timesteps: int
     tensorboard_log: str | None
     verbose: int
+    callback_states: dict[str, Any] = {}  # noqa: RUF012 (never changed in place)
     _logger: Logger | None = None
     _began: tuple[float, int] = 0.0, 0  # time and timesteps at the start of the last `learn`
     _logged = -1  # timesteps at the last log
@@ -91,8 +93,8 @@ class Agent(ABC):
         callbacks = callback_list(self, callback, ProgressBar(self.timestep.split()[-1]) if progress_bar else None)
         given = {"log_interval": log_interval, "tb_log_name": tb_log_name, "reset_num_timesteps": reset_num_timesteps}
         callbacks.on_training_start({"total_timesteps": target, "self": self, **given}, globals())
-        self._begin()
         try:
+            self._begin()
             with deferred_interrupt(lambda: self._busy) as pressed:
                 self._loop(target, log_interval or max(1, total_timesteps // 100), callbacks, pressed)
         except BaseException:
@@ -133,6 +135,11 @@ class Agent(ABC):
     def _locals(self) -> dict[str, Any]:
         """Return what callbacks read of the last step: {"dones": (S,)} of an agent that plays episodes."""
         return {}
+
+    @property
+    @abstractmethod
+    def is_begun(self) -> bool:
+        """Whether a step has been taken."""
 
     @abstractmethod
     def _reset_timesteps(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
@@ -41,13 +41,32 @@ class EarlyStopping(BaseCallback):
                 f"interval, patience and attack_steps are {interval}, {patience}, {attack_steps}: they must be >= 1"
             )
         self.interval, self.patience, self.attack_steps = interval, patience, attack_steps
+        self._loaded: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best weights and accuracies so far, and when to look next."""
+        return {"best": self.best, "accuracy": self.accuracy, "waited": self._waited, "due": self._due}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from this state in the next training."""
+        self._loaded = state
+
+    @property
+    def is_over(self) -> bool:
+        """Whether patience has ended the training whose state is loaded."""
+        return self._loaded is not None and self._loaded["waited"] >= self.patience
 
     def _on_training_start(self) -> None:
         agent = cast(GameAgent, self.model)
         if not isinstance(agent.game, HeldOut):
             raise GameError(f"{agent.game!r} has no held-out images to stop early by: use e.g. DigitsAdversarial")
-        self._due, self._waited = self.num_timesteps, 0
-        self.best, self.accuracy = agent.best(), torch.full(agent.oracle.shape, -1.0, device=agent.z.device)
+        if (state := self._loaded) is None:
+            self._due, self._waited, self.best = self.num_timesteps, 0, agent.best()
+            self.accuracy = torch.full(agent.oracle.shape, -1.0, device=agent.z.device)
+        else:
+            self._due, self._waited = state["due"], state["waited"]
+            self.best, self.accuracy = state["best"].to(agent.z), state["accuracy"].to(agent.z.device)
+        self._loaded = None
 
     def _on_step(self) -> bool:
         if self.num_timesteps < self._due:

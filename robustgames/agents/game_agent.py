@@ -102,6 +102,10 @@ class GameAgent(Agent):
         """Oracle calls so far, of one run."""
         return self.oracle.calls
 
+    @property
+    def is_begun(self) -> bool:
+        return self.steps > 0
+
     def _reset_timesteps(self) -> None:
         if self.steps > 0:  # before the first step, the calls of `solver.init` count
             self.oracle.calls = 0
@@ -238,6 +242,7 @@ class GameAgent(Agent):
             "z": self.z,
             "state": self.state,
             "generator": self.oracle.generator.get_state(),
+            "callbacks": self.callback_states,
         }
         save_checkpoint(path, content)
         self._remember()
@@ -279,6 +284,7 @@ class GameAgent(Agent):
         self.state = map_tensors(content["state"], lambda t: t.to(self.z.device))
         self.oracle.generator.set_state(content["generator"])
         self.oracle.calls, self.steps = content["timesteps"], content["steps"]
+        self.callback_states = content.get("callbacks", {})  # 0.1.0 wrote none
         self._remember()
 
 

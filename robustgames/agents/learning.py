@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
@@ -25,6 +25,7 @@ class Learner(Protocol):
     """The part of an `Agent` that `Checkpoint` uses."""
 
     z: Tensor
+    callback_states: dict[str, Any]
 
     @property
     def num_timesteps(self) -> int:
@@ -33,6 +34,19 @@ class Learner(Protocol):
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint."""
+        ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A callback whose state belongs to the checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that changes between two steps, as tensors, numbers and lists."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load what `state_dict` returned, before `learn`."""
         ...
 
 
@@ -121,11 +135,12 @@ class Checkpoint(BaseCallback):
     Args:
         folder: Folder of the checkpoint.
         interval: Timesteps between two checkpoints, >= 1.
+        stateful: Callbacks, by name, whose states the checkpoints hold.
     """
 
-    def __init__(self, folder: Path, interval: int) -> None:
+    def __init__(self, folder: Path, interval: int, stateful: Mapping[str, Stateful] | None = None) -> None:
         super().__init__()
-        self.folder, self.interval = folder, interval
+        self.folder, self.interval, self.stateful = folder, interval, stateful or {}
         self._saved: tuple[int, Tensor | None] = -1, None
 
     def _on_training_start(self) -> None:
@@ -146,5 +161,6 @@ class Checkpoint(BaseCallback):
         timesteps, z = self._saved  # writing the same point again would push out the previous checkpoint for nothing
         written = agent.num_timesteps == timesteps and agent.z is z
         if not written and bool(torch.isfinite(agent.z).all(-1).any()):
+            agent.callback_states = {name: callback.state_dict() for name, callback in self.stateful.items()}
             agent.save(self.folder)
             self._saved = agent.num_timesteps, agent.z

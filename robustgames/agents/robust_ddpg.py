@@ -109,6 +109,10 @@ class RobustDDPG(Agent):
         self.num_timesteps = self.updates = 0
 
     # -- training ----------------------------------------------------------------------------------------------
+    @property
+    def is_begun(self) -> bool:
+        return self.num_timesteps > 0
+
     def _reset_timesteps(self) -> None:
         self.num_timesteps = 0
 
@@ -244,6 +248,7 @@ class RobustDDPG(Agent):
             "z": self.z,
             "state": self.state,
             "generator": self.generator.get_state(),
+            "callbacks": self.callback_states,
             **{name: part.state_dict() for name, part in self._parts().items()},
         }
         save_checkpoint(path, content)
@@ -305,6 +310,7 @@ class RobustDDPG(Agent):
             part.load_state_dict(content[name])
         self.generator.set_state(content["generator"])
         self.num_timesteps, self.updates = content["timesteps"], content["updates"]
+        self.callback_states = content.get("callbacks", {})  # 0.1.0 wrote none
 
 
 class RobustTD3(RobustDDPG):

@@ -5,16 +5,24 @@ The files are imported when their command runs, so `--help` and `list` do not wa
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import errno
+import io
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 
-from robustgames.errors import GameError, unknown
+from robustgames.cli import guard
+from robustgames.errors import GameError, shorten, unknown
 
 MOST_THREADS = 1024
+LONGEST = 400  # characters of a line on stderr
+PLAIN = {"±": "+-", "…": "...", "–": "-", "−": "-", "×": "x", "·": "*", "→": "->", "—": "-"}  # on terminals in ASCII
 
 USAGE = """\
 robustgames list                      games and agents, one line each
@@ -47,43 +55,95 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 for wrong input, 130 if interrupted."""
+    _open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
-        print(USAGE)
-        return 0
-    if words[0] == "--version":
-        print(f"robustgames {version('robustgames')}")
-        return 0
-    return _run(words[0], words[1:])
+    try:
+        code = _print_usage() if not words or words[0] in ("-h", "--help") else _run(words[0], words[1:])
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt as stop:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a further Ctrl-C has nothing to stop
+        rest = f"; continue with: robustgames train --resume {stop}" if str(stop) else ": nothing is written"
+        return _refuse(f"interrupted{rest}", 130)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF) or error.filename:
+            raise
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (Python flushes it again at its exit)
+        quiet = isinstance(error, BrokenPipeError)  # `| head` has read enough
+        return 1 if quiet else _refuse(f"cannot print the results: {(error.strerror or str(error)).lower()}", 2)
+
+
+def _open_streams() -> None:
+    """Let every text be printed: streams that are closed lead nowhere, and signs that they lack are replaced."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+    codecs.register_error("plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(PLAIN.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in text), error.end
+
+
+def _print_usage() -> int:
+    print(USAGE)
+    return 0
 
 
 def _run(name: str, words: list[str]) -> int:
     """Run one command; print errors and warnings in one line each."""
+    if name == "--version":
+        print(f"robustgames {version('robustgames')}")
+        return 0
     from gymnasium.error import Error
-    from rich.console import Console
-    from rich.markup import escape
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
     sys.path.insert(0, os.getcwd())  # a user's module:id is found from where the command is typed
     try:
         if name not in COMMANDS:
             raise unknown("command", name, COMMANDS)
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: console.print(f"[yellow]warning:[/] {escape(str(message))}")
+            warnings.showwarning = lambda message, *_: _print("[yellow]warning:[/]", str(message))
             return _command(name, words) or 0
     except (GameError, Error) as error:
-        console.print(f"[red]robustgames:[/] {escape(str(error))}")
-        return 2
-    except KeyboardInterrupt as stop:
-        folder = escape(str(stop))
-        rest = f"; continue with: robustgames train --resume {folder}" if folder else ": nothing is written"
-        console.print(f"[red]robustgames:[/] interrupted{rest}")
-        return 130
+        return _refuse(guard.located(error), 2)
+    except (Exception, SystemExit) as error:
+        said = "not enough memory: choose fewer runs or smaller batches" if _is_memory(error) else guard.explain(error)
+        if said is None:
+            raise
+        return _refuse(said, 2)
+
+
+def _is_memory(error: BaseException) -> bool:
+    text = str(error)
+    return isinstance(error, MemoryError) or "not enough memory" in text or "out of memory" in text
+
+
+def _refuse(text: str, code: int) -> int:
+    _print("[red]robustgames:[/]", text)
+    return code
+
+
+def _print(label: str, text: str) -> None:
+    """Print a text in one line to stderr, behind a label with markup."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    with contextlib.suppress(OSError):  # the exit code remains
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(f"{label} {escape(shorten(' '.join(text.split()), LONGEST))}")
 
 
 def _command(name: str, words: list[str]) -> int | None:
     """Import the file of a command and run it."""
-    words = words if name == "list" else _set_threads(words)
+    if name != "list":
+        words = _set_threads(words)
+        _check_one_process()
     module, _, function = COMMANDS[name].partition(":")
     return getattr(import_module(module), function)(words)
 
@@ -100,10 +160,20 @@ def _set_threads(words: list[str]) -> list[str]:
         else:
             rest.append(word)
     if threads is not None:
-        if not threads.isdecimal() or not 1 <= int(threads) <= MOST_THREADS:
+        if not threads.isdecimal() or len(threads) > 9 or not 1 <= int(threads) <= MOST_THREADS:
             wanted = f"it must be a whole number from 1 to {MOST_THREADS}, e.g. --threads 2"
-            raise GameError(f"threads is {threads!r}: {wanted}")
+            raise GameError(f"threads is {shorten(threads)!r}: {wanted}")
         import torch
 
         torch.set_num_threads(int(threads))
     return rest
+
+
+def _check_one_process() -> None:
+    """Refuse to do the same work in each of several processes."""
+    for name in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
+        if os.environ.get(name, "1").strip() not in ("", "0", "1"):
+            raise GameError(
+                f"{name} is {os.environ[name]}: every process of torchrun or mpirun would do the same work; start "
+                "robustgames alone, with --runs N for several runs side by side"
+            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, to_8_bit
 from robustgames.cli import flags
 from robustgames.cli.attack_report import Outcome, content_of, predict, show, write
-from robustgames.errors import GameError, unknown
+from robustgames.errors import GameError, check_writable, unknown
 from robustgames.evaluation.certificates import catastrophic_overfitting
 from robustgames.evaluation.metrics import FGSM_ACCURACY, pgd_accuracy
 from robustgames.experiment.classifiers import Classifiers, from_module, from_run
@@ -120,11 +119,7 @@ def _folder(options: AttackOptions, subject: Classifiers) -> Path:
     run = "" if options.run is None else f"-run{options.run}"
     name = f"{'+'.join(options.attack)}-{subject.threat.norm}-{float(subject.threat.eps):g}{run}"
     folder = options.out or subject.home / name
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise GameError(
-            f"cannot write to {folder}: {there} is not a folder that you can write to; choose another one with --out"
-        )
+    check_writable(folder)
     return folder
 
 

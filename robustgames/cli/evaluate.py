@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, TaskID
 
 from robustgames.cli import flags
-from robustgames.errors import GameError
+from robustgames.cli.words import pairs, path
+from robustgames.errors import GameError, check_writable
 
 if TYPE_CHECKING:
     from robustgames.experiment import ControlExperiment, Examination
@@ -92,7 +95,7 @@ def evaluate(words: list[str]) -> None:
         return
     from robustgames.experiment import ControlExperiment, read
 
-    experiment = read(Path(run))
+    experiment = read(path(run))
     if isinstance(experiment, ControlExperiment):
         _refuse(words, ControlOptions, "the env of a run is in its config")
         _evaluate_control(experiment, _parse(ControlOptions, words))
@@ -102,7 +105,9 @@ def evaluate(words: list[str]) -> None:
 
 
 def _is_subject(word: str) -> bool:
-    return word.endswith(".zip") or Path(word, "config.yaml").is_file()
+    with suppress(OSError, ValueError):  # a word that cannot be a path
+        return word.endswith(".zip") or Path(word, "config.yaml").is_file()
+    return False
 
 
 def _parse(kind: type[Options], words: list[str]) -> Options:
@@ -161,12 +166,13 @@ def _evaluate_model(options: ModelOptions) -> None:
     if options.env is None:
         example = f"robustgames evaluate {options.run} --env robustgames/ActionRobustPendulum-v0"
         raise GameError(f"{options.run} does not name its env: {example}")
-    settings = flags.pairs(options.set, example="alpha=0.1")
+    folder = options.run.with_suffix("")
+    check_writable(folder)  # before the work, not after it
+    settings = pairs(options.set, example="alpha=0.1")
     policy = policy_of(load_model(options.run, options.algorithm), options.env, settings)
     subject = Subject(options.run.stem, [policy], options.env, settings)
     with Progress(transient=True) as progress:
         found, figures = examine(subject, what, _shown(progress))
-    folder = options.run.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     write_result(folder, "evaluation.json", {"model": str(options.run), "env": options.env, **found})
     for name, figure in figures.items():
@@ -174,7 +180,7 @@ def _evaluate_model(options: ModelOptions) -> None:
     report_robustness({"runs": 1, **found}, folder / "robustness.png")
     if options.video is not None:
         _film(subject, options.video, options.perturbation)
-    Console(highlight=False).print(f"results      {folder}", soft_wrap=True)
+    Console(highlight=False).print(f"results      {escape(str(folder))}", soft_wrap=True)
 
 
 # -- their parts -----------------------------------------------------------------------------------------
@@ -186,6 +192,9 @@ def _examination(options: SweepOptions) -> Examination:
 
     if options.video is not None:
         writable(options.video)
+        if not options.video.absolute().parent.is_dir():
+            raise GameError(f"{options.video} is in a folder that does not exist: make it, or --video episode.gif")
+        check_writable(options.video.parent)
         parse_point(options.perturbation)
     elif options.perturbation:
         raise GameError("--perturbation is that of a video: --video episode.gif; leave it out")
@@ -198,7 +207,7 @@ def _film(subject: Subject, path: Path, words: tuple[str, ...]) -> Film:
     from robustgames.figures.video import film
 
     video = film(subject.env, subject.policies[0], perturbation=parse_point(words), env_settings=subject.env_settings)
-    Console(highlight=False).print(f"video        {video.save(path)}", soft_wrap=True)
+    Console(highlight=False).print(f"video        {escape(str(video.save(path)))}", soft_wrap=True)
     return video
 
 

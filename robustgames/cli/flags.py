@@ -1,4 +1,4 @@
-"""Command-line flags from signatures and dataclasses, and words key=value."""
+"""Command-line flags from signatures and dataclasses."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
 
 import tyro
-import yaml
 from docstring_parser import parse as parse_docstring
 
-from robustgames.errors import GameError
+from robustgames.cli.parse_errors import in_one_line
+from robustgames.cli.words import gather, is_number, path, whole_number
+from robustgames.errors import GameError, shorten
 
 T = TypeVar("T")
 
@@ -92,17 +94,18 @@ def parse(groups: dict[str, type], program: str, description: str, words: Sequen
 
 
 def read(options: type[T], program: str, words: Sequence[str]) -> T:
-    """Parse words into a dataclass; exits after --help and after values that cannot be parsed.
+    """Parse words into a dataclass; exits after --help.
 
-    Whole numbers may be written as 1e4. --set and --solver-set may be repeated.
+    Whole numbers may be written as 1e4. Flags that take several words (--set, --grid ...) may be repeated.
 
     Raises:
-        GameError: If a flag is unknown; close matches are shown.
+        GameError: If a flag is unknown, with close matches, or a value cannot be parsed.
     """
     _check_flags({"-h", "--help", *_names(options)}, program, words)
-    for flag in ("--set", "--solver-set"):
+    for flag in _lists(options):
         words = gather(words, flag)
-    return tyro.cli(options, prog=program, args=words, config=(tyro.conf.OmitArgPrefixes,), registry=_REGISTRY)
+    with in_one_line(program, words):
+        return tyro.cli(options, prog=program, args=words, config=(tyro.conf.OmitArgPrefixes,), registry=_REGISTRY)
 
 
 def _names(options: type) -> Iterator[str]:
@@ -115,11 +118,20 @@ def _names(options: type) -> Iterator[str]:
             yield from (f"--{dashed}", f"--no-{dashed}") if kind is bool else (f"--{dashed}",)
 
 
+def _lists(options: type) -> Iterator[str]:
+    """Yield the flags of a dataclass that take any number of words."""
+    for name, kind in get_type_hints(options).items():
+        if is_dataclass(kind) and isinstance(kind, type):
+            yield from _lists(kind)
+        elif kind == tuple[str, ...]:
+            yield f"--{name.replace('_', '-')}"
+
+
 def _check_flags(known: set[str], program: str, words: Sequence[str]) -> None:
     for word in words:
         flag = word.partition("=")[0]
         name = flag.lstrip("-").replace("_", "-")
-        if not flag.startswith("-") or flag in known or _is_number(word):
+        if not flag.startswith("-") or flag in known or is_number(word):
             continue
         if flag.startswith("--") and f"--{name}" in known:
             continue
@@ -131,15 +143,7 @@ def _check_flags(known: set[str], program: str, words: Sequence[str]) -> None:
             hint = f" did you mean {' or '.join(f'--{name}' for name in close)}?"
         elif "--set" in known:
             hint = f" if it is a setting of the env, write --set {name.replace('-', '_')}=...;"
-        raise GameError(f"unknown flag {flag}:{hint} `{program} --help` lists all")
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+        raise GameError(f"unknown flag {shorten(flag)}:{hint} `{program} --help` lists all")
 
 
 _REGISTRY = tyro.constructors.ConstructorRegistry()
@@ -159,60 +163,15 @@ def _whole_number(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructor
     )
 
 
-def whole_number(word: str) -> int:
-    """Return the whole number that a word such as 10000 or 1e4 denotes.
-
-    Raises:
-        ValueError: If it does not denote one.
-    """
-    try:
-        return int(word)
-    except ValueError:
-        if _is_number(word) and float(word).is_integer():
-            return int(float(word))
-    raise ValueError(f"{word} is not a whole number")
-
-
-# -- words key=value -------------------------------------------------------------------------------------
-def gather(words: Sequence[str], flag: str = "--set") -> list[str]:
-    """Join the words of every `flag` behind one; tyro would keep only the last."""
-    rest, settings, taking = [], [], False
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name == flag:
-            taking = True
-            settings += [value] if equals else []
-        else:
-            taking = taking and not word.startswith("--")
-            (settings if taking else rest).append(word)
-    return [*rest, flag, *settings] if settings else rest
-
-
-def pairs(words: Sequence[str], flag: str = "--set", example: str = "eps=0.05") -> dict[str, Any]:
-    """Return {key: value} of words key=value; values are numbers, lists or words in YAML."""
-    found: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key.isidentifier():
-            raise GameError(f"{flag} takes key=value, got {word!r}: e.g. {flag} {example}")
-        if key in found:
-            raise GameError(f"{flag} has {key} twice: give it once")
-        found[key] = _value(value)
-    return found
-
-
-def _value(word: str) -> Any:
-    try:
-        return _numbers(yaml.safe_load(word))
-    except yaml.YAMLError:
-        return word
-
-
-def _numbers(value: Any) -> Any:
-    """Return the value with words that denote numbers as numbers: for YAML 1.1, 1e-3 is a word."""
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+@_REGISTRY.primitive_rule
+def _path(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Path] | None:
+    """Return the constructor of paths, which may begin with ~."""
+    if info.type is not Path:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: path(words[0]),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
+    )

@@ -24,15 +24,15 @@ def report(results: list[Content], folders: list[Path]) -> None:
     spread = f", mean ± std over {first['runs']} runs" if first["runs"] > 1 else ""
     shown = ", ".join(f"{name}={_setting(value)}" for name, value in first.get("settings", {}).items())
     settings = f" ({escape(shown)})" if shown else ""
-    console.print(f"[bold]{first['env'].rpartition(':')[2]}[/]{settings}{spread}", soft_wrap=True)
+    console.print(f"[bold]{escape(first['env'].rpartition(':')[2])}[/]{settings}{spread}", soft_wrap=True)
     console.print(_table(results))
     _warn(results, console)
     for verdict, number in first.get("verdicts", {}).items():
         console.print(f"{number} of {count(first['runs'])}: {escape(verdict)}")
     for folder in folders:
-        console.print(f"run folder   {folder}", soft_wrap=True)
+        console.print(f"run folder   {escape(str(folder))}", soft_wrap=True)
     common = Path(os.path.commonpath(folders)) if len(folders) > 1 else folders[0]
-    console.print(f"curves       tensorboard --logdir {common}", soft_wrap=True)
+    console.print(f"curves       tensorboard --logdir {escape(str(common))}", soft_wrap=True)
 
 
 def _table(results: list[Content]) -> Table:
@@ -124,8 +124,10 @@ def report_robustness(result: Content, figure: Path) -> None:
     console, found = Console(highlight=False), result["robustness"]
     swept = found["sweep"]
     axes = " x ".join(f"{name} {values[0]:g}…{values[-1]:g}" for name, values in swept["axes"].items())
-    console.print(f"\n[bold]returns under perturbation[/] of {swept['env']}, no adversary: {axes}", soft_wrap=True)
     runs = len(swept["returns"])
+    console.print(
+        f"\n[bold]returns under perturbation[/] of {escape(swept['env'])}, no adversary: {escape(axes)}", soft_wrap=True
+    )
     table = Table()
     table.add_column(f"starts of every run: {len(_flat(swept['returns'][0]))}")
     table.add_column(f"mean of {count(runs)}{_spread(runs)}", justify="right")
@@ -133,7 +135,7 @@ def report_robustness(result: Content, figure: Path) -> None:
         table.add_row(label, escape(_with_spread(interval, each)))
     console.print(table)
     for axis, reason in found["idle"].items():
-        console.print(f"[yellow]{axis} left out:[/] {reason}", soft_wrap=True)
+        console.print(f"[yellow]{escape(axis)} left out:[/] {escape(reason)}", soft_wrap=True)
     if figure.exists():
         console.print(f"figure       {figure}", soft_wrap=True)
 

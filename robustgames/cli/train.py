@@ -13,7 +13,8 @@ from rich.console import Console
 from robustgames.cli import flags
 from robustgames.cli.memory import check_memory
 from robustgames.cli.result_table import count, report
-from robustgames.errors import GameError, unknown
+from robustgames.cli.words import pairs
+from robustgames.errors import GameError, shorten, unknown
 from robustgames.solvers import RECIPES
 
 if TYPE_CHECKING:
@@ -96,14 +97,25 @@ class MainOptions(CommonOptions):
     steps: int = 4_000
     """Oracle calls of one adversarial run; standard training takes a quarter."""
     resume: Path | None = None
-    """Continue the interrupted run in this folder instead."""
+    """Continue the interrupted run in this folder instead; with --steps, extend it to as many."""
+
+
+@dataclass(frozen=True)
+class ResumeOptions:
+    """Continue an interrupted run, or extend a finished one to more steps."""
+
+    resume: Path
+    """Folder of the run."""
+    steps: int | None = None
+    """Timesteps of the whole run; by default as many as it began with. More of them extend it."""
 
 
 def train(words: list[str]) -> None:
     """Train an agent, or run the main job if no agent is given."""
+    if any(word.partition("=")[0] == "--resume" for word in words) and not {"-h", "--help"} & set(words):
+        return _resume(words)
     if not words or words[0].startswith("-"):
-        options = flags.read(MainOptions, "robustgames train", words)
-        return _main_job(options) if options.resume is None else _resume(options.resume)
+        return _main_job(flags.read(MainOptions, "robustgames train", words))
     name = words[0]
     if name in RECIPES:
         return _run(*_game(name, words[1:]))
@@ -179,14 +191,14 @@ def _control(name: str, words: list[str]) -> tuple[ControlExperiment, Path]:
 
 
 def _solver_settings(options: PolicySolverOptions) -> dict[str, Any]:
-    settings = flags.pairs(options.solver_set, "--solver-set", "lr_y=3e-4")
+    settings = pairs(options.solver_set, "--solver-set", "lr_y=3e-4")
     if "lr" in settings:
         raise GameError(f"--solver-set cannot change lr: it has a flag, --lr {settings['lr']}")
     return settings if options.lr is None else {"lr": options.lr, **settings}
 
 
 def _env_settings(words: tuple[str, ...]) -> dict[str, Any]:
-    settings = flags.pairs(words)
+    settings = pairs(words)
     for key in ("game", "num_envs", "runs", "device"):
         if key in settings:
             raise GameError(f"--set cannot change {key}: it is not a setting of the game; see --runs and --device")
@@ -208,10 +220,17 @@ def _run(experiment: Experiment, out: Path) -> None:
     report([result], [folder])
 
 
-def _resume(folder: Path) -> None:
+def _resume(words: list[str]) -> None:
     from robustgames.experiment import resume
 
-    folder, result = resume(folder)
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag.startswith("--") and flag not in ("--resume", "--steps"):
+            raise GameError(f"{flag} cannot change in a run that has begun: leave it out, or start a new run")
+    if not words[0].startswith("-"):
+        raise GameError(f"--resume needs no {shorten(words[0])}: robustgames train --resume RUN, with a run folder")
+    options = flags.read(ResumeOptions, "robustgames train", words)
+    folder, result = resume(options.resume, steps=options.steps)
     report([result], [folder])
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import gymnasium as gym
 from gymnasium.envs.registration import WrapperSpec
 
-from robustgames.errors import GameError, unknown
+from robustgames.errors import GameError, shorten, unknown
 
 if TYPE_CHECKING:
     from robustgames.games.game import Game
@@ -70,6 +70,7 @@ CONTROL: dict[str, str] = {
     "robustgames/RobustPendulum-v0": "Pendulum-v1",
 }
 """Control with an adversary; `robustgames/ActionRobust-v0` takes any other id as `env_id=`."""
+LARGEST_BATCH = 1_000_000
 BATCHED = "robustgames/RobustPendulum-v0"
 """The control env of which `gym.make_vec` makes one batch in torch."""
 
@@ -208,9 +209,12 @@ def _check_numbers(id: str, settings: dict[str, Any]) -> None:
     from robustgames.envs.game_env import GameEnv, find_game
 
     game = find_game(gym.spec(id).kwargs["game"])
+    batch = settings.get("batch_size")
+    if isinstance(batch, int | float) and batch > LARGEST_BATCH:
+        raise GameError(f"batch_size is {batch:,}: it must be at most {LARGEST_BATCH:,}, e.g. batch_size=128")
     made = [GameEnv, game] if isinstance(game, type) else [GameEnv]
     for name, parameter in [item for part in made for item in inspect.signature(part).parameters.items()]:
         kind = str(getattr(parameter.annotation, "__name__", parameter.annotation))
         value = settings.get(name)
         if kind in ("int", "float") and isinstance(value, str | list | dict):
-            raise GameError(f"{id} cannot be made with {name}={value!r}: it must be a number ({kind})")
+            raise GameError(f"{id} cannot be made with {name}={shorten(repr(value))}: it must be a number ({kind})")

@@ -5,19 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from robustgames.agents.agent import Agent
-from robustgames.errors import GameError, unknown
+from robustgames.errors import GameError, shorten, unknown
 from robustgames.evaluation.adversaries import ALGORITHMS
 from robustgames.experiment.folder import Content
 from robustgames.experiment.grid_words import parse_grid
+
+UNEXPLAINED = (TypeError, RuntimeError, ValueError, AssertionError, ArithmeticError, LookupError, AttributeError)
 
 A = TypeVar("A", bound=Agent)
 """Agent of an experiment."""
@@ -110,6 +112,21 @@ class Experiment(ABC, Generic[A]):
             GameError: No undamaged checkpoint, or one of another agent or env.
         """
 
+    def extended(self, steps: int) -> Self:
+        """Return the experiment with more steps, to which a saved run can be continued.
+
+        Raises:
+            GameError: Fewer steps, or a run that would have been another one with more steps.
+        """
+        if not self.steps <= steps < 2**63:
+            wanted = f"the run has {self.steps:,} and can only be extended; give more, or start a new run"
+            raise GameError(f"steps is {shorten(str(steps))}: {wanted}")
+        return replace(self, steps=steps)
+
+    def remaining(self, agent: A, watchers: list[BaseCallback]) -> int:
+        """Return the timesteps that are left to train."""
+        return max(0, self.steps - agent.num_timesteps)
+
     @abstractmethod
     def is_over(self, timesteps: int) -> bool:
         """Return whether a run that has a result is trained to its end after so many timesteps."""
@@ -160,7 +177,20 @@ def explained(subject: str, settings: Mapping[str, object]) -> Iterator[None]:
         yield
     except GameError:
         raise
-    except (TypeError, RuntimeError, ValueError, AssertionError) as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in settings.items()) or "its defaults"
-        reason = str(error).partition("\n")[0].partition(" was raised from the environment creator")[0]
+    except UNEXPLAINED as error:
+        given = shorten(", ".join(f"{key}={value!r}" for key, value in settings.items())) or "its defaults"
+        reason = shorten(str(error).partition("\n")[0].partition(" was raised from the environment creator")[0], 160)
         raise GameError(f"{subject} cannot be made with {given}: {reason or type(error).__name__}") from error
+
+
+@contextmanager
+def of_checkpoint(folder: Path) -> Iterator[None]:
+    """Turn an error of a checkpoint that is undamaged, but of something else, into a `GameError`."""
+    try:
+        yield
+    except GameError:
+        raise
+    except UNEXPLAINED as error:
+        reason = f"{type(error).__name__}: {shorten(str(error))}"
+        what = "is of another agent, env or version, or the env does not repeat itself"
+        raise GameError(f"the checkpoint in {folder} {what} ({reason}): restore it, or repeat the run") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ from robustgames.envs import ActionRobustEnv, GameEnv
 from robustgames.envs.registration import control_ids, find_id
 from robustgames.errors import GameError, check_whole_numbers, unknown, writing
 from robustgames.evaluation.rollouts import play
-from robustgames.experiment.base import Examination, Experiment, Progress, explained, silent
+from robustgames.experiment.base import Examination, Experiment, Progress, explained, of_checkpoint, silent
 from robustgames.experiment.examination import Subject, examine
 from robustgames.experiment.folder import Content
 from robustgames.figures import curves
@@ -63,13 +63,23 @@ class ControlExperiment(Experiment[RobustDDPG]):
             settings["buffer_size"] = min(settings["buffer_size"], needed)
         _check_id(self.env, self.agent)
         with explained(self.env, self.env_settings):
-            return CONTROL_AGENTS[self.agent](
+            agent = CONTROL_AGENTS[self.agent](
                 self.env, solver, self.seed, self.runs, self._resolved(), self.device, **settings
             )
+        mode, modes = self.env_settings.get("render_mode"), agent.env.metadata.get("render_modes", [])
+        if mode not in (None, *modes):  # Gymnasium only warns
+            raise unknown("render_mode", str(mode), modes)
+        return agent
 
     def load_agent(self, folder: Path, first: RobustDDPG) -> RobustDDPG:
         """Return the agent of the newest checkpoint in a run folder, in new envs."""
-        return type(first).load(folder, self.env, self._resolved(), device=self.device)
+        with of_checkpoint(folder):
+            agent = type(first).load(folder, self.env, self._resolved(), device=self.device)
+        old, new = agent.practice.replay, first.practice.replay
+        if new.capacity > old.capacity and old.size == agent.num_timesteps:  # more steps, and nothing is dropped yet
+            new.load_state_dict({"rows": old.state_dict()["rows"], "position": old.size, "capacity": new.capacity})
+            agent.practice.replay, agent.settings = new, replace(agent.settings, buffer_size=new.capacity)
+        return agent
 
     def is_over(self, timesteps: int) -> bool:
         """Return whether a run that has a result is trained to its end after so many timesteps."""

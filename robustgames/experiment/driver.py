@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 
-from stable_baselines3.common.logger import Logger, make_output_format
-
 from robustgames.agents.agent import Agent
-from robustgames.agents.learning import Checkpoint, ProgressBar
-from robustgames.errors import DivergedError, GameError, writing
+from robustgames.agents.learning import Checkpoint, ProgressBar, Stateful
+from robustgames.checkpoints import CURRENT, PREVIOUS
+from robustgames.errors import DivergedError, GameError, check_writable
 from robustgames.evaluation import summarize
 from robustgames.experiment.base import A, Examination, Experiment, Progress, silent
 from robustgames.experiment.control import CONTROL_AGENTS, ControlExperiment
@@ -27,6 +29,7 @@ from robustgames.experiment.folder import (
     write_result,
 )
 from robustgames.experiment.game import GameExperiment
+from robustgames.experiment.logs import open_logger
 
 EXPERIMENTS: dict[str, type[Experiment]] = dict.fromkeys(CONTROL_AGENTS, ControlExperiment)
 """{name of an agent: class of its experiment}. Every other name is that of a solver, see `GameExperiment`."""
@@ -34,24 +37,40 @@ EXPERIMENTS: dict[str, type[Experiment]] = dict.fromkeys(CONTROL_AGENTS, Control
 
 def train(experiment: Experiment[A], out: str | Path = "runs", progress_bar: bool = True) -> tuple[Path, Content]:
     """Train into a new folder out/<env>/<agent>/<time>-seed<k>; return it and the content of its result.json."""
+    check_writable(Path(out))  # first what takes no time
     agent = experiment.make_agent()  # before the folder exists: bad input leaves nothing behind
     start = summarize(experiment.measure(agent))
     folder = create_folder(out, experiment.env, experiment.agent, experiment.seed)
-    with locked(folder):
-        write_config(folder, {**asdict(experiment), "versions": _versions()})
+    with _named(folder), locked(folder):
+        _write_config(folder, experiment)
         return folder, _learn(experiment, start, agent, folder, progress_bar)
 
 
-def resume(folder: str | Path, progress_bar: bool = True) -> tuple[Path, Content]:
-    """Continue an interrupted run to its number of steps; bit-exact with the uninterrupted run on a CPU."""
+def resume(folder: str | Path, progress_bar: bool = True, steps: int | None = None) -> tuple[Path, Content]:
+    """Continue an interrupted run to its number of steps; bit-exact with the uninterrupted run on a CPU.
+
+    Args:
+        folder: Folder of the run.
+        progress_bar: If True, progress, rate and time left are shown.
+        steps: Larger number of steps, to which the run is extended; by default its own.
+
+    Raises:
+        GameError: The folder is not that of a run, or the run cannot be extended.
+    """
     folder, experiment = Path(folder), read(Path(folder))
-    first = experiment.make_agent()
+    check_writable(folder)
+    extended = experiment if steps is None else experiment.extended(steps)
+    first = extended.make_agent()
     with locked(folder):
-        agent = experiment.load_agent(folder, first)
-        finished = read_result(folder)
-        if finished and experiment.is_over(agent.num_timesteps):
+        finished, unused = read_result(folder), not any((folder / name).exists() for name in (CURRENT, PREVIOUS))
+        agent = first if unused and not finished else extended.load_agent(folder, first)
+        if finished and extended.is_over(agent.num_timesteps):
             return folder, {"settings": experiment.env_settings, **finished}  # 0.1.0 wrote no settings
-        return folder, _learn(experiment, summarize(experiment.measure(first)), agent, folder, progress_bar)
+        start = summarize(extended.measure(first))
+        with _named(folder):
+            if extended != experiment:
+                _write_config(folder, extended)
+            return folder, _learn(extended, start, agent, folder, progress_bar)
 
 
 def load(folder: str | Path) -> tuple[Experiment, Agent]:
@@ -69,6 +88,7 @@ def evaluate(folder: str | Path, what: Examination | None = None, progress: Prog
         progress: See `Experiment.examine`.
     """
     folder, (experiment, agent) = Path(folder), load(folder)
+    check_writable(folder)
     found = experiment.examine(agent, folder, what or Examination(), progress)
     result = _result(experiment, agent, {}, {}) | found
     write_result(folder, "evaluation.json", result)
@@ -106,15 +126,19 @@ def read_experiment(folder: Path) -> GameExperiment:
 
 
 def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, progress_bar: bool) -> Content:
-    logger = _logger(folder, agent.num_timesteps)
+    logger = open_logger(folder, agent.num_timesteps, agent.num_timesteps if agent.is_begun else -1)
     agent.set_logger(logger)
     watchers = experiment.watchers(agent, logger)
+    stateful = {type(watcher).__name__: watcher for watcher in watchers if isinstance(watcher, Stateful)}
+    for name, watcher in stateful.items():
+        if name in agent.callback_states:
+            watcher.load_state_dict(agent.callback_states[name])
     bar = [ProgressBar(experiment.timestep.split()[-1])] if progress_bar else []
     began, busy = time.perf_counter(), time.process_time()
     try:
         agent.learn(
-            max(0, experiment.steps - agent.num_timesteps),
-            callback=[*watchers, Checkpoint(folder, experiment.checkpoint), *bar],
+            experiment.remaining(agent, watchers),
+            callback=[*watchers, Checkpoint(folder, experiment.checkpoint, stateful), *bar],
             log_interval=max(1, experiment.steps // 50),
             reset_num_timesteps=False,
         )
@@ -122,24 +146,35 @@ def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, pr
         if progress_bar:
             print("evaluating, drawing figures …", file=sys.stderr)
         result = _result(experiment, agent, start, seconds)
-        write_result(folder, "result.json", result)
         experiment.draw(agent, watchers, folder, logger)
-    except KeyboardInterrupt:  # the checkpoint is written by now: name its folder
-        raise KeyboardInterrupt(str(folder)) from None
-    except DivergedError:  # would diverge again
-        raise
-    except GameError as error:
-        raise GameError(f"{error}; to continue: robustgames train --resume {folder}") from error
-    finally:
         logger.close()
+        write_result(folder, "result.json", result)  # last: with a result, everything is there
+    finally:
+        with suppress(GameError):  # of a full disk, which ended the run
+            logger.close()
     return result
 
 
-def _logger(folder: Path, timesteps: int) -> Logger:
-    # a resumed run writes its curve next to the first part, which Stable-Baselines3 would overwrite
-    suffix = f"-{timesteps}" if (folder / "progress.csv").exists() else ""
-    with writing(folder):
-        return Logger(str(folder), [make_output_format(kind, str(folder), suffix) for kind in ("csv", "tensorboard")])
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Name the folder in what stops a run, or remove it if there is nothing to continue."""
+    try:
+        yield
+    except BaseException as stop:
+        begun, hint = (folder / "config.yaml").exists(), f"to continue: robustgames train --resume {folder}"
+        if not begun:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif isinstance(stop, KeyboardInterrupt):
+            raise KeyboardInterrupt(str(folder)) from None
+        elif isinstance(stop, GameError) and not isinstance(stop, DivergedError):  # which would diverge again
+            raise GameError(f"{stop}; {hint}") from stop
+        elif not isinstance(stop, GameError):
+            stop.add_note(hint)
+        raise
+
+
+def _write_config(folder: Path, experiment: Experiment) -> None:
+    write_config(folder, {**asdict(experiment), "versions": _versions()})
 
 
 def _result(experiment: Experiment[A], agent: A, start: Content, seconds: dict[str, float]) -> Content:

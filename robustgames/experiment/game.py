@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from matplotlib.figure import Figure as MatplotlibFigure
 from stable_baselines3.common.callbacks import BaseCallback
@@ -16,9 +16,9 @@ from robustgames.agents import GameAgent
 from robustgames.agents.callbacks import EarlyStopping, Recorder, Snapshots
 from robustgames.errors import GameError, check_whole_numbers, writing
 from robustgames.evaluation import catastrophic_overfitting, final_certificates, verdicts
-from robustgames.experiment.base import Examination, Experiment, Progress, explained, silent
+from robustgames.experiment.base import Examination, Experiment, Progress, explained, of_checkpoint, silent
 from robustgames.experiment.folder import Content
-from robustgames.games import GAN, HeldOut
+from robustgames.games import GAN, Game, HeldOut, Set
 from robustgames.solvers import SGD, Averaged, Scheme, make_solver
 
 
@@ -51,6 +51,7 @@ class GameExperiment(Experiment[GameAgent]):
         solver = make_solver(self.agent, average=self.average, anneal=horizon, **self.settings)
         with explained(self.env, self.env_settings):
             env = envs.make(self.env, self.runs, device=self.device, **self.env_settings)
+            _check_sets(env.unwrapped.oracle.game)
             agent = GameAgent(env, solver, seed=self.seed, compile=self.compile)
         if self.patience and not isinstance(agent.game, HeldOut):
             raise GameError(f"patience is {self.patience}: {self.env} has no held-out images to stop early by")
@@ -58,7 +59,24 @@ class GameExperiment(Experiment[GameAgent]):
 
     def load_agent(self, folder: Path, first: GameAgent) -> GameAgent:
         """Return the agent of the newest checkpoint in a run folder, in the env of `first`."""
-        return GameAgent.load(folder, first.env, compile=self.compile)
+        with of_checkpoint(folder):
+            return GameAgent.load(folder, first.env, compile=self.compile)
+
+    def extended(self, steps: int) -> Self:
+        """Return the experiment with more steps, see `Experiment.extended`."""
+        more = super().extended(steps)
+        for name, why in (("anneal", "its learning rates decrease"), ("patience", "its accuracy is looked at")):
+            if getattr(self, name) and steps != self.steps:
+                raise GameError(
+                    f"steps cannot change in a run with --{name}: {why} by a share of the {self.steps:,} steps; leave "
+                    "--steps out, or start a new run"
+                )
+        return more
+
+    def remaining(self, agent: GameAgent, watchers: list[BaseCallback]) -> int:
+        """Return the timesteps that are left to train: 0 if patience has ended the run."""
+        ended = any(watcher.is_over for watcher in watchers if isinstance(watcher, EarlyStopping))
+        return 0 if ended else super().remaining(agent, watchers)
 
     def is_over(self, timesteps: int) -> bool:
         """Return whether a run that has a result is trained to its end; patience may have ended it early."""
@@ -121,6 +139,14 @@ class GameExperiment(Experiment[GameAgent]):
                 _show(figures.draw_all(agent.game.to("cpu"), point, snapshots={timesteps: point}), logger, timesteps)
 
         return Snapshots([max(1, self.steps // k) for k in (8, 4, 2, 1)], show)
+
+
+def _check_sets(game: Game) -> None:
+    """Refuse a game whose strategy sets are not two sets."""
+    if not isinstance(game.sets, tuple | list) or [isinstance(part, Set) for part in game.sets] != [True, True]:
+        raise GameError(
+            f"sets of {type(game).__name__} are {game.sets!r}: two sets, e.g. (rg.Box(-1, 1), rg.Simplex())"
+        )
 
 
 def _show(drawn: dict[str, MatplotlibFigure], logger: Logger, timesteps: int) -> None:

@@ -1,0 +1,131 @@
+"""Words of the command line: repeated flags, key=value, whole numbers and paths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from robustgames.errors import GameError, shorten
+
+DEEPEST, LONGEST = 20, 10_000  # brackets inside one another, and characters, of a value
+
+
+def whole_number(word: str) -> int:
+    """Return the whole number that a word such as 10000 or 1e4 denotes.
+
+    Raises:
+        ValueError: If it does not denote one.
+    """
+    try:
+        return int(word)
+    except ValueError:
+        if is_number(word) and float(word).is_integer():
+            return int(float(word))
+    raise ValueError(f"{word} is not a whole number")
+
+
+def is_number(word: str) -> bool:
+    """Return whether a word denotes a number; "nan" and "inf" do."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def path(word: str) -> Path:
+    """Return the path that a word denotes, with ~ for the home folder.
+
+    Raises:
+        GameError: If the word is empty, too long, not in UTF-8, or has a null character.
+    """
+    plain = word.encode("utf-8", "replace").decode() == word  # TensorBoard writes to no other
+    if not word or not plain or "\0" in word or any(len(part) > 255 for part in word.split("/")):
+        raise GameError(f"{shorten(word)!r} is not a path in UTF-8: name a folder or file, e.g. runs")
+    try:
+        return Path(word).expanduser()
+    except RuntimeError as error:
+        raise GameError(f"{shorten(word)} is in the home of a user who does not exist: write the whole path") from error
+
+
+def gather(words: Sequence[str], flag: str = "--set") -> list[str]:
+    """Join the words of every `flag` behind one; tyro would keep only the last.
+
+    Raises:
+        GameError: If one of them has no value.
+    """
+    rest, settings, taking = [], [], False
+    for at, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name.startswith("--") and name.replace("_", "-") == flag:
+            taking = True
+            settings += [value] if equals else []
+            if not equals and (at + 1 == len(words) or words[at + 1].startswith("--")):
+                raise GameError(f"{flag} is without a value: name it, {flag} ..., or leave {flag} out")
+        else:
+            taking = taking and not word.startswith("--")
+            (settings if taking else rest).append(word)
+    return [*rest, flag, *settings] if settings else rest
+
+
+def pairs(words: Sequence[str], flag: str = "--set", example: str = "eps=0.05") -> dict[str, Any]:
+    """Return {key: value} of words key=value; values are numbers, lists or words in YAML.
+
+    Raises:
+        GameError: If a word has another form, or a key is given twice.
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise GameError(f"{flag} takes key=value, got {shorten(word)!r}: e.g. {flag} {example}")
+        if key in found:
+            raise GameError(f"{flag} has {key} twice: give it once")
+        try:
+            found[key] = _value(value)
+        except (ValueError, RecursionError) as error:
+            wanted = f"it must be a number, a word or a list such as [0.1, 0.2], e.g. {flag} {example}"
+            raise GameError(f"{flag} {key} is {shorten(value)!r}: {wanted}") from error
+    return found
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML without dates: 2001-01-01 is a word."""
+
+
+_Plain.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _value(word: str) -> Any:
+    if len(word) > LONGEST or _brackets(word) > DEEPEST:
+        raise ValueError("too long or too deep")
+    try:
+        found = yaml.load(word, _Plain)
+    except yaml.YAMLError:
+        if word[:1] in "[{&*!":
+            raise ValueError("not valid YAML") from None
+        return word
+    return _checked(found)
+
+
+def _brackets(word: str) -> int:
+    """Return how many brackets are open at once."""
+    return max(accumulate((letter in "[{") - (letter in "]}") for letter in word), default=0)
+
+
+def _checked(value: Any) -> Any:
+    """Return the value with words that denote numbers as numbers: for YAML 1.1, 1e-3 is a word."""
+    if isinstance(value, list):
+        return [_checked(item) for item in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _checked(item) for key, item in value.items()}
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise ValueError(f"a {type(value).__name__}")
+    return float(value) if isinstance(value, str) and is_number(value) else value

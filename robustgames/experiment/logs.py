@@ -1,0 +1,113 @@
+"""The curves of a run on disk: progress.csv and TensorBoard's event files, where every step is written once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.logger import Logger, make_output_format
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from robustgames.checkpoints import write_durably
+from robustgames.errors import writing
+
+STEP = "time/timesteps"
+EVENTS = "events.out.tfevents.*"
+
+
+class RunLogger(Logger):
+    """Writes progress.csv and an event file to a run folder; an error of the disk is a `GameError`.
+
+    Args:
+        folder: Folder of the run.
+        suffix: End of the names of the files before their extension.
+    """
+
+    def __init__(self, folder: Path, suffix: str) -> None:
+        self._folder = folder
+        with writing(folder):
+            super().__init__(str(folder), [make_output_format(k, str(folder), suffix) for k in ("csv", "tensorboard")])
+
+    def dump(self, step: int = 0) -> None:
+        with writing(self._folder):
+            super().dump(step)
+
+    def close(self) -> None:
+        """Close the files; a second call does nothing."""
+        formats, self.output_formats = self.output_formats, []
+        with writing(self._folder):
+            for output in formats:
+                output.close()
+
+
+def open_logger(folder: Path, timesteps: int, kept: int) -> RunLogger:
+    """Return the logger of a run that begins or continues.
+
+    A resumed run writes its curve next to the first part, which Stable-Baselines3 would overwrite. What a killed run
+    has logged after its last checkpoint is removed, because it is logged again.
+
+    Args:
+        folder: Folder of the run.
+        timesteps: Timesteps of the run so far.
+        kept: Largest timestep whose lines in the files are kept.
+
+    Raises:
+        GameError: The files cannot be written.
+    """
+    with writing(folder):
+        for path in sorted(folder.glob("progress*.csv")):
+            _trim_csv(path, kept)
+        for path in sorted(folder.glob(EVENTS)):
+            _trim_events(path, kept)
+    return RunLogger(folder, f"-{timesteps}" if (folder / "progress.csv").exists() else "")
+
+
+def _trim_csv(path: Path, kept: int) -> None:
+    """Remove the rows of later timesteps, and rows that are cut off."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    rows = list(csv.reader(text.splitlines()))
+    header = rows[0] if rows else []
+    at = header.index(STEP) if STEP in header else None
+    right = [row for row in rows[1:] if len(row) == len(header) and at is not None and _number(row[at]) <= kept]
+    if len(right) == len(rows) - 1 and text.endswith("\n"):
+        return
+    if not right:
+        path.unlink()
+        return
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([header, *right])
+    _replace(path, file.getvalue().encode())
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        return float("inf")
+
+
+def _trim_events(path: Path, kept: int) -> None:
+    """Remove the events of later timesteps, and an event that is cut off."""
+    found = list(_events(path))
+    right = [event for event in found if not event.HasField("summary") or event.step <= kept]
+    if len(right) == len(found):
+        return
+    file = io.BytesIO()
+    writer = RecordWriter(file)
+    for event in right:
+        writer.write(event.SerializeToString())
+    _replace(path, file.getvalue())
+
+
+def _events(path: Path) -> Iterator[Any]:
+    yield from LegacyEventFileLoader(str(path)).Load()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    write_durably(path.with_name(f"{path.name}.new"), data)
+    os.replace(path.with_name(f"{path.name}.new"), path)
