@@ -23,6 +23,7 @@ from robustgames.solvers.rules import State
 from robustgames.tensors import map_tensors, tensors_of
 
 LEAP, SMALL = 8, 16  # without callbacks, 8 steps of a game of at most 16 coordinates are compiled as one graph
+FAR = 1e3  # times the size of a start, at which a field that is not finite is due to the steps
 LOG_ATTACK_STEPS = 10  # steps of the attack in a learning curve; final numbers take 40
 
 
@@ -193,12 +194,20 @@ class GameAgent(Agent):
         field = self.game.field(z, self.oracle.sample).reshape(-1, z.shape[-1])[run]
         if bool(torch.isfinite(field).all()):
             return "try a smaller lr"
+        start = self.game.initial((), Generator(self.game.device).manual_seed(self.seed))
+        reached, usual = float(z.reshape(-1, z.shape[-1])[run].abs().max()), float(start.abs().max())
+        if reached > FAR * (1 + usual):
+            return f"its strategies had grown to {reached:.2g}, where the field is not finite: try a smaller lr"
         return "the field is not finite at a finite point, look at the payoff"
 
     # -- points ----------------------------------------------------------------------------------------------
     def best(self) -> Tensor:
-        """Return the point to evaluate, (*S, n + m): the average if the solver keeps one, else the last iterate."""
-        return self.solver.output(self.z, self.state)
+        """Return the point to evaluate, (*S, n + m): the average if the solver keeps one, else the last iterate.
+
+        Coordinates of an average that follow the others (`Game.settle`) are computed from it.
+        """
+        point = self.solver.output(self.z, self.state)
+        return point if point is self.z else self.game.settle_fully(point)
 
     def average(self) -> Tensor:
         """Return the average of the iterates, (*S, n + m).

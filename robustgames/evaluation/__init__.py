@@ -7,10 +7,11 @@ from robustgames.evaluation.certificates import (
     final_certificates,
     verdicts,
 )
-from robustgames.evaluation.metrics import METRICS, Metric, metric_of
+from robustgames.evaluation.metrics import LAST, METRICS, Metric, metric_of
 from robustgames.evaluation.statistics import mean_and_std, summarize
 
 __all__ = [
+    "LAST",
     "METRICS",
     "Metric",
     "accuracies",

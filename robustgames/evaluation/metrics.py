@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 SHARE = "share"
@@ -10,6 +10,9 @@ SHARE = "share"
 
 FINAL_ATTACK_STEPS = 40
 """Steps of PGD against a trained classifier; learning curves and early stopping take fewer."""
+
+LAST = "last_"
+"""Prefix of the metrics of the last iterate, in a result whose metrics are those of an average."""
 
 
 @dataclass(frozen=True)
@@ -77,4 +80,7 @@ def metric_of(name: str) -> Metric:
         >>> metric_of("clean_accuracy").unit, metric_of("my_loss").label
         ('share', 'my loss')
     """
+    if name.startswith(LAST):
+        metric = metric_of(name.removeprefix(LAST))
+        return replace(metric, name=name, label=f"{metric.label} of the last iterate")
     return METRICS.get(name, Metric(name, name.replace("_", " ")))

@@ -15,7 +15,7 @@ from robustgames import envs, figures
 from robustgames.agents import GameAgent
 from robustgames.agents.callbacks import EarlyStopping, Recorder, Snapshots
 from robustgames.errors import GameError, check_whole_numbers, writing
-from robustgames.evaluation import catastrophic_overfitting, final_certificates, verdicts
+from robustgames.evaluation import LAST, catastrophic_overfitting, final_certificates, verdicts
 from robustgames.experiment.base import Examination, Experiment, Progress, explained, of_checkpoint, silent
 from robustgames.experiment.folder import Content
 from robustgames.games import GAN, Game, HeldOut, Set
@@ -92,8 +92,16 @@ class GameExperiment(Experiment[GameAgent]):
         return [*early, self._snapshots(agent, logger)] if isinstance(agent.game, GAN) else early
 
     def measure(self, agent: GameAgent) -> dict[str, Tensor]:
-        """Return `final_certificates` of the point to evaluate, each of shape (runs,)."""
-        return final_certificates(agent.game, agent.best())
+        """Return `final_certificates` of the point to evaluate, each of shape (runs,).
+
+        If that is an average, those of the last iterate are added, with "last_" before their names.
+        """
+        point = agent.best()
+        values = final_certificates(agent.game, point)
+        if point is agent.z:
+            return values
+        last = values if agent.steps == 0 else final_certificates(agent.game, agent.z)
+        return values | {f"{LAST}{name}": value for name, value in last.items()}
 
     def details(self, agent: GameAgent, values: dict[str, Tensor]) -> Content:
         """Return the game, the solver's steps, and how many runs diverged or overfitted catastrophically."""

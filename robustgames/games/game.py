@@ -96,6 +96,13 @@ class Game(Movable, ABC):
         """
         return z
 
+    def settle_fully(self, z: Tensor) -> Tensor:
+        """Return z with the coordinates that follow the others computed to the end, for a point that no step reached.
+
+        An average of iterates is one. By default it is `settle`.
+        """
+        return self.settle(z)
+
     def place(self, z: Tensor, player: int, block: Tensor, sample: Sample = None) -> Tensor:
         """Return the projection of z with one player's block replaced; the other block of z is feasible."""
         x, y = self.split(z)

@@ -145,6 +145,13 @@ class GAN(GeneralSumGame):
         x, y = self.split(z)
         return join([x, self.critic.settle(y)], z)
 
+    def settle_fully(self, z: Tensor) -> Tensor:
+        """Compute the singular vectors of a spectrally normalized discriminator exactly."""
+        if not isinstance(self.critic, Spectral):
+            return z
+        x, y = self.split(z)
+        return join([x, self.critic.settle_fully(y)], z)
+
 
 def _check_numbers(latent: int, clip: float, penalty: float, batch_size: int) -> None:
     for name, value in (("latent", latent), ("batch_size", batch_size)):

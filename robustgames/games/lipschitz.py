@@ -82,6 +82,11 @@ class Spectral(Movable):
     def __init__(self, network: MLP | Network) -> None:
         if not isinstance(network, MLP | Network):
             raise GameError(f"spectral normalization takes an MLP or a Network, got {type(network).__name__}")
+        if isinstance(network, Network) and network.frozen:
+            raise GameError(
+                f"spectral normalization divides trained matrices, {network.frozen[0]!r} has requires_grad=False: "
+                "train it, or use another setting of lipschitz, e.g. 'gp'"
+            )
         self.network = network
         self._shapes = network.parameter_shapes
         self._parts = [prod(shape) for shape in self._shapes]
@@ -111,10 +116,16 @@ class Spectral(Movable):
     def settle(self, weights: Tensor, steps: int = 1) -> Tensor:
         """Return the weights with every u refined by steps of power iteration."""
         parts, vectors = self._split(weights)
-        matrices = [p.unflatten(-1, (s[0], -1)) for p, s in zip(parts, self._shapes, strict=True) if len(s) > 1]
+        matrices = self._matrices(parts)
         for _ in range(steps):
             vectors = [_refine(matrix, u)[0] for matrix, u in zip(matrices, vectors, strict=True)]
         return torch.cat([*parts, *vectors], -1)
+
+    @torch.no_grad()
+    def settle_fully(self, weights: Tensor) -> Tensor:
+        """Return the weights with every u the left singular vector of the largest singular value; NaN stays NaN."""
+        parts, _ = self._split(weights)
+        return torch.cat([*parts, *(_leading(matrix) for matrix in self._matrices(parts))], -1)
 
     def initial(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
         """Draw weights as the network does, and u from N(0, I), refined by 20 steps."""
@@ -122,9 +133,19 @@ class Spectral(Movable):
         u = torch.randn((*shape, sum(self._vectors)), generator=generator, device=generator.device, dtype=dtype)
         return self.settle(torch.cat([weights, u], -1), steps=20)
 
+    def _matrices(self, parts: list[Tensor]) -> list[Tensor]:
+        return [p.unflatten(-1, (s[0], -1)) for p, s in zip(parts, self._shapes, strict=True) if len(s) > 1]
+
     def _split(self, weights: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         parts = weights.split([*self._parts, *self._vectors], -1)
         return list(parts[: len(self._parts)]), list(parts[len(self._parts) :])
+
+
+def _leading(matrix: Tensor) -> Tensor:
+    """Return the left singular vector of the largest singular value, (*S, q, p) -> (*S, q)."""
+    finite = torch.isfinite(matrix).all(-1).all(-1)[..., None, None]
+    u = torch.linalg.svd(torch.where(finite, matrix, 0), full_matrices=False).U[..., 0]  # raises at NaN
+    return torch.where(finite[..., 0], u, torch.nan)
 
 
 def _refine(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:

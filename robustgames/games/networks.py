@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from math import prod
 from typing import Self
@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 
 from robustgames.errors import GameError, unknown
 from robustgames.games.fast import with_fast_input_gradients
+from robustgames.games.purity import can_check, check_pure, refuse_hidden_state
 from robustgames.tensors import Movable
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -96,11 +97,13 @@ class Network(Movable):
 
     Args:
         module: Module, whose weights are the start of every run, or a function that builds one
-            (`lambda: nn.Sequential(...)`), which is called once per run for its random weights.
+            (`lambda: nn.Sequential(...)`), which is called once per run for its random weights. Parameters with
+            `requires_grad=False` stay out of z: they keep the values they have, in all runs, or those that the function
+            gives them after `torch.manual_seed(0)`.
 
     Raises:
-        GameError: The module has dropout or BatchNorm with running statistics: hidden state and hidden randomness
-            that runs would share and a checkpoint would miss.
+        GameError: The module has hidden state or hidden randomness, which runs would share and a checkpoint would miss:
+            dropout, BatchNorm with running statistics, and at the first call whatever `check_pure` finds.
 
     Example:
         >>> net = Network(lambda: nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)))
@@ -110,12 +113,13 @@ class Network(Movable):
 
     def __init__(self, module: nn.Module | Callable[[], nn.Module]) -> None:
         self._build = None if isinstance(module, nn.Module) else module
-        self.module = module if isinstance(module, nn.Module) else module()
-        _refuse_hidden_state(self.module)
+        self.module = module if isinstance(module, nn.Module) else _seeded(module, 0)
+        refuse_hidden_state(self.module)
+        self._checked = False
         # For inputs that require a gradient: its convolutions of few channels take that gradient as in fast.py, faster
         # on a CPU. Equal to the module otherwise, which stays as the user built it.
         self._fast = with_fast_input_gradients(self.module)
-        shapes = {name: p.shape for name, p in self.module.named_parameters()}
+        shapes = {name: p.shape for name, p in self.module.named_parameters() if p.requires_grad}
         self._shapes = tuple(shapes.items())
         self.size = sum(prod(shape) for shape in shapes.values())
 
@@ -123,6 +127,16 @@ class Network(Movable):
         moved = super().to(device, dtype)
         moved._fast = with_fast_input_gradients(moved.module)  # which shares the moved tensors
         return moved
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield the frozen parameters, which distinguish two games but are not in z."""
+        yield from super().tensors()
+        yield from (p.detach() for p in self.module.parameters() if not p.requires_grad)
+
+    @property
+    def frozen(self) -> list[str]:
+        """Names of the parameters that stay out of z."""
+        return [name for name, p in self.module.named_parameters() if not p.requires_grad]
 
     @property
     def parameter_shapes(self) -> list[tuple[int, ...]]:
@@ -146,6 +160,9 @@ class Network(Movable):
     def _call_one(self, weights: Tensor, inputs: Tensor) -> Tensor:
         parts = weights.split([prod(shape) for _, shape in self._shapes])
         views = {name: part.view(shape) for (name, shape), part in zip(self._shapes, parts, strict=True)}
+        if not self._checked and can_check(inputs):
+            check_pure(self.module, views, inputs)
+            self._checked = True
         return torch.func.functional_call(self._fast if inputs.requires_grad else self.module, views, (inputs,))
 
     def initial(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
@@ -157,25 +174,16 @@ class Network(Movable):
         module = self.module
         if self._build is not None:
             seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-            with torch.random.fork_rng(devices=[]):  # torch.nn draws from the global generator only
-                torch.manual_seed(seed)
-                module = self._build()
-        return nn.utils.parameters_to_vector(module.parameters()).detach()
+            module = _seeded(self._build, seed)
+        own = dict(module.named_parameters())
+        parts = [own[name].detach().flatten() for name, _ in self._shapes]
+        return torch.cat(parts) if parts else torch.empty(0)
 
 
-def _refuse_hidden_state(module: nn.Module) -> None:
-    for name, part in module.named_modules():
-        place = f"{type(part).__name__} at {name!r}"
-        if getattr(part, "track_running_stats", False):
-            raise GameError(
-                f"{place} keeps running statistics, a state outside z that all runs would share: "
-                "use track_running_stats=False, GroupNorm or LayerNorm"
-            )
-        dropout = part.p if isinstance(part, nn.modules.dropout._DropoutNd) else getattr(part, "dropout", 0.0)
-        if isinstance(dropout, float) and dropout > 0:
-            raise GameError(
-                f"{place} draws from the global generator, so no run could be repeated: set it to 0 or remove it"
-            )
+def _seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):  # torch.nn draws from the global generator only
+        torch.manual_seed(seed)
+        return build()
 
 
 class Frozen(Movable):

@@ -72,6 +72,9 @@ class Noisy(Game):
     def settle(self, z: Tensor) -> Tensor:
         return self.game.settle(z)
 
+    def settle_fully(self, z: Tensor) -> Tensor:
+        return self.game.settle_fully(z)
+
     def solution(self) -> Tensor | None:
         return self.game.solution()
 

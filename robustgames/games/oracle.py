@@ -8,6 +8,9 @@ from torch import Generator, Tensor
 from robustgames.errors import GameError
 from robustgames.games.game import Game, Sample, ZeroSumGame
 
+DTYPES = (torch.float32, torch.float64)
+PROBES = 16  # strategies at which a field that is 0 at the start is evaluated again
+
 
 class Oracle:
     """oracle(z) -> V(z; ζ) on the sample it holds; counts its calls, the currency of all learning curves.
@@ -18,7 +21,8 @@ class Oracle:
         generator: Randomness of the run; a new generator with seed 0 by default.
 
     Raises:
-        GameError: The start, field or payoff of the game has the wrong shape; checked here once, not in every step.
+        GameError: The start, field or payoff of the game has the wrong shape or dtype, or a payoff has no gradient in
+            a strategy that it depends on; checked here once, not in every step.
     """
 
     def __init__(self, game: Game, shape: tuple[int, ...] = (), generator: Generator | None = None) -> None:
@@ -95,6 +99,10 @@ def _check_shapes(game: Game, shape: tuple[int, ...]) -> None:
         raise GameError(f"{name}.sizes is {sizes}: it must be (n, m), two numbers of coordinates >= 0, not both 0")
     if len(set(game.players)) != 2:
         raise GameError(f"{name}.players is {game.players}: the two names must differ")
+    if game.dtype not in DTYPES:
+        raise GameError(
+            f"{name} is in {game.dtype}: games are in float32 or float64, e.g. game.to(dtype=torch.float32)"
+        )
     d = sum(sizes)
     generator = Generator(game.device).manual_seed(0)
     z = game.initial(shape, generator)
@@ -104,7 +112,8 @@ def _check_shapes(game: Game, shape: tuple[int, ...]) -> None:
     point = game.project(z, sample)
     if isinstance(game, ZeroSumGame) and not isinstance(value := game.payoff(*game.split(point), sample), Tensor):
         raise GameError(f"payoff of {name} returned a {type(value).__name__}: expected a tensor of shape {shape}")
-    (reward, _), v = game.evaluate(point, sample)
+    rewards, v = game.evaluate(point, sample)
+    reward = rewards[0]
     if reward.shape != shape:
         raise GameError(
             f"payoff of {name} returned shape {_show(reward)} for z of shape {_show(z)}: expected {shape}; "
@@ -112,6 +121,42 @@ def _check_shapes(game: Game, shape: tuple[int, ...]) -> None:
         )
     if v.shape != z.shape:
         raise GameError(f"field of {name} returned shape {_show(v)} for z of shape {_show(z)}: expected {_show(z)}")
+    _check_gradients(game, point, sample, rewards, v)
+
+
+def _check_gradients(game: Game, z: Tensor, sample: Sample, rewards: tuple[Tensor, Tensor], v: Tensor) -> None:
+    """Raise if a reward has no gradient in a strategy that it depends on: the player would never move."""
+    what = "payoff" if isinstance(game, ZeroSumGame) else "losses"
+    for player, block in enumerate(game.split(v)):
+        if rewards[player].dtype not in DTYPES or _is_cut(game, z, sample, rewards[player], block, player):
+            raise GameError(
+                f"{what} of {type(game).__name__} has no gradient in {'xy'[player]}, so {game.players[player]} would "
+                "never move: compute it by differentiable functions of torch, without .detach(), .item(), .long() or "
+                ".round()"
+            )
+
+
+def _is_cut(game: Game, z: Tensor, sample: Sample, reward: Tensor, block: Tensor, player: int) -> bool:
+    """Return whether the field of a player is 0 at z and around it, and yet its reward changes there."""
+    if block.numel() == 0 or bool(block.any()):
+        return False
+    generator, moved = Generator(game.device).manual_seed(0), False
+    for k in range(PROBES):
+        shift = torch.randn(block.shape, generator=generator, device=game.device, dtype=block.dtype)
+        point = game.place(z, player, game.split(z)[player] + 10.0 ** (k % 4 - 2) * shift, sample)
+        rewards, v = game.evaluate(point, sample)
+        if bool(game.split(v)[player].any()):
+            return False
+        moved = moved or bool((rewards[player] != reward).any())
+    return moved or _has_no_graph(game, z, sample)
+
+
+def _has_no_graph(game: Game, z: Tensor, sample: Sample) -> bool:
+    """Return whether the payoff is computed from neither strategy."""
+    if not isinstance(game, ZeroSumGame) or type(game).field is not ZeroSumGame.field:
+        return False
+    with torch.enable_grad():
+        return not game.payoff(*(part.detach().requires_grad_() for part in game.split(z)), sample).requires_grad
 
 
 def _show(tensor: Tensor) -> str:

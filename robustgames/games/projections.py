@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 NEWTON_STEPS = 40  # before the rows that are left are sorted; 5 to 10 are usual
+LARGE = 64  # times the radius: in larger points the distances on the scale of the ball are rounded away
+RANGE = 1e9  # ratio of largest coordinate and radius from which squares underflow in float32
+FINITE = 1e150  # largest modulus whose squares are finite, for float64
 Measure = Callable[
     ..., tuple[Tensor, Tensor]
 ]  # (u, buffers, *parts) -> (a value that decreases with u, minus its slope)
@@ -22,6 +25,7 @@ def project_l1_in_box(v: Tensor, radius: float | Tensor, low: float | Tensor, hi
     """Return the projection of v onto `L1BallInBox(radius, low, high)`, whose arguments are not checked."""
     radius = _column(radius, v)
     size, room = v.abs(), way(v, radius, low, high)
+    size = _on_scale(size, room, radius)
     theta = _threshold(size, room, radius)
     reach = torch.minimum((size - theta).clamp_min_(0), room)
     # if v is so large that size - theta is rounding, the sum must still stay in the ball
@@ -35,9 +39,90 @@ def project_l2_in_box(
     """Return sign(v) min(s |v|, room) with the largest s <= most inside `L2BallInBox`: its projection for most = 1."""
     radius = _column(radius, v)
     size, room = v.abs(), way(v, radius, low, high)
+    if not size.is_cuda and most == 1:
+        reach = _scaled(size, room, radius, most)
+        if len(rows := _indices(_is_extreme(size, radius).reshape(-1, 1))) > 0:
+            parts = (part.reshape(-1, part.shape[-1])[rows] for part in (size, room, radius))
+            reach.view(-1, reach.shape[-1])[rows] = _scaled_in_double(*parts, most)
+    else:
+        reach = _scaled_in_double(size, room, radius, most)
+    return torch.copysign(reach, v)
+
+
+def largest(v: Tensor) -> Tensor:
+    """Return the largest modulus of each row, (*S, 1)."""
+    return v.abs().amax(-1, keepdim=True)
+
+
+def signs(v: Tensor) -> Tensor:
+    """Return the sign of each coordinate; NaN stays NaN, of which `torch.sign` makes 0."""
+    return torch.where(v.isnan(), v, v.sign())
+
+
+def direction(v: Tensor) -> Tensor:
+    """Return v / |v|_2, row by row at every scale; 0 at 0."""
+    limits = torch.finfo(v.dtype)
+    v = v.clamp(limits.min, limits.max)
+    v = v / largest(v).clamp_min(limits.tiny)
+    return v / torch.linalg.vector_norm(v, dim=-1, keepdim=True).clamp_min(limits.tiny)
+
+
+def norm(v: Tensor) -> Tensor:
+    """Return |v|_2 of each row, (*S, 1), at every scale."""
+    plain, unit = torch.linalg.vector_norm(v, dim=-1, keepdim=True), largest(v)
+    scaled = unit * torch.linalg.vector_norm(v / unit, dim=-1, keepdim=True)
+    scaled = torch.where((unit > 0) & (unit < float("inf")), scaled, unit)
+    return torch.where((plain > 1e-15) & (plain < 1e15), plain, scaled)  # else squares may be 0 or infinite
+
+
+def threshold(v: Tensor, total: float) -> Tensor:
+    """Return max(v_i - theta, 0) with sum_i max(v_i - theta, 0) = total, (*S, n).
+
+    Only differences from the largest coordinate count, and only up to `total`: so no digits are lost in large points.
+    """
+    top = v.amax(-1, keepdim=True)
+    v = torch.where(v == top, 0, v - top).clamp_min(-total)  # inf - inf is NaN
+    u = v.sort(dim=-1, descending=True).values
+    excess = u.cumsum(-1) - total
+    count = torch.arange(1, v.shape[-1] + 1, device=v.device, dtype=v.dtype)
+    rho = (u * count > excess).sum(-1, keepdim=True).clamp_min(1)  # the test holds up to rho, then never again
+    return (v - excess.gather(-1, rho - 1) / rho).clamp_min(0)
+
+
+def _on_scale(size: Tensor, room: Tensor, radius: Tensor) -> Tensor:
+    """Return sizes in [0, 2 radius] with the same projection onto the ℓ1 ball in the box, in the rows of large ones.
+
+    Let s be the first of the falling sizes at which the rooms so far hold the radius. The threshold lies between
+    s - radius and s. So only differences from s count, and only up to the radius: no digits are lost in large points.
+    """
+    large = largest(size) > LARGE * radius
+    if not size.is_cuda and not bool(large.any()):
+        return size
+    falling, order = size.sort(dim=-1, descending=True)
+    held = (room.gather(-1, order).cumsum(-1) < radius).sum(-1, keepdim=True)
+    s = falling.gather(-1, held.clamp_max(size.shape[-1] - 1))
+    near = torch.where(size == s, 0, size - s)  # inf - inf is NaN
+    near = torch.minimum(torch.maximum(near, -radius), radius) + radius
+    outside = torch.minimum(size, room).sum(-1, keepdim=True) > radius
+    return torch.where(large & outside, near, size)
+
+
+def _is_extreme(size: Tensor, radius: Tensor) -> Tensor:
+    """Return whether squares of a row of float32 may overflow or underflow, (*S, 1)."""
+    top = largest(size)
+    return (radius < 1 / RANGE) | (radius > RANGE) | (top > RANGE * radius)
+
+
+def _scaled(size: Tensor, room: Tensor, radius: Tensor, most: float) -> Tensor:
+    """Return min(s size, room) with the largest s <= most for which its norm is at most the radius."""
     scale = _scale(size, room, radius, most)
-    reach = torch.where(size > 0, scale * size, 0)  # the scale is infinite where the box lies inside the ball
-    return torch.copysign(torch.minimum(reach, room), v)
+    reach = torch.where(size == 0, 0, scale * size)  # the scale is infinite where the box lies inside the ball
+    return torch.minimum(reach, room)
+
+
+def _scaled_in_double(size: Tensor, room: Tensor, radius: Tensor, most: float) -> Tensor:
+    wide = (size.double().clamp_max(FINITE), room.double(), radius.double())
+    return _scaled(*wide, most).to(size.dtype)
 
 
 def way(direction: Tensor, radius: float | Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:

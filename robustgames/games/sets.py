@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
-from robustgames.games.projections import project_l1_in_box, project_l2_in_box, way
+from robustgames.games.projections import direction, norm, project_l1_in_box, project_l2_in_box, signs, threshold, way
 from robustgames.tensors import Movable
 
 
@@ -83,7 +83,8 @@ class Box(Set):
         return torch.clamp(point, self.low, self.high)  # type: ignore[arg-type]
 
     def maximize(self, g: Tensor) -> Tensor:
-        return torch.where(g > 0, self.high, torch.where(g < 0, self.low, self.project(torch.zeros_like(g))))
+        zero = self.project(torch.zeros_like(g))
+        return torch.where(g > 0, self.high, torch.where(g < 0, self.low, zero.where(g == 0, g)))  # NaN stays NaN
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -112,20 +113,19 @@ class L2Ball(Set):
         _check_radius(self.radius)
 
     def project(self, point: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(point, dim=-1, keepdim=True)
-        return torch.where(norm > self.radius, point * (self.radius / norm), point)
+        return torch.where(norm(point) <= self.radius, point, self.radius * direction(point))
 
     def maximize(self, g: Tensor) -> Tensor:
-        return self.radius * torch.nn.functional.normalize(g, dim=-1)
+        return self.radius * direction(g)
 
     @property
     def bounds(self) -> tuple[float, float]:
         return -self.radius, self.radius
 
     def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
-        direction = torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
+        normal = torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
         u = torch.rand((*shape[:-1], 1), generator=generator, device=generator.device, dtype=dtype)
-        return self.radius * u ** (1 / shape[-1]) * torch.nn.functional.normalize(direction, dim=-1)
+        return self.radius * u ** (1 / shape[-1]) * direction(normal)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,12 +143,12 @@ class L1Ball(Set):
 
     def project(self, point: Tensor) -> Tensor:
         size = point.abs()
-        theta = _simplex_threshold(size, self.radius).clamp_min(0)  # negative for rows already inside
-        return point.sign() * (size - theta).clamp_min(0)
+        inside = size.sum(-1, keepdim=True) <= self.radius
+        return torch.where(inside, point, torch.copysign(threshold(size, self.radius), point))
 
     def maximize(self, g: Tensor) -> Tensor:
         best = g.abs().argmax(-1, keepdim=True)
-        return torch.zeros_like(g).scatter(-1, best, self.radius * g.gather(-1, best).sign())
+        return torch.zeros_like(g).scatter(-1, best, self.radius * signs(g).gather(-1, best))
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -189,7 +189,7 @@ class L1BallInBox(Set):
         room = self._room(g).gather(-1, order)
         used = (room.cumsum(-1) - room).clamp_max(self.radius)  # budget spent on larger coordinates
         step = torch.minimum(room, self.radius - used)
-        return torch.zeros_like(g).scatter(-1, order, step) * g.sign()
+        return torch.zeros_like(g).scatter(-1, order, step) * signs(g)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -256,10 +256,11 @@ class Simplex(Set):
     """{u : u_i >= 0, sum u_i = 1}: mixed strategies; random points are uniform (Dirichlet(1, ..., 1))."""
 
     def project(self, point: Tensor) -> Tensor:
-        return (point - _simplex_threshold(point, 1.0)).clamp_min(0)
+        return threshold(point, 1.0)
 
     def maximize(self, g: Tensor) -> Tensor:
-        return torch.zeros_like(g).scatter(-1, g.argmax(-1, keepdim=True), 1.0)
+        best = g.argmax(-1, keepdim=True)  # a NaN if there is one, which stays NaN
+        return torch.zeros_like(g).scatter(-1, best, torch.where(g.isnan(), g, 1.0).gather(-1, best))
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -289,12 +290,3 @@ def _check_ball_in_box(radius: float | Tensor, low: float | Tensor, high: float 
     _check_radius(radius)
     if not bool((torch.as_tensor(low) <= 0).all() and (torch.as_tensor(high) >= 0).all()):  # also refuses NaN
         raise GameError(f"the box [{low}, {high}] must contain 0, the center of the ball")
-
-
-def _simplex_threshold(v: Tensor, total: float) -> Tensor:
-    """Return theta with sum_i max(v_i - theta, 0) = total, shape (*S, 1)."""
-    u = v.sort(dim=-1, descending=True).values
-    excess = u.cumsum(-1) - total
-    count = torch.arange(1, v.shape[-1] + 1, device=v.device, dtype=v.dtype)
-    rho = (u * count > excess).sum(-1, keepdim=True).clamp_min(1)  # the test holds up to rho, then never again
-    return excess.gather(-1, rho - 1) / rho

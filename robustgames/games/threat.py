@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError, unknown
-from robustgames.games.projections import project_l1_in_box, project_l2_in_box
+from robustgames.games.projections import norm, project_l1_in_box, project_l2_in_box
 from robustgames.games.sets import (
     Box,
     L1Ball,
@@ -112,9 +112,10 @@ class ThreatModel(Movable):
         """Return the direction u of norm 1 with the largest <g, u>: sign(g), g/|g|_2, or one signed coordinate."""
         if self.norm == "linf":
             return g.sign()
-        g = g / g.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)  # squares of tiny ones underflow
         return (L2Ball() if self.norm == "l2" else L1Ball()).maximize(g)
 
     def size(self, eta: Tensor) -> Tensor:
         """Return |η|_norm, (*S,)."""
+        if self.norm == "l2":
+            return norm(eta).squeeze(-1)
         return torch.linalg.vector_norm(eta, NORMS[self.norm], dim=-1)

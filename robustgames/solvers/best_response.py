@@ -68,8 +68,8 @@ class BestResponse(Scheme):
                 z, ahead, inner = self._answer(oracle, z, inner, state["k"])
             else:
                 ahead = state["v"]
-            half, outer = self.outer.step(x, ahead, outer, oracle.generator)
-            z = oracle.place(z, 0, half)
+            half, after = self.outer.step(x, ahead, outer, oracle.generator)
+            z, outer = oracle.place(z, 0, half), self.outer.rewind(after, outer)
         z, v, inner = self._answer(oracle, z, inner, state["k"])
         moved, outer = self.outer.step(x, v, outer, oracle.generator)
         following = {"x": outer, "y": inner, "k": state["k"] + 1}

@@ -9,7 +9,7 @@ from torch import Tensor
 from robustgames.errors import GameError
 from robustgames.games.game import join
 from robustgames.games.oracle import Oracle
-from robustgames.solvers.players import NAMES, Rules, init_rules, move_rules, pair
+from robustgames.solvers.players import NAMES, Rules, init_rules, move_rules, pair, rewind
 from robustgames.solvers.rules import State
 from robustgames.solvers.schemes import Scheme, Tally
 
@@ -61,9 +61,9 @@ class LangevinChains(Scheme):
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
         t, rules = state["t"] + 1, {name: state[name] for name in NAMES}
-        against = z
+        against, before = z, rules
         for _ in range(2 if self.prox else 1):
-            against, rules = self._sample(oracle, z, against, rules, t)
+            against, rules = self._sample(oracle, z, against, rewind(pair(self.rule), rules, before), t)
         return oracle.project(z.lerp(against, self.damping)), {"t": t, **rules}
 
     def tally(self) -> Tally:

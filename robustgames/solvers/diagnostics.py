@@ -9,6 +9,19 @@ from torch import Tensor
 
 from robustgames.errors import GameError
 from robustgames.games.game import Game, Sample, ZeroSumGame
+from robustgames.solvers.cycles import LimitCycle, limit_cycle
+
+__all__ = [
+    "LimitCycle",
+    "LocalNash",
+    "duality_gap",
+    "flow",
+    "jacobian",
+    "limit_cycle",
+    "local_nash",
+    "residual",
+    "spectrum",
+]
 
 
 def residual(game: Game, z: Tensor, sample: Sample = None) -> Tensor:
@@ -186,71 +199,3 @@ def flow(game: Game, z: Tensor, time: float, dt: float = 0.02) -> Tensor:
         z = z + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
         points.append(z)
     return torch.stack(points)
-
-
-@dataclass(frozen=True)
-class LimitCycle:
-    """A cycle on which a trajectory has settled.
-
-    Attributes:
-        period: Time of one turn, in units of dt.
-        amplitude: Greatest distance of the cycle from its center.
-        inner: Least distance of the cycle from its center.
-        center: Point that the distances are measured from, (d,).
-        points: Points of the last full turn, (P, d).
-    """
-
-    period: float
-    amplitude: float
-    inner: float
-    center: Tensor
-    points: Tensor
-
-
-def limit_cycle(
-    trajectory: Tensor, dt: float = 1.0, center: Tensor | None = None, tol: float = 0.01
-) -> LimitCycle | None:
-    """Return the cycle on which the second half of a trajectory runs, or None if it converges, spirals or wanders.
-
-    Turns are counted by upward crossings of the section {z_j = center_j}, j the coordinate that varies most, with
-    linear interpolation. It is a cycle if turns take equal time and reach equally far, both up to the share `tol`, and
-    the later half of them reaches no further than the earlier one, up to tol / 5.
-
-    Args:
-        trajectory: Iterates of one run, (T, d) with d >= 2.
-        dt: Time between two iterates, e.g. the learning rate.
-        center: Point inside the cycle, by default the mean of the second half.
-        tol: Relative change allowed over all turns.
-
-    Example:
-        >>> t = torch.arange(0, 100, 0.1)
-        >>> round(limit_cycle(torch.stack([t.cos(), t.sin()], -1), dt=0.1).period, 3)
-        6.283
-    """
-    if trajectory.dim() != 2 or trajectory.shape[-1] < 2:
-        raise GameError(
-            f"limit_cycle takes one run of shape (T, d), d >= 2, got {tuple(trajectory.shape)}: pass it as [:, i]"
-        )
-    tail = trajectory[len(trajectory) // 2 :].double()
-    if len(tail) < 8 or not bool(torch.isfinite(tail).all()):
-        return None
-    center = tail.mean(0) if center is None else center.to(tail)
-    j = int(tail.std(0).argmax())
-    s = tail[:, j] - center[j]
-    before = torch.nonzero((s[:-1] < 0) & (s[1:] >= 0)).squeeze(-1)
-    if len(before) < 3:
-        return None
-    crossings = before + s[before] / (s[before] - s[before + 1])
-    periods = crossings.diff() * abs(dt)
-    distance = torch.linalg.vector_norm(tail - center, dim=-1)
-    turns = [distance[a:b] for a, b in zip(before[:-1] + 1, before[1:] + 1, strict=True)]
-    reach = torch.stack([turn.max() for turn in turns])
-    steady = float(periods.max() - periods.min()) <= tol * float(periods.mean())
-    half = len(reach) // 2
-    trend = float((reach[-half:].mean() - reach[:half].mean()).abs())  # a spiral grows or shrinks, however slowly
-    level = float(reach.max() - reach.min()) <= tol * float(reach.max()) and trend <= tol / 5 * float(reach.max())
-    if not steady or not level or float(reach.max()) < 1e-6:
-        return None
-    last = tail[before[-2] + 1 : before[-1] + 1]
-    inside = min(float(turn.min()) for turn in turns)
-    return LimitCycle(float(periods.mean()), float(reach.max()), inside, center, last.to(trajectory))

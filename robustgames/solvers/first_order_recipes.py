@@ -141,13 +141,19 @@ def optimistic_adam(lr: float = 1e-3, betas: Betas = (0.5, 0.9), eps: float = 1e
     return Optimistic(Adam(lr, betas, eps))
 
 
-@two_rates
-def mirror_descent(lr: float = 0.1) -> Scheme:
-    """Entropic mirror descent on simplices (multiplicative weights): its average converges, its last iterate does not.
+def mirror_descent(lr: float = 0.1, lr_y: float | None = None) -> Averaged:
+    """Entropic mirror descent on simplices (multiplicative weights), evaluated at the average of its iterates.
 
+    In zero-sum matrix games the last iterate does not converge. The duality gap of the average of z_0 … z_{k-1} is at
+    most (log n + log m) / (lr k) + lr max|A|²: with a constant rate it is at last of order lr or less, with a rate of
+    order 1 / sqrt(k) it converges to 0. `average=0` evaluates the last iterate.
     Source: Beck and Teboulle 2003; Freund and Schapire 1999 for games.
+
+    Args:
+        lr: Learning rate of both players.
+        lr_y: Learning rate of the maximizer, if it differs.
     """
-    return Simultaneous(Entropic(lr))
+    return Averaged(Simultaneous(Entropic(lr) if lr_y is None else (Entropic(lr), Entropic(lr_y))))
 
 
 @two_rates
@@ -158,7 +164,7 @@ def mirror_prox(lr: float = 0.1) -> Scheme:
 
 @two_rates
 def optimistic_mwu(lr: float = 0.1) -> Scheme:
-    """Optimistic multiplicative weights: one call a step, and the last iterate converges in matrix games.
+    """Optimistic multiplicative weights: one call a step; at small rates the last iterate converges in matrix games.
 
     Source: Rakhlin and Sridharan 2013; Daskalakis and Panageas 2019.
     """

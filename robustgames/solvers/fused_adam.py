@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Generator, Tensor
 
-from robustgames.solvers.rules import Adam, State
+from robustgames.solvers.rules import LEAST_EPS, Adam, State
 from robustgames.tensors import rebuild
 
 T = TypeVar("T")
@@ -27,8 +27,9 @@ class FusedAdam(Adam):
     """
 
     def fits(self, z: Tensor) -> bool:
-        """Return whether the kernel takes this step: on a CPU, with a number as rate."""
-        return z.device.type == "cpu" and isinstance(self.lr, float) and not torch.compiler.is_compiling()
+        """Return whether the kernel takes this step: on a CPU, with a number as rate and an eps that is not 0."""
+        usual = isinstance(self.lr, float) and self.eps >= LEAST_EPS
+        return usual and z.device.type == "cpu" and not torch.compiler.is_compiling()
 
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
         if z.requires_grad or v.requires_grad or not self.fits(z):

@@ -37,6 +37,13 @@ def move_rules(rules: Rules, oracle: Oracle, z: Tensor, v: Tensor, state: State)
     return join([block for block, _ in moved], z), {n: s for n, (_, s) in zip(NAMES, moved, strict=True)}
 
 
+def rewind(rules: Rules, state: State, before: State) -> State:
+    """Return the state of one rule, or of a pair by player, after a look-ahead, see `Rule.rewind`."""
+    if isinstance(rules, Rule) and not rules.blockwise:
+        return rules.rewind(state, before)
+    return {name: rule.rewind(state[name], before[name]) for name, rule in zip(NAMES, pair(rules), strict=True)}
+
+
 def move_together(rules: Rules, oracle: Oracle, base: Tensor, point: Tensor, state: State) -> tuple[Tensor, State]:
     """Move both players from base with the field at point."""
     oracle.draw()

@@ -10,17 +10,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
+from robustgames.games.projections import signs
 from robustgames.games.threat import ThreatModel
 
 State = dict[str, Any]
 """Tensors, integers, and dictionaries of these: everything that changes between two steps."""
+LEAST_EPS = 1e-30  # below it, eps times a number may underflow
 Rate = float | Tensor | Callable[[int], float]
 
 
@@ -37,6 +39,18 @@ class Rule(ABC):
     @abstractmethod
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
         """Return (the point that follows z when the field there is v, the next state), both of new memory."""
+
+    def rewind(self, state: State, before: State) -> State:
+        """Return the state after a look-ahead, for the step from the point before it.
+
+        By default it is the state after the look-ahead: its moments and count. A rule that keeps a point in its state
+        takes that point from `before`.
+
+        Args:
+            state: State after the look-ahead.
+            before: State before it.
+        """
+        return state
 
 
 @dataclass(frozen=True)
@@ -101,7 +115,8 @@ class RMSProp(Rule):
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
         k = state["k"] + 1
         s = torch.lerp(state["s"], v * v, 1 - self.decay)
-        return z + rate_at(self.lr, k) * v / (s.sqrt() + self.eps), {"k": k, "s": s}
+        root = s.sqrt() + self.eps
+        return z + rate_at(self.lr, k) * v / (root if self.eps >= LEAST_EPS else _no_zero(root)), {"k": k, "s": s}
 
 
 @dataclass(frozen=True)
@@ -133,6 +148,8 @@ class Adam(Rule):
         # lr m̂ / (sqrt(ŝ) + eps) with all scalars moved into the denominator: one pass less over memory
         scale = (1 / rate_at(self.lr, k)) * (1 - b1**k)  # in this order a tensor rounds as a number does
         denominator = s.sqrt().mul_(scale / (1 - b2**k) ** 0.5).add_(self.eps * scale)
+        if self.eps < LEAST_EPS:
+            denominator = _no_zero(denominator)
         return torch.addcdiv(z, m, denominator), {"k": k, "m": m, "s": s}
 
 
@@ -150,7 +167,7 @@ class Sign(Rule):
 
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
         k = state["k"] + 1
-        return z + rate_at(self.lr, k) * v.sign(), {"k": k}
+        return z + rate_at(self.lr, k) * signs(v), {"k": k}
 
 
 @dataclass(frozen=True)
@@ -181,12 +198,16 @@ class Steepest(Rule):
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
         k = state["k"] + 1
         rows = v.unflatten(-1, (-1, self.width or v.shape[-1]))
-        return z + rate_at(self.lr, k) * ThreatModel(self.norm).steepest(rows).flatten(-2), {"k": k}
+        u = signs(rows) if self.norm == "linf" else ThreatModel(self.norm).steepest(rows)
+        return z + rate_at(self.lr, k) * u.flatten(-2), {"k": k}
 
 
 @dataclass(frozen=True)
 class Entropic(Rule):
     """z⁺ ∝ z exp(lr v) on the simplex: the mirror step of the negative entropy, multiplicative weights.
+
+    The state keeps the log-weights w of its last point, z = softmax(w), so the step is w⁺ = w + lr v. In z a small
+    probability would be rounded to 0, and its action could not return. A step from any other point starts from log z.
 
     Source: Beck and Teboulle 2003, section 5.
     """
@@ -198,16 +219,34 @@ class Entropic(Rule):
         check_rate(self.lr)
 
     def init(self, z: Tensor) -> State:
-        return {"k": 0}
+        return {"k": 0, "w": z.log()}
 
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
         k = state["k"] + 1
-        return torch.softmax(z.log() + rate_at(self.lr, k) * v, -1), {"k": k}
+        w = torch.log_softmax(_log_weights(z, state.get("w")) + rate_at(self.lr, k) * v, -1)
+        return w.exp(), {"k": k, "w": w}
+
+    def rewind(self, state: State, before: State) -> State:
+        return {**state, "w": before["w"]} if "w" in before else {"k": state["k"]}
+
+
+def _log_weights(z: Tensor, w: Tensor | None) -> Tensor:
+    """Return w in the rows in which z is softmax(w) up to the rounding of a projection, else log z."""
+    if w is None:  # a checkpoint of an earlier version
+        return z.log()
+    rounding = 4 * max(4, z.shape[-1]) * torch.finfo(z.dtype).eps
+    represented = ((w.softmax(-1) - z).abs() <= rounding).all(-1, keepdim=True)
+    return torch.where(represented, w, z.log())
 
 
 def rate_at(lr: Rate, k: int) -> float | Tensor:
     """Return the learning rate of application k, a number or a tensor of shape (*S, 1)."""
     return lr(k) if callable(lr) else lr
+
+
+def _no_zero(denominator: Tensor) -> Tensor:
+    """Return a denominator with infinity for 0: no step where all gradients were 0, or their squares underflowed."""
+    return torch.where(denominator == 0, float("inf"), denominator)
 
 
 def check_rate(lr: Rate) -> None:
@@ -217,18 +256,24 @@ def check_rate(lr: Rate) -> None:
             raise GameError(
                 f"lr has shape {tuple(lr.shape)}: one rate per run has shape (runs, 1); type lr.unsqueeze(-1)"
             )
+        if lr.is_complex() or lr.dtype == torch.bool:
+            raise GameError(f"lr is a tensor of {lr.dtype}: a learning rate is a positive number, e.g. lr=0.01")
         if not bool(((lr > 0) & (lr < float("inf"))).all()):
             raise GameError(f"lr is {lr.flatten().tolist()}: every learning rate must be positive")
-    elif not callable(lr) and not (isinstance(lr, int | float | np.number) and 0 < lr < float("inf")):
+    elif not callable(lr) and not (_is_number(lr) and 0 < lr < float("inf")):
         raise GameError(f"lr is {lr!r}: a learning rate is a positive number, e.g. lr=0.01")
 
 
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
 def _check_eps(eps: float) -> None:
-    if not 0 <= eps < float("inf"):
+    if not (_is_number(eps) and 0 <= eps < float("inf")):
         raise GameError(f"eps is {eps}: it must be a small number >= 0, e.g. eps=1e-8")
 
 
 def check_decay(name: str, value: float, low: float = 0) -> None:
     """Raise a `GameError` unless a decay lies in [low, 1)."""
-    if not low <= value < 1:
+    if not (_is_number(value) and low <= value < 1):
         raise GameError(f"{name} is {value}: it must lie in [{low:g}, 1)")

@@ -17,7 +17,7 @@ from torch import Tensor
 from robustgames.errors import GameError
 from robustgames.games.game import Game
 from robustgames.games.oracle import Oracle
-from robustgames.solvers.players import NAMES, Rules, init_rules, move_in_turn, move_rules, move_together, pair
+from robustgames.solvers.players import NAMES, Rules, init_rules, move_in_turn, move_rules, move_together, pair, rewind
 from robustgames.solvers.rules import State
 
 
@@ -182,10 +182,11 @@ class Extragradient(Scheme):
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
         if self.alternating:
-            half, state = move_in_turn(pair(self.rule), oracle, base=z, point=z, state=state)
-            return move_in_turn(pair(self.rule), oracle, base=z, point=half, state=state)
-        half, state = move_together(self.rule, oracle, base=z, point=z, state=state)
-        return move_together(self.rule, oracle, base=z, point=half, state=state)
+            rules = pair(self.rule)
+            half, ahead = move_in_turn(rules, oracle, base=z, point=z, state=state)
+            return move_in_turn(rules, oracle, base=z, point=half, state=rewind(rules, ahead, state))
+        half, ahead = move_together(self.rule, oracle, base=z, point=z, state=state)
+        return move_together(self.rule, oracle, base=z, point=half, state=rewind(self.rule, ahead, state))
 
     def tally(self) -> Tally:
         return Tally(calls=4 if self.alternating else 2, x=2, y=2)
@@ -209,10 +210,10 @@ class Optimistic(Scheme):
         return {"rule": init_rules(self.rule, oracle, z), "v": oracle(z)}
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
-        half, rule = move_rules(self.rule, oracle, z, state["v"], state["rule"])
+        half, ahead = move_rules(self.rule, oracle, z, state["v"], state["rule"])
         oracle.draw()
         v = oracle(oracle.project(half))
-        z, rule = move_rules(self.rule, oracle, z, v, rule)
+        z, rule = move_rules(self.rule, oracle, z, v, rewind(self.rule, ahead, state["rule"]))
         return oracle.project(z), {"rule": rule, "v": v}
 
     def tally(self) -> Tally:
@@ -221,15 +222,15 @@ class Optimistic(Scheme):
 
 @dataclass(frozen=True)
 class Averaged(Scheme):
-    """A scheme that also keeps an average of its iterates: uniform, or exponential with weight 1 - decay on the newest.
+    """A scheme that also keeps an average of its iterates z_1 … z_k: uniform, or exponential (decay^(k - i)).
 
-    The trajectory is that of the scheme; `state["mean"]` is the average (`agent.average()`). On monotone games the
-    uniform average converges where the last iterate cycles. Source: Nemirovski 2004; Yazici et al. 2019 for the
-    exponential one.
+    The trajectory is that of the scheme; `state["mean"]` is the average (`agent.average()`). The weights of both sum to
+    1 (as in Adam's bias correction), and the start z_0 has none. On monotone games the uniform average converges where
+    the last iterate cycles. Source: Nemirovski 2004; Yazici et al. 2019 for the exponential one.
 
     Args:
         scheme: Solver to average.
-        decay: Decay of an exponential average in [0, 1). If None, the average of z_1 … z_k is uniform.
+        decay: Decay of an exponential average in [0, 1); 0 keeps the last iterate. If None, the average is uniform.
         lookahead: Whether to average the points of the last field evaluations (extragradient's theory) instead of the
             iterates.
     """
@@ -248,7 +249,7 @@ class Averaged(Scheme):
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
         z, inner = self.scheme.step(oracle, z, state["scheme"])
         k = state["k"] + 1
-        weight = 1 / k if self.decay is None else 1 - self.decay
+        weight = 1 / k if self.decay is None else (1 - self.decay) / (1 - self.decay**k)
         mean = torch.lerp(state["mean"], oracle.asked if self.lookahead else z, weight)
         return z, {"scheme": inner, "mean": mean, "k": k}
 

@@ -1,0 +1,37 @@
+"""A limit cycle is told from the closed orbit of a center."""
+
+import pytest
+import torch
+
+from robustgames.errors import GameError
+from robustgames.games import Bilinear, Forsaken
+from robustgames.solvers import diagnostics, make_solver, trajectory
+
+ORIGIN = torch.zeros(2, dtype=torch.float64)
+
+
+def test_the_orbits_of_a_center_are_not_limit_cycles():
+    starts = torch.tensor([[1.0, 0.0], [1.3, 0.0]], dtype=torch.float64)
+    runs = trajectory(make_solver("alt_gda", lr=0.1), Bilinear(), starts, 2000)
+    alone = diagnostics.limit_cycle(runs[:, 0], 0.1, ORIGIN)
+    assert alone.isolated is None and "limit cycle or of a center" in str(alone)
+    among = diagnostics.limit_cycle(runs[:, 0], 0.1, ORIGIN, others=runs[:, 1:])
+    assert among.isolated is False and "center" in str(among)
+    assert among.period == pytest.approx(2 * torch.pi, rel=1e-3) and among.amplitude == pytest.approx(alone.amplitude)
+
+
+def test_a_limit_cycle_is_approached():
+    game = Forsaken()
+    center = game.to(dtype=torch.float64).solution()
+    runs = diagnostics.flow(game, center + torch.tensor([[0.6, 0.0], [0.3, 0.3]], dtype=torch.float64), 160, 0.05)
+    found = diagnostics.limit_cycle(runs[:, 0], 0.05, center)
+    assert found.isolated is True and str(found).startswith("limit cycle")
+    on_it = runs[2000:, 0]  # from a start on the cycle, another run has to decide
+    assert diagnostics.limit_cycle(on_it, 0.05, center).isolated is None
+    assert diagnostics.limit_cycle(on_it, 0.05, center, others=runs[:, 1:]).isolated is True
+
+
+def test_other_trajectories_have_the_dimension_of_the_run():
+    run = torch.zeros(10, 2)
+    with pytest.raises(GameError, match=r"trajectories \(T, R, 2\) are expected"):
+        diagnostics.limit_cycle(run, others=run)
