@@ -126,6 +126,11 @@ def _check_shapes(game: Game, shape: tuple[int, ...]) -> None:
 
 def _check_gradients(game: Game, z: Tensor, sample: Sample, rewards: tuple[Tensor, Tensor], v: Tensor) -> None:
     """Raise if a reward has no gradient in a strategy that it depends on: the player would never move."""
+    if not bool(v.any()) and _has_no_graph(game, z, sample):
+        raise GameError(
+            f"{type(game).__name__}: payoff is a constant: it does not depend on x and y; compute it from both by "
+            "torch, without .detach(), .item(), .long() or NumPy"
+        )
     what = "payoff" if isinstance(game, ZeroSumGame) else "losses"
     for player, block in enumerate(game.split(v)):
         if rewards[player].dtype not in DTYPES or _is_cut(game, z, sample, rewards[player], block, player):
@@ -148,7 +153,7 @@ def _is_cut(game: Game, z: Tensor, sample: Sample, reward: Tensor, block: Tensor
         if bool(game.split(v)[player].any()):
             return False
         moved = moved or bool((rewards[player] != reward).any())
-    return moved or _has_no_graph(game, z, sample)
+    return moved
 
 
 def _has_no_graph(game: Game, z: Tensor, sample: Sample) -> bool:
@@ -156,7 +161,8 @@ def _has_no_graph(game: Game, z: Tensor, sample: Sample) -> bool:
     if not isinstance(game, ZeroSumGame) or type(game).field is not ZeroSumGame.field:
         return False
     with torch.enable_grad():
-        return not game.payoff(*(part.detach().requires_grad_() for part in game.split(z)), sample).requires_grad
+        x, y = (part.detach().requires_grad_() for part in game.split(z))
+        return not game.payoff(x, y, sample).requires_grad
 
 
 def _show(tensor: Tensor) -> str:

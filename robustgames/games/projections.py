@@ -40,10 +40,11 @@ def project_l2_in_box(
     radius = _column(radius, v)
     size, room = v.abs(), way(v, radius, low, high)
     if not size.is_cuda and most == 1:
-        reach = _scaled(size, room, radius, most)
+        reach = _scaled(size, room, radius, most).reshape(-1, size.shape[-1])
         if len(rows := _indices(_is_extreme(size, radius).reshape(-1, 1))) > 0:
-            parts = (part.reshape(-1, part.shape[-1])[rows] for part in (size, room, radius))
-            reach.view(-1, reach.shape[-1])[rows] = _scaled_in_double(*parts, most)
+            few, wall, ball = (part.reshape(-1, part.shape[-1])[rows] for part in (size, room, radius))
+            reach[rows] = _scaled_in_double(few, wall, ball, most)
+        reach = reach.reshape(v.shape)
     else:
         reach = _scaled_in_double(size, room, radius, most)
     return torch.copysign(reach, v)

@@ -65,7 +65,7 @@ def limit_cycle(
     Example:
         >>> t = torch.arange(0, 100, 0.1)
         >>> orbit = torch.stack([t.cos(), t.sin()], -1)
-        >>> print(limit_cycle(orbit, dt=0.1, others=1.2 * orbit.unsqueeze(1)))
+        >>> print(limit_cycle(orbit, dt=0.1, center=torch.zeros(2), others=1.2 * orbit.unsqueeze(1)))
         closed orbit of a center, one of many; period 6.283, amplitude 1
     """
     if trajectory.dim() != 2 or trajectory.shape[-1] < 2:

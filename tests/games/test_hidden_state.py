@@ -63,7 +63,7 @@ def test_hidden_state_and_randomness_are_found_by_behavior(layer, message):
 def test_an_input_changed_in_place_is_refused():
     network = Network(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(2, 2)))
     with pytest.raises(GameError, match="changes its input in place"):
-        network(torch.zeros(network.size), torch.randn(3, 2))
+        network(torch.zeros(network.size), -torch.ones(3, 2))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ CUT = {
 
 @pytest.mark.parametrize("function", CUT.values(), ids=CUT.keys())
 def test_payoffs_without_a_gradient_are_refused(function):
-    with pytest.raises(GameError, match="payoff of Mine has no gradient in x") as raised:
+    with pytest.raises(GameError, match=r"payoff of Mine has no gradient in x|payoff is a constant: it does") as raised:
         rg.GameAgent(rg.GameVectorEnv(Mine(function), num_envs=2))
     assert "\n" not in str(raised.value)
 
