@@ -12,6 +12,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError('PettingZoo is not installed: pip install "robustgames[pettingzoo]"') from error
 
+from robustgames.envs.game_env import GameEnv
 from robustgames.envs.views import has_own_observations, observations_of, rewards_of
 
 
@@ -48,7 +49,14 @@ class ParallelGame(ParallelEnv):
         return self.action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        """Start a new game and return ({player: observation}, {player: info})."""
+        """Start a new game and return ({player: observation}, {player: info}).
+
+        Args:
+            seed: Seed of the env.
+            options: Options of a control env; a game has none, and ignores those that PettingZoo passes.
+        """
+        if isinstance(self.env.unwrapped, GameEnv):
+            options = None
         self.agents = list(self.possible_agents)
         observation, info = self.env.reset(seed=seed, options=options)
         return self._each(observation, info), {a: dict(info) for a in self.agents}

@@ -126,7 +126,9 @@ def _mapped(value: Any, function: Callable[[Any], Any]) -> Any:
 class ObservationShift(Coupling):
     """The protagonist observes s + eps ā, with ā of the step before, since both players act at the same time.
 
-    The adversary observes s (`info["observations"]`). Shifts do not add up over steps.
+    The adversary observes s (`info["observations"]`). Shifts do not add up over steps. The first observation of an
+    episode is not shifted. This is not the SA-MDP of the source, whose adversary shifts the state that the protagonist
+    sees now: here ā is chosen in s and shifts the observation of the state after it.
 
     Args:
         eps: Largest shift of a component, in the units of the observation: one number, or one per component.
