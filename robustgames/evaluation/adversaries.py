@@ -88,7 +88,7 @@ class BestResponseReturns:
         return float(self.without.mean() - self.learned[self.chosen].mean())
 
     def interval(self, seed: int = 0) -> Interval:
-        """Return the exploitability with a bootstrap interval over episodes, paired by their seeds."""
+        """Return the exploitability of this policy with a 95 % interval over episodes, paired by their seeds."""
         return bootstrap(self.without - self.learned[self.chosen], seed=seed)[0]
 
 

@@ -84,7 +84,7 @@ def test_without_a_share_nothing_is_exploitable():
         "robustgames/ActionRobust-v0",
         "PPO",
         steps=16,
-        episodes=3,
+        episodes=5,
         env_settings=toy(alpha=0.0, slope=1.0),
         n_steps=16,
         batch_size=16,
