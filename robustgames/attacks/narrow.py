@@ -25,7 +25,7 @@ def round_toward(values: Tensor, a: Tensor, dtype: torch.dtype) -> Tensor:
     """
     near = values.to(dtype)
     wide = near.to(values.dtype)
-    over = (wide - a).abs() > (values - a).abs()
+    over = torch.where(values >= a, wide > values, wide < values)
     order = near.view(torch.int16).to(torch.int32)
     order = torch.where(order < 0, -32768 - order, order)  # in the order of the numbers
     order = order + torch.where(wide > a, -1, 1)

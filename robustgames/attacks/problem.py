@@ -108,8 +108,10 @@ class Problem:
             logits, values, g = self.victim.gradients(images, values_of)
             return self.fooled(logits), values, g.reshape(*values.shape, -1)
 
-        fooled, values, g = once() if self.eot == 1 else mean_over(self.eot, once)
-        return most(fooled), values, g
+        if self.eot == 1:
+            return once()
+        _, values, g = mean_over(self.eot, once)
+        return self.judge(eta)[0], values, g
 
     def fooled(self, logits: Tensor) -> Tensor:
         """Return the rows in which the attack has reached its aim, (N,)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from robustgames.games.fast import fast_input_gradients
 
 Model = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor], Tensor]  # logits (N, C) -> (N,)
-KEPT = 256  # passes whose logits are checked together, because each check waits for the device
+KEPT, NUMBERS = 256, 10**6  # passes and logits that are checked together, because each check waits for the device
 
 
 class Victim:
@@ -47,7 +48,7 @@ class Victim:
         self._lost: list[tuple[Tensor, int]] = []  # (rows whose gradient was NaN, of how many) in some passes
         self.gradients_zero: tuple[int, int] | None = None  # rows without a gradient in the first pass, of how many
         self._checked, self._classes, self._changes_inputs = False, 2, False
-        self._sums: list[Tensor] = []
+        self._unchecked: list[Tensor] = []
 
     @contextmanager
     def under_attack(self, classes: int = 2) -> Iterator[None]:
@@ -57,7 +58,7 @@ class Victim:
             GameError: At the end, if logits were not finite.
         """
         before, self._checked = self._classes, False
-        self._lost, self.gradients_zero, self._sums = [], None, []
+        self._lost, self.gradients_zero, self._unchecked = [], None, []
         try:
             self._classes = max(classes, 2)
             with evaluation_mode(self.model) as self._modes:
@@ -77,9 +78,9 @@ class Victim:
 
     def check_finite(self) -> None:
         """Refuse the logits since the last check if some were not finite; this waits for the device."""
-        sums, self._sums = self._sums, []
-        if sums and not bool(torch.isfinite(torch.cat(sums)).all()):
-            lost, count = max((int((~torch.isfinite(part)).sum()), len(part)) for part in sums)
+        parts, self._unchecked = self._unchecked, []
+        if parts and not bool(torch.isfinite(torch.cat(parts)).all()):
+            lost, count = max((int((~torch.isfinite(part).all(-1)).sum()), len(part)) for part in parts)
             raise _not_finite(lost, count)
 
     def logits(self, inputs: Tensor) -> Tensor:
@@ -109,12 +110,12 @@ class Victim:
 
     def _usable(self, g: Tensor, logits: Tensor, dims: int) -> Tensor:
         """Return the gradients (N, ...) with 0 in place of those that are NaN, and count them."""
-        rows = widen(g).reshape(*g.shape[:dims], -1)
         if self.gradients_zero is None:
-            zero = (rows == 0).all(-1).reshape(len(rows), -1).all(-1)
+            zero = (g == 0).reshape(len(g), -1).all(-1)
             self.gradients_zero = int(zero.sum()), len(zero)
-        if not g.is_cuda and bool(torch.isfinite(rows.sum(-1)).all()):
-            return rows.view_as(g)
+        if not g.is_cuda and isfinite(g.sum().item()):
+            return widen(g)
+        rows = widen(g).reshape(*g.shape[:dims], -1)
         lost = torch.isnan(rows).any(-1)
         self._lost.append((lost.reshape(len(rows), -1).any(-1).sum(), len(rows)))
         return torch.where(lost.unsqueeze(-1), 0, rows).nan_to_num().view_as(g)  # the largest number for infinity
@@ -126,8 +127,8 @@ class Victim:
             self._checked = True
         else:
             logits = self._forward(inputs.clone() if self._changes_inputs else inputs)
-            self._sums.append(logits.detach().sum(-1))
-            if len(self._sums) >= KEPT:
+            self._unchecked.append(logits.detach())
+            if len(self._unchecked) * logits.numel() >= NUMBERS or len(self._unchecked) >= KEPT:
                 self.check_finite()
         if logits.shape[-1] < self._classes:
             raise GameError(
