@@ -6,12 +6,14 @@ The files are imported when their command runs, so `--help` and `list` do not wa
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 
+from robustgames.disk import printable
 from robustgames.errors import GameError, unknown
 
 MOST_THREADS = 1024
@@ -35,7 +37,9 @@ robustgames evaluate | attack --help  all flags of these commands
 robustgames --version
 
 train, evaluate and attack also take
-  --threads N    CPU threads; by default $OMP_NUM_THREADS, or else 1"""
+  --threads N    CPU threads; by default $OMP_NUM_THREADS, or else 1
+--resume RUN, evaluate and attack also take
+  --trust        run code that the run or the model names; see docs/safety.md"""
 
 COMMANDS = {
     "list": "robustgames.cli.listing:list_all",
@@ -64,18 +68,19 @@ def _run(name: str, words: list[str]) -> int:
     from rich.markup import escape
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    sys.path.insert(0, os.getcwd())  # a user's module:id is found from where the command is typed
     try:
+        if _names_module(words):  # it is found from where the command is typed, after all that is installed
+            sys.path.append(os.getcwd())
         if name not in COMMANDS:
             raise unknown("command", name, COMMANDS)
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: console.print(f"[yellow]warning:[/] {escape(str(message))}")
+            warnings.showwarning = lambda text, *_: console.print(f"[yellow]warning:[/] {escape(printable(str(text)))}")
             return _command(name, words) or 0
     except (GameError, Error) as error:
-        console.print(f"[red]robustgames:[/] {escape(str(error))}")
+        console.print(f"[red]robustgames:[/] {escape(printable(str(error)))}")
         return 2
     except KeyboardInterrupt as stop:
-        folder = escape(str(stop))
+        folder = escape(printable(str(stop)))
         rest = f"; continue with: robustgames train --resume {folder}" if folder else ": nothing is written"
         console.print(f"[red]robustgames:[/] interrupted{rest}")
         return 130
@@ -84,8 +89,33 @@ def _run(name: str, words: list[str]) -> int:
 def _command(name: str, words: list[str]) -> int | None:
     """Import the file of a command and run it."""
     words = words if name == "list" else _set_threads(words)
+    if name != "list":
+        _import_matplotlib()
     module, _, function = COMMANDS[name].partition(":")
     return getattr(import_module(module), function)(words)
+
+
+def _names_module(words: list[str]) -> bool:
+    """Return whether a word, or the value of key=value, is module:name; axis:body of a perturbation is not."""
+    flag = ""
+    for word in words:
+        flag = word.partition("=")[0] if word.startswith("--") else flag
+        perturbs = flag in ("--grid", "--perturbation")
+        if not perturbs and re.match(r"[^\W\d]\w*(\.[^\W\d]\w*)*:", word.rpartition("=")[2]):
+            return True
+    return False
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib from another folder if the current one has settings of it, which may come from a stranger."""
+    if os.path.lexists("matplotlibrc"):
+        here = os.open(".", os.O_RDONLY)
+        os.chdir(os.sep)
+        try:
+            import_module("matplotlib")
+        finally:
+            os.fchdir(here)
+            os.close(here)
 
 
 def _set_threads(words: list[str]) -> list[str]:

@@ -97,13 +97,15 @@ class MainOptions(CommonOptions):
     """Oracle calls of one adversarial run; standard training takes a quarter."""
     resume: Path | None = None
     """Continue the interrupted run in this folder instead."""
+    trust: bool = False
+    """Import code that the config of this run names, which can run anything."""
 
 
 def train(words: list[str]) -> None:
     """Train an agent, or run the main job if no agent is given."""
     if not words or words[0].startswith("-"):
         options = flags.read(MainOptions, "robustgames train", words)
-        return _main_job(options) if options.resume is None else _resume(options.resume)
+        return _main_job(options) if options.resume is None else _resume(options.resume, options.trust)
     name = words[0]
     if name in RECIPES:
         return _run(*_game(name, words[1:]))
@@ -208,10 +210,10 @@ def _run(experiment: Experiment, out: Path) -> None:
     report([result], [folder])
 
 
-def _resume(folder: Path) -> None:
+def _resume(folder: Path, trust: bool) -> None:
     from robustgames.experiment import resume
 
-    folder, result = resume(folder)
+    folder, result = resume(folder, trust=trust)
     report([result], [folder])
 
 
