@@ -2,7 +2,8 @@
 
 The JSON is in the header of the file, which also carries a digest of both. A checkpoint is written to a temporary
 file, flushed and renamed, and the previous one is kept. Whenever a run is killed, one complete checkpoint is left.
-Loading a checkpoint executes no code.
+Loading a checkpoint executes no code. A digest finds damage, not intent: whoever changes a file can also write its
+digest, so what restores a checkpoint checks its content (`restoring`, `check_counts`, `check_like`).
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import hashlib
 import json
 import os
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
+from robustgames.disk import check_plain, write_new
 from robustgames.errors import GameError, writing
 from robustgames.tensors import Keys, rebuild
 
@@ -31,10 +35,12 @@ def save_checkpoint(folder: str | Path, content: dict[str, Any]) -> None:
     data = tensors_to_bytes(tensors, {"content": text, "digest": _digest(text, tensors)})
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_durably(folder / f"{CURRENT}.new", data)
+        for left in folder.glob(f"{CURRENT}*.new"):  # by a save that was killed
+            left.unlink(missing_ok=True)
+        new = write_new(folder / CURRENT, data)
         if _read(folder / CURRENT)[0] is not None:  # a damaged one must not push out a good previous one
             os.replace(folder / CURRENT, folder / PREVIOUS)
-        os.replace(folder / f"{CURRENT}.new", folder / CURRENT)
+        os.replace(new, folder / CURRENT)
 
 
 def load_checkpoint(folder: str | Path) -> dict[str, Any]:
@@ -60,15 +66,19 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
 def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
     """Return (content, "") of a checkpoint file, or (None, the damage)."""
     try:
+        check_plain(path)
         with safe_open(path, "pt") as file:
             tensors, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
         if header["digest"] != _digest(header["content"], tensors):
             return None, f"{path.name} was changed: its digest does not match"
-        return _unpack(json.loads(header["content"]), tensors), ""
+        content = _unpack(json.loads(header["content"]), tensors)
     except FileNotFoundError:
         return None, f"{path.name} is missing"
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except GameError as error:
+        return None, str(error)
+    except Exception as error:  # of any kind: the bytes may have been written to cause one
         return None, f"{path.name} is cut off or not a checkpoint ({type(error).__name__})"
+    return (content, "") if isinstance(content, dict) else (None, f"{path.name} has no entries")
 
 
 def _pack(content: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -96,9 +106,65 @@ def _digest(text: str, tensors: dict[str, Tensor]) -> str:
     return hashlib.sha256(text.encode() + tensors_to_bytes(tensors)).hexdigest()
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file and flush it to the disk."""
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+# -- the content of a checkpoint -------------------------------------------------------------------------
+@contextmanager
+def restoring(what: object) -> Iterator[None]:
+    """Turn every failure of code that restores something from a file into a `GameError` that names the file."""
+    try:
+        yield
+    except GameError:
+        raise
+    except Exception as error:  # of any kind: the content may have been written to cause one
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
+        raise GameError(f"{what} does not fit ({reason}): it was changed, restore it or repeat the run") from error
+
+
+def check_counts(content: Mapping[str, Any], what: object, *names: str) -> None:
+    """Check that entries are whole numbers from 0 on.
+
+    Raises:
+        GameError: If one is missing, of another type or out of range.
+    """
+    for name in names:
+        value = content.get(name)
+        if type(value) is not int or not 0 <= value < 2**63:
+            raise GameError(f"{name} in {what} is {str(value)[:50]!r}: it must be a whole number of at least 0")
+
+
+def check_like(found: Any, fresh: Any, what: object, path: Keys = ()) -> None:
+    """Check that a tree has the keys, shapes, types and signs of counts of another one; it may have further keys.
+
+    Args:
+        found: Tree of a file.
+        fresh: Tree of the object into which it is loaded.
+        what: Name of the file.
+        path: Path of the root.
+
+    Raises:
+        GameError: If an entry does not fit.
+    """
+    name = "/".join(map(str, path))
+    items: Mapping[Any, Any] = {}
+    if isinstance(fresh, Tensor):
+        fits = isinstance(found, Tensor) and (found.shape, found.dtype) == (fresh.shape, fresh.dtype)
+    elif isinstance(fresh, Mapping):
+        fits, items = isinstance(found, Mapping) and set(found) >= set(fresh), fresh
+    elif isinstance(fresh, list | tuple):
+        fits, items = isinstance(found, list | tuple) and len(found) == len(fresh), dict(enumerate(fresh))
+    elif type(fresh) is int:
+        fits = type(found) is int and found >= 0
+    else:
+        fits = isinstance(found, type(fresh)) or (isinstance(fresh, float) and isinstance(found, int))
+    if not fits:
+        raise GameError(f"{name} in {what} is {_kind(found)}, expected {_kind(fresh)}: restore it or repeat the run")
+    for key, item in items.items():  # none of a leaf
+        check_like(found[key], item, what, (*path, key))  # type: ignore[index]
+
+
+def _kind(value: Any) -> str:
+    """Return a short description of a node of a tree."""
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)} in {value.dtype}"
+    if isinstance(value, Mapping):
+        return f"the entries {', '.join(map(str, value))}"[:200]
+    return f"{len(value)} items" if isinstance(value, list | tuple) else str(value)[:50]

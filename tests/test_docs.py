@@ -44,6 +44,7 @@ LAYERS = {
     "lazy": 0,
     "tensors": 1,
     "checkpoints": 1,
+    "disk": 1,
     "data": 2,
     "games": 3,
     "attacks": 4,

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from robustgames import envs
 from robustgames.agents.agent import Agent
-from robustgames.checkpoints import load_checkpoint, save_checkpoint
+from robustgames.checkpoints import check_counts, check_like, load_checkpoint, restoring, save_checkpoint
 from robustgames.errors import DivergedError, GameError
 from robustgames.evaluation import certificates, final_certificates, mean_and_std
 from robustgames.games import Game, Oracle
@@ -271,10 +271,13 @@ class GameAgent(Agent):
         Raises:
             GameError: There is no undamaged checkpoint, or it is one of another game.
         """
-        content = load_checkpoint(path)
-        agent = cls(env, solver or from_config(content["solver"]), content["seed"], **settings)
-        agent._check_same_game(content, path)
-        agent._restore(content)
+        content, checkpoint = load_checkpoint(path), f"the checkpoint in {path}"
+        check_counts(content, checkpoint, "seed", "timesteps", "steps")
+        with restoring(checkpoint):
+            agent = cls(env, solver or from_config(content["solver"]), content["seed"], **settings)
+            agent._check_same_game(content, path)
+            check_like(content["state"], agent.state, checkpoint)
+            agent._restore(content)
         return agent
 
     def _check_same_game(self, content: dict[str, Any], path: str | Path) -> None:
@@ -291,6 +294,9 @@ class GameAgent(Agent):
     def _restore(self, content: dict[str, Any]) -> None:
         self.z = content["z"].to(self.z)
         self.state = map_tensors(content["state"], lambda t: t.to(self.z.device))
+        for tensor in tensors_of(content["state"]):
+            if tensor.dtype == torch.uint8:  # that of a generator, which checks it
+                self.oracle.generator.set_state(tensor)
         self.oracle.generator.set_state(content["generator"])
         self.oracle.calls, self.steps = content["timesteps"], content["steps"]
         self.callback_states = content.get("callbacks", {})  # 0.1.0 wrote none

@@ -22,7 +22,7 @@ from robustgames.agents.control.parts import Seeds, make_critic_training, make_p
 from robustgames.agents.control.player import Player
 from robustgames.agents.control.policy_game import PolicyGame
 from robustgames.agents.control.settings import Settings
-from robustgames.checkpoints import load_checkpoint, save_checkpoint
+from robustgames.checkpoints import check_counts, check_like, load_checkpoint, restoring, save_checkpoint
 from robustgames.errors import DivergedError, GameError, unknown
 from robustgames.games import Oracle
 from robustgames.solvers import Scheme
@@ -283,10 +283,14 @@ class RobustDDPG(Agent):
         for name in options:
             if name not in (known := ("device", "tensorboard_log", "verbose")):
                 raise unknown("option of load", name, known)
-        solver, runs = from_config(content["solver"]), len(content["z"])
-        agent = cls(env, solver, content["seed"], runs, env_settings, **options, **content["settings"])
-        agent._check_same_env(content, path)
-        agent._restore(content)
+        checkpoint = f"the checkpoint in {path}"
+        check_counts(content, checkpoint, "seed", "timesteps", "updates")
+        with restoring(checkpoint):
+            solver, runs = from_config(content["solver"]), len(content["z"])
+            agent = cls(env, solver, content["seed"], runs, env_settings, **options, **content["settings"])
+            agent._check_same_env(content, path)
+            check_like(content["state"], agent.state, checkpoint)
+            agent._restore(content)
         return agent
 
     def _check_same_env(self, content: dict[str, Any], path: str | Path) -> None:

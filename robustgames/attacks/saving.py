@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from robustgames.attacks.victim import Model, Victim
+from robustgames.disk import check_plain, write_whole
 from robustgames.errors import GameError, writing
 from robustgames.games.threat import ThreatModel
 
@@ -162,9 +162,7 @@ def save_examples(
     path = Path(path)
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f"{path.name}.new")
-        new.write_bytes(tensors_to_bytes(plain, {"about": header}))
-        os.replace(new, path)
+        write_whole(path, tensors_to_bytes(plain, {"about": header}))
     return path
 
 
@@ -175,16 +173,36 @@ def load_examples(path: str | Path) -> Examples:
         GameError: If the file does not exist, is damaged or of another kind.
     """
     try:
+        check_plain(path)
         with safe_open(path, "pt") as file:
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Examples(**tensors, about=json.loads(file.metadata()["about"]))
+            found = Examples(**tensors, about=json.loads(file.metadata()["about"]))
+        _check_shapes(found.adversarial, found.clean, found.labels, found.predictions)
+        _check_content(found)
     except FileNotFoundError:
         raise GameError(f"no examples in {path}: `robustgames attack` and save_examples() write such a file") from None
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # of any kind: the bytes may have been written to cause one
+        reason = str(error) if isinstance(error, GameError) else type(error).__name__
         raise GameError(
-            f"{path} is damaged or not a file of examples ({type(error).__name__}): "
+            f"{path} is damaged or not a file of examples ({reason}): "
             "write it again with `robustgames attack` or save_examples()"
         ) from error
+    return found
+
+
+def _check_content(found: Examples) -> None:
+    """Check types, and the shapes of the 8-bit images, of examples that were read from a file."""
+    for name, whole in (("adversarial", False), ("clean", False), ("labels", True), ("predictions", True)):
+        part = getattr(found, name)
+        if (part.is_floating_point(), part.is_complex() or part.dtype == torch.bool) != (not whole, False):
+            raise GameError(f"{name} are {part.dtype}: {'whole' if whole else 'real'} numbers are needed")
+    images, mask = found.images, found.images_adversarial
+    if images is not None and (images.dtype, images.shape) != (torch.uint8, found.adversarial.shape):
+        raise GameError(f"images are {images.dtype} {tuple(images.shape)}: uint8 in the shape of adversarial is needed")
+    if mask is not None and (mask.dtype, mask.shape) != (torch.bool, found.predictions.shape):
+        raise GameError(f"images_adversarial is {mask.dtype} {tuple(mask.shape)}: one bool per prediction is needed")
+    if not isinstance(found.about, dict):
+        raise GameError(f"its header is {type(found.about).__name__}: a dictionary is needed")
 
 
 def _clipped(a: Tensor, levels: Tensor, radius: float) -> Tensor:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import warnings
@@ -18,6 +19,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 from robustgames.cli import guard
+from robustgames.disk import printable
 from robustgames.errors import GameError, shorten, unknown
 
 MOST_THREADS = 1024
@@ -43,7 +45,9 @@ robustgames evaluate | attack --help  all flags of these commands
 robustgames --version
 
 train, evaluate and attack also take
-  --threads N    CPU threads; by default $OMP_NUM_THREADS, or else 1"""
+  --threads N    CPU threads; by default $OMP_NUM_THREADS, or else 1
+--resume RUN, evaluate and attack also take
+  --trust        run code that the run or the model names; see docs/safety.md"""
 
 COMMANDS = {
     "list": "robustgames.cli.listing:list_all",
@@ -103,8 +107,9 @@ def _run(name: str, words: list[str]) -> int:
         return 0
     from gymnasium.error import Error
 
-    sys.path.insert(0, os.getcwd())  # a user's module:id is found from where the command is typed
     try:
+        if _names_module(words):  # it is found from where the command is typed, after all that is installed
+            sys.path.append(os.getcwd())
         if name not in COMMANDS:
             raise unknown("command", name, COMMANDS)
         with warnings.catch_warnings():
@@ -136,7 +141,7 @@ def _print(label: str, text: str) -> None:
 
     with contextlib.suppress(OSError):  # the exit code remains
         console = Console(stderr=True, highlight=False, soft_wrap=True)
-        console.print(f"{label} {escape(shorten(' '.join(text.split()), LONGEST))}")
+        console.print(f"{label} {escape(printable(shorten(' '.join(text.split()), LONGEST)))}")
 
 
 def _command(name: str, words: list[str]) -> int | None:
@@ -144,8 +149,32 @@ def _command(name: str, words: list[str]) -> int | None:
     if name != "list":
         words = _set_threads(words)
         _check_one_process()
+        _import_matplotlib()
     module, _, function = COMMANDS[name].partition(":")
     return getattr(import_module(module), function)(words)
+
+
+def _names_module(words: list[str]) -> bool:
+    """Return whether a word, or the value of key=value, is module:name; axis:body of a perturbation is not."""
+    flag = ""
+    for word in words:
+        flag = word.partition("=")[0] if word.startswith("--") else flag
+        perturbs = flag in ("--grid", "--perturbation")
+        if not perturbs and re.match(r"[^\W\d]\w*(\.[^\W\d]\w*)*:", word.rpartition("=")[2]):
+            return True
+    return False
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib from another folder if the current one has settings of it, which may come from a stranger."""
+    if os.path.lexists("matplotlibrc"):
+        here = os.open(".", os.O_RDONLY)
+        os.chdir(os.sep)
+        try:
+            import_module("matplotlib")
+        finally:
+            os.fchdir(here)
+            os.close(here)
 
 
 def _set_threads(words: list[str]) -> list[str]:

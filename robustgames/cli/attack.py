@@ -71,6 +71,8 @@ class AttackOptions:
     """auto, cpu or cuda."""
     out: Path | None = None
     """Folder of attack.json and examples.safetensors; by default RUN/attacks/<attack>-<norm>-<eps>."""
+    trust: bool = False
+    """Import code that the config of the run names, which can run anything."""
 
 
 def attack(words: list[str]) -> int:
@@ -127,7 +129,7 @@ def _subject(options: AttackOptions) -> Classifiers:
     common = {key: getattr(options, key) for key in ("eps", "norm", "data", "device")}
     if options.model is not None:
         return from_module(options.model, options.images, **common)
-    return from_run(Path(options.folder or "."), options.images, run=options.run, **common)
+    return from_run(Path(options.folder or "."), options.images, run=options.run, trust=options.trust, **common)
 
 
 # -- attacking ------------------------------------------------------------------------------------------

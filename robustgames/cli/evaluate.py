@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 USAGE = """\
 robustgames evaluate RUN              a run of a game: recompute its metrics, with local-Nash verdicts on its points
 robustgames evaluate RUN [flags]      a run of control: recompute its returns, and sweep it over perturbations
-robustgames evaluate MODEL.zip --env ENV [flags]    the same sweep of a model of Stable-Baselines3
+robustgames evaluate MODEL.zip --env ENV --trust [flags]   the same sweep of a model of Stable-Baselines3
 
 flags         --grid --episodes --best-response --algorithm --video --perturbation; of a model also --env --set
 their help    robustgames evaluate RUN --help"""
@@ -42,6 +42,8 @@ class GameOptions:
 
     run: Folder
     """Folder of the run."""
+    trust: bool = False
+    """Import code that the config of the run names, or load a .zip of Stable-Baselines3, which can run any code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,8 @@ class SweepOptions:
     """File for the film of an episode of the first run, .gif or .mp4."""
     perturbation: tuple[str, ...] = ()
     """Perturbation of the film, axis=value ..., e.g. --perturbation mass=2."""
+    trust: bool = False
+    """Import code that the config of the run names, or load a .zip of Stable-Baselines3, which can run any code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +99,7 @@ def evaluate(words: list[str]) -> None:
         return
     from robustgames.experiment import ControlExperiment, read
 
-    experiment = read(path(run))
+    experiment = read(path(run), trust="--trust" in words)
     if isinstance(experiment, ControlExperiment):
         _refuse(words, ControlOptions, "the env of a run is in its config")
         _evaluate_control(experiment, _parse(ControlOptions, words))
@@ -132,7 +136,7 @@ def _evaluate_game(options: GameOptions) -> None:
     from robustgames.cli.result_table import report
     from robustgames.experiment import evaluate
 
-    report([evaluate(options.run)], [options.run])
+    report([evaluate(options.run, trust=options.trust)], [options.run])
 
 
 def _evaluate_control(experiment: ControlExperiment, options: ControlOptions) -> None:
@@ -144,7 +148,7 @@ def _evaluate_control(experiment: ControlExperiment, options: ControlOptions) ->
 
     what = _examination(options)
     with Progress(transient=True) as progress:
-        result = evaluate(options.run, what, _shown(progress))
+        result = evaluate(options.run, what, _shown(progress), options.trust)
     report([result], [options.run])
     report_robustness(result, options.run / "figures" / "robustness.png")
     if options.video is not None:
@@ -169,7 +173,7 @@ def _evaluate_model(options: ModelOptions) -> None:
     folder = options.run.with_suffix("")
     check_writable(folder)  # before the work, not after it
     settings = pairs(options.set, example="alpha=0.1")
-    policy = policy_of(load_model(options.run, options.algorithm), options.env, settings)
+    policy = policy_of(load_model(options.run, options.algorithm, options.trust), options.env, settings)
     subject = Subject(options.run.stem, [policy], options.env, settings)
     with Progress(transient=True) as progress:
         found, figures = examine(subject, what, _shown(progress))

@@ -108,6 +108,8 @@ class ResumeOptions:
     """Folder of the run."""
     steps: int | None = None
     """Timesteps of the whole run; by default as many as it began with. More of them extend it."""
+    trust: bool = False
+    """Import code that the config of this run names, which can run anything."""
 
 
 def train(words: list[str]) -> None:
@@ -225,12 +227,12 @@ def _resume(words: list[str]) -> None:
 
     for word in words:
         flag = word.partition("=")[0]
-        if flag.startswith("--") and flag not in ("--resume", "--steps"):
+        if flag.startswith("--") and flag not in ("--resume", "--steps", "--trust", "--no-trust"):
             raise GameError(f"{flag} cannot change in a run that has begun: leave it out, or start a new run")
     if not words[0].startswith("-"):
         raise GameError(f"--resume needs no {shorten(words[0])}: robustgames train --resume RUN, with a run folder")
     options = flags.read(ResumeOptions, "robustgames train", words)
-    folder, result = resume(options.resume, steps=options.steps)
+    folder, result = resume(options.resume, steps=options.steps, trust=options.trust)
     report([result], [folder])
 
 

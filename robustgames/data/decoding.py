@@ -14,6 +14,8 @@ from tqdm import tqdm
 from robustgames.data.files import Encoded
 from robustgames.errors import GameError
 
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # for others, as EPS, Pillow runs programs
+MOST_PIXELS = 10**8  # of an image, decoded: a file of a few bytes may declare any number
 MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name
 CHUNK = 1024  # images given to the threads at a time: Ctrl+C waits for at most that many
 FURTHEST = 1000  # most images that are tried in place of an unreadable one
@@ -121,8 +123,10 @@ def decode(encoded: bytes, side: int, channels: int) -> np.ndarray:
     """
     from PIL import Image, ImageOps
 
-    with Image.open(io.BytesIO(encoded)) as image:
+    with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
         image.draft(MODES[channels], (2 * side, 2 * side))  # a JPEG is decoded at the least scale that leaves this
+        if image.width * image.height > MOST_PIXELS:
+            raise GameError(f"{image.width:,} x {image.height:,} pixels: at most {MOST_PIXELS:,} are decoded")
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I;16"):  # Pillow would clip 16 bits at 255
             upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))

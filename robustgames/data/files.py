@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
+from robustgames.disk import check_plain, read_plain
 from robustgames.errors import GameError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+LARGEST = 2**28  # bytes of an encoded image
 LMDB_FILE = "data.mdb"
+META, MAGIC = (
+    struct.Struct("<16x2I2QI92x2Q"),
+    0xBEEFC0DE,
+)  # LMDB's first two pages: magic, .., page size, last page, number
 INSTALL = 'pip install "robustgames[lsun]"'
 
 
@@ -55,7 +62,7 @@ class Folder:
 
     def read(self, index: int) -> bytes:
         """Return the bytes of one file."""
-        return (Path(self.place) / self.names[index]).read_bytes()
+        return read_plain(Path(self.place) / self.names[index], LARGEST)
 
 
 class Database:
@@ -148,6 +155,7 @@ def _open(folder: str) -> Any:
         raise GameError(f"{folder} is an LMDB, and lmdb is not installed: {INSTALL}") from error
     environment = _opened.get(folder)
     if environment is None:
+        _check_length(folder)
         try:
             environment = lmdb.open(folder, readonly=True, lock=False, readahead=False)
         except lmdb.Error as error:
@@ -155,3 +163,24 @@ def _open(folder: str) -> Any:
             raise GameError(f"cannot open the LMDB in {folder} ({reason}): extract or download it again") from error
         _opened[folder] = environment
     return environment
+
+
+def _check_length(folder: str) -> None:
+    """Check that a data.mdb has all the pages that it declares: LMDB would read beyond its end, which ends the process.
+
+    Raises:
+        GameError: It is shorter, or not a plain file.
+    """
+    path = os.path.join(folder, LMDB_FILE)
+    length = check_plain(path).st_size
+    with open(path, "rb") as file:
+        first = file.read(META.size)
+        if len(first) < META.size or META.unpack(first)[0] != MAGIC:
+            return  # LMDB itself refuses it
+        page = META.unpack(first)[4]
+        file.seek(page)
+        second = file.read(META.size)
+    metas = [META.unpack(meta) for meta in (first, second) if len(meta) == META.size]
+    last, _ = max((meta[5:] for meta in metas), key=lambda meta: meta[1])  # the one of the newest transaction counts
+    if length < (last + 1) * page:
+        raise GameError(f"{path} has {length:,} bytes and declares {(last + 1) * page:,}: extract or download it again")

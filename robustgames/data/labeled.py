@@ -18,12 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustgames.disk import read_plain
 from robustgames.errors import GameError
 
 VARIABLE = "ROBUSTGAMES_DATA"
 GZIP = b"\x1f\x8b"
 IMAGES, LABELS = 2051, 2049  # magic numbers: unsigned bytes in 3 dimensions and in 1
 SIDE, CLASSES = 28, 10
+LARGEST = 2**31  # bytes of an IDX file, unpacked: 2.7 million images
 OPENML_TRAIN = 60_000
 SHIPPED = "without data and ROBUSTGAMES_DATA the shipped 5,000 images are used"
 
@@ -176,18 +178,22 @@ def _idx(path: Path, magic: int) -> np.ndarray:
 def _read(path: Path) -> bytes:
     """Return the bytes of a file, decompressed if they are gzip: browsers unpack some downloads and keep the name."""
     try:
-        raw = path.read_bytes()
+        raw = read_plain(path, LARGEST)
     except OSError as error:
         raise GameError(f"cannot read {path} ({error.strerror}): give it read permission, or copy it again") from error
     try:
-        return _unpack(raw) if raw.startswith(GZIP) else raw
+        unpacked = _unpack(raw, LARGEST + 1) if raw.startswith(GZIP) else raw
     except zlib.error as error:
         raise GameError(f"{path} is not a whole gzip file ({_reason(error)}): download it again") from error
+    if len(unpacked) > LARGEST:
+        raise GameError(f"{path} unpacks to more than {LARGEST:,} bytes: is it another file under this name?")
+    return unpacked
 
 
-def _unpack(packed: bytes) -> bytes:
+def _unpack(packed: bytes, most: int = 0) -> bytes:
+    """Return the content of a gzip file, of its first `most` bytes if that is not 0."""
     # an object of zlib, not gzip.decompress: of a truncated file it returns the bytes that are there, to be counted
-    return zlib.decompressobj(wbits=31).decompress(packed)
+    return zlib.decompressobj(wbits=31).decompress(packed, most)
 
 
 def _reason(error: Exception) -> str:

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from robustgames.attacks.victim import Model
+from robustgames.checkpoints import restoring
 from robustgames.data import digits, mnist
 from robustgames.errors import GameError, unknown
 from robustgames.experiment.driver import read_experiment
+from robustgames.experiment.folder import check_files
 from robustgames.games import AdversarialClassification, HeldOut, Network
 from robustgames.games.losses import as_logits
 from robustgames.games.threat import ThreatModel
@@ -52,6 +54,7 @@ def from_run(
     data: str | None = None,
     run: int | None = None,
     device: str = "auto",
+    trust: bool = False,
 ) -> Classifiers:
     """Return the classifiers of a saved run, one for each run side by side that did not diverge.
 
@@ -63,12 +66,15 @@ def from_run(
         data: Other images, see `from_module`.
         run: Index of one run; by default all are returned.
         device: "auto", "cpu" or "cuda".
+        trust: See `robustgames.experiment.read`.
 
     Raises:
         GameError: No folder of a run, a game without a classifier, images of another size, or no such run.
     """
-    experiment = replace(read_experiment(folder), device=device, compile=False)
-    first = experiment.make_agent()
+    experiment = replace(read_experiment(folder, trust), device=device, compile=False)
+    check_files(folder)
+    with restoring(folder / "config.yaml"):
+        first = experiment.make_agent()
     game = first.game.exact
     if not isinstance(game, HeldOut):
         raise GameError(
@@ -80,7 +86,8 @@ def from_run(
     x, y = (game.held_out.images, game.held_out.labels) if data is None else _images(data)
     if x.shape[1] != game.images.shape[1]:
         raise GameError(f"--data {data} has {x.shape[1]} pixels, the run's images have {game.images.shape[1]}")
-    z = experiment.load_agent(folder, first).best()
+    with restoring(folder):
+        z = experiment.load_agent(folder, first).best()
     models = _models(game.held_out, z[..., : game.sizes[0]].reshape(-1, game.sizes[0]), run)
     title = f"{experiment.env.rpartition(':')[2]}, {experiment.agent}{'' if run is None else f', run {run}'}"
     threat = ThreatModel(norm or game.norm, game.eps if eps is None else eps)

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from robustgames.agents.agent import Agent
 from robustgames.agents.learning import Checkpoint, ProgressBar, Stateful
-from robustgames.checkpoints import CURRENT, PREVIOUS
+from robustgames.checkpoints import CURRENT, PREVIOUS, restoring
 from robustgames.errors import DivergedError, GameError, check_writable
 from robustgames.evaluation import summarize
 from robustgames.experiment.base import A, Examination, Experiment, Progress, silent
 from robustgames.experiment.control import CONTROL_AGENTS, ControlExperiment
 from robustgames.experiment.folder import (
     Content,
+    check_files,
     create_folder,
     locked,
     read_config,
@@ -30,9 +31,17 @@ from robustgames.experiment.folder import (
 )
 from robustgames.experiment.game import GameExperiment
 from robustgames.experiment.logs import open_logger
+from robustgames.experiment.trust import check_code
 
 EXPERIMENTS: dict[str, type[Experiment]] = dict.fromkeys(CONTROL_AGENTS, ControlExperiment)
 """{name of an agent: class of its experiment}. Every other name is that of a solver, see `GameExperiment`."""
+TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("agent", "env", "solver", "device"), (str,)),
+    **dict.fromkeys(("settings", "solver_settings", "env_settings"), (dict,)),
+    **dict.fromkeys(("anneal", "compile"), (bool,)),
+    "average": (str, int, float, type(None)),
+}
+"""{entry of a config: its types}. Every other entry is a whole number."""
 
 
 def train(experiment: Experiment[A], out: str | Path = "runs", progress_bar: bool = True) -> tuple[Path, Content]:
@@ -46,24 +55,30 @@ def train(experiment: Experiment[A], out: str | Path = "runs", progress_bar: boo
         return folder, _learn(experiment, start, agent, folder, progress_bar)
 
 
-def resume(folder: str | Path, progress_bar: bool = True, steps: int | None = None) -> tuple[Path, Content]:
+def resume(
+    folder: str | Path, progress_bar: bool = True, steps: int | None = None, trust: bool = False
+) -> tuple[Path, Content]:
     """Continue an interrupted run to its number of steps; bit-exact with the uninterrupted run on a CPU.
 
     Args:
         folder: Folder of the run.
         progress_bar: If True, progress, rate and time left are shown.
         steps: Larger number of steps, to which the run is extended; by default its own.
+        trust: See `read`.
 
     Raises:
         GameError: The folder is not that of a run, or the run cannot be extended.
     """
-    folder, experiment = Path(folder), read(Path(folder))
+    folder, experiment = Path(folder), read(Path(folder), trust)
+    check_files(folder)
     check_writable(folder)
     extended = experiment if steps is None else experiment.extended(steps)
-    first = extended.make_agent()
+    with restoring(folder / "config.yaml"):
+        first = extended.make_agent()
     with locked(folder):
         finished, unused = read_result(folder), not any((folder / name).exists() for name in (CURRENT, PREVIOUS))
-        agent = first if unused and not finished else extended.load_agent(folder, first)
+        with restoring(folder):
+            agent = first if unused and not finished else extended.load_agent(folder, first)
         if finished and extended.is_over(agent.num_timesteps):
             return folder, {"settings": experiment.env_settings, **finished}  # 0.1.0 wrote no settings
         start = summarize(extended.measure(first))
@@ -73,21 +88,28 @@ def resume(folder: str | Path, progress_bar: bool = True, steps: int | None = No
             return folder, _learn(extended, start, agent, folder, progress_bar)
 
 
-def load(folder: str | Path) -> tuple[Experiment, Agent]:
-    """Return the experiment of a run folder, and its agent at the newest checkpoint."""
-    folder, experiment = Path(folder), read(Path(folder))
-    return experiment, experiment.load_agent(folder, experiment.make_agent())
+def load(folder: str | Path, trust: bool = False) -> tuple[Experiment, Agent]:
+    """Return the experiment of a run folder, and its agent at the newest checkpoint; for `trust` see `read`."""
+    folder, experiment = Path(folder), read(Path(folder), trust)
+    with restoring(folder / "config.yaml"):
+        first = experiment.make_agent()
+    with restoring(folder):
+        return experiment, experiment.load_agent(folder, first)
 
 
-def evaluate(folder: str | Path, what: Examination | None = None, progress: Progress = silent) -> Content:
+def evaluate(
+    folder: str | Path, what: Examination | None = None, progress: Progress = silent, trust: bool = False
+) -> Content:
     """Recompute the metrics of a saved run, write evaluation.json, and return its content.
 
     Args:
         folder: Folder of the run.
         what: What to measure in addition to the metrics; by default `Examination()`.
         progress: See `Experiment.examine`.
+        trust: See `read`.
     """
-    folder, (experiment, agent) = Path(folder), load(folder)
+    folder, (experiment, agent) = Path(folder), load(folder, trust)
+    check_files(folder)
     check_writable(folder)
     found = experiment.examine(agent, folder, what or Examination(), progress)
     result = _result(experiment, agent, {}, {}) | found
@@ -95,31 +117,36 @@ def evaluate(folder: str | Path, what: Examination | None = None, progress: Prog
     return result
 
 
-def read(folder: Path) -> Experiment:
+def read(folder: Path, trust: bool = False) -> Experiment:
     """Return the experiment of a run folder.
 
+    Args:
+        folder: Folder of the run.
+        trust: Whether code that the config names may be imported, see `check_code`.
+
     Raises:
-        GameError: The folder is not that of a run, or its config is damaged.
+        GameError: The folder is not that of a run, its config is damaged, or it names code that may not be imported.
     """
     config = read_config(folder)
+    check_code(config, folder, trust)
     kind = EXPERIMENTS.get(str(config["agent"]), GameExperiment)
     known = {f.name: config[f.name] for f in fields(kind) if f.name in config}
-    types = {"agent": str, "env": str, "solver": str, "settings": dict, "solver_settings": dict, "env_settings": dict}
-    for name, wanted in types.items():
-        if not isinstance(known.get(name, wanted()), wanted):
+    for name, value in known.items():
+        wanted = TYPES.get(name, int)  # all others are counts
+        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in TYPES.get(name, ())):
             raise GameError(
-                f"{name} in {folder / 'config.yaml'} is {known[name]!r}: restore the file, or repeat the run"
+                f"{name} in {folder / 'config.yaml'} is {str(value)[:50]!r}: restore the file, or repeat the run"
             )
     return kind(**known)
 
 
-def read_experiment(folder: Path) -> GameExperiment:
-    """Return the experiment of the folder of a run with a game.
+def read_experiment(folder: Path, trust: bool = False) -> GameExperiment:
+    """Return the experiment of the folder of a run with a game; for `trust` see `read`.
 
     Raises:
         GameError: The folder is not that of a run with a game.
     """
-    experiment = read(folder)
+    experiment = read(folder, trust)
     if not isinstance(experiment, GameExperiment):
         raise GameError(f"{folder} is a run of {experiment.agent}, which is control: give a run of a solver on a game")
     return experiment

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,12 +16,14 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from robustgames.checkpoints import write_durably
+from robustgames.disk import KINDS, read_plain, write_whole
 from robustgames.errors import GameError, writing
 from robustgames.tensors import rebuild
 
 Content = dict[str, Any]
 """Content of a JSON or YAML file: dictionaries with string keys, lists, strings, numbers, booleans and None."""
+
+LARGEST_CONFIG, LARGEST_RESULT, DEEPEST = 2**18, 2**26, 20  # bytes, bytes, levels: far above what is written
 
 
 def create_folder(out: str | Path, env_id: str, agent: str, seed: int) -> Path:
@@ -47,8 +51,9 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the run folder for this process.
 
     Raises:
-        GameError: Another process writes to the folder.
+        GameError: Another process writes to the folder, or it holds something else than plain files, see `check_files`.
     """
+    check_files(folder)
     lock = FileLock(folder / ".lock")
     with writing(folder):
         try:
@@ -63,11 +68,28 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def check_files(folder: Path) -> None:
+    """Check that a run folder holds plain files and folders only, as it does when it is made.
+
+    What is written into the folder (progress, figures, the lock) then stays in it.
+
+    Raises:
+        GameError: A link, a pipe, a socket or a device.
+    """
+    for parent, folders, names in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *names)):
+            mode = path.lstat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                kind = "a link" if stat.S_ISLNK(mode) else KINDS.get(stat.S_IFMT(mode), "something else")
+                raise GameError(f"{path} is {kind}: a run folder holds plain files and folders; remove it")
+
+
 # -- the files of a run ----------------------------------------------------------------------------------
 def write_config(folder: Path, config: Content) -> None:
     """Write config.yaml, which is enough to repeat the run."""
+    text = yaml.dump(config, Dumper=_Dumper, sort_keys=False)
     with writing(folder):
-        write_durably(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
+        write_whole(folder / "config.yaml", text.encode())
 
 
 def read_config(folder: str | Path) -> Content:
@@ -78,28 +100,107 @@ def read_config(folder: str | Path) -> Content:
     """
     path = Path(folder) / "config.yaml"
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.load(read_plain(path, LARGEST_CONFIG).decode(), _Loader)  # a safe loader, without aliases
     except OSError as error:
         raise GameError(f"{folder} is not the folder of a run: it has no config.yaml") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except GameError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise GameError(f"{path} is not valid YAML: restore it, or repeat the run") from error
     if not isinstance(config, dict) or "agent" not in config or "env" not in config:
         raise GameError(f"{path} does not name an agent and an env: restore it, or repeat the run")
+    _check_tree(config, path)
     return config
 
 
+class _Dumper(yaml.SafeDumper):
+    """A safe dumper that writes what occurs twice twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe loader that refuses aliases, of which a few lines denote a tree of any size."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases")
+        return super().compose_node(parent, index)
+
+
+def _check_tree(node: Any, path: Path, depth: int = 0) -> None:
+    """Check that a tree of a file is as shallow as what is written, and that a terminal can print its words."""
+    if depth > DEEPEST:
+        raise GameError(f"{path} is nested more than {DEEPEST} levels deep: restore it, or repeat the run")
+    if isinstance(node, str) and not node.isprintable():
+        raise GameError(f"{path} contains {node[:50]!r}, which is not text: restore it, or repeat the run")
+    if isinstance(node, dict):
+        for key, item in node.items():
+            if not isinstance(key, str):
+                raise GameError(f"{path} has the key {str(key)[:50]!r}: keys must be words; restore it")
+            _check_tree(key, path, depth)
+            _check_tree(item, path, depth + 1)
+    elif isinstance(node, list):
+        for item in node:
+            _check_tree(item, path, depth + 1)
+
+
 def read_result(folder: Path) -> Content | None:
-    """Return the content of result.json, with null as NaN; None if the run has not finished."""
+    """Return the content of result.json, with null as NaN; None if the run has not finished.
+
+    A file that is not the result of a run is ignored with a warning.
+    """
+    path = folder / "result.json"
     try:
-        content = json.loads((folder / "result.json").read_text())
-    except (OSError, ValueError):
+        content = json.loads(read_plain(path, LARGEST_RESULT))
+        _check_tree(content, path)
+        content = rebuild(content, lambda node, _: math.nan if node is None else node)
+        _check_result(content, path)
+    except OSError:
         return None
-    return rebuild(content, lambda node, _: math.nan if node is None else node)
+    except (ValueError, RecursionError) as error:  # a GameError also
+        reason = error if isinstance(error, GameError) else f"{path} is not JSON"
+        warnings.warn(f"{reason}; it is ignored", stacklevel=2)
+        return None
+    return content
+
+
+def _check_result(content: Any, path: Path) -> None:
+    """Check the entries of a result that tables show; those of `OPTIONAL` may be missing."""
+    if not isinstance(content, dict):
+        raise GameError(f"{path} holds a {type(content).__name__}, not a result")
+    for name, kind in {**REQUIRED, **{key: kind for key, kind in OPTIONAL.items() if key in content}}.items():
+        if not isinstance(content.get(name), kind):
+            raise GameError(f"{name} in {path} is {str(content.get(name))[:50]!r}")
+    for row in (*content["metrics"].values(), *content["start"].values()):
+        if not isinstance(row, dict) or not all(isinstance(row.get(key), int | float) for key in ("mean", "std")):
+            raise GameError(f"a metric in {path} has no mean and std")
+    if not all(isinstance(flag, bool) for flag in content.get("catastrophic_overfitting", [])):
+        raise GameError(f"catastrophic_overfitting in {path} is not a list of true and false")
+
+
+NUMBER = (int, float)
+REQUIRED: dict[str, Any] = {
+    "agent": str,
+    "env": str,
+    "timesteps": int,
+    "runs": int,
+    "diverged": int,
+    "start": dict,
+    "metrics": dict,
+}
+OPTIONAL: dict[str, Any] = {
+    "timestep": str,
+    "settings": dict,
+    "seconds": NUMBER,
+    "verdicts": dict,
+    "catastrophic_overfitting": list,
+}
 
 
 def write_result(folder: Path, name: str, result: Content) -> None:
     """Write final numbers to the file `name` of a folder, e.g. result.json; NaN becomes null, as JSON has no NaN."""
     finite = rebuild(result, lambda node, _: None if isinstance(node, float) and not math.isfinite(node) else node)
     with writing(folder):
-        write_durably(folder / f"{name}.new", json.dumps(finite, indent=2, allow_nan=False).encode())
-        os.replace(folder / f"{name}.new", folder / name)
+        write_whole(folder / name, json.dumps(finite, indent=2, allow_nan=False).encode())

@@ -13,7 +13,7 @@ from stable_baselines3.common.logger import Logger, make_output_format
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from robustgames.checkpoints import write_durably
+from robustgames.disk import write_new
 from robustgames.errors import writing
 
 STEP = "time/timesteps"
@@ -64,7 +64,9 @@ def open_logger(folder: Path, timesteps: int, kept: int) -> RunLogger:
             _trim_csv(path, kept)
         for path in sorted(folder.glob(EVENTS)):
             _trim_events(path, kept)
-    return RunLogger(folder, f"-{timesteps}" if (folder / "progress.csv").exists() else "")
+        suffix = f"-{timesteps}" if (folder / "progress.csv").exists() else ""
+        (folder / f"progress{suffix}.csv").unlink(missing_ok=True)  # Stable-Baselines3 would write through a hard link
+    return RunLogger(folder, suffix)
 
 
 def _trim_csv(path: Path, kept: int) -> None:
@@ -109,5 +111,4 @@ def _events(path: Path) -> Iterator[Any]:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    write_durably(path.with_name(f"{path.name}.new"), data)
-    os.replace(path.with_name(f"{path.name}.new"), path)
+    os.replace(write_new(path, data), path)

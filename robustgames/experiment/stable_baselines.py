@@ -14,16 +14,28 @@ from robustgames.evaluation.adversaries import ALGORITHMS
 from robustgames.evaluation.rollouts import Policy, control_env
 
 
-def load_model(path: Path, algorithm: str) -> BaseAlgorithm:
+def load_model(path: Path, algorithm: str, trust: bool = False) -> BaseAlgorithm:
     """Return the model in a zip file that `model.save` of Stable-Baselines3 wrote.
 
+    Such a file contains pickles: loading it runs whatever code its author put there.
+
+    Args:
+        path: Path of the file.
+        algorithm: Name of the algorithm that wrote it.
+        trust: Whether the user consents to running code from the file.
+
     Raises:
-        GameError: No such file or algorithm, or a model of another algorithm.
+        GameError: No consent, no such file or algorithm, or a model of another algorithm.
     """
     if algorithm not in ALGORITHMS:
         raise unknown("algorithm", algorithm, ALGORITHMS)
     if not path.is_file():
         raise GameError(f"{path} does not exist: name the .zip file that model.save wrote")
+    if not trust:
+        raise GameError(
+            f"{path} is a pickle of Stable-Baselines3, and loading it runs the code in it: "
+            "if you trust whoever wrote it, add --trust"
+        )
     try:
         return getattr(stable_baselines3, algorithm).load(path, device="cpu")
     except Exception as error:

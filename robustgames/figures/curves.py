@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from io import StringIO
 from math import ceil
 from os.path import commonpath
 from pathlib import Path
@@ -12,9 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from robustgames.disk import read_plain
 from robustgames.errors import GameError
 from robustgames.figures.style import INK, PALETTE, quiet
 
+LARGEST, MOST = 2**28, 200  # bytes of a progress.csv, and metrics in it
 GROUPS = ("game/", "eval/", "rollout/", "train/")
 SPREADS = {"rollout/ep_rew_mean": "rollout/ep_rew_std_of_runs"}  # others: eval/x has eval_std/x
 TITLES = {
@@ -65,7 +68,10 @@ def has_metrics(paths: Sequence[Path]) -> bool:
 def _metrics(tables: dict[str, dict[str, np.ndarray]]) -> list[str]:
     every = {name for table in tables.values() for name in table} - set(SPREADS.values())
     known = [name for name in TITLES if name in every]
-    return [*known, *(name for group in GROUPS for name in sorted(every - {*known}) if name.startswith(group))]
+    found = [*known, *(name for group in GROUPS for name in sorted(every - {*known}) if name.startswith(group))]
+    if len(found) > MOST:
+        raise GameError(f"progress.csv has {len(found)} metrics: at most {MOST} are drawn; it was changed, remove it")
+    return found
 
 
 def _draw_metric(axes: Axes, name: str, tables: dict[str, dict[str, np.ndarray]]) -> None:
@@ -82,7 +88,8 @@ def _draw_metric(axes: Axes, name: str, tables: dict[str, dict[str, np.ndarray]]
             low = np.maximum(mean - std, least)
             axes.fill_between(calls, low, mean + std, color=color, alpha=0.18, lw=0)
     axes.set_yscale("log" if logarithmic else "linear")
-    axes.set_title(TITLES.get(name, name.replace("_", " ")), fontsize=10, color=INK, loc="left")
+    title = TITLES.get(name, name.replace("_", " "))
+    axes.set_title(title, fontsize=10, color=INK, loc="left", parse_math=False)
     if name.endswith("accuracy"):
         axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel("env steps" if name.startswith(("rollout", "train")) else "oracle calls", fontsize=9)
@@ -95,11 +102,13 @@ def _read_runs(paths: list[Path]) -> dict[str, dict[str, np.ndarray]]:
     for path in paths:
         rows = runs.setdefault(path.resolve().parent, {})
         try:
-            with open(path, newline="") as file:
-                rows.update(
-                    {float(row["time/timesteps"]): row for row in csv.DictReader(file) if row["time/timesteps"]}
-                )
-        except (OSError, KeyError, ValueError) as error:
+            text = read_plain(path, LARGEST).decode()
+            found = {
+                float(row["time/timesteps"]): row for row in csv.DictReader(StringIO(text)) if row["time/timesteps"]
+            }
+            _columns(list(found.values()))  # every cell is a number
+            rows.update(found)
+        except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
             raise GameError(
                 f"{path} is not readable, or has no numbers in time/timesteps: is it a progress.csv?"
             ) from error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+
+from robustgames.disk import write_whole
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 INK, MUTED, AXIS, FAINT = "#222222", "#6B7280", "#888888", "#C3C9D2"  # from text to background
@@ -43,4 +46,6 @@ def mark_diverged(axes: Axes) -> None:
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG with 150 dots per inch, creating its folder."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, bbox_inches="tight", facecolor="white")
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight", facecolor="white")
+    write_whole(path, buffer.getvalue())

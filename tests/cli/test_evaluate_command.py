@@ -90,7 +90,17 @@ def test_a_model_of_stable_baselines_is_judged_by_the_same_command(tmp_path, cap
     returns = [play(PENDULUM, policy_of(model, PENDULUM), episodes=2).returns for model in (own, seen)]
     assert np.allclose(*returns, rtol=1e-5)
     own.save(tmp_path / "own.zip")
-    words = ["evaluate", str(tmp_path / "own.zip"), "--env", PENDULUM, "--algorithm", "DDPG", "--episodes", "2"]
+    words = [
+        "evaluate",
+        str(tmp_path / "own.zip"),
+        "--env",
+        PENDULUM,
+        "--algorithm",
+        "DDPG",
+        "--episodes",
+        "2",
+        "--trust",
+    ]
     assert cli.main([*words, "--grid", "mass=1,2"]) == 0
     found = json.loads((tmp_path / "own" / "evaluation.json").read_text())["robustness"]["sweep"]
     assert np.allclose(found["returns"][0][0], returns[0], rtol=1e-5)
@@ -142,7 +152,7 @@ def test_wrong_models_and_flags_are_told(tmp_path, capsys):
     (tmp_path / "no.zip").write_bytes(b"PK")
     assert cli.main(["evaluate", str(tmp_path / "no.zip")]) == 2
     assert "does not name its env: robustgames evaluate" in " ".join(capsys.readouterr().err.split())
-    assert cli.main(["evaluate", str(tmp_path / "no.zip"), "--env", PENDULUM]) == 2
+    assert cli.main(["evaluate", str(tmp_path / "no.zip"), "--env", PENDULUM, "--trust"]) == 2
     assert "is not a model of TD3" in " ".join(capsys.readouterr().err.split())
     words = ["train", "gda", "robustgames/Bilinear-v0", "--steps", "10", "--runs", "1", "--out", str(tmp_path)]
     assert cli.main(words) == 0
@@ -150,14 +160,24 @@ def test_wrong_models_and_flags_are_told(tmp_path, capsys):
     assert cli.main(["evaluate", str(folder), "--best-response", "100"]) == 2
     assert "--best-response is for runs of control" in " ".join(capsys.readouterr().err.split())
     DDPG("MlpPolicy", "Pendulum-v1", device="cpu").save(tmp_path / "small.zip")
-    words = ["evaluate", str(tmp_path / "small.zip"), "--algorithm", "DDPG", "--env"]
+    words = ["evaluate", str(tmp_path / "small.zip"), "--trust", "--algorithm", "DDPG", "--env"]
     assert cli.main([*words, "robustgames/ActionRobustHopper-v0"]) == 2
     assert "the model maps observations (3,)" in " ".join(capsys.readouterr().err.split())
 
 
 def test_models_are_judged_under_any_coupling(tmp_path):
     DDPG("MlpPolicy", "Pendulum-v1", device="cpu").save(tmp_path / "m.zip")
-    words = ["evaluate", str(tmp_path / "m.zip"), "--algorithm", "DDPG", "--env", PENDULUM, "--grid", "mass=1,2"]
+    words = [
+        "evaluate",
+        str(tmp_path / "m.zip"),
+        "--trust",
+        "--algorithm",
+        "DDPG",
+        "--env",
+        PENDULUM,
+        "--grid",
+        "mass=1,2",
+    ]
     assert cli.main([*words, "--episodes", "1", "--set", "coupling=observation", "eps=0.1"]) == 0
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import sklearn.datasets
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from robustgames.data import VARIABLE, digits, mnist
 from robustgames.data import labeled as source
@@ -227,10 +229,10 @@ def test_a_corrupt_gzip_file_is_told(folder):
 
 
 def test_an_unreadable_file_is_told(folder, monkeypatch):
-    def refuse(path):
+    def refuse(path, largest):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(source, "read_plain", refuse)
     expected = f"cannot read {folder / TRAIN_IMAGES} (Permission denied): give it read permission, or copy it again"
     assert error(folder) == expected
 
@@ -308,3 +310,54 @@ def test_digits_are_stratified_and_in_the_unit_box():
     share = split.train_labels.bincount() / split.test_labels.bincount()
     assert (share - 1437 / 360).abs().max() < 0.15
     assert digits() is split
+
+
+# -- files that were written to do harm -------------------------------------------------------------------
+def test_a_gzip_bomb_is_not_unpacked(folder, monkeypatch):
+    monkeypatch.setattr(source, "LARGEST", 10**6)
+    write(folder, f"{TEST_IMAGES}.gz", bytes(5 * 10**6))
+    (folder / TEST_IMAGES).unlink()
+    assert "unpacks to more than 1,000,000 bytes" in error(folder)
+
+
+def test_a_file_of_any_declared_size_is_refused_before_it_is_read(folder):
+    with open(folder / TEST_IMAGES, "wb") as file:
+        file.truncate(2**40)  # a hole: takes no room on the disk
+    assert error(folder).endswith("has 1,099,511,627,776 bytes: at most 2,147,483,648 are read")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(
+    which=st.sampled_from(FILES),
+    where=st.integers(0, 7000),
+    flip=st.integers(1, 255),
+    cut=st.booleans(),
+    gz=st.booleans(),
+)
+def test_a_cut_or_changed_file_is_read_as_it_is_or_refused(tmp_path_factory, which, where, flip, cut, gz):
+    """Whatever byte is changed: a split of the right shapes and ranges, or one line."""
+    folder, written = tmp_path_factory.mktemp("idx"), arrays()
+    for name, values in written.items():
+        content = idx(values)
+        content = gzip.compress(content, mtime=0) if gz and name == which else content
+        if name == which:
+            at = where % len(content)
+            content = content[:at] if cut else content[:at] + bytes([content[at] ^ flip]) + content[at + 1 :]
+        (folder / name).write_bytes(content)
+    try:
+        split = mnist(folder)
+    except GameError as refused:
+        assert "\n" not in str(refused)
+    else:
+        assert [len(part) for part in split] == [7, 7, 3, 3] and split.train_images.shape[1] == 784
+        assert all(part.min() >= 0 and part.max() <= top for part, top in zip(split, (1, 9, 1, 9), strict=True))
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(sizes=st.lists(st.integers(0, 2**32 - 1), min_size=0, max_size=4), body=st.binary(max_size=100))
+def test_declared_sizes_that_do_not_fit_are_refused(tmp_path_factory, sizes, body):
+    folder = tmp_path_factory.mktemp("idx")
+    for name, values in arrays().items():
+        (folder / name).write_bytes(idx(values))
+    (folder / TEST_IMAGES).write_bytes(struct.pack(f">BBBB{len(sizes)}I", 0, 0, 8, 3, *sizes) + body)
+    assert str(folder / TEST_IMAGES) in error(folder)
