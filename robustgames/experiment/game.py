@@ -51,8 +51,8 @@ class GameExperiment(Experiment[GameAgent]):
         solver = make_solver(self.agent, average=self.average, anneal=horizon, **self.settings)
         with explained(self.env, self.env_settings):
             env = envs.make(self.env, self.runs, device=self.device, **self.env_settings)
-            _check_sets(env.unwrapped.oracle.game)
             agent = GameAgent(env, solver, seed=self.seed, compile=self.compile)
+            _check_sets(agent.game)
         if self.patience and not isinstance(agent.game, HeldOut):
             raise GameError(f"patience is {self.patience}: {self.env} has no held-out images to stop early by")
         return agent
