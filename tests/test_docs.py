@@ -43,6 +43,7 @@ LAYERS = {
     "errors": 0,
     "lazy": 0,
     "tensors": 1,
+    "streams": 1,
     "checkpoints": 1,
     "data": 2,
     "games": 3,
