@@ -7,7 +7,6 @@ Loading a checkpoint executes no code.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from robustgames.errors import GameError, writing
+from robustgames.tensor_file import file_digest, file_pieces
 from robustgames.tensors import Keys, rebuild
 
 CURRENT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
@@ -28,11 +27,11 @@ def save_checkpoint(folder: str | Path, content: dict[str, Any]) -> None:
     """Write a tree of dictionaries, tensors, numbers and strings as the current checkpoint of a folder."""
     folder, tensors = Path(folder), {}
     text = json.dumps(_pack(content, tensors), sort_keys=True)
-    data = tensors_to_bytes(tensors, {"content": text, "digest": _digest(text, tensors)})
+    pieces = file_pieces(text, tensors)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_durably(folder / f"{CURRENT}.new", data)
-        if _read(folder / CURRENT)[0] is not None:  # a damaged one must not push out a good previous one
+        write_durably(folder / f"{CURRENT}.new", *pieces)
+        if _is_whole(folder / CURRENT):  # a damaged one must not push out a good previous one
             os.replace(folder / CURRENT, folder / PREVIOUS)
         os.replace(folder / f"{CURRENT}.new", folder / CURRENT)
 
@@ -61,10 +60,10 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
     """Return (content, "") of a checkpoint file, or (None, the damage)."""
     try:
         with safe_open(path, "pt") as file:
-            tensors, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-        if header["digest"] != _digest(header["content"], tensors):
+            tensors, text = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()["content"]  # noqa: SIM118
+        if not _is_whole(path):
             return None, f"{path.name} was changed: its digest does not match"
-        return _unpack(json.loads(header["content"]), tensors), ""
+        return _unpack(json.loads(text), tensors), ""
     except FileNotFoundError:
         return None, f"{path.name} is missing"
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
@@ -78,7 +77,7 @@ def _pack(content: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]
         if not isinstance(node, Tensor):
             return node
         name = "/".join(map(str, path))
-        tensors[name] = node.detach().cpu().contiguous().clone()
+        tensors[name] = node.detach().cpu().contiguous()
         return {"$tensor": name}
 
     return rebuild(content, pack)
@@ -92,13 +91,19 @@ def _is_packed(node: Any) -> bool:
     return isinstance(node, dict) and "$tensor" in node
 
 
-def _digest(text: str, tensors: dict[str, Tensor]) -> str:
-    return hashlib.sha256(text.encode() + tensors_to_bytes(tensors)).hexdigest()
+def _is_whole(path: Path) -> bool:
+    """Return whether a file is a checkpoint with the content of its digest."""
+    try:
+        found, stated = file_digest(path)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return found == stated
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, *pieces: bytes | memoryview) -> None:
     """Write a file and flush it to the disk."""
     with open(path, "wb") as file:
-        file.write(data)
+        for piece in pieces:
+            file.write(piece)
         file.flush()
         os.fsync(file.fileno())

@@ -71,7 +71,9 @@ def test_a_branch_depends_on_seed_and_number_alone():
     uniform((1, 50), second, KIND)
     a = uniform((3, 4), branch(first, torch.tensor([0, 8, 0])), KIND)
     b = uniform((1, 4), branch(second, torch.tensor([8])), KIND)
-    assert torch.equal(a[1], b[0]) and not torch.equal(a[1], uniform((1, 4), branch(second, torch.tensor([9])), KIND)[0])
+    assert torch.equal(a[1], b[0]) and not torch.equal(
+        a[1], uniform((1, 4), branch(second, torch.tensor([9])), KIND)[0]
+    )
     plain = Generator()
     assert branch(plain, torch.tensor([1])) is plain
 
