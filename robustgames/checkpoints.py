@@ -8,7 +8,6 @@ digest, so what restores a checkpoint checks its content (`restoring`, `check_co
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
@@ -18,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from robustgames.disk import check_plain, write_new
 from robustgames.errors import GameError, writing
+from robustgames.tensor_file import file_digest, file_pieces
 from robustgames.tensors import Keys, rebuild
 
 CURRENT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
@@ -32,13 +31,13 @@ def save_checkpoint(folder: str | Path, content: dict[str, Any]) -> None:
     """Write a tree of dictionaries, tensors, numbers and strings as the current checkpoint of a folder."""
     folder, tensors = Path(folder), {}
     text = json.dumps(_pack(content, tensors), sort_keys=True)
-    data = tensors_to_bytes(tensors, {"content": text, "digest": _digest(text, tensors)})
+    pieces = file_pieces(text, tensors)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f"{CURRENT}*.new"):  # by a save that was killed
             left.unlink(missing_ok=True)
-        new = write_new(folder / CURRENT, data)
-        if _read(folder / CURRENT)[0] is not None:  # a damaged one must not push out a good previous one
+        new = write_new(folder / CURRENT, *pieces)
+        if _is_whole(folder / CURRENT):  # a damaged one must not push out a good previous one
             os.replace(folder / CURRENT, folder / PREVIOUS)
         os.replace(new, folder / CURRENT)
 
@@ -68,10 +67,10 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
     try:
         check_plain(path)
         with safe_open(path, "pt") as file:
-            tensors, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-        if header["digest"] != _digest(header["content"], tensors):
+            tensors, text = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()["content"]  # noqa: SIM118
+        if not _is_whole(path):
             return None, f"{path.name} was changed: its digest does not match"
-        content = _unpack(json.loads(header["content"]), tensors)
+        content = _unpack(json.loads(text), tensors)
     except FileNotFoundError:
         return None, f"{path.name} is missing"
     except GameError as error:
@@ -88,7 +87,7 @@ def _pack(content: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]
         if not isinstance(node, Tensor):
             return node
         name = "/".join(map(str, path))
-        tensors[name] = node.detach().cpu().contiguous().clone()
+        tensors[name] = node.detach().cpu().contiguous()
         return {"$tensor": name}
 
     return rebuild(content, pack)
@@ -102,8 +101,13 @@ def _is_packed(node: Any) -> bool:
     return isinstance(node, dict) and "$tensor" in node
 
 
-def _digest(text: str, tensors: dict[str, Tensor]) -> str:
-    return hashlib.sha256(text.encode() + tensors_to_bytes(tensors)).hexdigest()
+def _is_whole(path: Path) -> bool:
+    """Return whether a file is a checkpoint with the content of its digest."""
+    try:
+        found, stated = file_digest(path)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return found == stated
 
 
 # -- the content of a checkpoint -------------------------------------------------------------------------

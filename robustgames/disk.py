@@ -47,7 +47,7 @@ def read_plain(path: str | Path, largest: int) -> bytes:
         return file.read(largest)
 
 
-def write_new(path: str | Path, data: bytes) -> Path:
+def write_new(path: str | Path, *pieces: bytes | memoryview) -> Path:
     """Write a new file next to `path`, flushed to the disk, and return its path, which is random.
 
     Two processes that write one path so do not share it, and nobody can have put a link there before.
@@ -59,7 +59,8 @@ def write_new(path: str | Path, data: bytes) -> Path:
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         with open(descriptor, "wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:

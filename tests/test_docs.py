@@ -43,6 +43,8 @@ LAYERS = {
     "errors": 0,
     "lazy": 0,
     "tensors": 1,
+    "streams": 1,
+    "tensor_file": 1,
     "checkpoints": 1,
     "disk": 1,
     "data": 2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,23 +12,27 @@ from typing import Any, Self
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from robustgames.agents.agent import Agent
 from robustgames.agents.control.behavior import Behavior
 from robustgames.agents.control.episode_factory import make_episodes
 from robustgames.agents.control.interaction import Interaction
 from robustgames.agents.control.normalization import RunningNorm
-from robustgames.agents.control.parts import Seeds, make_critic_training, make_policies, make_policy_solver
+from robustgames.agents.control.parts import make_critic_training, make_policies, make_policy_solver
 from robustgames.agents.control.player import Player
 from robustgames.agents.control.policy_game import PolicyGame
+from robustgames.agents.control.seeds import CRITICS, POLICIES, REST, check_seed, seeds_of
 from robustgames.agents.control.settings import Settings
 from robustgames.checkpoints import check_counts, check_like, load_checkpoint, restoring, save_checkpoint
 from robustgames.errors import DivergedError, GameError, unknown
 from robustgames.games import Oracle
 from robustgames.solvers import Scheme
 from robustgames.solvers.config import from_config, to_config
+from robustgames.streams import Streams
 from robustgames.tensors import choose_device, map_tensors
+
+OLDER = "a checkpoint of an earlier version, in which all runs drew from one stream: from here each run has its own"
 
 
 class RobustDDPG(Agent):
@@ -37,8 +42,13 @@ class RobustDDPG(Agent):
     `PolicyGame`, max_x min_y of Q at what both play. Simultaneous Adam, extragradient or Langevin chains are a choice
     of `solver`. With α = 0 there is no adversary and it is DDPG; `RobustTD3` is then TD3.
 
-    Timesteps are steps of the env, of one run. On a CPU a saved run resumes bit for bit, within an episode as well, if
-    the env is a function of its seed and the actions.
+    Timesteps are steps of the env, of one run. On a CPU a saved run resumes bit for bit, within an episode of up to
+    10,000 steps as well, if the env is a function of its seed and the actions. If others step or reset the env, a new
+    episode begins.
+
+    Every run draws from streams of its own, seeded by `SeedSequence(seed).spawn(S)[run]`. So run i of S has the start
+    weights, episodes, exploration and minibatches of run i in any other batch. Batched products may round the last bit
+    of its arithmetic differently.
 
     The same algorithm on one page, without its speed, is `tests/reference_ddpg.py`; a test compares both.
 
@@ -84,12 +94,13 @@ class RobustDDPG(Agent):
         **settings: Any,
     ) -> None:
         self.settings = s = self.preset.changed(settings)
-        self.seed, self.tensorboard_log, self.verbose, seeds = seed, tensorboard_log, verbose, Seeds.spawn(seed)
-        self.ongoing = make_episodes(env, runs, env_settings or {}, device, Generator().manual_seed(seeds.episodes))
+        check_seed(seed)
+        self.seed, self.tensorboard_log, self.verbose = seed, tensorboard_log, verbose
+        self.ongoing = make_episodes(env, runs, env_settings or {}, device, seed)
         self.env, shape = self.ongoing.first, (self.ongoing.runs,)
         self.device = self.ongoing.device if device == "auto" else choose_device(device)
         of_policies, of_critics, self.generator = (
-            Generator(self.device).manual_seed(n) for n in (seeds.policies, seeds.critics, seeds.rest)
+            Streams(seeds_of(seed, *shape, purpose), self.device) for purpose in (POLICIES, CRITICS, REST)
         )
         self.policies = make_policies(self.ongoing, s, self.device)
         self.norm = RunningNorm(*shape, self.ongoing.observation_size, self.device) if s.normalize else None
@@ -107,6 +118,7 @@ class RobustDDPG(Agent):
         self.behavior = Behavior(self.policies, s, self.z, self.generator)
         self.interaction = Interaction(self.ongoing, self.behavior, self.norm, self.generator, self.device)
         self.num_timesteps = self.updates = 0
+        self._owed: list[bool] | None = None  # ends of episodes in a stored step whose updates are not yet taken
 
     # -- training ----------------------------------------------------------------------------------------------
     @property
@@ -118,26 +130,45 @@ class RobustDDPG(Agent):
 
     @torch.inference_mode()  # a tenth less time than without gradients only
     def _advance(self, room: int = 0) -> None:
-        """Play one step in every env, store it, and take the updates that it pays for."""
+        """Play one step in every env, store it, and take the update that it pays for."""
+        if self._owed is not None:
+            self._follow_up(self._owed)
         s, replay = self.settings, self.practice.replay
         try:
             played = self.interaction.play(self.z, random=replay.size < s.learning_starts)
         except GameError as error:
             self._check_finite()  # the origin of non-finite values may be the policy rather than the env
             raise GameError(f"timestep {self.num_timesteps}, {error}") from error
-        self._busy, self.interaction.halfway = True, False  # weights change in place: a second Ctrl-C waits as well
+        self._busy = True  # weights change in place: a second Ctrl-C waits as well
         try:
-            if self.norm is not None:
-                self.norm.update(torch.as_tensor(played.observations, device=self.device))
             replay.add(played.observations, played.executed, played.after, played.rewards, played.terminated)
             self.num_timesteps += 1
             self._ended = played.ended
-            if any(played.ended):
-                self.behavior.restart(self.z, played.ended)
-            if replay.size > s.learning_starts:
-                self._update()
+            self.interaction.halfway, self._owed = False, played.ended
+            if self.norm is not None:
+                self.norm.update(torch.as_tensor(played.observations, device=self.device))
+            self._follow_up(played.ended)
         finally:
             self._busy = False
+
+    def _follow_up(self, ended: list[bool]) -> None:
+        """Take what a stored step pays for: the update, and new exploration where episodes ended.
+
+        If that fails, everything is as it was when the step was stored, and the next step begins with another try.
+        """
+        before = self.z, self.state, self.behavior.state, self.updates
+        weights, drawn = self.practice.weights(), self.generator.mark()
+        try:
+            if any(ended):
+                self.behavior.restart(self.z, ended)
+            if self.practice.replay.size > self.settings.learning_starts:
+                self._update()
+        except BaseException:
+            self.z, self.state, self.behavior.state, self.updates = before
+            self.practice.go_back(weights)
+            self.generator.go_back(drawn)
+            raise
+        self._owed = None
 
     def _locals(self) -> dict[str, Any]:
         return {"dones": np.array(self._ended)}
@@ -161,8 +192,11 @@ class RobustDDPG(Agent):
         self.practice.held = None
 
     def _recall(self) -> None:
-        """Drop a step that was stopped in the envs; once its transitions are stored, a step is kept."""
-        self.interaction.abandon(self.z)
+        """Drop a step that was stopped in the envs; once its transitions are stored, a step is kept.
+
+        If its update failed, that is owed: the agent is where it was before the update, and takes it in the next step.
+        """
+        self.interaction.abandon()
 
     def _check_finite(self) -> None:
         if not bool(torch.isfinite(self.z).all(-1).any()):
@@ -204,9 +238,9 @@ class RobustDDPG(Agent):
     ) -> tuple[np.ndarray, None]:
         """Return (the action in [-1, 1]^k of "protagonist" or "adversary" in run 0 … S - 1, None), without exploration.
 
-        An observation has shape (p,), or (B, p) for B actions.
+        An observation has the shape of the env's, or (B, ...) for B actions.
         """
-        return self._player(player, run).predict(observation, self.ongoing.observation_size), None
+        return self._player(player, run).predict(observation, self.ongoing.observation_shape), None
 
     def policy(self, run: int = 0, player: str = "protagonist") -> Callable[[Any], np.ndarray]:
         """Return the present policy of a player of one run: observation -> action, in the shapes of the env.
@@ -245,6 +279,7 @@ class RobustDDPG(Agent):
             "coupling": self.ongoing.coupling,
             "timesteps": self.num_timesteps,
             "updates": self.updates,
+            "owed": self._owed,
             "z": self.z,
             "state": self.state,
             "generator": self.generator.get_state(),
@@ -312,9 +347,13 @@ class RobustDDPG(Agent):
         self.z, self.state = content["z"], content["state"]
         for name, part in self._parts().items():
             part.load_state_dict(content[name])
-        self.generator.set_state(content["generator"])
+        if self.generator.fits(content["generator"]):
+            self.generator.set_state(content["generator"])
+        else:
+            warnings.warn(OLDER, stacklevel=3)
         self.num_timesteps, self.updates = content["timesteps"], content["updates"]
         self.callback_states = content.get("callbacks", {})  # 0.1.0 wrote none
+        self._owed = content.get("owed")
 
 
 class RobustTD3(RobustDDPG):

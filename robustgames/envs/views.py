@@ -105,6 +105,7 @@ class PlayerView(gym.Env[Any, np.ndarray]):
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         share = (np.clip(action, -1, 1) + 1) / 2
         own = (self._low + share * (self._high - self._low)).astype(self._low.dtype)
+        own = np.clip(own, self._low, self._high)  # rounding may leave the box by a digit
         joint = {self.player: own, self.other: self._policy(self._last[self.other])}
         observation, reward, terminated, truncated, info = self.env.step(joint)
         self._last = observations_of(self.env, observation, info)

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from robustgames.errors import GameError
 from robustgames.solvers.rules import Rate, Rule, State, check_decay, check_rate, rate_at
+from robustgames.streams import normal
 
 Noise = float | Callable[[int], float]
 
@@ -74,7 +75,7 @@ def _noise(z: Tensor, noise: Noise, k: int, generator: Generator) -> Tensor | fl
     std = noise(k) if callable(noise) else noise
     if std == 0:
         return 0.0
-    return std * torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+    return std * normal(z.shape, generator, z.dtype)
 
 
 def _check_noise(noise: Noise) -> None:

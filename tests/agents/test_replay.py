@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis.strategies import integers, lists, sampled_from, tuples
 from torch import Generator
 
 import robustgames as rg
@@ -135,3 +137,31 @@ def test_memory_is_taken_as_transitions_come():
 def test_what_does_not_fit_is_refused(act, error):
     with pytest.raises(rg.GameError, match=error):
         act()
+
+
+@given(
+    capacity=integers(1, 7),
+    runs=sampled_from([(), (1,), (3,)]),
+    steps=lists(tuples(sampled_from(["add", "numpy", "extend", "reload"]), integers(1, 7)), max_size=12),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_replay_is_a_list_of_the_last_transitions(capacity, runs, steps):
+    replay, expected, t = Replay(capacity, 2, 1, runs), [], 0
+    for how, n in steps:
+        n = min(n, capacity) if how == "extend" else 1
+        new = [numbered(t + i, runs) for i in range(n)]
+        if how == "extend":
+            replay.extend(*(torch.stack(parts) for parts in zip(*new, strict=True)))
+        elif how == "reload":
+            old, replay = replay, Replay(capacity, 2, 1, runs)
+            replay.load_state_dict(old.state_dict())
+            n, new = 0, []
+        else:
+            replay.add(*(part.numpy() if how == "numpy" else part for part in new[0]))
+        t, expected = t + n, (expected + new)[-capacity:]
+    assert replay.size == len(expected)
+    rows = [
+        torch.cat([s, a, after, r[..., None], 1.0 - end[..., None].float()], -1) for s, a, after, r, end in expected
+    ]
+    kept = replay.state_dict()["rows"].roll(-replay.position if replay.size == capacity else 0, 0)
+    assert all(torch.equal(kept[i], row.reshape(-1, replay.width)) for i, row in enumerate(rows))

@@ -6,9 +6,10 @@ from collections import deque
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from robustgames.agents.control.episodes import RECENT, Episodes, Played
+from robustgames.agents.control.seeds import episode_seed
 from robustgames.envs.control.pendulum import RobustPendulumVectorEnv
 
 
@@ -17,28 +18,38 @@ class BatchedPendulums(Episodes):
 
     Args:
         env: Batch of pendulums.
-        generator: Generator of the first seed; the env continues with a generator of its own.
+        seed: Seed of the agent; each env continues with a stream of its own.
     """
 
-    def __init__(self, env: RobustPendulumVectorEnv, generator: Generator) -> None:
+    def __init__(self, env: RobustPendulumVectorEnv, seed: int) -> None:
         self.env = self.first = env
-        self.generator, self.runs = generator, env.num_envs
-        self.observation_size, self.action_size, self.action_shape = 3, 1, (1,)
+        self.seed, self.runs = seed, env.num_envs
+        self.observation_shape, self.observation_size, self.action_size, self.action_shape = (3,), 3, 1, (1,)
         self.device, self.law = env.device, env.coupling
         self.alphas = env.alpha.squeeze(-1).tolist()
         self.recent = [deque(maxlen=RECENT) for _ in range(self.runs)]
         self._now: Tensor | None = None
+        self._resets = self._moves = 0
+        self._gone = False
         self._returns = torch.zeros(self.runs, device=self.device)
 
     def observe(self) -> Tensor:
         if self._now is None:
-            self._now = self.env.reset(seed=int(torch.randint(2**31, (), generator=self.generator)))[0]
+            seeds = [episode_seed(self.seed, run, self._resets) for run in range(self.runs)]
+            self._resets += 1
+            self._now, self._moves = self.env.reset(seed=seeds)[0], self.env.moves
         return self._now
+
+    def lost(self) -> list[bool]:
+        if self._now is not None and self.env.moves != self._moves:
+            self.abandon()
+        gone, self._gone = self._gone, False
+        return [gone] * self.runs
 
     def play(self, own: Any, other: Any) -> Played:
         before = self.observe()
         self._now, rewards, terminated, _, info = self.env.step({"protagonist": own, "adversary": other})
-        self._returns = self._returns + rewards
+        self._moves, self._returns = self.env.moves, self._returns + rewards
         over = self.env.elapsed == 0
         if over:
             for recent, total in zip(self.recent, self._returns.tolist(), strict=True):
@@ -47,12 +58,14 @@ class BatchedPendulums(Episodes):
         return Played(before, info["executed_action"], info["final_obs"], rewards, terminated, [over] * self.runs)
 
     def abandon(self) -> None:
-        self._now, self._returns = None, torch.zeros_like(self._returns)
+        self._now, self._gone, self._returns = None, True, torch.zeros_like(self._returns)
 
     def state_dict(self) -> dict[str, Any]:
-        started = self._now is not None
+        moved = self._now is not None and self.env.moves != self._moves
+        started = self._now is not None and not moved
         return {
-            "generator": self.generator.get_state(),
+            "resets": self._resets,
+            "lost": self._gone or moved,
             "env": self.env.state_dict() if started else {},
             "now": self._now if started else torch.empty(0),
             "returns": self._returns,
@@ -60,11 +73,13 @@ class BatchedPendulums(Episodes):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.generator.set_state(state["generator"])
+        # checkpoints of versions before had neither resets nor a lost episode
+        self._resets, self._gone = state.get("resets", 0), state.get("lost", False)
         self._now, self._returns = None, state["returns"].to(self.device)
         if state["env"]:
+            self.observe()  # seeds the streams of the env, which a state of a version before lacks
             self.env.load_state_dict(state["env"])
-            self._now = state["now"].to(self.device)
+            self._now, self._resets = state["now"].to(self.device), state.get("resets", 1)
         for recent, saved in zip(self.recent, state["recent"], strict=True):
             recent.extend((float(reward), int(length)) for reward, length in saved)
 

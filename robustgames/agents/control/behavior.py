@@ -29,7 +29,7 @@ class Behavior:
     """
 
     def __init__(self, policies: Policies, settings: Settings, z: Tensor, generator: Generator) -> None:
-        self.policies, self.generator = policies, generator
+        self.policies, self.generator, self.runs = policies, generator, len(z)
         self.noise: ActionNoise | None = None
         self.weights: AdaptiveParameterNoise | None = None
         self.state: State = {}
@@ -107,4 +107,8 @@ class Behavior:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
-        self.state = state
+        self.state = dict(state)
+        if "block" in state and state["block"].shape[0] != self.runs:
+            self.state = {}  # of a version whose blocks had another layout: new noise is drawn
+        if self.weights is not None:
+            self.state.setdefault("episode", torch.zeros(self.runs, dtype=torch.int64, device=state["std"].device))

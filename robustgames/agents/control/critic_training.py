@@ -82,6 +82,14 @@ class CriticTraining:
         self.target.lerp_(z, self.learning.tau)
         self.learning.follow_(self.state)
 
+    def weights(self) -> dict[str, Any]:
+        """Return a copy of the weights of critic and targets, which change in place, for `go_back`."""
+        return {"state": map_tensors(self.state, torch.clone), "target": self.target.clone()}
+
+    def go_back(self, weights: dict[str, Any]) -> None:
+        """Undo the steps since `weights`."""
+        self.state, self.target, self.held = weights["state"], weights["target"], None
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes, the replay included, as tensors and integers."""
         return {

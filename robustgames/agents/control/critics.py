@@ -15,6 +15,7 @@ from robustgames.errors import GameError
 from robustgames.games.networks import MLP
 from robustgames.solvers.fused_adam import FusedAdam
 from robustgames.solvers.rules import Rule, State
+from robustgames.streams import normal
 from robustgames.tensors import map_tensors
 
 
@@ -136,7 +137,7 @@ class TemporalDifference:
 
     def _smooth(self, actions: Tensor, generator: Generator) -> None:
         if self.smoothing:
-            noise = torch.randn(actions.shape, generator=generator, device=actions.device, dtype=actions.dtype)
+            noise = normal(actions.shape, generator, actions.dtype)
             actions.add_(noise.mul_(self.smoothing).clamp_(-self.clip, self.clip)).clamp_(-1, 1)
 
     def _descent(self, w: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

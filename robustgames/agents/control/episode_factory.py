@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
-from torch import Generator
 
 from robustgames.agents.control.batched_episodes import BatchedPendulums
 from robustgames.agents.control.episodes import Episodes
-from robustgames.agents.control.separate_episodes import SeparateEnvs, law_of
+from robustgames.agents.control.separate_episodes import SeparateEnvs
 from robustgames.envs import control_ids
 from robustgames.envs.control.pendulum import RobustPendulumVectorEnv
 from robustgames.envs.registration import PENDULUM_BATCH, entry_name
@@ -23,11 +21,12 @@ def make_episodes(
     runs: int,
     settings: dict[str, Any],
     device: str,
-    generator: Generator,
+    seed: int,
 ) -> Episodes:
     """Return the episodes of `runs` runs, in envs made from an id and its settings, or in an env that already exists.
 
-    If the id names a batched env, the batch is made on the device. `alpha` may be a list with one share per run.
+    If the id names a batched env, the batch is made on the device. `alpha` may be a list with one share per run. The
+    episodes of a run depend on `seed` and on the number of the run, not on the other runs.
 
     Raises:
         GameError: An env without an adversary, an adversary that is not a second policy, or no runs.
@@ -39,14 +38,18 @@ def make_episodes(
         env = gym.make_vec(env, num_envs=runs, device=str(choose_device(device)), **settings)
         settings = {}
     elif isinstance(env, str):
-        return SeparateEnvs(_make_each(env, runs, settings), generator)
+        return SeparateEnvs(_make_each(env, runs, settings), seed)
     if settings:
         raise GameError(f"{settings} cannot be changed on an env that already exists: pass its id, or set them there")
     if isinstance(env.unwrapped, RobustPendulumVectorEnv):
-        return BatchedPendulums(env.unwrapped, generator)
+        if env is not env.unwrapped:
+            raise GameError(f"{type(env).__name__} wraps a batch of pendulums: agents step the batch without wrappers")
+        return BatchedPendulums(env, seed)  # type: ignore[arg-type]
+    if isinstance(env, gym.vector.VectorEnv):
+        raise GameError(f"{env} is a batch of separate envs: pass its id and runs={env.num_envs}")
     if runs > 1:
         raise GameError("an env that already exists serves one run: pass its id for several")
-    return SeparateEnvs([_check_fit(env)], generator)  # type: ignore[arg-type]
+    return SeparateEnvs([env], seed)
 
 
 def _make_each(id: str, runs: int, settings: dict[str, Any]) -> list[gym.Env]:
@@ -60,17 +63,6 @@ def _make_each(id: str, runs: int, settings: dict[str, Any]) -> list[gym.Env]:
 
 def _make(id: str, settings: dict[str, Any]) -> gym.Env:
     try:
-        return _check_fit(gym.make(id, disable_env_checker=True, **settings))
+        return gym.make(id, disable_env_checker=True, **settings)
     except gym.error.UnregisteredEnv as error:
         raise unknown("env", id, control_ids()) from error
-
-
-def _check_fit(env: gym.Env) -> gym.Env:
-    """Return the env if a policy can observe it and act against its adversary."""
-    if not isinstance(env.observation_space, gym.spaces.Box):
-        raise GameError(f"{env} observes {env.observation_space}: it must be a Box, wrap it in FlattenObservation")
-    if env.observation_space.dtype == np.uint8:
-        how = "FlattenObservation(RescaleObservation(DtypeObservation(env, np.float32), np.float32(0), np.float32(1)))"
-        raise GameError(f"{env} observes images in 0 … 255, on which the networks do not train: pass {how}")
-    law_of(env)
-    return env

@@ -37,11 +37,14 @@ class Played(NamedTuple):
 class Episodes(ABC):
     """The envs of S runs in the middle of their episodes.
 
-    `recent` holds (return, length) of the last episodes of each run. All randomness of the envs comes from the seeds
-    that are drawn from `generator`, so a saved run continues bit for bit if its envs repeat themselves.
+    `recent` holds (return, length) of the last episodes of each run. All randomness of the envs comes from the seeds of
+    their episodes, and those from the seed of the agent, the number of the run and that of the episode. So a run does
+    not depend on the others, and a saved one continues bit for bit if its envs repeat themselves.
     """
 
     runs: int
+    observation_shape: tuple[int, ...]
+    """Shape of an observation, whose p components are one row here."""
     observation_size: int
     action_size: int
     action_shape: tuple[int, ...]
@@ -71,6 +74,10 @@ class Episodes(ABC):
         Raises:
             GameError: An env fails. Nothing of this step is kept, and new episodes begin in the next one.
         """
+
+    @abstractmethod
+    def lost(self) -> list[bool]:
+        """Return the runs that lost their episode since the last call: it was abandoned, or others moved the env."""
 
     @abstractmethod
     def abandon(self) -> None:

@@ -1,7 +1,7 @@
 """Exploration: noise on actions, or on the weights of a policy.
 
 Settings are frozen. The state is an explicit one of tensors and integers, of all runs at once. Everything is drawn from
-the run's generator.
+the generator of the runs, a `Streams` if every run draws its own numbers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from robustgames.errors import GameError
 from robustgames.solvers.rules import State
+from robustgames.streams import branch, normal
 
 
 class ActionNoise(ABC):
@@ -56,9 +57,14 @@ class GaussianNoise(ActionNoise):
 
     def step(self, state: State, actions: Tensor, generator: Generator) -> tuple[Tensor, State]:
         left = state.get("left", 0)
-        block = state["block"] if left else self.std * _normal(actions.expand(BLOCK, *actions.shape), generator)
+        block = state["block"] if left else self._drawn(actions, generator)
         left = (left or BLOCK) - 1
-        return block[left], {"block": block, "left": left}
+        return block[..., left, :], {"block": block, "left": left}
+
+    def _drawn(self, actions: Tensor, generator: Generator) -> Tensor:
+        std = self.std.unsqueeze(-1) if isinstance(self.std, Tensor) else self.std
+        *runs, k = actions.shape
+        return std * normal((*runs, BLOCK, k), generator, actions.dtype)
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,9 @@ class OrnsteinUhlenbeck(ActionNoise):
         return {"u": torch.zeros_like(actions)}
 
     def step(self, state: State, actions: Tensor, generator: Generator) -> tuple[Tensor, State]:
-        u = (1 - self.theta * self.dt) * state["u"] + self.std * self.dt**0.5 * _normal(actions, generator)
+        u = (1 - self.theta * self.dt) * state["u"] + self.std * self.dt**0.5 * normal(
+            actions.shape, generator, actions.dtype
+        )
         return u, {"u": u}
 
     def restart(self, state: State, ended: Tensor) -> State:
@@ -139,12 +147,17 @@ class AdaptiveParameterNoise:
     def init(self, weights: Tensor, generator: Generator) -> State:
         """Return the first state, with the weights to act with in the first episode: weights (*S, n)."""
         std = torch.full_like(weights[..., :1], self.std)
-        return {"k": 0, "std": std, "weights": self._disturbed(weights, std, generator)}
+        episode = torch.zeros_like(std[..., 0], dtype=torch.int64)
+        return {"k": 0, "std": std, "weights": self._disturbed(weights, std, generator), "episode": episode}
 
     def restart(self, state: State, weights: Tensor, ended: Tensor, generator: Generator) -> State:
-        """Return the state with new weights, drawn around `weights`, in the runs whose episode has ended, (*S,)."""
-        fresh = self._disturbed(weights, state["std"], generator)
-        return {**state, "weights": torch.where(ended.unsqueeze(-1), fresh, state["weights"])}
+        """Return the state with new weights, drawn around `weights`, in the runs whose episode has ended, (*S,).
+
+        The draws of a `Streams` depend on the number of the run's episode, not on the time at which others end.
+        """
+        episode = state["episode"] + ended
+        fresh = self._disturbed(weights, state["std"], branch(generator, episode))
+        return {**state, "weights": torch.where(ended.unsqueeze(-1), fresh, state["weights"]), "episode": episode}
 
     def adapt(
         self,
@@ -169,11 +182,7 @@ class AdaptiveParameterNoise:
         return (policy(weights, states) - policy(others, states)).square().mean((-2, -1)).sqrt()
 
     def _disturbed(self, weights: Tensor, std: Tensor, generator: Generator) -> Tensor:
-        return weights + std * _normal(weights, generator)
-
-
-def _normal(like: Tensor, generator: Generator) -> Tensor:
-    return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+        return weights + std * normal(weights.shape, generator, weights.dtype)
 
 
 def _check_size(name: str, value: float | Tensor) -> None:

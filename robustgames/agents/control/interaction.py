@@ -11,12 +11,14 @@ from torch import Generator, Tensor
 from robustgames.agents.control.behavior import Behavior
 from robustgames.agents.control.episodes import Episodes, Played
 from robustgames.agents.control.normalization import RunningNorm
+from robustgames.streams import uniform
 
 
 class Interaction:
     """Plays in every env: at first random actions, then those of the policies with exploration.
 
-    `halfway` is True from the start of a step in the envs until its transitions are stored.
+    `halfway` is True from the start of a step in the envs until its transitions are stored. If an env was stepped
+    or reset by others since the last step, its run begins a new episode.
 
     Args:
         episodes: Envs of the runs.
@@ -45,21 +47,21 @@ class Interaction:
             GameError: An env fails.
         """
         self.halfway = True
+        if any(lost := self.episodes.lost()):
+            self.behavior.restart(z, lost)
         observations = self.episodes.observe()
         own, other = self._random(len(z)) if random else self._act(z, observations)
         return self.episodes.play(own, other)
 
-    def abandon(self, z: Tensor) -> None:
+    def abandon(self) -> None:
         """Drop a step in which an env failed or was stopped: envs cannot go back, so new episodes come next."""
         if self.halfway:
             self.halfway = False
             self.episodes.abandon()
-            self.behavior.restart(z, [True] * len(z))
 
     def _random(self, runs: int) -> tuple[Tensor, Tensor]:
-        size = (2, runs, self.episodes.action_size)
-        both = torch.rand(size, generator=self.generator, device=self.device).mul_(2).sub_(1)
-        own, other = both.to(self.episodes.device)
+        both = uniform((runs, 2, self.episodes.action_size), self.generator, torch.float32).mul_(2).sub_(1)
+        own, other = both.to(self.episodes.device).unbind(1)
         return own, other
 
     def _act(self, z: Tensor, observations: Any) -> tuple[Any, Any]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import numpy as np
 import torch
 from torch import Generator
 
@@ -15,26 +12,9 @@ from robustgames.agents.control.normalization import RunningNorm
 from robustgames.agents.control.policies import Policies
 from robustgames.agents.control.replay import Replay
 from robustgames.agents.control.settings import Settings
-from robustgames.errors import GameError
 from robustgames.games import MLP, Oracle
 from robustgames.solvers import FusedAdam, Scheme, fused, make_solver
 from robustgames.solvers.fitting import fit
-
-
-class Seeds(NamedTuple):
-    """Seeds of separate streams, so runs of one seed begin alike whatever their adversaries are."""
-
-    policies: int
-    critics: int
-    episodes: int
-    rest: int
-
-    @classmethod
-    def spawn(cls, seed: int) -> Seeds:
-        """Derive the seeds of all streams from one."""
-        if seed < 0:
-            raise GameError(f"seed is {seed}: it must be a whole number >= 0, e.g. seed=0")
-        return cls(*(int(n) for n in np.random.SeedSequence(seed).generate_state(4)))
 
 
 def make_policies(episodes: Episodes, s: Settings, device: torch.device) -> Policies:

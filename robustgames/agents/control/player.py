@@ -37,16 +37,17 @@ class Player:
             states = self.norm.apply_(states.clone(), self.run)
         return self.network(self.weights, states)
 
-    def predict(self, observation: Any, size: int) -> np.ndarray:
-        """Return the action (k,) for an observation (p,) of p = `size`, or the actions (B, k) for (B, p)."""
-        flat = torch.as_tensor(np.asarray(observation, dtype=np.float32), device=self.weights.device)
-        if flat.dim() not in (1, 2) or flat.shape[-1] != size:
-            raise GameError(f"observation has shape {tuple(flat.shape)}: expected ({size},) or (B, {size})")
-        actions = self.act(flat.unsqueeze(0) if flat.dim() == 1 else flat)
-        return (actions.squeeze(0) if flat.dim() == 1 else actions).cpu().numpy()
+    def predict(self, observation: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the action (k,) for an observation of the env's `shape`, or the actions (B, k) for (B, *shape)."""
+        states = torch.as_tensor(np.asarray(observation, dtype=np.float32), device=self.weights.device)
+        one = tuple(states.shape) == shape
+        if not one and tuple(states.shape[1:]) != shape:
+            raise GameError(f"observation has shape {tuple(states.shape)}: expected {shape} or {_batch(shape)}")
+        actions = self.act(states.reshape(1, -1) if one else states.reshape(len(states), -1))
+        return (actions.squeeze(0) if one else actions).cpu().numpy()
 
     def policy(self, shape: tuple[int, ...]) -> Callable[[Any], np.ndarray]:
-        """Return the function observation -> action, in the shapes of the env; NumPy alone if the network allows it."""
+        """Return the function observation -> action, of the env's `shape`; NumPy alone if the network allows it."""
         if self.norm is None and isinstance(self.network, MLP) and RowPass.fits(self.network):
             row, weights = RowPass(self.network), self.weights.cpu().numpy()
             return lambda observation: row(weights, np.ravel(observation)).reshape(shape).copy()
@@ -58,3 +59,7 @@ class Player:
             return self.act(states.to(self.weights.device))[0].cpu().numpy().reshape(shape)
 
         return act
+
+
+def _batch(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(['B', *map(str, shape)])})"

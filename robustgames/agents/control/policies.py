@@ -13,6 +13,7 @@ from robustgames.envs.control.action_couplings import ActionCoupling
 from robustgames.envs.control.couplings import check_actions_coupled, make_coupling
 from robustgames.errors import GameError
 from robustgames.games.networks import MLP
+from robustgames.streams import Streams, uniform
 from robustgames.tensors import Movable
 
 
@@ -82,8 +83,7 @@ class Policies(Movable):
         """Return actions (*shape, k) of a random adversary; None if the adversary has a network or no share."""
         if self.adversary is not None or self.expectation.alone:
             return None
-        size = (*shape, self.action_size)
-        return torch.rand(size, generator=generator, device=generator.device, dtype=dtype).mul_(2).sub_(1)
+        return uniform((*shape, self.action_size), generator, dtype).mul_(2).sub_(1)
 
     def actions(
         self, x: Tensor, y: Tensor, states: Tensor, drawn: Tensor | None = None
@@ -117,7 +117,11 @@ def initial(
     network: FlatNetwork, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype, final: float | None
 ) -> Tensor:
     """Draw first weights as the network does, (*shape, n), the last layer of an `MLP` uniform in ±final."""
-    weights = network.initial(shape, generator, dtype)
+    if isinstance(generator, Streams):
+        each = generator.generators()
+        weights = torch.stack([network.initial(shape[1:], own, dtype) for own in each])
+    else:
+        weights = network.initial(shape, generator, dtype)
     if final is not None and isinstance(network, MLP):
         p, q = network.widths[-2:]
         weights[..., -(p * q + q) :] *= final * p**0.5  # they were uniform in ±1/sqrt(p)

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
+from robustgames.streams import integers
 
 Array = Tensor | np.ndarray | float | bool
 
@@ -132,11 +133,10 @@ class Replay:
         """
         if self.size == 0:
             raise GameError("the replay is empty: add transitions before sampling")
-        n = self._runs * batch_size
-        index = torch.randint(self.size, (n,), generator=generator, device=self._rows.device)
+        index = integers(self.size, (self._runs, batch_size), generator)
         if self._runs > 1:
-            index = (index.view(self._runs, -1) * self._runs + self._first).view(-1)
-        rows = self._lines.index_select(0, index).view(*self.shape, batch_size, self.width)
+            index = index * self._runs + self._first
+        rows = self._lines.index_select(0, index.view(-1)).view(*self.shape, batch_size, self.width)
         p, k = self.state_size, self.action_size
         s, a, next_s, r, continues = rows.split_with_sizes([p, k, p, 1, 1], -1)
         return Transitions(rows, rows[..., : p + k], s, a, next_s, r, continues)

@@ -9,54 +9,77 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Generator
 
 from robustgames.agents.control.episodes import RECENT, Episodes, Played
-from robustgames.envs import ActionRobustEnv
-from robustgames.envs.control.action_couplings import ActionCoupling
-from robustgames.envs.control.couplings import check_actions_coupled
+from robustgames.agents.control.recording import Recording
+from robustgames.agents.control.seeds import episode_seed
+from robustgames.agents.control.wrapped import (
+    check_env,
+    check_executed,
+    core_of,
+    executed_action,
+    law_of,
+    names_of,
+    stored,
+    stored_reward,
+)
 from robustgames.errors import GameError
 
 
 class SeparateEnvs(Episodes):
-    """One `ActionRobustEnv` per run, stepped in turn.
+    """One `ActionRobustEnv` per run, with its wrappers, stepped in turn.
 
     Every episode is reset with a seed of its own. A checkpoint holds that seed and the actions since, and loading it
-    plays them again. This restores an env that is a function of seed and actions.
+    plays them again. This restores an env that is a function of seed and actions, in episodes of up to 10,000 steps.
 
     Args:
         envs: Envs, one per run.
-        generator: Generator of the seeds of episodes.
+        seed: Seed of the agent.
+
+    Raises:
+        GameError: An env without an adversary, or with wrappers that agents cannot learn with.
     """
 
-    def __init__(self, envs: list[gym.Env], generator: Generator) -> None:
-        core = core_of(envs[0])
-        self.envs, self.first, self.generator, self.runs = envs, envs[0], generator, len(envs)
-        self.observation_size = gym.spaces.flatdim(core.observation_space)
-        self.action_size = gym.spaces.flatdim(core.inner.action_space)
+    def __init__(self, envs: list[gym.Env], seed: int) -> None:
+        self.envs, self.first, self.seed, self.runs = [check_env(env) for env in envs], envs[0], seed, len(envs)
+        self._cores = [core_of(env) for env in envs]
+        self.observation_shape = envs[0].observation_space.shape or ()
+        self.observation_size = gym.spaces.flatdim(envs[0].observation_space)
+        box: Any = envs[0].action_space["protagonist"]  # type: ignore[index]
+        self.action_size, self.action_shape = gym.spaces.flatdim(box), box.shape
         self.device = torch.device("cpu")
         self.law, self.alphas = law_of(envs[0]), [law_of(env).alpha for env in envs]
         self.recent = [deque(maxlen=RECENT) for _ in envs]
-        self.action_shape: tuple[int, ...] = core.inner.action_space.shape or ()
         self._started = [False] * self.runs  # if not, the next step begins an episode
+        self._lost = [False] * self.runs
+        self._moves = [0] * self.runs  # of the env after the last one here: more are those of others
         self._now, self._after = (np.zeros((self.runs, self.observation_size), np.float32) for _ in range(2))
         self._executed = np.zeros((self.runs, self.action_size), np.float32)
         self._rewards, self._terminated = np.zeros(self.runs), np.zeros(self.runs, bool)
-        self._seeds = [0] * self.runs
-        self._actions: list[list[np.ndarray]] = [[] for _ in envs]
+        self._seeds, self._episodes = [0] * self.runs, [0] * self.runs
+        self._recordings = [Recording(self.action_size) for _ in envs]
         self._returns = [0.0] * self.runs
 
     def observe(self) -> np.ndarray:
-        for i, env in enumerate(self.envs):
+        for i in range(self.runs):
             if not self._started[i]:
-                self._seeds[i] = int(torch.randint(2**31, (), generator=self.generator))
-                self._actions[i], self._returns[i] = [], 0.0
+                self._seeds[i] = episode_seed(self.seed, i, self._episodes[i])
+                self._episodes[i] += 1
                 try:
-                    self._now[i] = np.ravel(env.reset(seed=self._seeds[i])[0])
+                    self._reset(i)
                 except Exception as error:
                     raise self._failed(i, error) from error
                 self._started[i] = True
         return self._now
+
+    def lost(self) -> list[bool]:
+        lost = [before or self._is_moved(i) for i, before in enumerate(self._lost)]
+        self._started = [started and not gone for started, gone in zip(self._started, lost, strict=True)]
+        self._lost = [False] * self.runs
+        return lost
+
+    def _is_moved(self, i: int) -> bool:
+        return self._started[i] and self._cores[i].moves != self._moves[i]
 
     def play(self, own: Any, other: Any) -> Played:
         if not all(self._started):
@@ -65,93 +88,97 @@ class SeparateEnvs(Episodes):
         joint[:, 0], joint[:, 1] = own, other
         over = [self._step(i, actions) for i, actions in enumerate(joint)]
         for i, ended in enumerate(over):  # only now: an env that failed leaves all as they were
-            self._actions[i].append(joint[i])
-            self._returns[i] += float(self._rewards[i])
+            self._keep(i, joint[i])
             self._started[i] = not ended
             if ended:
-                self.recent[i].append((self._returns[i], len(self._actions[i])))
+                self.recent[i].append((self._returns[i], self._recordings[i].length))
         self._now, self._after = self._after, self._now
         return Played(self._after, self._executed, self._now, self._rewards, self._terminated, over)
+
+    def _reset(self, i: int) -> None:
+        """Begin the episode of `_seeds[i]`."""
+        observation = self.envs[i].reset(seed=self._seeds[i])[0]
+        stored("the first observation", observation, self._now[i], self.observation_shape)
+        self._recordings[i].clear()
+        self._returns[i], self._moves[i] = 0.0, self._cores[i].moves
+
+    def _keep(self, i: int, actions: np.ndarray) -> None:
+        self._recordings[i].add(actions)
+        self._returns[i] += float(self._rewards[i])
 
     def _step(self, i: int, actions: np.ndarray) -> bool:
         """Step one env, store what it returns, and return whether its episode is over."""
         own, other = actions.reshape(2, *self.action_shape)
+        moves = self._cores[i].moves
         try:
             after, reward, terminated, truncated, info = self.envs[i].step({"protagonist": own, "adversary": other})
+            self._count(i, moves)
+            stored("the observation", after, self._after[i], self.observation_shape)
+            self._rewards[i], self._terminated[i] = stored_reward(reward), terminated
+            self._executed[i] = executed_action(info, self.envs[i])
+            if self._recordings[i].length == 0 and "action_noise" not in self._cores[i].perturbation:
+                check_executed(law_of(self.envs[i]), own, other, info["executed_action"], self.envs[i])
         except Exception as error:
             raise self._failed(i, error) from error
-        self._after[i], self._executed[i] = np.ravel(after), info["executed_action"].ravel()
-        self._rewards[i], self._terminated[i] = reward, terminated
-        return terminated or truncated
+        return bool(terminated or truncated)
+
+    def _count(self, i: int, before: int) -> None:
+        """Check that a step was one of the env inside the wrappers."""
+        self._moves[i] = self._cores[i].moves
+        if (times := self._moves[i] - before) != 1:
+            names = names_of(self.envs[i])
+            raise GameError(f"one step moved the env {times} times: one of {names} repeats or resets; leave it out")
 
     def _failed(self, i: int, error: Exception) -> GameError:
-        self._started = [False] * self.runs  # the same actions would fail again, and others have stepped already
+        self.abandon()  # the same actions would fail again, and others have stepped already
         cause = str(error) if isinstance(error, GameError) else f"{self.envs[i]} raised {type(error).__name__}: {error}"
-        return GameError(f"run {i}, step {len(self._actions[i])} of the episode of seed {self._seeds[i]}: {cause}")
+        return GameError(f"run {i}, step {self._recordings[i].length} of the episode of seed {self._seeds[i]}: {cause}")
 
     def abandon(self) -> None:
-        self._started = [False] * self.runs
+        self._started, self._lost = [False] * self.runs, [True] * self.runs
 
     def state_dict(self) -> dict[str, Any]:
-        return {"generator": self.generator.get_state(), "runs": {str(i): self._run_state(i) for i in range(self.runs)}}
+        return {"runs": {str(i): self._run_state(i) for i in range(self.runs)}}
 
     def _run_state(self, i: int) -> dict[str, Any]:
-        played = np.zeros((0, 2, self.action_size), np.float32)
-        if self._started[i] and self._actions[i]:
-            played = np.stack(self._actions[i])
+        recording, moved = self._recordings[i], self._is_moved(i)
+        going = self._started[i] and not moved and recording.whole
+        played = recording.actions if going else recording.actions[:0]
         return {
-            "going": self._started[i],
+            "going": going,
+            "lost": self._lost[i] or moved or (self._started[i] and not recording.whole),
             "seed": self._seeds[i],
-            "actions": torch.from_numpy(played),
-            "observation": torch.from_numpy(self._now[i]),
+            "episode": self._episodes[i],
+            "actions": torch.from_numpy(played.copy()),
+            "observation": torch.from_numpy(self._now[i].copy()),
             "recent": [list(episode) for episode in self.recent[i]],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.generator.set_state(state["generator"])
         for i in range(self.runs):
             saved = state["runs"][str(i)]
             self.recent[i].extend((float(reward), int(length)) for reward, length in saved["recent"])
+            # checkpoints of versions before had neither episodes nor lost ones
+            self._episodes[i], self._lost[i] = saved.get("episode", 0), saved.get("lost", False)
             self._started[i], self._seeds[i] = False, saved["seed"]
             if saved["going"]:
-                self._replay(i, saved["actions"].cpu().numpy(), saved["observation"].cpu().numpy())
+                self._repeat(i, saved["actions"].cpu().numpy(), saved["observation"].cpu().numpy())
 
-    def _replay(self, i: int, joint: np.ndarray, seen: np.ndarray) -> None:
+    def _repeat(self, i: int, joint: np.ndarray, seen: np.ndarray) -> None:
         """Play an episode again up to where it was saved; begin a new one if the env does not repeat itself."""
-        self._now[i] = np.ravel(self.envs[i].reset(seed=self._seeds[i])[0])
-        self._actions[i], self._returns[i] = [], 0.0
+        self._reset(i)
+        over = False
         for actions in joint:
             over = self._step(i, actions)
-            self._actions[i].append(actions)
-            self._returns[i] += float(self._rewards[i])
+            self._keep(i, actions)
             self._now[i] = self._after[i]
             if over:
                 break
-        self._started[i] = len(self._actions[i]) == len(joint) and np.array_equal(self._now[i], seen)
+        self._started[i] = not over and np.array_equal(self._now[i], seen)
+        self._lost[i] = not self._started[i]
         if not self._started[i]:
             warnings.warn(f"the env of run {i} does not repeat its episode; it begins a new one", stacklevel=2)
 
     def close(self) -> None:
         for env in self.envs:
             env.close()
-
-
-def core_of(env: gym.Env) -> ActionRobustEnv:
-    """Return the `ActionRobustEnv` inside an env's wrappers.
-
-    Raises:
-        GameError: The env has no adversary.
-    """
-    if not isinstance(env.unwrapped, ActionRobustEnv):
-        wanted = "robustgames/ActionRobust-v0 with env_settings={'env_id': 'Pendulum-v1'}"
-        raise GameError(f"{env} has no adversary: pass an id such as {wanted}")
-    return env.unwrapped
-
-
-def law_of(env: gym.Env) -> ActionCoupling:
-    """Return the coupling of an env whose adversary is a second policy on the same actions.
-
-    Raises:
-        GameError: The adversary acts through something else.
-    """
-    return check_actions_coupled(core_of(env).coupling)

@@ -81,7 +81,8 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         self.perturbation: dict[str, Any] = {}
         self._source = checked(perturbation, self.physics)
         self._warned: set[str] = set()
-        self._steps = 0
+        self._steps = self.moves = 0  # moves: resets and steps so far, by which an agent notices those of others
+        self._low, self._high = box.low, box.high
         self._shapes = {"protagonist": box.shape, "adversary": self.coupling.shape(self)}
         self._kind: Any = box.dtype
         own, other = (gym.spaces.Box(-1.0, 1.0, shape, np.float32) for shape in self._shapes.values())
@@ -107,6 +108,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         options = dict(options or {})
         if "perturbation" in options:
             self._take(checked(options.pop("perturbation"), self.physics))
+        self.moves += 1
         super().reset(seed=seed)
         if seed is not None:
             # the inner env starts from the same seed: a child stream, or coins would repeat its initial state
@@ -160,7 +162,9 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         if play.scales:
             self.physics.set(self.perturbation, play.scales)
         self._steps += 1
+        self.moves += 1
         applied = (self._center + self._half * executed).astype(self._kind)
+        applied = np.minimum(np.maximum(applied, self._low), self._high)  # rounding may leave the box by a digit
         observation, reward, terminated, truncated, info = self.inner.step(applied)
         reward = float(reward)
         if not isfinite(reward):

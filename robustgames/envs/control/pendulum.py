@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
 from math import pi
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
-from torch import Generator, Tensor
+from torch import Tensor
 
 from robustgames.envs.control.action_couplings import ActionCoupling, Share
 from robustgames.envs.control.couplings import check_actions_coupled, make_coupling
@@ -21,6 +22,7 @@ from robustgames.envs.control.inner import NUMBERS
 from robustgames.envs.control.perturbations import Distribution, Perturbation, checked
 from robustgames.envs.game_env import DTYPES
 from robustgames.errors import GameError, unknown
+from robustgames.streams import Streams, uniform
 from robustgames.tensors import choose_device
 
 MAX_SPEED, MAX_TORQUE, DT, GRAVITY = 8.0, 2.0, 0.05, 10.0
@@ -88,7 +90,9 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
             raise GameError(f"env_id is {env_id!r}: only Pendulum-v1 is batched, make the others with gym.make")
         self.num_envs, self.max_episode_steps = num_envs, max_episode_steps
         self.dtype, self.device = DTYPES[dtype], choose_device(device)
-        self.generator = Generator(self.device)
+        self.generator = Streams(range(num_envs), self.device)
+        self.moves = 0
+        """Number of resets and steps so far, by which an agent notices those of others."""
         self.coupling, alphas = self._coupled(coupling, alpha, settings)
         self.alpha = alphas.to(self.dtype)
         self._share = Share(self.alpha, (1 - alphas).to(self.dtype))  # 1 - α rounded once, as NumPy does
@@ -113,12 +117,13 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
 
     # -- protocol ------------------------------------------------------------------------------------------
     def reset(  # type: ignore[override]
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
         """Start an episode in every env.
 
         Args:
-            seed: Seed of the generator that draws starts, coins, noise and perturbations.
+            seed: Seed of the streams that draw starts, coins, noise and perturbations, one for each env, which does not
+                depend on the others: a list with one per env, or s for s, s + 1, ….
             options: Perturbation {"perturbation": {axis: value}} of this episode and the next ones; None restores the
                 nominal pendulum. Axes are mass, length, gravity (relative, 1.0 is nominal) and action_noise (the
                 probability that a uniform action replaces the executed one). A value is a number, a tensor or list
@@ -134,10 +139,9 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
                 raise unknown("option of reset", name, ("perturbation", "state"))
         if "perturbation" in options:
             self._source = self._checked(options["perturbation"])
-        super().reset(seed=seed)
         if seed is not None or not self._seeded:
-            self.generator.manual_seed(int(self.np_random.integers(2**31)))
-            self._seeded = True
+            self.generator, self._seeded = Streams(self._seeds(seed), self.device), True
+        self.moves += 1
         self._begin()
         if "state" in options:
             given = torch.as_tensor(options["state"], dtype=torch.float64, device=self.device)
@@ -154,6 +158,7 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
         """
         if self._elapsed < 0:
             raise GameError("step before reset: call env.reset(seed=0) first")
+        self.moves += 1
         executed, acted = self._execute(*(self._action(actions, player) for player in self.players))
         reward = self._swing((MAX_TORQUE * executed).squeeze(-1)).to(self.dtype)
         self._elapsed += 1
@@ -187,7 +192,8 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
             state[name].to(self.device) for name in ("angle", "speed", "pull", "push")
         )
         self._elapsed, self._seeded = state["elapsed"], True
-        self.generator.set_state(state["generator"])
+        if self.generator.fits(state["generator"]):  # else it is of a version in which all envs drew from one stream
+            self.generator.set_state(state["generator"])
         self.perturbation = {axis: value.to(self.device) for axis, value in state["drawn"].items()}
 
     # -- one step ------------------------------------------------------------------------------------------
@@ -225,10 +231,10 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
         self._push = (3.0 / (mass * length**2)).to(self.dtype)
 
     def _uniform(self, dtype: torch.dtype) -> Tensor:
-        return torch.rand(self.num_envs, generator=self.generator, device=self.device, dtype=dtype)
+        return uniform((self.num_envs,), self.generator, dtype)
 
     def _coins(self) -> Tensor:
-        return self._uniform(self.dtype).unsqueeze(-1)
+        return self._uniform(torch.float64).unsqueeze(-1)
 
     def _drawn(self, value: Tensor | Distribution) -> Tensor:
         return value if isinstance(value, Tensor) else value.quantile(self._uniform(torch.float64))
@@ -267,6 +273,14 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
                 raise GameError(f"{axis} has no effect on the batched pendulum: it has {', '.join(ACTIVE)}")
         found.update(lists)
         return {axis: v if isinstance(v, Distribution) else self._per_env(axis, v) for axis, v in found.items()}
+
+    def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int]:
+        """Return one seed per env; unpredictable ones for None."""
+        n = self.num_envs
+        each = [seed] * n if seed is None else range(seed, seed + n) if isinstance(seed, int | np.integer) else seed
+        if len(each) != n or not all(s is None or (isinstance(s, int | np.integer) and 0 <= s < 2**63) for s in each):
+            raise GameError(f"seed is {seed}: pass a whole number >= 0, or a list with one for each of {n}")
+        return [secrets.randbits(63) if s is None else int(s) for s in each]
 
     def _per_env(self, name: str, value: Any) -> Tensor:
         """Return one number per env, (N,), in float64."""

@@ -1,0 +1,49 @@
+"""The seeds of a run: they depend on the seed of the agent and the number of the run, not on the other runs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robustgames.errors import GameError
+
+POLICIES, CRITICS, EPISODES, REST = range(4)
+"""The separate streams of a run, so runs of one seed begin alike whatever their adversaries are."""
+
+
+def check_seed(seed: int) -> None:
+    """Check that a seed is a whole number >= 0.
+
+    Raises:
+        GameError: It is not.
+    """
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise GameError(f"seed is {seed}: it must be a whole number >= 0, e.g. seed=0")
+
+
+def seed_of(seed: int, run: int, *purpose: int) -> int:
+    """Return the seed of one stream of a run, in [0, 2^63).
+
+    It comes from `SeedSequence(seed).spawn(S)[run]`, which is the same for every number S > run of runs.
+
+    Args:
+        seed: Seed of the agent.
+        run: Number of the run.
+        *purpose: Number of the stream, and of an episode for `EPISODES`.
+
+    Example:
+        >>> seed_of(3, 1, EPISODES, 7) == int(
+        ...     np.random.SeedSequence(3).spawn(2)[1].spawn(4)[EPISODES].spawn(8)[7].generate_state(1, np.uint64)[0]
+        ... ) // 2
+        True
+    """
+    return int(np.random.SeedSequence(seed, spawn_key=(run, *purpose)).generate_state(1, np.uint64)[0]) // 2
+
+
+def seeds_of(seed: int, runs: int, *purpose: int) -> list[int]:
+    """Return the seeds of one stream of every run."""
+    return [seed_of(seed, run, *purpose) for run in range(runs)]
+
+
+def episode_seed(seed: int, run: int, episode: int) -> int:
+    """Return the seed of an episode of a run, for `env.reset`, in [0, 2^31)."""
+    return seed_of(seed, run, EPISODES, episode) >> 32

@@ -1,0 +1,154 @@
+"""One stream of random numbers per run, so that a run draws the same numbers whatever runs are next to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Generator, Tensor
+
+from robustgames.errors import GameError
+
+STEP = -7046029254386353131  # 2^64 / golden ratio, an odd number, as a signed integer
+BLOCK, MOST = 8192, 2**18  # numbers that are computed at once: for a run, and for all
+LARGE = 2048  # normal numbers of a run, from which on a CPU draws them faster by PyTorch's own generator
+
+
+class Streams(Generator):
+    """S streams that advance together: number c of stream i is mix(mix(c) + mix(seed_i)).
+
+    A number depends on its seed and its count alone. So the state is one count, a stream does not depend on the
+    others, and a CPU and a GPU draw the same uniform numbers. `uniform`, `normal` and `integers` of this module draw
+    from the streams, or from any other generator. PyTorch's own functions draw from one further stream of the batch.
+
+    Source: Salmon et al. 2011 (generators that are functions of a count); Steele, Lea and Flood 2014 (mix of
+    SplitMix64).
+
+    Args:
+        seeds: Seed of every run, (S,) whole numbers in [0, 2^63).
+        device: Device of the numbers.
+
+    Example:
+        >>> uniform((3, 2), Streams([5, 6, 7]), torch.float64)[2].equal(uniform((1, 2), Streams([7]), torch.float64)[0])
+        True
+    """
+
+    def __new__(cls, seeds: Sequence[int] | Tensor, device: torch.device | str = "cpu") -> Streams:
+        return super().__new__(cls, device)  # type: ignore[call-arg]
+
+    def __init__(self, seeds: Sequence[int] | Tensor, device: torch.device | str = "cpu") -> None:
+        each = torch.as_tensor(seeds, dtype=torch.int64, device=self.device)
+        self.keys, self.runs, self.count = _mix(each), len(each), 0
+        self._block, self._first, self._held = torch.empty(len(each), 0), 0, 0  # numbers [first, first + held)
+        self.manual_seed(int(each[0]))
+
+    def take(self, shape: Sequence[int]) -> Tensor:
+        """Return the next numbers in (0, 1) in float64, (S, ...), a view of memory that is read by later calls.
+
+        Raises:
+            GameError: The shape is not one of S runs.
+        """
+        n = prod(shape[1:])
+        if not shape or shape[0] != self.runs:
+            raise GameError(f"a draw of shape {tuple(shape)} from {self.runs} streams: the first dimension is of runs")
+        at = self.count - self._first
+        if at < 0 or at + n > self._held:
+            self._first, at = self.count, 0
+            self._held = max(n, min(BLOCK, MOST // self.runs))
+            self._block = self._numbers(self._held)
+        self.count += n
+        taken = self._block.narrow(1, at, n)
+        return taken if len(shape) == 2 else taken.view(shape)
+
+    def _numbers(self, n: int) -> Tensor:
+        with torch.inference_mode(False), torch.no_grad():  # memory that serves in and out of inference mode
+            counts = torch.arange(self.count, self.count + n, device=self.device)
+            bits = _mix(_mix(counts) + self.keys.unsqueeze(-1))
+            return _shifted(bits, 12).double().add_(0.5).mul_(2.0**-52)
+
+    def branch(self, numbers: Tensor) -> Streams:
+        """Return the streams number `numbers` (S,) of every run: they depend on these and the seeds, not on counts."""
+        return Streams(self.keys ^ _mix(numbers.to(self.keys) + 1), self.device)
+
+    def generators(self) -> list[Generator]:
+        """Return a generator of PyTorch for every run, seeded by the next number of its stream."""
+        seeds = (self.take((self.runs, 1)) * 2.0**52).long()
+        return [Generator(self.device).manual_seed(seed) for seed in seeds.flatten().tolist()]
+
+    def get_state(self) -> Tensor:
+        """Return the count, the keys and the state of the further stream, in bytes."""
+        own = torch.cat([torch.tensor([self.count]), self.keys.cpu()]).view(torch.uint8)
+        return torch.cat([own, super().get_state()])
+
+    def mark(self) -> tuple[int, Tensor]:
+        """Return the place to `go_back` to."""
+        return self.count, super().get_state()
+
+    def go_back(self, mark: tuple[int, Tensor]) -> None:
+        """Draw again what was drawn since `mark`."""
+        self.count = mark[0]
+        super().set_state(mark[1])
+
+    def fits(self, state: Tensor) -> bool:
+        """Return whether a state is one of as many streams."""
+        n = 8 * (1 + self.runs)
+        return state.dtype == torch.uint8 and len(state) in (n + 16, n + len(super().get_state()))  # 16 of a GPU
+
+    def set_state(self, new_state: Tensor) -> Streams:  # type: ignore[override]
+        """Continue where `get_state` was called.
+
+        Raises:
+            GameError: The state is one of other streams.
+        """
+        if not self.fits(new_state):
+            raise GameError(f"a state of {len(new_state)} bytes is not one of {self.runs} streams")
+        n = 8 * (1 + self.runs)
+        numbers = new_state[:n].cpu().clone().view(torch.int64)
+        self.count, self.keys = int(numbers[0]), numbers[1:].to(self.device)
+        self._held = 0
+        if len(rest := new_state[n:]) == len(super().get_state()):  # else it is one of another device
+            super().set_state(rest.cpu().clone())
+        return self
+
+
+def uniform(shape: Sequence[int], generator: Generator, dtype: torch.dtype) -> Tensor:
+    """Draw numbers in [0, 1], (S, ...)."""
+    if isinstance(generator, Streams):
+        return generator.take(shape).to(dtype, copy=True)
+    return torch.rand(tuple(shape), generator=generator, device=generator.device, dtype=dtype)
+
+
+def normal(shape: Sequence[int], generator: Generator, dtype: torch.dtype) -> Tensor:
+    """Draw numbers of N(0, 1), (S, ...)."""
+    if isinstance(generator, Streams):
+        if generator.device.type == "cpu" and prod(shape[1:]) >= LARGE:
+            return torch.stack(
+                [torch.randn(tuple(shape[1:]), generator=g, dtype=dtype) for g in generator.generators()]
+            )
+        return torch.special.ndtri(generator.take(shape)).to(dtype)
+    return torch.randn(tuple(shape), generator=generator, device=generator.device, dtype=dtype)
+
+
+def integers(high: int, shape: Sequence[int], generator: Generator) -> Tensor:
+    """Draw whole numbers in 0 … high - 1, (S, ...)."""
+    if isinstance(generator, Streams):
+        return torch.mul(generator.take(shape), high).long()
+    return torch.randint(high, tuple(shape), generator=generator, device=generator.device)
+
+
+def branch(generator: Generator, numbers: Tensor) -> Generator:
+    """Return the generator of the numbers `numbers` (S,) of every run, see `Streams.branch`; any other as it is."""
+    return generator.branch(numbers) if isinstance(generator, Streams) else generator
+
+
+def _mix(x: Tensor) -> Tensor:
+    """Return bits that pass for random ones, of a count or a key: a bijection of 64 bits."""
+    x = (x + 1) * STEP
+    for by, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
+        x.bitwise_xor_(_shifted(x, by)).mul_(factor)
+    return x.bitwise_xor_(_shifted(x, 31))
+
+
+def _shifted(x: Tensor, by: int) -> Tensor:
+    return (x >> by).bitwise_and_(2 ** (64 - by) - 1)  # PyTorch copies the sign into the bits in front
