@@ -35,8 +35,8 @@ def sections():
 
 
 SECTIONS = sections()
-AWAITED = ("Integer", "NoGradient", "Rounded", "Constant", "TerminatedString")  # not refused yet: a field without
-# gradients, and a `terminated` that is a word
+AWAITED = ("Integer", "NoGradient", "Rounded", "Constant", "TerminatedString", "SetsOfStrings")  # not refused yet: without
+# gradients, and words for `terminated` and for sets
 
 
 def only_run(folder):
