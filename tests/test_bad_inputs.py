@@ -35,8 +35,8 @@ def sections():
 
 
 SECTIONS = sections()
-AWAITED = ("Integer", "NoGradient", "Rounded", "Constant", "TerminatedString", "SetsOfStrings")  # not refused yet: without
-# gradients, and words for `terminated` and for sets
+# not refused yet: payoffs without gradients, and words for `terminated` and for sets
+AWAITED = ("Integer", "NoGradient", "Rounded", "Constant", "TerminatedString", "SetsOfStrings")
 
 
 def only_run(folder):
