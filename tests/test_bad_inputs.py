@@ -35,8 +35,8 @@ def sections():
 
 
 SECTIONS = sections()
-AWAITED = ("Integer", "NoGradient", "Rounded", "Constant", "TerminatedString")  # not refused yet: a field without
-# gradients, and a `terminated` that is a word
+# not refused yet: payoffs without gradients, and words for `terminated` and for sets
+AWAITED = ("Integer", "NoGradient", "Rounded", "Constant", "TerminatedString", "SetsOfStrings")
 
 
 def only_run(folder):
