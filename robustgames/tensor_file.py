@@ -39,7 +39,7 @@ def file_pieces(text: str, tensors: dict[str, Tensor]) -> list[bytes | memoryvie
         end += t.numel() * t.element_size()
         header[name] = {"dtype": KINDS[t.dtype], "shape": list(t.shape), "data_offsets": [start, end]}
     filled = [tensors[name] for name in names if tensors[name].numel()]
-    data = [memoryview(t.reshape(-1).view(torch.uint8).numpy()) for t in filled]  # pyright: ignore[reportArgumentType]
+    data = [memoryview(t.as_strided((t.numel(),), (1,)).view(torch.uint8).numpy()) for t in filled]  # pyright: ignore[reportArgumentType]
     digest = hashlib.sha256(text.encode() + _head(header))
     for piece in data:
         digest.update(piece)

@@ -1,5 +1,6 @@
 """Run folders from strangers: no code of theirs runs, nothing hangs, nothing outside is written; one line, or right."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -151,7 +152,7 @@ def write_content(folder, content):
     """Write any content as a checkpoint whose digest is right."""
     tensors = {}
     text = json.dumps(checkpoints._pack(content, tensors), sort_keys=True)
-    data = save(tensors, {"content": text, "digest": checkpoints._digest(text, tensors)})
+    data = save(tensors, {"content": text, "digest": hashlib.sha256(text.encode() + save(tensors)).hexdigest()})
     for name in (checkpoints.CURRENT, checkpoints.PREVIOUS):
         (folder / name).write_bytes(data)
 

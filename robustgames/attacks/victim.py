@@ -33,7 +33,7 @@ class Victim:
             perturbations keep theirs, so ball and box hold exactly.
 
     Example:
-        >>> victim = Victim(nn.Linear(2, 3))
+        >>> victim = Victim(torch.nn.Linear(2, 3))
         >>> x_adv = rg.attacks.fgsm(victim, torch.rand(5, 2), torch.zeros(5, dtype=torch.long), eps=0.1)
         >>> victim.forwards, victim.backwards    # images that passed through
         (5, 5)

@@ -52,7 +52,10 @@ def located(error: Exception) -> str:
         inside = [frame for frame, _ in _frames(one) if _is_package(frame.f_code.co_filename)]
         layer = Path(inside[-1].f_code.co_filename).relative_to(PACKAGE).parts[0] if inside else ""
         place = place or (_place_of_object(inside[-1]) if layer in LAYERS else "")
-    return str(error) if not place or place in str(error) else f"{error} (see {place})"
+    if not place or place in str(error):
+        return str(error)
+    reason, mark, hint = str(error).partition("; to continue: ")
+    return f"{reason} (see {place}){mark}{hint}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -134,6 +134,8 @@ class Adam(Rule):
 
     def __post_init__(self) -> None:
         check_rate(self.lr)
+        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
+            raise GameError(f"betas is {self.betas!r}: it must be two numbers in [0, 1), e.g. (0.9, 0.999)")
         for beta in self.betas:
             check_decay("betas", beta)
         _check_eps(self.eps)

@@ -163,7 +163,7 @@ def test_a_wrapped_batch_is_refused():
 @pytest.mark.parametrize("foreign", ["step", "reset"])
 def test_an_env_moved_by_others_begins_a_new_episode(env, foreign, tmp_path):
     agent = RobustDDPG(env, exploration="ou", **SMALL).learn(30)
-    inner = agent.get_env()
+    inner = agent.env
     if foreign == "reset":
         inner.reset(seed=77)
     else:

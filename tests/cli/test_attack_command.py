@@ -249,7 +249,7 @@ def test_a_run_that_diverged_is_left_out_and_named(trained, capsys, tmp_path):
 
 
 def test_catastrophic_overfitting_is_told(trained, capsys, monkeypatch):
-    monkeypatch.setattr("robustgames.cli.attack.fgsm", lambda model, x, *_: x)  # as if one step did nothing
+    monkeypatch.setattr("robustgames.cli.attack.fgsm", lambda model, x, *_, **__: x)  # as if one step did nothing
     words = ["--attack", "fgsm", "--images", "60", "--run", "0", "--eps", "0.3", "--out", "here"]
     printed = attack([trained[0], *words], capsys).out
     assert "warning: catastrophic overfitting of run 0: FGSM leaves" in printed

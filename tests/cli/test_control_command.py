@@ -271,7 +271,7 @@ def test_a_run_of_control_has_no_classifier_to_attack(tmp_path, capsys):
         (f"{PENDULUM} --solver mirror_prox", "entropic steps need simplices"),
         (f"{PENDULUM} --lr -1", "lr is -1.0: a learning rate is a positive number"),
         (f"{PENDULUM} --solver-set betta=1", "unknown setting of adam 'betta': did you mean betas?"),
-        (f"{PENDULUM} --solver-set betas=abc", "solver adam cannot be made with betas='abc'"),
+        (f"{PENDULUM} --solver-set betas=abc", "betas is 'abc': it must be two numbers in [0, 1)"),
         (f"{PENDULUM} --solver-set betas", "--solver-set takes key=value, got 'betas': e.g. --solver-set lr_y=3e-4"),
         (f"{PENDULUM} --solver-set lr=1", "--solver-set cannot change lr: it has a flag, --lr 1"),
         (f"{PENDULUM} --batch-size 0", "batch_size is 0"),

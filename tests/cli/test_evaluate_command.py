@@ -116,7 +116,7 @@ def test_an_axis_without_effect_is_told_and_not_drawn(capsys):
 
 
 def test_grids_of_three_axes_have_numbers_but_no_picture():
-    still = Subject("still", [lambda seen: np.zeros(1)], PENDULUM)
+    still = Subject("still", [lambda seen: np.full(1, 0.5)], PENDULUM)  # without torque the mass has no effect
     found, figures = examine(still, Examination(("mass=1,2", "length=1,2", "gravity=1,2"), episodes=1))
     assert figures == {} and np.shape(found["robustness"]["sweep"]["returns"]) == (1, 2, 2, 2, 1)
     assert draw_sweeps({"a": Sweep.from_dict(found["robustness"]["sweep"])}) == {}

@@ -96,10 +96,10 @@ def test_look_aheads_start_from_the_point_before_them(name, lr_y):
     """Against log-weights written out in float64."""
     game, kind = MatrixGame([[2.0, -1.0], [-1.0, 1.0]]), torch.float64
     z = torch.tensor([0.6, 0.4, 0.7, 0.3], dtype=kind)
-    found = trajectory(make_solver(name, lr=3.0, lr_y=lr_y), game, z, 60)
+    found = trajectory(make_solver(name, lr=3.0, lr_y=lr_y), game, z, 30)  # the orbit is chaotic: rounding grows
     rates = torch.tensor([3.0, 3.0, lr_y or 3.0, lr_y or 3.0], dtype=kind)
     w, past = z.log(), game.field(z)
-    for k in range(60):
+    for k in range(30):
         ahead = game.field(softmax(w)) if name == "mirror_prox" else past
         past = game.field(softmax(w + rates * ahead))
         w = w + rates * past
