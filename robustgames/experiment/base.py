@@ -181,16 +181,3 @@ def explained(subject: str, settings: Mapping[str, object]) -> Iterator[None]:
         given = shorten(", ".join(f"{key}={value!r}" for key, value in settings.items())) or "its defaults"
         reason = shorten(str(error).partition("\n")[0].partition(" was raised from the environment creator")[0], 160)
         raise GameError(f"{subject} cannot be made with {given}: {reason or type(error).__name__}") from error
-
-
-@contextmanager
-def of_checkpoint(folder: Path) -> Iterator[None]:
-    """Turn an error of a checkpoint that is undamaged, but of something else, into a `GameError`."""
-    try:
-        yield
-    except GameError:
-        raise
-    except UNEXPLAINED as error:
-        reason = f"{type(error).__name__}: {shorten(str(error))}"
-        what = "is of another agent, env or version, or the env does not repeat itself"
-        raise GameError(f"the checkpoint in {folder} {what} ({reason}): restore it, or repeat the run") from error

@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from robustgames import figures
 from robustgames.agents import RobustDDPG, RobustTD3
+from robustgames.checkpoints import restoring
 from robustgames.envs import ActionRobustEnv, GameEnv
 from robustgames.envs.registration import control_ids, find_id
 from robustgames.errors import GameError, check_whole_numbers, unknown, writing
 from robustgames.evaluation.rollouts import play
-from robustgames.experiment.base import Examination, Experiment, Progress, explained, of_checkpoint, silent
+from robustgames.experiment.base import Examination, Experiment, Progress, explained, silent
 from robustgames.experiment.examination import Subject, examine
 from robustgames.experiment.folder import Content
 from robustgames.figures import curves
@@ -73,7 +74,7 @@ class ControlExperiment(Experiment[RobustDDPG]):
 
     def load_agent(self, folder: Path, first: RobustDDPG) -> RobustDDPG:
         """Return the agent of the newest checkpoint in a run folder, in new envs."""
-        with of_checkpoint(folder):
+        with restoring(folder):
             agent = type(first).load(folder, self.env, self._resolved(), device=self.device)
         old, new = agent.practice.replay, first.practice.replay
         if new.capacity > old.capacity and old.size == agent.num_timesteps:  # more steps, and nothing is dropped yet

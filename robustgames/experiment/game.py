@@ -14,9 +14,10 @@ from torch import Tensor
 from robustgames import envs, figures
 from robustgames.agents import GameAgent
 from robustgames.agents.callbacks import EarlyStopping, Recorder, Snapshots
+from robustgames.checkpoints import restoring
 from robustgames.errors import GameError, check_whole_numbers, writing
 from robustgames.evaluation import LAST, catastrophic_overfitting, final_certificates, verdicts
-from robustgames.experiment.base import Examination, Experiment, Progress, explained, of_checkpoint, silent
+from robustgames.experiment.base import Examination, Experiment, Progress, explained, silent
 from robustgames.experiment.folder import Content
 from robustgames.games import GAN, Game, HeldOut, Set
 from robustgames.solvers import SGD, Averaged, Scheme, make_solver
@@ -59,7 +60,7 @@ class GameExperiment(Experiment[GameAgent]):
 
     def load_agent(self, folder: Path, first: GameAgent) -> GameAgent:
         """Return the agent of the newest checkpoint in a run folder, in the env of `first`."""
-        with of_checkpoint(folder):
+        with restoring(folder):
             return GameAgent.load(folder, first.env, compile=self.compile)
 
     def extended(self, steps: int) -> Self:
