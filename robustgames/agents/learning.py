@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -119,7 +120,10 @@ class ProgressBar(BaseCallback):
 
     def _on_training_start(self) -> None:
         done, total = self.model.num_timesteps, self.locals["total_timesteps"]
-        self.bar = tqdm(total=total, initial=done, unit=self.unit, unit_scale=True, dynamic_ncols=True, mininterval=0.2)
+        often = 0.2 if sys.stderr.isatty() else 10.0  # a log file keeps every line of the bar
+        self.bar = tqdm(
+            total=total, initial=done, unit=self.unit, unit_scale=True, dynamic_ncols=True, mininterval=often
+        )
 
     def _on_step(self) -> bool:
         self.bar.update(self.num_timesteps - self.bar.n)
