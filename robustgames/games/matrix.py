@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from robustgames.errors import GameError
-from robustgames.games.game import Sample, ZeroSumGame
+from robustgames.games.closed_form import ClosedForm
+from robustgames.games.game import Sample
 from robustgames.games.sets import Simplex
 
 
@@ -21,7 +22,7 @@ def as_matrix(value: Any) -> Tensor:
     return matrix
 
 
-class MatrixGame(ZeroSumGame):
+class MatrixGame(ClosedForm):
     """Φ(x, y) = xᵀA y on two simplices: mixed strategies of a finite zero-sum game.
 
     Row i of A holds the payments of x for its action i. The solution is a Nash equilibrium found by linear programming.
@@ -49,6 +50,9 @@ class MatrixGame(ZeroSumGame):
 
     def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
         return ((x @ self.matrix.to(x)) * y).sum(-1)
+
+    def gradient(self, x: Tensor, y: Tensor, player: int) -> Tensor:
+        return x @ self.matrix.to(x) if player else y @ self.matrix.to(y).mT
 
     def _equilibrium(self) -> Tensor:
         """Solve min_x max_j (xᵀA)_j and max_y min_i (A y)_i."""

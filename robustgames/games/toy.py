@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from robustgames.errors import GameError
-from robustgames.games.game import Game, Sample, ZeroSumGame
+from robustgames.games.closed_form import ClosedForm
+from robustgames.games.game import Game, Sample
 from robustgames.games.matrix import as_matrix
 from robustgames.games.sets import Set, Space, linf_ball
 
@@ -27,7 +28,7 @@ def _bounded(radius: float | None) -> tuple[Set, Set]:
     return (Space(), Space()) if radius is None else (linf_ball(radius), linf_ball(radius))
 
 
-class Bilinear(ZeroSumGame):
+class Bilinear(ClosedForm):
     """Φ(x, y) = xᵀA y, the game on which simultaneous gradient steps spiral out.
 
     Saddle: 0. With step a and a singular value s of A the per-step factors are those of the scalar game with
@@ -51,6 +52,9 @@ class Bilinear(ZeroSumGame):
     def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
         return ((x @ self.matrix.to(x)) * y).sum(-1)
 
+    def gradient(self, x: Tensor, y: Tensor, player: int) -> Tensor:
+        return x @ self.matrix.to(x) if player else y @ self.matrix.to(y).mT
+
     def solution(self) -> Tensor:
         return torch.zeros(sum(self.sizes), device=self.device, dtype=self.dtype)
 
@@ -62,7 +66,7 @@ class Bilinear(ZeroSumGame):
         return self.sets[0].maximize(-(y @ matrix.mT)) if player == 0 else self.sets[1].maximize(x @ matrix)
 
 
-class Quadratic(ZeroSumGame):
+class Quadratic(ClosedForm):
     """Φ(x, y) = ½ xᵀP x + xᵀA y - ½ yᵀQ y; the default is x² - y², whose saddle 0 is a strict Nash point.
 
     Strongly monotone if P and Q are positive definite; any symmetric P and Q are allowed.
@@ -99,6 +103,10 @@ class Quadratic(ZeroSumGame):
         bowl = (x @ self.convex.to(x) * x).sum(-1) - (y @ self.concave.to(y) * y).sum(-1)
         return 0.5 * bowl + (x @ self.coupling.to(x) * y).sum(-1)
 
+    def gradient(self, x: Tensor, y: Tensor, player: int) -> Tensor:
+        coupling = self.coupling.to(x)
+        return x @ coupling - y @ self.concave.to(y) if player else x @ self.convex.to(x) + y @ coupling.mT
+
     def solution(self) -> Tensor:
         return torch.zeros(sum(self.sizes), device=self.device, dtype=self.dtype)
 
@@ -111,7 +119,7 @@ class Quadratic(ZeroSumGame):
         return torch.linalg.solve(curvature, slope.unsqueeze(-1)).squeeze(-1)
 
 
-class AlmostBilinear(ZeroSumGame):
+class AlmostBilinear(ClosedForm):
     """Φ(x, y) = x y + ε φ(y), φ(u) = u²/2 - u⁴/4: a stable cycle around an unstable critical point.
 
     Critical point 0 with eigenvalues ε/2 ± i sqrt(1 - ε²/4). With u = sqrt(3) y the flow is the Van der Pol
@@ -132,11 +140,14 @@ class AlmostBilinear(ZeroSumGame):
         s = y * y
         return (x * y + self.eps * (s * (0.5 - 0.25 * s))).squeeze(-1)
 
+    def gradient(self, x: Tensor, y: Tensor, player: int) -> Tensor:
+        return x + self.eps * (y * (1 - y * y)) if player else y
+
     def solution(self) -> Tensor:
         return torch.zeros(2, device=self.device, dtype=self.dtype)
 
 
-class Forsaken(ZeroSumGame):
+class Forsaken(ClosedForm):
     """Φ(x, y) = x (y - c) + φ(x) - φ(y), φ(u) = u²/4 - u⁴/2 + u⁶/6: two cycles around one critical point.
 
     The outer cycle is stable and holds no critical point; the inner one is unstable and shields the critical
@@ -166,15 +177,17 @@ class Forsaken(ZeroSumGame):
     def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
         return (x * (y - self.offset) + self._phi(x) - self._phi(y)).squeeze(-1)
 
+    def gradient(self, x: Tensor, y: Tensor, player: int) -> Tensor:
+        own = y if player else x
+        s = own * own
+        pull = own * (0.5 + s * (s - 2))
+        return x - pull if player else y - self.offset + pull
+
     def field(self, z: Tensor, sample: Sample = None, player: int | None = None) -> Tensor:
         """Return V = (-(y - c) - φ'(x), x - φ'(y)) as a quarter turn of z minus φ'(z): one pass, no graph."""
         s = z * z
         v = z.flip(-1) * self.turn.to(z) + self.pull.to(z) - z * (0.5 + s * (s - 2))
         return v if player is None else self.split(v)[player]
-
-    def evaluate(self, z: Tensor, sample: Sample = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        value = self.payoff(*self.split(z), sample)
-        return (-value, value), self.field(z)
 
     def _critical_point(self) -> Tensor:
         """Solve x = φ'(y), y - c + φ'(x) = 0: the real root y of least size of one polynomial, polished by Newton."""
@@ -190,7 +203,7 @@ class Forsaken(ZeroSumGame):
         return self.critical.to(self.device, self.dtype)
 
 
-class DiracGAN(ZeroSumGame):
+class DiracGAN(ClosedForm):
     """Φ(x, y) = f(x y) + f(0) - (r1/2) y², f(t) = -log(1 + exp(-t)): the smallest GAN.
 
     The generator places a point mass at x, the data is a point mass at 0, the discriminator is the slope y.
@@ -217,6 +230,10 @@ class DiracGAN(ZeroSumGame):
     def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
         f = torch.nn.functional.logsigmoid
         return (f(x * y) + f(torch.zeros_like(x)) - 0.5 * self.r1 * y * y).squeeze(-1)
+
+    def gradient(self, x: Tensor, y: Tensor, player: int) -> Tensor:
+        slope = torch.sigmoid(-x * y)  # f'
+        return slope * x - self.r1 * y if player else slope * y
 
     def solution(self) -> Tensor:
         return torch.zeros(2, device=self.device, dtype=self.dtype)

@@ -1,0 +1,32 @@
+"""Gradients that are written out are those of the payoff."""
+
+import pytest
+import torch
+
+import robustgames as rg
+from robustgames.games import AlmostBilinear, Bilinear, DiracGAN, Forsaken, MatrixGame, Quadratic
+
+GAMES = (
+    Bilinear([[1, 2, 3], [4, 5, 6]]),
+    Quadratic([[2, 1], [1, 3]], [[1]], [[1], [2]]),
+    AlmostBilinear(0.3),
+    Forsaken(0.1),
+    DiracGAN(0.3),
+    MatrixGame("rock_paper_scissors"),
+)
+
+
+@pytest.mark.parametrize("game", GAMES, ids=lambda game: type(game).__name__)
+def test_fields_are_those_of_autograd_on_the_payoff_and_differentiable(game):
+    game = game.to(dtype=torch.float64)
+    z = torch.randn(3, 5, sum(game.sizes), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    field = rg.ZeroSumGame.field(game, z)
+    torch.testing.assert_close(game.field(z), field, rtol=1e-14, atol=1e-15)
+    for player in (0, 1):
+        torch.testing.assert_close(game.field(z, player=player), game.split(field)[player], rtol=1e-14, atol=1e-15)
+    (first, second), v = game.evaluate(z)
+    payoff = game.payoff(*game.split(z))
+    assert torch.equal(v, game.field(z)) and torch.equal(second, payoff) and torch.equal(first, -payoff)
+    one, jacobian = z[0, 0], torch.autograd.functional.jacobian
+    plain = jacobian(lambda u: rg.ZeroSumGame.field(game, u), one)
+    torch.testing.assert_close(jacobian(game.field, one), plain, rtol=1e-13, atol=1e-14)
