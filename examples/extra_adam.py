@@ -1,14 +1,14 @@
 """ExtraAdam against gradient descent ascent on Φ(x, y) = x y: one look-ahead turns a spiral into convergence.
 
-    python examples/extra_adam.py          prints the table and writes extra_adam.png
+`python examples/extra_adam.py` prints a table and writes extra_adam.png.
 """
 
 import matplotlib.pyplot as plt
 import torch
 
 import robustgames as rg
-from robustgames.games import Bilinear
 from robustgames.figures.style import PALETTE, quiet, save
+from robustgames.games import Bilinear
 
 CALLS = 1_000
 solvers = {

@@ -1,9 +1,8 @@
 """Does an adversary in training help a pendulum that is heavier than expected? Eight paired seeds of TD3.
 
-    python examples/robust_pendulum.py     takes a minute or two
-
-The plain agents are TD3. The robust ones train with an adversary that replaces 30 % of their actions (PR-MDP, Tessler et
-al. 2019). Both then play pendulums of other masses, in which chance replaces up to 30 % of the actions.
+`python examples/robust_pendulum.py` takes a minute or two. The plain agents are TD3. The robust ones train with an
+adversary that replaces 30 % of their actions (PR-MDP, Tessler et al. 2019). Both then play pendulums of other masses,
+in which chance replaces up to 30 % of the actions.
 """
 
 import robustgames as rg

@@ -169,12 +169,13 @@ def test_every_public_name_has_a_docstring():
     assert bare == []
 
 
-def test_readme_python_blocks_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "docs/explain/command_line.md"])
+def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.S)
     assert len(blocks) >= 3
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+        exec(compile(block, page, "exec"), {"__name__": "page"})
 
 
 def test_importing_the_package_builds_nothing_heavy():
