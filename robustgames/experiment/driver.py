@@ -90,11 +90,15 @@ def resume(
 
 def load(folder: str | Path, trust: bool = False) -> tuple[Experiment, Agent]:
     """Return the experiment of a run folder, and its agent at the newest checkpoint; for `trust` see `read`."""
-    folder, experiment = Path(folder), read(Path(folder), trust)
+    experiment = read(Path(folder), trust)
+    return experiment, _load_agent(experiment, Path(folder))
+
+
+def _load_agent(experiment: Experiment[A], folder: Path) -> A:
     with restoring(folder / "config.yaml"):
         first = experiment.make_agent()
     with restoring(folder):
-        return experiment, experiment.load_agent(folder, first)
+        return experiment.load_agent(folder, first)
 
 
 def evaluate(
@@ -108,10 +112,14 @@ def evaluate(
         progress: See `Experiment.examine`.
         trust: See `read`.
     """
-    folder, (experiment, agent) = Path(folder), load(folder, trust)
+    folder, experiment = Path(folder), read(Path(folder), trust)
     check_files(folder)
     check_writable(folder)
-    found = experiment.examine(agent, folder, what or Examination(), progress)
+    what = what or Examination()
+    with restoring(folder / "config.yaml"):
+        experiment.check(what)  # before a replay is loaded
+    agent = _load_agent(experiment, folder)
+    found = experiment.examine(agent, folder, what, progress)
     result = _result(experiment, agent, {}, {}) | found
     write_result(folder, "evaluation.json", result)
     return result

@@ -23,6 +23,7 @@ from robustgames.agents.control.wrapped import (
     stored,
     stored_reward,
 )
+from robustgames.envs.control.inner import checked_flag
 from robustgames.errors import GameError
 
 
@@ -114,13 +115,16 @@ class SeparateEnvs(Episodes):
             after, reward, terminated, truncated, info = self.envs[i].step({"protagonist": own, "adversary": other})
             self._count(i, moves)
             stored("the observation", after, self._after[i], self.observation_shape)
-            self._rewards[i], self._terminated[i] = stored_reward(reward), terminated
+            self._rewards[i] = stored_reward(reward)
+            terminated = checked_flag("terminated", terminated, self.envs[i])
+            truncated = checked_flag("truncated", truncated, self.envs[i])
+            self._terminated[i] = terminated
             self._executed[i] = executed_action(info, self.envs[i])
             if self._recordings[i].length == 0 and "action_noise" not in self._cores[i].perturbation:
                 check_executed(law_of(self.envs[i]), own, other, info["executed_action"], self.envs[i])
         except Exception as error:
             raise self._failed(i, error) from error
-        return bool(terminated or truncated)
+        return terminated or truncated
 
     def _count(self, i: int, before: int) -> None:
         """Check that a step was one of the env inside the wrappers."""
