@@ -85,8 +85,8 @@ def places(tmp_path_factory):
 
 
 def _meets(line):
-    """Return whether a line is refused for what a user's env or network does in a step."""
-    return any(word in line for word in ("badenvs:", "--model mods:"))
+    """Return whether a line is refused for what an env or network of somebody else does in a step."""
+    return any(word in line for word in ("badenvs:", "--model mods:", "env_id=Pendulum-v1 g=nan"))
 
 
 def files():

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress, TaskID
 
 from robustgames.cli import flags
+from robustgames.cli.screen import plain
 from robustgames.cli.words import pairs, path
 from robustgames.errors import GameError, check_writable
 
@@ -195,7 +195,7 @@ def _evaluate_model(options: ModelOptions) -> None:
     report_robustness({"runs": 1, **found}, folder / "robustness.png")
     if options.video is not None and video is not None:
         _save(video, options.video)
-    Console(highlight=False).print(f"results      {escape(str(folder))}", soft_wrap=True)
+    Console(highlight=False).print(f"results      {plain(folder)}", soft_wrap=True)
 
 
 # -- their parts -----------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def _film(subject: Subject, point: Perturbation) -> Film:
 
 def _save(video: Film, path: Path) -> None:
     """Write a film and print its path."""
-    Console(highlight=False).print(f"video        {escape(str(video.save(path)))}", soft_wrap=True)
+    Console(highlight=False).print(f"video        {plain(video.save(path))}", soft_wrap=True)
 
 
 def _shown(progress: Progress) -> Callable[[str, int, int], None]:

@@ -35,6 +35,7 @@ from robustgames.experiment.trust import check_code
 
 EXPERIMENTS: dict[str, type[Experiment]] = dict.fromkeys(CONTROL_AGENTS, ControlExperiment)
 """{name of an agent: class of its experiment}. Every other name is that of a solver, see `GameExperiment`."""
+OF_A_RUN = "copy the run to a folder of yours"
 TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("agent", "env", "solver", "device"), (str,)),
     **dict.fromkeys(("settings", "solver_settings", "env_settings"), (dict,)),
@@ -71,7 +72,7 @@ def resume(
     """
     folder, experiment = Path(folder), read(Path(folder), trust)
     check_files(folder)
-    check_writable(folder)
+    check_writable(folder, OF_A_RUN)
     extended = experiment if steps is None else experiment.extended(steps)
     with restoring(folder / "config.yaml"):
         first = extended.make_agent()
@@ -114,7 +115,7 @@ def evaluate(
     """
     folder, experiment = Path(folder), read(Path(folder), trust)
     check_files(folder)
-    check_writable(folder)
+    check_writable(folder, OF_A_RUN)
     what = what or Examination()
     with restoring(folder / "config.yaml"):
         experiment.check(what)  # before a replay is loaded
@@ -165,9 +166,10 @@ def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, pr
     agent.set_logger(logger)
     watchers = experiment.watchers(agent, logger)
     stateful = {type(watcher).__name__: watcher for watcher in watchers if isinstance(watcher, Stateful)}
-    for name, watcher in stateful.items():
-        if name in agent.callback_states:
-            watcher.load_state_dict(agent.callback_states[name])
+    with restoring(folder):
+        for name, watcher in stateful.items():
+            if name in agent.callback_states:
+                watcher.load_state_dict(agent.callback_states[name])
     bar = [ProgressBar(experiment.timestep.split()[-1])] if progress_bar else []
     began, busy = time.perf_counter(), time.process_time()
     try:

@@ -130,7 +130,7 @@ class GameExperiment(Experiment[GameAgent]):
 
     def draw(self, agent: GameAgent, watchers: list[BaseCallback], folder: Path, logger: Logger) -> None:
         """Draw the figures that apply to the game: as PNG in the run folder, and for TensorBoard."""
-        recorder = next((w for w in watchers if isinstance(w, Recorder) and w.points), None)
+        recorder = next((w for w in watchers if isinstance(w, Recorder) and w.count), None)
         shots = next((w.points for w in watchers if isinstance(w, Snapshots)), None)
         trajectory, dt = None, 1.0
         if recorder is not None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from robustgames.agents.control.episodes import RECENT, Episodes, Played
-from robustgames.agents.control.recording import Recording
+from robustgames.agents.control.recording import LIMIT, Recording
 from robustgames.agents.control.seeds import episode_seed
 from robustgames.agents.control.wrapped import (
     check_env,
@@ -23,6 +23,7 @@ from robustgames.agents.control.wrapped import (
     stored,
     stored_reward,
 )
+from robustgames.checkpoints import CHECKPOINT, Several, check_like
 from robustgames.envs.control.inner import checked_flag
 from robustgames.errors import GameError
 
@@ -160,13 +161,20 @@ class SeparateEnvs(Episodes):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for i in range(self.runs):
-            saved = state["runs"][str(i)]
-            self.recent[i].extend((float(reward), int(length)) for reward, length in saved["recent"])
             # checkpoints of versions before had neither episodes nor lost ones
-            self._episodes[i], self._lost[i] = saved.get("episode", 0), saved.get("lost", False)
+            saved = {"episode": 0, "lost": False, **state["runs"][str(i)]}
+            check_like(saved, self._like_run_state(i), CHECKPOINT, ("episodes", "runs", i))
+            self.recent[i].extend((float(reward), int(length)) for reward, length in saved["recent"])
+            self._episodes[i], self._lost[i] = saved["episode"], saved["lost"]
             self._started[i], self._seeds[i] = False, saved["seed"]
             if saved["going"]:
                 self._repeat(i, saved["actions"].cpu().numpy(), saved["observation"].cpu().numpy())
+
+    def _like_run_state(self, i: int) -> dict[str, Any]:
+        """Return a state with the types and shapes of every state of a run, for `check_like`."""
+        actions = torch.empty(2, self.action_size)
+        several = {"actions": Several(actions, LIMIT), "recent": Several([0.0, 0])}
+        return {**self._run_state(i), **several}
 
     def _repeat(self, i: int, joint: np.ndarray, seen: np.ndarray) -> None:
         """Play an episode again up to where it was saved; begin a new one if the env does not repeat itself."""

@@ -45,6 +45,9 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
     With observation noise, which has no bounds, the observation space is unbounded: nothing is clipped, so the noise
     has mean 0 and the given deviation.
 
+    The sub-envs of a Gymnasium vector env may have perturbations of their own. Its `info` cannot join an axis that is
+    one number in one sub-env and {body: number} in another: name the bodies in both.
+
     Raises:
         GameError: An unknown id or setting, actions that are not a bounded Box, alpha outside [0, 1], and what `reset`
             and `step` raise.
