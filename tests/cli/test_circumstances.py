@@ -12,18 +12,8 @@ import pytest
 from robustgames import cli
 
 TRAIN = ["train", "extra_adam", "robustgames/Quadratic-v0", "--lr", "0.01", "--steps", "40", "--runs", "2", "--out"]
-CONTROL = [
-    "train",
-    "robust_ddpg",
-    "robustgames/ActionRobustPendulum-v0",
-    "--steps",
-    "30",
-    "--runs",
-    "1",
-    "--learning-starts",
-    "5",
-    "--out",
-]
+SMALL = ["--runs", "1", "--learning-starts", "5", "--out"]
+CONTROL = ["train", "robust_ddpg", "robustgames/ActionRobustPendulum-v0", "--steps", "30", *SMALL]
 NOBODY = 65534
 
 
