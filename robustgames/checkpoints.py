@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from robustgames.tensor_file import file_digest, file_pieces
 from robustgames.tensors import Keys, rebuild
 
 CURRENT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
+CHECKPOINT = "the checkpoint"
+"""Name in messages of parts, which do not see the path of the file."""
 
 
 def save_checkpoint(folder: str | Path, content: dict[str, Any]) -> None:
@@ -66,6 +69,8 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
     """Return (content, "") of a checkpoint file, or (None, the damage)."""
     try:
         check_plain(path)
+        with open(path, "rb"):  # safetensors names no reason
+            pass
         with safe_open(path, "pt") as file:
             tensors, text = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()["content"]  # noqa: SIM118
         if not _is_whole(path):
@@ -73,6 +78,8 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
         content = _unpack(json.loads(text), tensors)
     except FileNotFoundError:
         return None, f"{path.name} is missing"
+    except PermissionError:
+        return None, f"{path.name} cannot be read: permission denied"
     except GameError as error:
         return None, str(error)
     except Exception as error:  # of any kind: the bytes may have been written to cause one
@@ -135,7 +142,20 @@ def check_counts(content: Mapping[str, Any], what: object, *names: str) -> None:
             raise GameError(f"{name} in {what} is {str(value)[:50]!r}: it must be a whole number of at least 0")
 
 
-def check_like(found: Any, fresh: Any, what: object, path: Keys = ()) -> None:
+@dataclass(frozen=True)
+class Several:
+    """A place in the second tree of `check_like` for any number of rows of a tensor, or of items of a list.
+
+    Attributes:
+        item: A row, or an item.
+        most: Largest number of them.
+    """
+
+    item: Any
+    most: int = 2**63
+
+
+def check_like(found: Any, fresh: Any, what: object, path: Keys = (), optional: Collection[str] = ()) -> None:
     """Check that a tree has the keys, shapes, types and signs of counts of another one; it may have further keys.
 
     Args:
@@ -143,6 +163,7 @@ def check_like(found: Any, fresh: Any, what: object, path: Keys = ()) -> None:
         fresh: Tree of the object into which it is loaded.
         what: Name of the file.
         path: Path of the root.
+        optional: Keys that files of earlier versions may lack.
 
     Raises:
         GameError: If an entry does not fit.
@@ -151,8 +172,11 @@ def check_like(found: Any, fresh: Any, what: object, path: Keys = ()) -> None:
     items: Mapping[Any, Any] = {}
     if isinstance(fresh, Tensor):
         fits = isinstance(found, Tensor) and (found.shape, found.dtype) == (fresh.shape, fresh.dtype)
+    elif isinstance(fresh, Several):
+        fits, items = _fits_several(found, fresh), _items_of_several(found, fresh)
     elif isinstance(fresh, Mapping):
-        fits, items = isinstance(found, Mapping) and set(found) >= set(fresh), fresh
+        fits = isinstance(found, Mapping) and set(found) >= set(fresh) - set(optional)
+        items = {key: item for key, item in fresh.items() if fits and key in found}
     elif isinstance(fresh, list | tuple):
         fits, items = isinstance(found, list | tuple) and len(found) == len(fresh), dict(enumerate(fresh))
     elif type(fresh) is int:
@@ -162,13 +186,35 @@ def check_like(found: Any, fresh: Any, what: object, path: Keys = ()) -> None:
     if not fits:
         raise GameError(f"{name} in {what} is {_kind(found)}, expected {_kind(fresh)}: restore it or repeat the run")
     for key, item in items.items():  # none of a leaf
-        check_like(found[key], item, what, (*path, key))  # type: ignore[index]
+        check_like(found[key], item, what, (*path, key), optional)  # type: ignore[index]
+
+
+def _fits_several(found: Any, fresh: Several) -> bool:
+    if isinstance(row := fresh.item, Tensor):
+        fits = isinstance(found, Tensor) and (found.shape[1:], found.dtype) == (row.shape, row.dtype)
+        return fits and found.dim() == row.dim() + 1 and len(found) <= fresh.most
+    return isinstance(found, list | tuple) and len(found) <= fresh.most
+
+
+def _items_of_several(found: Any, fresh: Several) -> Mapping[Any, Any]:
+    return dict.fromkeys(range(len(found)), fresh.item) if isinstance(found, list | tuple) else {}
+
+
+def lacks(found: Any, fresh: Any) -> bool:
+    """Return whether a tree lacks an optional key of another one, see `check_like`."""
+    if isinstance(fresh, Mapping):
+        return any(key not in found or lacks(found[key], item) for key, item in fresh.items())
+    if isinstance(fresh, list | tuple):
+        return any(lacks(one, other) for one, other in zip(found, fresh, strict=True))
+    return False
 
 
 def _kind(value: Any) -> str:
     """Return a short description of a node of a tree."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)} in {value.dtype}"
+    if isinstance(value, Several):
+        return f"several of {_kind(value.item)}"
     if isinstance(value, Mapping):
         return f"the entries {', '.join(map(str, value))}"[:200]
     return f"{len(value)} items" if isinstance(value, list | tuple) else str(value)[:50]

@@ -49,6 +49,11 @@ def shorten(text: str, longest: int = LONGEST) -> str:
     return f"{text[:head]}…{text[len(text) - (longest - head - 1) :]}"
 
 
+def one_line(value: object) -> str:
+    """Return a value in one line of at most `LONGEST` characters."""
+    return shorten(" ".join(str(value).split()))
+
+
 def _listing(names: list[str]) -> str:
     """Return the names that fit into `SHOWN` characters, and the number of the others."""
     shown = [name for name, end in zip(names, accumulate(len(name) + 2 for name in names), strict=True) if end <= SHOWN]
@@ -69,24 +74,26 @@ def check_whole_numbers(options: Any, **least: int) -> None:
             raise GameError(f"{name} is {shorten(str(value))}: {wanted}")
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, advice: str = "choose another one with --out") -> None:
     """Check that files can be written to a folder, which need not exist yet, before work is done for them.
+
+    Args:
+        folder: Folder of the files.
+        advice: What to do if it cannot be written to.
 
     Raises:
         GameError: If they cannot be written.
     """
     try:
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        writable = there.is_dir() and os.access(there, os.W_OK)
+        writable = there.is_dir() and os.access(there, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise GameError(
             f"cannot write to {shorten(str(folder))}: {reason.lower()}; choose another one, --out"
         ) from error
     if not writable:
-        raise GameError(
-            f"cannot write to {folder}: {there} is not a folder that you can write to; choose another one with --out"
-        )
+        raise GameError(f"cannot write to {folder}: {there} is not a folder that you can write to; {advice}")
 
 
 @contextmanager

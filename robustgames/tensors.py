@@ -33,8 +33,9 @@ class Movable:
                 return copy.deepcopy(node).to(device=device, dtype=dtype)
             return node.to(device, dtype) if isinstance(node, Movable) else node
 
-        moved, kinds = copy.copy(self), Tensor | nn.Module | Movable | tuple
-        held = {k: v for cls in reversed(type(self).__mro__) for k, v in vars(cls).items() if isinstance(v, kinds)}
+        moved, kinds = copy.copy(self), Tensor | nn.Module | Movable | tuple | list | dict
+        of_classes = {k: v for cls in reversed(type(self).__mro__) for k, v in vars(cls).items()}  # the last class wins
+        held = {k: v for k, v in of_classes.items() if isinstance(v, kinds) and not k.startswith("__")}
         moved.__dict__.update(rebuild({**held, **vars(self)}, move))
         return moved
 

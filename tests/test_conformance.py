@@ -25,7 +25,8 @@ ENTROPIC = [name for name in RECIPES if "Entropic" in repr(rg.make_solver(name))
 
 
 PLANAR = {"hidden": (4,), "batch_size": 4}
-PHOTOS = Path(tempfile.mkdtemp())
+HOLDER = tempfile.TemporaryDirectory()  # removed when Python ends
+PHOTOS = Path(HOLDER.name)
 for i in range(4):
     Image.fromarray(np.random.default_rng(i).integers(0, 255, (9, 12, 3), np.uint8)).save(PHOTOS / f"{i}.png")
 SMALL = {

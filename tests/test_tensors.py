@@ -107,3 +107,22 @@ def test_checkpoints_hold_trees(tmp_path, dtype):
     loaded = load_checkpoint(tmp_path)
     assert torch.equal(loaded["state"]["m"], content["state"]["m"]) and loaded["state"]["m"].dtype == dtype
     assert loaded["state"]["k"] == 3 and loaded["parts"][0].tolist() == [1.0] and loaded["parts"][1] == {"a": None}
+
+
+class Based(Movable):
+    parts = (torch.zeros(1), torch.zeros(1))
+
+
+class Listed(Based):
+    parts = [torch.ones(1), torch.ones(1)]  # noqa: RUF012
+
+
+class Worded(Based):
+    parts = "none"
+
+
+def test_an_attribute_of_a_class_replaces_that_of_its_base_whatever_its_type():
+    moved = Listed().to(dtype=torch.float64)
+    assert [float(part) for part in moved.parts] == [1.0, 1.0]
+    assert {part.dtype for part in moved.parts} == {torch.float64}
+    assert Listed.parts[0].dtype == torch.float32 and Worded().to(dtype=torch.float64).parts == "none"

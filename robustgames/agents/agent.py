@@ -9,10 +9,9 @@ from typing import Any, ClassVar, Self
 
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.utils import configure_logger
 from torch import Tensor, no_grad
 
-from robustgames.agents.learning import Callbacks, ProgressBar, callback_list, deferred_interrupt
+from robustgames.agents.learning import Callbacks, ProgressBar, callback_list, deferred_interrupt, make_logger
 from robustgames.agents.training_envs import TrainingEnvs
 from robustgames.errors import GameError
 from robustgames.solvers import Scheme
@@ -89,7 +88,7 @@ class Agent(ABC):
             self._reset_timesteps()
         target = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
         if self._logger is None:
-            self.set_logger(configure_logger(self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps))
+            self.set_logger(make_logger(self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps))
         callbacks = callback_list(self, callback, ProgressBar(self.timestep.split()[-1]) if progress_bar else None)
         given = {"log_interval": log_interval, "tb_log_name": tb_log_name, "reset_num_timesteps": reset_num_timesteps}
         callbacks.on_training_start({"total_timesteps": target, "self": self, **given}, globals())
@@ -172,7 +171,7 @@ class Agent(ABC):
     def logger(self) -> Logger:
         """Stable-Baselines3's logger."""
         if self._logger is None:
-            self._logger = configure_logger(self.verbose, self.tensorboard_log, "run")
+            self._logger = make_logger(self.verbose, self.tensorboard_log, "run")
         return self._logger
 
     def set_logger(self, logger: Logger) -> None:

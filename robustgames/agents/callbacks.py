@@ -10,6 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from robustgames.agents.game_agent import GameAgent
+from robustgames.checkpoints import CHECKPOINT, Several, check_counts, check_like
 from robustgames.errors import GameError
 from robustgames.evaluation import accuracies
 from robustgames.games import HeldOut
@@ -49,6 +50,7 @@ class EarlyStopping(BaseCallback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from this state in the next training."""
+        check_counts(state, CHECKPOINT, "waited", "due")
         self._loaded = state
 
     @property
@@ -64,6 +66,10 @@ class EarlyStopping(BaseCallback):
             self._due, self._waited, self.best = self.num_timesteps, 0, agent.best()
             self.accuracy = torch.full(agent.oracle.shape, -1.0, device=agent.z.device)
         else:
+            accuracy = torch.empty(agent.oracle.shape)
+            check_like(
+                state, {"due": 0, "waited": 0, "best": agent.z, "accuracy": accuracy}, CHECKPOINT, ("callbacks",)
+            )
             self._due, self._waited = state["due"], state["waited"]
             self.best, self.accuracy = state["best"].to(agent.z), state["accuracy"].to(agent.z.device)
         self._loaded = None
@@ -92,6 +98,8 @@ class EarlyStopping(BaseCallback):
 
 class Snapshots(BaseCallback):
     """Keeps the evaluated point of the first runs at chosen timesteps, and shows it.
+
+    Checkpoints do not hold the snapshots, which are networks: a resumed run has those since it was resumed.
 
     Args:
         timesteps: Timesteps of the snapshots; those before the start are left out.
@@ -128,23 +136,48 @@ class Recorder(BaseCallback):
     def __init__(self, runs: int = 8, most: int = 20_000) -> None:
         super().__init__()
         self.runs, self.most, self.stride = runs, most, 1
-        self.points: list[Tensor] = []
+        self.count = 0
+        self._kept = torch.empty(0)  # room for all points: views of iterates would hold those of all runs
+        self._loaded: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the trajectory so far, so that the portrait of a resumed run is that of the whole run."""
+        return {"points": self.trajectory.clone(), "stride": self.stride, "calls": self.n_calls}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from this state in the next training."""
+        check_counts(state, CHECKPOINT, "stride", "calls")
+        self._loaded = state
 
     def _on_training_start(self) -> None:
-        self._keep()
+        z = self._now()
+        if self.count == 0:
+            self._kept = z.new_empty(self.most + 1, *z.shape)
+        if (state := self._loaded) is None:
+            self._keep()
+            return
+        check_like(state, {"points": Several(z, self.most)}, CHECKPOINT, ("callbacks",))
+        self.count, self.stride, self.n_calls = len(state["points"]), max(1, state["stride"]), state["calls"]
+        self._kept[: self.count] = state["points"].to(z)
+        self._loaded = None
 
     def _on_step(self) -> bool:
         if self.n_calls % self.stride == 0:
             self._keep()
-        if len(self.points) > self.most:
-            self.points, self.stride = self.points[::2], self.stride * 2
+        if self.count > self.most:
+            half = self._kept[: self.count : 2].clone()
+            self._kept[: len(half)], self.count, self.stride = half, len(half), self.stride * 2
         return True
 
     def _keep(self) -> None:
+        self._kept[self.count] = self._now()
+        self.count += 1
+
+    def _now(self) -> Tensor:
         z = cast(GameAgent, self.model).z
-        self.points.append(z.reshape(-1, z.shape[-1])[: self.runs])
+        return z.reshape(-1, z.shape[-1])[: self.runs]
 
     @property
     def trajectory(self) -> Tensor:
         """The points, (T, runs, n + m), one per `stride` steps of the solver."""
-        return torch.stack(self.points)
+        return self._kept[: self.count]

@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 
 from robustgames import envs
 from robustgames.agents.agent import Agent
-from robustgames.checkpoints import check_counts, check_like, load_checkpoint, restoring, save_checkpoint
-from robustgames.errors import DivergedError, GameError
+from robustgames.checkpoints import check_counts, check_like, lacks, load_checkpoint, restoring, save_checkpoint
+from robustgames.errors import DivergedError, GameError, one_line
 from robustgames.evaluation import certificates, final_certificates, mean_and_std
 from robustgames.games import Game, Oracle
 from robustgames.solvers import Scheme, make_solver
@@ -22,6 +22,7 @@ from robustgames.solvers.fitting import fit
 from robustgames.solvers.rules import State
 from robustgames.tensors import map_tensors, tensors_of
 
+LATER = ("w",)  # log-weights of `Entropic`, which versions before took from z
 LEAP, SMALL = 8, 16  # without callbacks, 8 steps of a game of at most 16 coordinates are compiled as one graph
 FAR = 1e3  # times the size of a start, at which a field that is not finite is due to the steps
 LOG_ATTACK_STEPS = 10  # steps of the attack in a learning curve; final numbers take 40
@@ -276,7 +277,10 @@ class GameAgent(Agent):
         with restoring(checkpoint):
             agent = cls(env, solver or from_config(content["solver"]), content["seed"], **settings)
             agent._check_same_game(content, path)
-            check_like(content["state"], agent.state, checkpoint)
+            check_like(content["state"], agent.state, checkpoint, ("state",), optional=LATER)
+            content = {"callbacks": {}, **content}  # 0.1.0 wrote none
+            check_like(content["callbacks"], {}, checkpoint, ("callbacks",))
+            agent._check_restorable(content, checkpoint)
             agent._restore(content)
         return agent
 
@@ -286,10 +290,18 @@ class GameAgent(Agent):
         if same and content["fingerprint"] == self._fingerprint:
             return
         raise GameError(
-            f"the checkpoint in {path} is of {content['game']} with z {tuple(there.shape)} in {there.dtype}, the "
-            f"env is {self.game!r} with z {tuple(here.shape)} in {here.dtype}: make the env as in the run"
+            f"the checkpoint in {path} is of {one_line(content['game'])} with z {tuple(there.shape)} in {there.dtype}, "
+            f"the env is {self.game!r} with z {tuple(here.shape)} in {here.dtype}: make the env as in the run"
             + (" (their settings or data differ)" if same and content["game"] == repr(self.game) else "")
         )
+
+    def _check_restorable(self, content: dict[str, Any], checkpoint: str) -> None:
+        """Refuse probabilities of 0 of a version that kept no log-weights: their actions could not return."""
+        if lacks(content["state"], self.state) and bool((content["z"] == 0).any()):
+            raise GameError(
+                f"{checkpoint} is of an earlier version, in which an action of probability 0 could not return, and it "
+                "has such actions: repeat the run"
+            )
 
     def _restore(self, content: dict[str, Any]) -> None:
         self.z = content["z"].to(self.z)
@@ -299,7 +311,7 @@ class GameAgent(Agent):
                 self.oracle.generator.set_state(tensor)
         self.oracle.generator.set_state(content["generator"])
         self.oracle.calls, self.steps = content["timesteps"], content["steps"]
-        self.callback_states = content.get("callbacks", {})  # 0.1.0 wrote none
+        self.callback_states = content["callbacks"]
         self._remember()
 
 

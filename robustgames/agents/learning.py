@@ -12,6 +12,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
+from stable_baselines3.common.logger import HumanOutputFormat, Logger
+from stable_baselines3.common.utils import configure_logger
 from torch import Tensor
 from tqdm import tqdm
 
@@ -105,6 +107,23 @@ def _converted(callback: Callback) -> BaseCallback:
         return answer is None or bool(answer)  # a function that returns nothing does not stop the training
 
     return ConvertCallback(call)
+
+
+def make_logger(verbose: int, folder: str | None, name: str, new: bool = True) -> Logger:
+    """Return a logger that prints if `verbose` is 1, and writes to TensorBoard if there is a folder.
+
+    `configure_logger` of Stable-Baselines3, which is called for the latter only, makes a folder for temporary files
+    that it leaves behind if there is nothing to write.
+
+    Args:
+        verbose: If 1, every log is printed.
+        folder: Folder of event files, or None.
+        name: Name of the run.
+        new: Whether it is another run than the last one in the folder.
+    """
+    if folder is not None:
+        return configure_logger(verbose, folder, name, new)
+    return Logger(None, [HumanOutputFormat(sys.stdout)] if verbose else [])
 
 
 class ProgressBar(BaseCallback):

@@ -24,8 +24,8 @@ from robustgames.agents.control.player import Player
 from robustgames.agents.control.policy_game import PolicyGame
 from robustgames.agents.control.seeds import CRITICS, POLICIES, REST, check_seed, seeds_of
 from robustgames.agents.control.settings import Settings
-from robustgames.checkpoints import check_counts, check_like, load_checkpoint, restoring, save_checkpoint
-from robustgames.errors import DivergedError, GameError, unknown
+from robustgames.checkpoints import CHECKPOINT, check_counts, check_like, load_checkpoint, restoring, save_checkpoint
+from robustgames.errors import DivergedError, GameError, one_line, unknown
 from robustgames.games import Oracle
 from robustgames.solvers import Scheme
 from robustgames.solvers.config import from_config, to_config
@@ -313,7 +313,7 @@ class RobustDDPG(Agent):
         """
         content = load_checkpoint(path)
         if content.get("agent") != cls.__name__:
-            saved = content.get("agent", "another agent")
+            saved = one_line(content.get("agent", "another agent"))
             raise GameError(f"the checkpoint in {path} is of {saved}, not {cls.__name__}")
         for name in options:
             if name not in (known := ("device", "tensorboard_log", "verbose")):
@@ -324,7 +324,10 @@ class RobustDDPG(Agent):
             solver, runs = from_config(content["solver"]), len(content["z"])
             agent = cls(env, solver, content["seed"], runs, env_settings, **options, **content["settings"])
             agent._check_same_env(content, path)
-            check_like(content["state"], agent.state, checkpoint)
+            content = {"owed": None, "callbacks": {}, **content}  # 0.1.0 wrote neither
+            owed = None if content["owed"] is None else [False] * runs
+            own = {"z": agent.z, "state": agent.state, "owed": owed, "callbacks": {}}
+            check_like(content, own, checkpoint)
             agent._restore(content)
         return agent
 
@@ -337,8 +340,8 @@ class RobustDDPG(Agent):
         there, here = (content["coupling"], content["alphas"]), (self.ongoing.coupling, self.ongoing.alphas)
         if there != here:
             raise GameError(
-                f"the checkpoint in {path} has coupling {there[0]} with alpha {there[1]}, this env {here[0]} with "
-                f"{here[1]}: pass the env_settings of the run"
+                f"the checkpoint in {path} has coupling {one_line(there[0])} with alpha {one_line(there[1])}, this env "
+                f"{here[0]} with {here[1]}: pass the env_settings of the run"
             )
 
     def _restore(self, content: dict[str, Any]) -> None:
@@ -347,13 +350,14 @@ class RobustDDPG(Agent):
         self.z, self.state = content["z"], content["state"]
         for name, part in self._parts().items():
             part.load_state_dict(content[name])
-        if self.generator.fits(content["generator"]):
-            self.generator.set_state(content["generator"])
+        drawn = content["generator"]
+        if self.generator.fits(drawn):
+            self.generator.set_state(drawn)
         else:
+            check_like(drawn, torch.Generator(self.device).get_state(), CHECKPOINT, ("generator",))
             warnings.warn(OLDER, stacklevel=3)
         self.num_timesteps, self.updates = content["timesteps"], content["updates"]
-        self.callback_states = content.get("callbacks", {})  # 0.1.0 wrote none
-        self._owed = content.get("owed")
+        self.callback_states, self._owed = content["callbacks"], content["owed"]
 
 
 class RobustTD3(RobustDDPG):

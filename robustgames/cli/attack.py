@@ -12,7 +12,6 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Generator
 
@@ -24,6 +23,7 @@ from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, to_8_bit
 from robustgames.cli import flags
 from robustgames.cli.attack_report import Outcome, content_of, predict, show, write
+from robustgames.cli.screen import plain
 from robustgames.errors import GameError, check_writable, unknown
 from robustgames.evaluation.certificates import catastrophic_overfitting
 from robustgames.evaluation.metrics import FGSM_ACCURACY, pgd_accuracy
@@ -89,7 +89,7 @@ def attack(words: list[str]) -> int:
     write(folder, outcome, content)
     show(outcome, content, folder)
     if outcome.interrupted:
-        console.print(f"[red]robustgames:[/] interrupted; the results so far are in {escape(str(folder))}")
+        console.print(f"[red]robustgames:[/] interrupted; the results so far are in {plain(folder)}")
     return 130 if outcome.interrupted else 0
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, save_examples
 from robustgames.attacks.victim import Model
 from robustgames.cli.result_table import cell
+from robustgames.cli.screen import plain
 from robustgames.errors import writing
 from robustgames.evaluation import metric_of, summarize
 from robustgames.experiment.classifiers import Classifiers
@@ -104,7 +104,7 @@ def show(outcome: Outcome, content: Content, folder: Path) -> None:
     console, several = Console(highlight=False), len(outcome.reports)
     spread = f", mean ± std over {several} runs" if several > 1 else ""
     threat = f"{content['norm']} eps {content['eps']:g}, {content['images']:,} images"
-    console.print(f"[bold]{escape(content['subject'])}[/]: {threat}{spread}", soft_wrap=True)
+    console.print(f"[bold]{plain(content['subject'])}[/]: {threat}{spread}", soft_wrap=True)
     for metric in map(metric_of, ACCURACIES):
         console.print(f"{metric.label:<16} {cell(metric, content[metric.name], several)}{_noise(outcome, metric.name)}")
     console.print(_table(list(content["classifiers"].values())))
@@ -113,11 +113,11 @@ def show(outcome: Outcome, content: Content, folder: Path) -> None:
     if left:
         console.print(f"[yellow]{left:,} images count as robust, though not every attack was tried on them[/]")
     for note in content["warnings"]:
-        console.print(f"[yellow]warning:[/] {escape(note)}", soft_wrap=True)
+        console.print(f"[yellow]warning:[/] {plain(note)}", soft_wrap=True)
     console.print(
         f"examples     {examples:,} fool the classifier, {examples - lost:,} also as 8-bit images in the ball"
     )
-    console.print(f"written to   {escape(str(folder))}: attack.json, examples.safetensors", soft_wrap=True)
+    console.print(f"written to   {plain(folder)}: attack.json, examples.safetensors", soft_wrap=True)
 
 
 def _noise(outcome: Outcome, accuracy: str) -> str:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress, TaskID
 
 from robustgames.cli import flags
+from robustgames.cli.screen import plain
 from robustgames.cli.words import pairs, path
 from robustgames.errors import GameError, check_writable
 
 if TYPE_CHECKING:
+    from robustgames.envs.control.perturbations import Perturbation
     from robustgames.experiment import ControlExperiment, Examination
     from robustgames.experiment.examination import Subject
     from robustgames.figures.video import Film
@@ -142,27 +143,35 @@ def _evaluate_game(options: GameOptions) -> None:
 def _evaluate_control(experiment: ControlExperiment, options: ControlOptions) -> None:
     from stable_baselines3.common.logger import Logger, make_output_format
 
+    from robustgames.checkpoints import restoring
     from robustgames.cli.result_table import report, report_robustness
     from robustgames.experiment import evaluate
+    from robustgames.experiment.grid_words import parse_point
     from robustgames.figures.video import log_video
 
-    what = _examination(options)
+    what, video, point = _examination(options), None, parse_point(options.perturbation)
+    with restoring(options.run / "config.yaml"):
+        experiment.check(what, point)
+    if options.video is not None:
+        with restoring(options.run):
+            agent = experiment.load_agent(options.run, experiment.make_agent())
+        video = _film(experiment.subject(agent), point)
     with Progress(transient=True) as progress:
         result = evaluate(options.run, what, _shown(progress), options.trust)
     report([result], [options.run])
     report_robustness(result, options.run / "figures" / "robustness.png")
-    if options.video is not None:
-        agent = experiment.load_agent(options.run, experiment.make_agent())
-        video = _film(experiment.subject(agent), options.video, options.perturbation)
+    if options.video is not None and video is not None:
+        _save(video, options.video)
         logger = Logger(None, [make_output_format("tensorboard", str(options.run))])
-        log_video(logger, "figures/episode", video, agent.num_timesteps)
+        log_video(logger, "figures/episode", video, result["timesteps"])
         logger.close()
 
 
 def _evaluate_model(options: ModelOptions) -> None:
     from robustgames.cli.result_table import report_robustness
-    from robustgames.experiment.examination import Subject, examine
+    from robustgames.experiment.examination import Subject, check, examine
     from robustgames.experiment.folder import write_result
+    from robustgames.experiment.grid_words import parse_point
     from robustgames.experiment.stable_baselines import load_model, policy_of
     from robustgames.figures.style import save
 
@@ -172,9 +181,11 @@ def _evaluate_model(options: ModelOptions) -> None:
         raise GameError(f"{options.run} does not name its env: {example}")
     folder = options.run.with_suffix("")
     check_writable(folder)  # before the work, not after it
-    settings = pairs(options.set, example="alpha=0.1")
+    settings, point = pairs(options.set, example="alpha=0.1"), parse_point(options.perturbation)
+    check(options.env, settings, what, point)
     policy = policy_of(load_model(options.run, options.algorithm, options.trust), options.env, settings)
     subject = Subject(options.run.stem, [policy], options.env, settings)
+    video = None if options.video is None else _film(subject, point)
     with Progress(transient=True) as progress:
         found, figures = examine(subject, what, _shown(progress))
     folder.mkdir(parents=True, exist_ok=True)
@@ -182,16 +193,15 @@ def _evaluate_model(options: ModelOptions) -> None:
     for name, figure in figures.items():
         save(figure, folder / f"{name}.png")
     report_robustness({"runs": 1, **found}, folder / "robustness.png")
-    if options.video is not None:
-        _film(subject, options.video, options.perturbation)
-    Console(highlight=False).print(f"results      {escape(str(folder))}", soft_wrap=True)
+    if options.video is not None and video is not None:
+        _save(video, options.video)
+    Console(highlight=False).print(f"results      {plain(folder)}", soft_wrap=True)
 
 
 # -- their parts -----------------------------------------------------------------------------------------
 def _examination(options: SweepOptions) -> Examination:
     """Return the examination that the options describe; the video, which is made last, is checked first."""
     from robustgames.experiment import Examination
-    from robustgames.experiment.grid_words import parse_point
     from robustgames.figures.video import writable
 
     if options.video is not None:
@@ -199,20 +209,21 @@ def _examination(options: SweepOptions) -> Examination:
         if not options.video.absolute().parent.is_dir():
             raise GameError(f"{options.video} is in a folder that does not exist: make it, or --video episode.gif")
         check_writable(options.video.parent)
-        parse_point(options.perturbation)
     elif options.perturbation:
         raise GameError("--perturbation is that of a video: --video episode.gif; leave it out")
     return Examination(options.grid, options.episodes, options.best_response, options.algorithm)
 
 
-def _film(subject: Subject, path: Path, words: tuple[str, ...]) -> Film:
-    """Film an episode of the first run under a perturbation, write the file and print its path."""
-    from robustgames.experiment.grid_words import parse_point
+def _film(subject: Subject, point: Perturbation) -> Film:
+    """Film an episode of the first run under a perturbation, before the sweep: an env may not be rendered."""
     from robustgames.figures.video import film
 
-    video = film(subject.env, subject.policies[0], perturbation=parse_point(words), env_settings=subject.env_settings)
-    Console(highlight=False).print(f"video        {escape(str(video.save(path)))}", soft_wrap=True)
-    return video
+    return film(subject.env, subject.policies[0], perturbation=point, env_settings=subject.env_settings)
+
+
+def _save(video: Film, path: Path) -> None:
+    """Write a film and print its path."""
+    Console(highlight=False).print(f"video        {plain(video.save(path))}", soft_wrap=True)
 
 
 def _shown(progress: Progress) -> Callable[[str, int, int], None]:

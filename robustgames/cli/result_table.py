@@ -7,9 +7,9 @@ from math import floor, inf, isfinite, log10, prod
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from robustgames.cli.screen import plain
 from robustgames.envs.control.perturbations import NOISES
 from robustgames.evaluation.intervals import FEWEST, Interval
 from robustgames.evaluation.metrics import SHARE, Metric, metric_of
@@ -23,16 +23,16 @@ def report(results: list[Content], folders: list[Path]) -> None:
     first = results[0]
     spread = f", mean ± std over {first['runs']} runs" if first["runs"] > 1 else ""
     shown = ", ".join(f"{name}={_setting(value)}" for name, value in first.get("settings", {}).items())
-    settings = f" ({escape(shown)})" if shown else ""
-    console.print(f"[bold]{escape(first['env'].rpartition(':')[2])}[/]{settings}{spread}", soft_wrap=True)
+    settings = f" ({plain(shown)})" if shown else ""
+    console.print(f"[bold]{plain(first['env'].rpartition(':')[2])}[/]{settings}{spread}", soft_wrap=True)
     console.print(_table(results))
     _warn(results, console)
     for verdict, number in first.get("verdicts", {}).items():
-        console.print(f"{number} of {count(first['runs'])}: {escape(verdict)}")
+        console.print(f"{number} of {count(first['runs'])}: {plain(verdict)}")
     for folder in folders:
-        console.print(f"run folder   {escape(str(folder))}", soft_wrap=True)
+        console.print(f"run folder   {plain(folder)}", soft_wrap=True)
     common = Path(os.path.commonpath(folders)) if len(folders) > 1 else folders[0]
-    console.print(f"curves       tensorboard --logdir {escape(str(common))}", soft_wrap=True)
+    console.print(f"curves       tensorboard --logdir {plain(common)}", soft_wrap=True)
 
 
 def _table(results: list[Content]) -> Table:
@@ -126,18 +126,18 @@ def report_robustness(result: Content, figure: Path) -> None:
     axes = " x ".join(f"{name} {values[0]:g}…{values[-1]:g}" for name, values in swept["axes"].items())
     runs = len(swept["returns"])
     console.print(
-        f"\n[bold]returns under perturbation[/] of {escape(swept['env'])}, no adversary: {escape(axes)}", soft_wrap=True
+        f"\n[bold]returns under perturbation[/] of {plain(swept['env'])}, no adversary: {plain(axes)}", soft_wrap=True
     )
     table = Table()
     table.add_column(f"starts of every run: {len(_flat(swept['returns'][0]))}")
     table.add_column(f"mean of {count(runs)}{_spread(runs)}", justify="right")
     for label, interval, each in _rows(result):
-        table.add_row(label, escape(_with_spread(interval, each)))
+        table.add_row(label, plain(_with_spread(interval, each)))
     console.print(table)
     for axis, reason in found["idle"].items():
-        console.print(f"[yellow]{escape(axis)} left out:[/] {escape(reason)}", soft_wrap=True)
+        console.print(f"[yellow]{plain(axis)} left out:[/] {plain(reason)}", soft_wrap=True)
     if figure.exists():
-        console.print(f"figure       {figure}", soft_wrap=True)
+        console.print(f"figure       {plain(figure)}", soft_wrap=True)
 
 
 def _flat(cells: list) -> list:

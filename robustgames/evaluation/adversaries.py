@@ -128,9 +128,10 @@ def best_response(
     """
     if not seeds:
         raise GameError("seeds are empty: one learner is trained for each, e.g. seeds=(0, 1, 2)")
-    make = _algorithm(algorithm)
-    given = {**_defaults(make, steps, env, env_settings), **settings}
-    adversaries = [_trained(make, policy, env, steps, s, env_settings, given) for s in seeds]
+    adversaries = []
+    for learner_seed in seeds:
+        with _learner(policy, env, algorithm, steps, learner_seed, env_settings, settings) as model:
+            adversaries.append(_policy_of(model.learn(steps)))
     made = control_env(env, env_settings)
     try:
         harm = [play(made, policy, episodes, seed + SELECTION, adversary=a).returns.mean() for a in adversaries]
@@ -166,20 +167,43 @@ def _defaults(make: Callable[..., Any], steps: int, env: str, env_settings: Mapp
     return chosen
 
 
-def _trained(
-    make: Callable[..., Any],
+def check_learner(env: str, algorithm: str, steps: int, env_settings: Mapping[str, Any] | None = None) -> None:
+    """Check that the learner of a `best_response` can be made, without a step.
+
+    Raises:
+        GameError: See `best_response`.
+    """
+    with _learner(np.zeros_like, env, algorithm, steps, 0, env_settings, {}):
+        pass
+
+
+@contextmanager
+def _learner(
     policy: Policy,
     env: str,
+    algorithm: str | Callable[..., Any],
     steps: int,
     seed: int,
     env_settings: Mapping[str, Any] | None,
-    given: Mapping[str, Any],
-) -> Policy:
+    settings: Mapping[str, Any],
+) -> Iterator[Any]:
+    """Yield an adversary before its first step, in an env that is closed afterwards."""
+    make = _algorithm(algorithm)
+    from stable_baselines3.common.logger import Logger  # imported with the algorithm only
+
     nominal = {**(env_settings or {}), "perturbation": None}  # it is evaluated without a perturbation as well
     view = PlayerView(control_env(env, nominal), "adversary", opponent=policy)
-    with _global_generators():
-        model = make("MlpPolicy", view, seed=seed, **given).learn(steps)
-    view.close()
+    try:
+        with _global_generators():
+            model = make("MlpPolicy", view, seed=seed, **{**_defaults(make, steps, env, env_settings), **settings})
+            if getattr(model, "tensorboard_log", "") is None:
+                model.set_logger(Logger(None, []))  # its own would leave a folder for temporary files behind
+            yield model
+    finally:
+        view.close()
+
+
+def _policy_of(model: Any) -> Policy:
     return lambda observation: model.predict(observation, deterministic=True)[0]
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 import torch
+from scipy.special import stdtrit
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
@@ -31,22 +33,24 @@ class EmpiricalRate:
         sizes: Numbers of points n.
         mean: Mean over trials, (sizes,), float64.
         error: Standard error of the mean, (sizes,).
+        trials: Number of trials of each size; empty if the errors are known exactly.
     """
 
     p: int
     sizes: tuple[int, ...]
     mean: Tensor
     error: Tensor
+    trials: tuple[int, ...] = ()
 
     def slope(self, log_power: float = 0.0) -> Slope:
         """Return the s of mean W_1 = C n^s (log n)^log_power, fitted by least squares weighted with the errors."""
         n = torch.tensor(self.sizes, dtype=torch.float64).log()
-        return _line(n, self.mean.log() - log_power * n.log(), self.error / self.mean)
+        return _line(n, self.mean.log() - log_power * n.log(), self.error / self.mean, self.trials)
 
     def logarithm(self) -> Slope:
         """Return the A of n (mean W_1)^2 = A log n + B: 0 under the rate n^(-1/2), positive under sqrt(log n / n)."""
         n = torch.tensor(self.sizes, dtype=torch.float64)
-        return _line(n.log(), n * self.mean**2, 2 * n * self.mean * self.error)
+        return _line(n.log(), n * self.mean**2, 2 * n * self.mean * self.error, self.trials)
 
 
 def rate(
@@ -82,7 +86,7 @@ def rate(
     draws = [torch.stack([_draw(p, n, generator, torus) for _ in range(k)]) for n, k in zip(sizes, counts, strict=True)]
     mean = torch.stack([values.mean() for values in draws])
     error = torch.stack([values.std() / len(values) ** 0.5 for values in draws])
-    return EmpiricalRate(p, sizes, mean, error)
+    return EmpiricalRate(p, sizes, mean, error, counts)
 
 
 def _draw(p: int, n: int, generator: Generator, torus: bool) -> Tensor:
@@ -105,11 +109,18 @@ def _to_uniform_law(u: Tensor) -> Tensor:
     return ((high * high.abs() - low * low.abs()) / 2).sum(-1)
 
 
-def _line(x: Tensor, y: Tensor, error: Tensor) -> Slope:
-    """Fit y = s x + c; if the line misses by more than the errors, these are scaled up (Birge ratio)."""
+def _line(x: Tensor, y: Tensor, error: Tensor, trials: tuple[int, ...]) -> Slope:
+    """Fit y = s x + c; if the line misses by more than the errors, these are scaled up (Birge ratio).
+
+    The slope is a weighted sum of the y. Its interval is Student's t with the degrees of freedom of Welch and
+    Satterthwaite, since the errors are estimated from trials.
+    """
     design = torch.stack([x, torch.ones_like(x)], -1) / error.unsqueeze(-1)
     covariance = torch.linalg.inv(design.T @ design)
     fit = covariance @ design.T @ (y / error)
     excess = (design @ fit - y / error).square().sum() / (len(x) - 2)
-    half = 1.96 * float((covariance[0, 0] * excess.clamp_min(1)) ** 0.5)
+    parts = (covariance[0] @ design.T) ** 2  # of the variance of the slope
+    inverse = sum(float(part) ** 2 / (k - 1) for part, k in zip(parts, trials, strict=False)) / float(parts.sum()) ** 2
+    t = stdtrit(1 / inverse if inverse else inf, 0.975)
+    half = t * float((covariance[0, 0] * excess.clamp_min(1)) ** 0.5)
     return Slope(float(fit[0]), float(fit[0]) - half, float(fit[0]) + half)

@@ -184,9 +184,7 @@ def sweep(
     if not runs:
         raise GameError("no policy: pass one, or the runs of a method as a list")
     made = control_env(env, env_settings)
-    core, chosen = action_robust(made), _as_set(grid)
-    for point in chosen.points(made):
-        checked(point, core.physics)  # the whole grid, before anything is played
+    core, chosen = action_robust(made), checked_set(grid, made)  # the whole grid, before anything is played
     idle = _idle_axes(chosen, made)
     acting = {axis: values for axis, values in chosen.axes.items() if _name(axis) not in idle}
     points = UncertaintySet(acting, chosen.source, env_id=chosen.env_id, absolute=chosen.absolute)
@@ -217,6 +215,18 @@ def _without_effect(axes: Mapping[str, Any], returns: np.ndarray, checksums: np.
         if same and len(set(values)) > 1:
             found.append(name)
     return found
+
+
+def checked_set(grid: UncertaintySet | Mapping[Axis, Sequence[float]] | str, env: gym.Env) -> UncertaintySet:
+    """Return a grid as a set, each of whose points is a perturbation of an env.
+
+    Raises:
+        GameError: The set, an axis or a body is unknown, or a value is not allowed.
+    """
+    chosen, physics = _as_set(grid), action_robust(env).physics
+    for point in chosen.points(env):
+        checked(point, physics)
+    return chosen
 
 
 def _as_set(grid: UncertaintySet | Mapping[Axis, Sequence[float]] | str) -> UncertaintySet:

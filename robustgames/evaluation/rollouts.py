@@ -13,6 +13,7 @@ import numpy as np
 
 from robustgames.envs.control.action_robust import ActionRobustEnv
 from robustgames.envs.control.coupling import ControlEnv, Coupling, Play
+from robustgames.envs.control.inner import checked_flag
 from robustgames.envs.control.perturbations import Perturbation
 from robustgames.envs.opponents import ModelPolicy, Policy, Predictor, policy_of
 from robustgames.envs.registration import control_ids
@@ -191,5 +192,5 @@ def _episode(
         stamp = crc32(_bytes(observation), stamp)
         total += float(reward)
         length += 1
-        done = terminated or truncated
+        done = checked_flag("terminated", terminated, env) or checked_flag("truncated", truncated, env)
     return total, length, stamp

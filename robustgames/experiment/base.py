@@ -152,6 +152,14 @@ class Experiment(ABC, Generic[A]):
         """
 
     @abstractmethod
+    def check(self, what: Examination) -> None:
+        """Check an examination before an agent is loaded for it.
+
+        Raises:
+            GameError: An examination that does not apply to the env.
+        """
+
+    @abstractmethod
     def examine(self, agent: A, folder: Path, what: Examination, progress: Progress = silent) -> Content:
         """Return the entries that `robustgames evaluate` adds to a result, ready for JSON; draw their figures.
 

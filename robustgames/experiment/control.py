@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import torch
@@ -18,11 +18,12 @@ from robustgames import figures
 from robustgames.agents import RobustDDPG, RobustTD3
 from robustgames.checkpoints import restoring
 from robustgames.envs import ActionRobustEnv, GameEnv
+from robustgames.envs.control.perturbations import Perturbation
 from robustgames.envs.registration import control_ids, find_id
 from robustgames.errors import GameError, check_whole_numbers, unknown, writing
 from robustgames.evaluation.rollouts import play
 from robustgames.experiment.base import Examination, Experiment, Progress, explained, silent
-from robustgames.experiment.examination import Subject, examine
+from robustgames.experiment.examination import Subject, check, examine
 from robustgames.experiment.folder import Content
 from robustgames.figures import curves
 from robustgames.solvers import RECIPES, Scheme, make_solver
@@ -113,6 +114,14 @@ class ControlExperiment(Experiment[RobustDDPG]):
             "diverged": int((~torch.isfinite(agent.z).all(-1)).sum()),
         }
 
+    def check(self, what: Examination, perturbation: Perturbation | None = None) -> None:
+        """Check an examination, and the perturbation of a film, in the env.
+
+        Raises:
+            GameError: See `examination.check`.
+        """
+        check(self.env, self._single_settings(self._first_alpha()), what, perturbation)
+
     def examine(self, agent: RobustDDPG, folder: Path, what: Examination, progress: Progress = silent) -> Content:
         """Return the numbers of `examination.examine`; draw its figures in the run folder and in TensorBoard.
 
@@ -188,7 +197,12 @@ class ControlExperiment(Experiment[RobustDDPG]):
         """Return the env of one run, also if the run is one of a batch."""
         return gym.make(self.env, disable_env_checker=True, **self._single_settings(alpha))
 
-    def _single_settings(self, alpha: float) -> Content:
+    def _first_alpha(self) -> Any:
+        """Return the share of the first run in the settings; None if they have none."""
+        alpha = self.env_settings.get("alpha")
+        return alpha[0] if isinstance(alpha, list) and alpha else alpha
+
+    def _single_settings(self, alpha: float | None) -> Content:
         settings = {**self._resolved(), **({"alpha": alpha} if "alpha" in self.env_settings else {})}
         if gym.spec(self.env.rpartition(":")[2]).vector_entry_point is not None:
             settings.pop("dtype", None)  # a setting of the batch in torch

@@ -35,6 +35,7 @@ from robustgames.experiment.trust import check_code
 
 EXPERIMENTS: dict[str, type[Experiment]] = dict.fromkeys(CONTROL_AGENTS, ControlExperiment)
 """{name of an agent: class of its experiment}. Every other name is that of a solver, see `GameExperiment`."""
+OF_A_RUN = "copy the run to a folder of yours"
 TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("agent", "env", "solver", "device"), (str,)),
     **dict.fromkeys(("settings", "solver_settings", "env_settings"), (dict,)),
@@ -71,7 +72,7 @@ def resume(
     """
     folder, experiment = Path(folder), read(Path(folder), trust)
     check_files(folder)
-    check_writable(folder)
+    check_writable(folder, OF_A_RUN)
     extended = experiment if steps is None else experiment.extended(steps)
     with restoring(folder / "config.yaml"):
         first = extended.make_agent()
@@ -90,11 +91,15 @@ def resume(
 
 def load(folder: str | Path, trust: bool = False) -> tuple[Experiment, Agent]:
     """Return the experiment of a run folder, and its agent at the newest checkpoint; for `trust` see `read`."""
-    folder, experiment = Path(folder), read(Path(folder), trust)
+    experiment = read(Path(folder), trust)
+    return experiment, _load_agent(experiment, Path(folder))
+
+
+def _load_agent(experiment: Experiment[A], folder: Path) -> A:
     with restoring(folder / "config.yaml"):
         first = experiment.make_agent()
     with restoring(folder):
-        return experiment, experiment.load_agent(folder, first)
+        return experiment.load_agent(folder, first)
 
 
 def evaluate(
@@ -108,10 +113,14 @@ def evaluate(
         progress: See `Experiment.examine`.
         trust: See `read`.
     """
-    folder, (experiment, agent) = Path(folder), load(folder, trust)
+    folder, experiment = Path(folder), read(Path(folder), trust)
     check_files(folder)
-    check_writable(folder)
-    found = experiment.examine(agent, folder, what or Examination(), progress)
+    check_writable(folder, OF_A_RUN)
+    what = what or Examination()
+    with restoring(folder / "config.yaml"):
+        experiment.check(what)  # before a replay is loaded
+    agent = _load_agent(experiment, folder)
+    found = experiment.examine(agent, folder, what, progress)
     result = _result(experiment, agent, {}, {}) | found
     write_result(folder, "evaluation.json", result)
     return result
@@ -157,9 +166,10 @@ def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, pr
     agent.set_logger(logger)
     watchers = experiment.watchers(agent, logger)
     stateful = {type(watcher).__name__: watcher for watcher in watchers if isinstance(watcher, Stateful)}
-    for name, watcher in stateful.items():
-        if name in agent.callback_states:
-            watcher.load_state_dict(agent.callback_states[name])
+    with restoring(folder):
+        for name, watcher in stateful.items():
+            if name in agent.callback_states:
+                watcher.load_state_dict(agent.callback_states[name])
     bar = [ProgressBar(experiment.timestep.split()[-1])] if progress_bar else []
     began, busy = time.perf_counter(), time.process_time()
     try:

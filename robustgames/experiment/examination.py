@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 
 from robustgames.envs import ActionRobustEnv
 from robustgames.envs.control.couplings import COUPLINGS, NoisyAction, ProbabilisticAction
-from robustgames.evaluation.adversaries import best_response, random_controls
+from robustgames.envs.control.perturbations import Perturbation, checked
+from robustgames.evaluation.adversaries import best_response, check_learner, random_controls
 from robustgames.evaluation.intervals import of_returns
-from robustgames.evaluation.robustness import Sweep, sweep
-from robustgames.evaluation.rollouts import Policy, control_env
+from robustgames.evaluation.robustness import Sweep, checked_set, sweep
+from robustgames.evaluation.rollouts import Policy, action_robust, control_env
 from robustgames.experiment.base import Examination, Progress, silent
 from robustgames.experiment.folder import Content
 from robustgames.experiment.grid_words import parse_grid
@@ -52,6 +53,7 @@ def examine(subject: Subject, what: Examination, progress: Progress = silent) ->
     Raises:
         GameError: See `sweep`, `random_controls` and `best_response`.
     """
+    check(subject.env, subject.env_settings, what)
     swept = sweep(
         subject.policies,
         subject.env,
@@ -67,6 +69,31 @@ def examine(subject: Subject, what: Examination, progress: Progress = silent) ->
         found["best_response"] = _best_response(subject, what)
         progress("best response", 1, 1)
     return found, draw_sweeps({subject.name: swept})
+
+
+def check(
+    env: str, env_settings: Mapping[str, object], what: Examination, perturbation: Perturbation | None = None
+) -> None:
+    """Check all that an examination would refuse in its course, before anything is loaded or played.
+
+    Args:
+        env: Id of an `ActionRobustEnv`.
+        env_settings: Settings of the env.
+        what: What to measure.
+        perturbation: Perturbation of a film.
+
+    Raises:
+        GameError: A grid or perturbation that does not fit the env, or an adversary that cannot be trained.
+    """
+    made = control_env(env, env_settings)
+    try:
+        checked_set(parse_grid(what.grid), made)
+        checked(perturbation, action_robust(made).physics)
+    finally:
+        made.close()
+    if what.best_response:
+        settings = _best_response_settings(env, env_settings)
+        check_learner(env, what.algorithm, what.best_response, settings)
 
 
 def draw_sweeps(sweeps: Mapping[str, Sweep]) -> dict[str, Figure]:
@@ -89,7 +116,7 @@ def _summaries(swept: Sweep) -> Content:
 
 def _random(subject: Subject, episodes: int) -> Content:
     """Return the mean returns of all runs, without an adversary and under random ones, on the starts of the sweep."""
-    alpha = _share(subject) or SHARE
+    alpha = _share(subject.env, subject.env_settings) or SHARE
     couplings = [kind for kind in COUPLINGS.values() if is_dataclass(kind)]
     own = {"coupling"} | {f.name for kind in couplings for f in fields(kind)}  # `random_controls` sets the coupling
     settings = {key: value for key, value in subject.env_settings.items() if key not in own}
@@ -100,19 +127,24 @@ def _random(subject: Subject, episodes: int) -> Content:
     return {"alpha": alpha, "episodes": episodes, **intervals, "per_run": per_run}
 
 
-def _share(subject: Subject) -> float:
-    """Return the adversary's share in the env of a subject; 0 for couplings without a share."""
-    made = control_env(subject.env, subject.env_settings)
+def _share(env: str, env_settings: Mapping[str, object]) -> float:
+    """Return the adversary's share in an env; 0 for couplings without a share."""
+    made = control_env(env, env_settings)
     core = made.unwrapped
     made.close()
     coupling = core.coupling if isinstance(core, ActionRobustEnv) else None
     return coupling.alpha if isinstance(coupling, NoisyAction | ProbabilisticAction) else 0.0
 
 
-def _best_response(subject: Subject, what: Examination) -> Content:
-    settings = dict(subject.env_settings)
-    if _share(subject) == 0 and "alpha" in settings:
+def _best_response_settings(env: str, env_settings: Mapping[str, object]) -> Content:
+    settings = dict(env_settings)
+    if _share(env, env_settings) == 0 and "alpha" in settings:
         settings["alpha"] = SHARE  # an adversary without a share has nothing to learn
+    return settings
+
+
+def _best_response(subject: Subject, what: Examination) -> Content:
+    settings = _best_response_settings(subject.env, subject.env_settings)
     found = best_response(subject.policies[0], subject.env, what.algorithm, what.best_response, env_settings=settings)
     return {
         "algorithm": what.algorithm,

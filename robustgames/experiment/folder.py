@@ -101,8 +101,11 @@ def read_config(folder: str | Path) -> Content:
     path = Path(folder) / "config.yaml"
     try:
         config = yaml.load(read_plain(path, LARGEST_CONFIG).decode(), _Loader)  # a safe loader, without aliases
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise GameError(f"{folder} is not the folder of a run: it has no config.yaml") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise GameError(f"{path} cannot be read: {reason}; give yourself the right to, or copy the folder") from error
     except GameError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -19,7 +19,7 @@ from robustgames.errors import GameError, check_whole_numbers, writing
 from robustgames.evaluation import LAST, catastrophic_overfitting, final_certificates, verdicts
 from robustgames.experiment.base import Examination, Experiment, Progress, explained, silent
 from robustgames.experiment.folder import Content
-from robustgames.games import GAN, Game, HeldOut, Set
+from robustgames.games import GAN, HeldOut
 from robustgames.solvers import SGD, Averaged, Scheme, make_solver
 
 
@@ -53,7 +53,6 @@ class GameExperiment(Experiment[GameAgent]):
         with explained(self.env, self.env_settings):
             env = envs.make(self.env, self.runs, device=self.device, **self.env_settings)
             agent = GameAgent(env, solver, seed=self.seed, compile=self.compile)
-            _check_sets(agent.game)
         if self.patience and not isinstance(agent.game, HeldOut):
             raise GameError(f"patience is {self.patience}: {self.env} has no held-out images to stop early by")
         return agent
@@ -115,19 +114,23 @@ class GameExperiment(Experiment[GameAgent]):
             **({} if collapsed is None else {"catastrophic_overfitting": collapsed.reshape(-1).tolist()}),
         }
 
+    def check(self, what: Examination) -> None:
+        """Refuse an examination other than the default, whose settings are for control."""
+        if what != Examination():
+            raise GameError(f"{what} is for runs of control, {self.env} is a game: pass Examination()")
+
     def examine(self, agent: GameAgent, folder: Path, what: Examination, progress: Progress = silent) -> Content:
         """Return the local-Nash verdicts, {verdict: number of runs}.
 
         Raises:
-            GameError: An examination other than the default, whose settings are for control.
+            GameError: See `check`.
         """
-        if what != Examination():
-            raise GameError(f"{what} is for runs of control, {self.env} is a game: pass Examination()")
+        self.check(what)
         return {"verdicts": verdicts(agent.game, agent.best())}
 
     def draw(self, agent: GameAgent, watchers: list[BaseCallback], folder: Path, logger: Logger) -> None:
         """Draw the figures that apply to the game: as PNG in the run folder, and for TensorBoard."""
-        recorder = next((w for w in watchers if isinstance(w, Recorder) and w.points), None)
+        recorder = next((w for w in watchers if isinstance(w, Recorder) and w.count), None)
         shots = next((w.points for w in watchers if isinstance(w, Snapshots)), None)
         trajectory, dt = None, 1.0
         if recorder is not None:
@@ -148,14 +151,6 @@ class GameExperiment(Experiment[GameAgent]):
                 _show(figures.draw_all(agent.game.to("cpu"), point, snapshots={timesteps: point}), logger, timesteps)
 
         return Snapshots([max(1, self.steps // k) for k in (8, 4, 2, 1)], show)
-
-
-def _check_sets(game: Game) -> None:
-    """Refuse a game whose strategy sets are not two sets."""
-    if not isinstance(game.sets, tuple | list) or [isinstance(part, Set) for part in game.sets] != [True, True]:
-        raise GameError(
-            f"sets of {type(game).__name__} are {game.sets!r}: two sets, e.g. (rg.Box(-1, 1), rg.Simplex())"
-        )
 
 
 def _show(drawn: dict[str, MatplotlibFigure], logger: Logger, timesteps: int) -> None:

@@ -68,7 +68,10 @@ def parse_point(words: Sequence[str]) -> Perturbation:
         >>> parse_point(["mass=2", "action_noise=0.1"])
         {'mass': 2.0, 'action_noise': 0.1}
     """
+    for word in words:
+        if "=" not in word or "," in word:
+            wanted = "name it as axis=value, e.g. --perturbation mass=2 action_noise=0.1"
+            raise GameError(f"a video has one perturbation, got {shorten(word)!r}: {wanted}")
     grid = parse_grid(words) if words else {}
-    if isinstance(grid, str) or any(len(values) != 1 for values in grid.values()):
-        raise GameError(f"a video has one perturbation, got {grid}: e.g. --perturbation mass=2 action_noise=0.1")
+    assert isinstance(grid, dict)
     return UncertaintySet(grid, "").points()[0]

@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 
 from robustgames.errors import GameError
 from robustgames.games.game import Game, Sample, ZeroSumGame
+from robustgames.games.sets import Set
 
 DTYPES = (torch.float32, torch.float64)
 PROBES = 16  # strategies at which a field that is 0 at the start is evaluated again
@@ -99,6 +100,7 @@ def _check_shapes(game: Game, shape: tuple[int, ...]) -> None:
         raise GameError(f"{name}.sizes is {sizes}: it must be (n, m), two numbers of coordinates >= 0, not both 0")
     if len(set(game.players)) != 2:
         raise GameError(f"{name}.players is {game.players}: the two names must differ")
+    _check_sets(game)
     if game.dtype not in DTYPES:
         raise GameError(
             f"{name} is in {game.dtype}: games are in float32 or float64, e.g. game.to(dtype=torch.float32)"
@@ -122,6 +124,15 @@ def _check_shapes(game: Game, shape: tuple[int, ...]) -> None:
     if v.shape != z.shape:
         raise GameError(f"field of {name} returned shape {_show(v)} for z of shape {_show(z)}: expected {_show(z)}")
     _check_gradients(game, point, sample, rewards, v)
+
+
+def _check_sets(game: Game) -> None:
+    """Raise if the strategy sets are not two sets."""
+    sets = game.sets
+    if not isinstance(sets, tuple | list) or [isinstance(part, Set) for part in sets] != [True, True]:
+        raise GameError(
+            f"sets of {type(game).__name__} are {sets!r}: two sets, e.g. sets = (rg.Box(-1, 1), rg.Simplex())"
+        )
 
 
 def _check_gradients(game: Game, z: Tensor, sample: Sample, rewards: tuple[Tensor, Tensor], v: Tensor) -> None:

@@ -21,6 +21,7 @@ from robustgames.evaluation.reliability import Paired, bootstrap, probability_of
 from robustgames.evaluation.robustness import compare
 
 HEADS = {"nominal": "nominal", "mean": "mean", "worst": "worst", "cvar": "CVaR 10 %"}
+WHOLE = 10  # largest number of cells of which the worst 10 % are the worst one, which is not shown twice
 LONGER = "train it longer, or several (--best-response, --best-response-learners)"
 WIDTH = 170  # columns of a table that is not printed to a terminal
 
@@ -57,10 +58,17 @@ def over_the_grid(results: Mapping[str, Result]) -> Table:
     title = f"{first.env}, return over the grid {axes}: runs x episodes a cell: {runs} x {episodes}"
     rows = []
     for one in results.values():
-        found = [*one.sweep.summary().values(), one.sweep.iqm()]
+        summary = one.sweep.summary()
+        found = [*(summary[name] for name in shown_heads(results)), one.sweep.iqm()]
         cells = (_written(interval, _digits(results)) for interval in found)
         rows.append([one.label, f"{one.alpha:g}", f"{one.steps:,}", *cells])
-    return Table(["method", "alpha", "env steps", *HEADS.values(), "IQM"], rows, title)
+    return Table(["method", "alpha", "env steps", *shown_heads(results).values(), "IQM"], rows, title)
+
+
+def shown_heads(results: Mapping[str, Result]) -> dict[str, str]:
+    """Return the summaries that differ on the grid, with their headings."""
+    cells = next(iter(results.values())).sweep.cells[0].size
+    return {name: head for name, head in HEADS.items() if name != "cvar" or cells > WHOLE}
 
 
 def differences(results: Mapping[str, Result]) -> list[Table]:
@@ -76,7 +84,9 @@ def differences(results: Mapping[str, Result]) -> list[Table]:
         rows.append([one.label, other.label, *cells, _written(better, 2)])
     rule = "bold: not 0 at 5 % after Holm's correction for the whole table"
     title = f"Paired differences, and in how many runs the first is better ({rule})"
-    return [Table(["method", "minus", *HEADS.values(), "P(better in a cell)"], rows, title)] if rows else []
+    return (
+        [Table(["method", "minus", *shown_heads(results).values(), "P(better in a cell)"], rows, title)] if rows else []
+    )
 
 
 def comparisons(results: Mapping[str, Result]) -> dict[tuple[Result, Result], dict[str, tuple[Paired, bool]]]:
@@ -84,8 +94,10 @@ def comparisons(results: Mapping[str, Result]) -> dict[tuple[Result, Result], di
     base = results[baseline(results)]
     pairs = [(one, base) for one in results.values() if one is not base]
     pairs += [(one, other) for one in results.values() for other in controls(results) if one.kind == "robust"]
-    found = {pair: compare(pair[0].sweep, pair[1].sweep) for pair in dict.fromkeys(pairs)}
-    p_values = np.array([[p.p_value for p in row.values()] for row in found.values()]).reshape(len(found), len(HEADS))
+    heads = shown_heads(results)
+    every = {pair: compare(pair[0].sweep, pair[1].sweep) for pair in dict.fromkeys(pairs)}
+    found = {pair: {name: row[name] for name in heads} for pair, row in every.items()}
+    p_values = np.array([[p.p_value for p in row.values()] for row in found.values()]).reshape(len(found), len(heads))
     clear = holm(p_values) < 0.05
     return {
         pair: {name: (p, bool(known)) for (name, p), known in zip(row.items(), marks, strict=True)}
@@ -147,8 +159,6 @@ def remarks(results: Mapping[str, Result]) -> list[str]:
     if any(value != (0.0 if name in NOISES else 1.0) for name, value in first.nominal_point.items()):
         point = ", ".join(f"{name} {value:g}" for name, value in first.nominal_point.items())
         lines.append(f"The grid misses the nominal env; nearest to it, and called nominal, is {point}.")
-    if 1 < (cells := first.cells[0].size) <= 10:
-        lines.append(f"CVaR 10 % of {cells} cells is the worst cell.")
     weak = [one.label for one in results.values() if one.attacked and _is_weak(one.attacked)]
     if weak:
         lines.append(f"The learned adversary was no stronger than a random one against {', '.join(weak)}: {LONGER}.")

@@ -11,6 +11,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 import robustgames as rg
+from robustgames.agents.callbacks import Recorder
 from robustgames.checkpoints import load_checkpoint
 from robustgames.games import AdversarialClassification, DigitsAdversarial
 
@@ -361,3 +362,20 @@ def test_a_network_of_a_user_trains_by_the_same_agent():
     before = game.metrics(agent.z, sample)["loss"]
     agent.learn(180)
     assert (game.metrics(agent.z, sample)["loss"] < 0.5 * before).all()
+
+
+def test_a_resumed_run_has_the_trajectory_of_the_whole_run():
+    """The recorder thins its points while it is stopped and resumed; the phase portrait is drawn from them."""
+    whole, parts = Recorder(runs=2, most=10), Recorder(runs=2, most=10)
+    rg.GameAgent(vector_env(), "gda", seed=1).learn(47, callback=whole)
+    agent = rg.GameAgent(vector_env(), "gda", seed=1).learn(23, callback=parts)
+    resumed = Recorder(runs=2, most=10)
+    resumed.load_state_dict(parts.state_dict())
+    agent.learn(24, callback=resumed, reset_num_timesteps=False)
+    assert resumed.stride == whole.stride == 8 and torch.equal(resumed.trajectory, whole.trajectory)
+    assert whole.trajectory.shape == (6, 2, 2) and whole.trajectory.untyped_storage().nbytes() == 11 * 2 * 2 * 8
+    for change in ({"points": torch.zeros(3, 2)}, {"stride": -1}, {"calls": "x"}):
+        with pytest.raises(rg.GameError, match="checkpoint"):
+            again = Recorder(runs=2, most=10)
+            again.load_state_dict({**parts.state_dict(), **change})
+            agent.learn(2, callback=again, reset_num_timesteps=False)

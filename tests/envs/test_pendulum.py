@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import robustgames as rg
 from robustgames.envs.control.action_robust import ActionRobustEnv
 from robustgames.envs.control.pendulum import RobustPendulumVectorEnv
+from robustgames.envs.control.perturbations import Choice
 
 KINDS = {"float32": torch.float32, "float64": torch.float64}
 N = 6
@@ -240,3 +241,22 @@ def ready():
     env = RobustPendulumVectorEnv(2)
     env.reset(seed=0)
     return env
+
+
+def test_parameters_whose_acceleration_overflows_are_refused():
+    """3 / (m l²) in float32 would be infinite, and infinity times a torque of 0 is NaN, in all later observations."""
+    for tiny in (
+        {"mass": 1e-20, "length": 1e-10},
+        {"mass": (1e-39, 2.0)},
+        {"length": [1.0, 1e-20]},
+        {"mass": Choice((1.0, 1e-39))},
+        {"length": 1e-310},
+        {"gravity": 1e308, "length": 1e-5},
+    ):
+        with pytest.raises(rg.GameError, match=r"accelerate the pendulum beyond torch\.float32"):
+            RobustPendulumVectorEnv(num_envs=2, perturbation=tiny)
+    env = RobustPendulumVectorEnv(num_envs=2, perturbation={"mass": 1e-30, "length": 1e-3})
+    env.reset(seed=0, options={"state": (0.0, 0.0)})
+    observation, reward, *_ = env.step({"protagonist": torch.tensor([[0.0], [1.0]]), "adversary": torch.zeros(2, 1)})
+    assert observation[0].tolist() == [1.0, 0.0, 0.0]  # at rest above, without torque
+    assert float(observation[1, 2]) == 8.0 and reward.tolist() == pytest.approx([0.0, -0.001 * 1.8**2])

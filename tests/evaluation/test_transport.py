@@ -6,7 +6,7 @@ import io
 import json
 import re
 import sys
-from math import lcm, pi, sqrt
+from math import e, lcm, pi, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
 
 from robustgames.errors import GameError
-from robustgames.evaluation.rates import EmpiricalRate, rate
+from robustgames.evaluation.rates import EmpiricalRate, _line, rate
 from robustgames.evaluation.transport import (
     dual_estimate,
     kantorovich_rubinstein,
@@ -356,6 +356,20 @@ def test_fits_recover_exact_laws_and_widen_where_the_law_is_another():
     assert measured(0.7 / n.sqrt()).logarithm().value == pytest.approx(0, abs=1e-12)
     bent = measured(0.7 * n**-0.25 * (1 + 0.2 * (-1) ** torch.arange(5)))
     assert bent.slope().high - bent.slope().low > 5 * (power.slope().high - power.slope().low)
+
+
+def test_intervals_widen_with_the_uncertainty_of_errors_from_few_trials():
+    """Three points with errors (1, 0, 1) have the slope (y3 - y1) / 2: Student's t with k - 1 + k - 1 degrees."""
+    n = torch.tensor([1.0, e, e**2], dtype=KIND)
+    mean, error = n**-0.5, torch.tensor([0.01, 1e-6, 0.01], dtype=KIND) * n**-0.5
+
+    def width(*trials):
+        slope = _line(n.log(), mean.log(), error / mean, trials)
+        return (slope.high - slope.low) / 2 / (0.01 / 2**0.5)
+
+    assert width() == pytest.approx(1.959964, rel=1e-5)
+    assert width(4, 4, 4) == pytest.approx(2.446912, rel=1e-5)  # t of 6 degrees
+    assert width(1000, 1000, 1000) == pytest.approx(1.96, abs=0.003)
 
 
 def test_intervals_cover_the_truth():

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+import robustgames as rg
 from robustgames.errors import GameError
 from robustgames.games import (
     MLP,
@@ -384,3 +385,27 @@ def test_check_game_says_in_one_line_what_to_change(game, error):
     with pytest.raises(GameError, match=error) as caught:
         check_game(game)
     assert "\n" not in str(caught.value)
+
+
+class OnLists(rg.ZeroSumGame):
+    """A game whose sets are a list, in place of the tuple of the base class."""
+
+    sizes = (2, 2)
+    sets = [rg.Simplex(), rg.Simplex()]  # noqa: RUF012
+
+    def payoff(self, x, y, sample):
+        return (x * y).sum(-1)
+
+
+def test_sets_given_as_a_list_constrain_the_strategies():
+    env = rg.GameVectorEnv(OnLists, num_envs=3)
+    agent = rg.GameAgent(env, "gda", seed=0).learn(20)
+    for block in agent.game.split(agent.z):
+        torch.testing.assert_close(block.sum(-1), torch.ones(3))
+
+
+@pytest.mark.parametrize("sets", ["simplex", ("box", 3), None, (rg.Simplex(),), 5])
+def test_sets_that_are_not_two_sets_are_refused(sets):
+    kind = type("Odd", (OnLists,), {"sets": sets})
+    with pytest.raises(rg.GameError, match=r"sets of Odd are .*: two sets, e\.g\."):
+        rg.GameVectorEnv(kind, num_envs=3)

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from robustgames.agents.control.episodes import RECENT, Episodes, Played
 from robustgames.agents.control.seeds import episode_seed
+from robustgames.checkpoints import CHECKPOINT, Several, check_like
 from robustgames.envs.control.pendulum import RobustPendulumVectorEnv
+from robustgames.errors import GameError
 
 
 class BatchedPendulums(Episodes):
@@ -74,14 +76,26 @@ class BatchedPendulums(Episodes):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         # checkpoints of versions before had neither resets nor a lost episode
-        self._resets, self._gone = state.get("resets", 0), state.get("lost", False)
-        self._now, self._returns = None, state["returns"].to(self.device)
+        state = {"resets": int(bool(state["env"])), "lost": False, **state}
+        fresh = {**self.state_dict(), "recent": [Several([0.0, 0])] * self.runs}
+        self._now = None
         if state["env"]:
             self.observe()  # seeds the streams of the env, which a state of a version before lacks
+            fresh |= {"env": self._like_env_state(), "now": self._now}
+        check_like(state, fresh, CHECKPOINT, ("episodes",))
+        self._resets, self._gone, self._returns = state["resets"], state["lost"], state["returns"].to(self.device)
+        if state["env"]:
+            if (elapsed := state["env"]["elapsed"]) >= (most := self.env.max_episode_steps):
+                raise GameError(f"episodes/env/elapsed in the checkpoint is {elapsed}: it must be below {most}")
             self.env.load_state_dict(state["env"])
-            self._now, self._resets = state["now"].to(self.device), state.get("resets", 1)
+            self._now, self._moves = state["now"].to(self.device), self.env.moves
         for recent, saved in zip(self.recent, state["recent"], strict=True):
             recent.extend((float(reward), int(length)) for reward, length in saved)
+
+    def _like_env_state(self) -> dict[str, Any]:
+        """Return the state of the env but for its generator, which has another one in versions before."""
+        state = self.env.state_dict()
+        return {name: value for name, value in state.items() if name != "generator"}
 
     def close(self) -> None:
         self.env.close()

@@ -9,9 +9,17 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.agents.control.backward import RowPass
-from robustgames.agents.control.exploration import ActionNoise, AdaptiveParameterNoise, GaussianNoise, OrnsteinUhlenbeck
+from robustgames.agents.control.exploration import (
+    BLOCK,
+    ActionNoise,
+    AdaptiveParameterNoise,
+    GaussianNoise,
+    OrnsteinUhlenbeck,
+)
 from robustgames.agents.control.policies import Policies
 from robustgames.agents.control.settings import Settings
+from robustgames.checkpoints import CHECKPOINT, check_like
+from robustgames.errors import GameError
 from robustgames.solvers.rules import State
 
 
@@ -29,7 +37,7 @@ class Behavior:
     """
 
     def __init__(self, policies: Policies, settings: Settings, z: Tensor, generator: Generator) -> None:
-        self.policies, self.generator, self.runs = policies, generator, len(z)
+        self.policies, self.generator, self.runs, self._dtype = policies, generator, len(z), z.dtype
         self.noise: ActionNoise | None = None
         self.weights: AdaptiveParameterNoise | None = None
         self.state: State = {}
@@ -107,8 +115,16 @@ class Behavior:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
-        self.state = dict(state)
-        if "block" in state and state["block"].shape[0] != self.runs:
-            self.state = {}  # of a version whose blocks had another layout: new noise is drawn
+        fresh, saved = self.state, dict(state)
+        if isinstance(self.noise, GaussianNoise) and saved:
+            block = torch.empty(self.runs, BLOCK, self.policies.action_size, dtype=self._dtype, device="meta")
+            if saved["block"].shape == block.transpose(0, 1).shape != block.shape:
+                saved = {}  # of a version whose blocks had this layout: new noise is drawn
+            else:
+                fresh = {"block": block, "left": 0}
         if self.weights is not None:
-            self.state.setdefault("episode", torch.zeros(self.runs, dtype=torch.int64, device=state["std"].device))
+            saved.setdefault("episode", torch.zeros_like(self.state["episode"]))
+        check_like(saved, fresh, CHECKPOINT, ("behavior",))
+        if saved.get("left", 0) >= BLOCK:
+            raise GameError(f"behavior/left in the checkpoint is {saved['left']}: it must be below {BLOCK}")
+        self.state = saved

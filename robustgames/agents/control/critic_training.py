@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from robustgames.agents.control.critics import TemporalDifference
 from robustgames.agents.control.normalization import RunningNorm
 from robustgames.agents.control.replay import Replay, Transitions
+from robustgames.checkpoints import CHECKPOINT, check_like
 from robustgames.errors import GameError
 from robustgames.tensors import map_tensors
 
@@ -100,5 +101,6 @@ class CriticTraining:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken, between two iterations."""
+        check_like(state, {"critic": self.state, "target": self.target, "replay": {}}, CHECKPOINT, ("practice",))
         self.state, self.target, self.held = map_tensors(state["critic"], torch.clone), state["target"].clone(), None
         self.replay.load_state_dict(state["replay"])

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustgames.checkpoints import CHECKPOINT, check_like
+
 CLIP = 5.0
 
 
@@ -61,6 +63,7 @@ class RunningNorm:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
+        check_like(state, self.state_dict(), CHECKPOINT, ("norm",))
         self.count = state["count"]
         self.mean, self.squares = (state[name].to(self.mean) for name in ("mean", "squares"))
         self._refresh()

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from robustgames.checkpoints import CHECKPOINT, Several, check_like
 from robustgames.errors import GameError
 from robustgames.streams import integers
 
@@ -157,5 +158,9 @@ class Replay:
             saved = f"{state['capacity']} transitions of {tuple(rows.shape[1:])}"
             own = f"{self.capacity} of {tuple(self._rows.shape[1:])}"
             raise GameError(f"the saved replay holds {saved} (runs, width), this one {own}: make it of the same sizes")
-        self._rows[: len(rows)] = rows.to(self._rows)
+        check_like(state, {"rows": Several(self._rows[0], self.capacity), "position": 0}, CHECKPOINT, ("replay",))
+        places = range(self.capacity) if len(rows) == self.capacity else (len(rows),)
+        if state["position"] not in places:
+            raise GameError(f"position of the saved replay is {state['position']}: it holds {len(rows)} transitions")
+        self._rows[: len(rows)] = rows
         self.size, self.position = len(rows), state["position"]

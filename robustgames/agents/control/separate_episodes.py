@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from robustgames.agents.control.episodes import RECENT, Episodes, Played
-from robustgames.agents.control.recording import Recording
+from robustgames.agents.control.recording import LIMIT, Recording
 from robustgames.agents.control.seeds import episode_seed
 from robustgames.agents.control.wrapped import (
     check_env,
@@ -23,6 +23,8 @@ from robustgames.agents.control.wrapped import (
     stored,
     stored_reward,
 )
+from robustgames.checkpoints import CHECKPOINT, Several, check_like
+from robustgames.envs.control.inner import checked_flag
 from robustgames.errors import GameError
 
 
@@ -114,13 +116,16 @@ class SeparateEnvs(Episodes):
             after, reward, terminated, truncated, info = self.envs[i].step({"protagonist": own, "adversary": other})
             self._count(i, moves)
             stored("the observation", after, self._after[i], self.observation_shape)
-            self._rewards[i], self._terminated[i] = stored_reward(reward), terminated
+            self._rewards[i] = stored_reward(reward)
+            terminated = checked_flag("terminated", terminated, self.envs[i])
+            truncated = checked_flag("truncated", truncated, self.envs[i])
+            self._terminated[i] = terminated
             self._executed[i] = executed_action(info, self.envs[i])
             if self._recordings[i].length == 0 and "action_noise" not in self._cores[i].perturbation:
                 check_executed(law_of(self.envs[i]), own, other, info["executed_action"], self.envs[i])
         except Exception as error:
             raise self._failed(i, error) from error
-        return bool(terminated or truncated)
+        return terminated or truncated
 
     def _count(self, i: int, before: int) -> None:
         """Check that a step was one of the env inside the wrappers."""
@@ -156,13 +161,20 @@ class SeparateEnvs(Episodes):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for i in range(self.runs):
-            saved = state["runs"][str(i)]
-            self.recent[i].extend((float(reward), int(length)) for reward, length in saved["recent"])
             # checkpoints of versions before had neither episodes nor lost ones
-            self._episodes[i], self._lost[i] = saved.get("episode", 0), saved.get("lost", False)
+            saved = {"episode": 0, "lost": False, **state["runs"][str(i)]}
+            check_like(saved, self._like_run_state(i), CHECKPOINT, ("episodes", "runs", i))
+            self.recent[i].extend((float(reward), int(length)) for reward, length in saved["recent"])
+            self._episodes[i], self._lost[i] = saved["episode"], saved["lost"]
             self._started[i], self._seeds[i] = False, saved["seed"]
             if saved["going"]:
                 self._repeat(i, saved["actions"].cpu().numpy(), saved["observation"].cpu().numpy())
+
+    def _like_run_state(self, i: int) -> dict[str, Any]:
+        """Return a state with the types and shapes of every state of a run, for `check_like`."""
+        actions = torch.empty(2, self.action_size)
+        several = {"actions": Several(actions, LIMIT), "recent": Several([0.0, 0])}
+        return {**self._run_state(i), **several}
 
     def _repeat(self, i: int, joint: np.ndarray, seen: np.ndarray) -> None:
         """Play an episode again up to where it was saved; begin a new one if the env does not repeat itself."""

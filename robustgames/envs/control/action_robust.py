@@ -13,7 +13,7 @@ import numpy as np
 
 from robustgames.envs.control.coupling import Coupling, Play
 from robustgames.envs.control.couplings import make_coupling
-from robustgames.envs.control.inner import Copied, is_finite, is_real_box, make_inner, physics_of
+from robustgames.envs.control.inner import Copied, checked_flag, is_finite, is_real_box, make_inner, physics_of
 from robustgames.envs.control.perturbations import AXES, NOISES, Distribution, Perturbation, checked, draw
 from robustgames.envs.joint_actions import JointActions
 from robustgames.errors import GameError, unknown
@@ -44,6 +44,9 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
 
     With observation noise, which has no bounds, the observation space is unbounded: nothing is clipped, so the noise
     has mean 0 and the given deviation.
+
+    The sub-envs of a Gymnasium vector env may have perturbations of their own. Its `info` cannot join an axis that is
+    one number in one sub-env and {body: number} in another: name the bodies in both.
 
     Raises:
         GameError: An unknown id or setting, actions that are not a bounded Box, alpha outside [0, 1], and what `reset`
@@ -166,6 +169,8 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         applied = (self._center + self._half * executed).astype(self._kind)
         applied = np.minimum(np.maximum(applied, self._low), self._high)  # rounding may leave the box by a digit
         observation, reward, terminated, truncated, info = self.inner.step(applied)
+        terminated = checked_flag("terminated", terminated, self.inner)
+        truncated = checked_flag("truncated", truncated, self.inner)
         reward = float(reward)
         if not isfinite(reward):
             raise self._broken("reward", reward, executed)
@@ -176,7 +181,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
             "reward_adversary": -reward,
             "perturbation": dict(self.perturbation),
         }
-        return seen, reward, bool(terminated), bool(truncated), {**info, **more, **own_info}
+        return seen, reward, terminated, truncated, {**info, **more, **own_info}
 
     def render(self) -> Any:
         return self.inner.render()

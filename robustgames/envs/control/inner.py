@@ -21,7 +21,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from robustgames.envs.control.perturbations import AXES, NOISES
 from robustgames.envs.control.physics import Numbers, Physics
-from robustgames.errors import GameError, unknown
+from robustgames.errors import GameError, shorten, unknown
 
 NUMBERS: dict[str, dict[str, str]] = {
     "gymnasium.envs.classic_control.pendulum:PendulumEnv": {"mass": "m", "length": "l", "gravity": "g"},
@@ -158,6 +158,18 @@ def _quiet(env_id: str) -> AbstractContextManager[None]:
 def is_real_box(space: gym.Space) -> bool:
     """Return whether a space is a Box of floating-point numbers."""
     return isinstance(space, gym.spaces.Box) and space.dtype is not None and space.dtype.kind == "f"
+
+
+def checked_flag(name: str, value: Any, env: gym.Env) -> bool:
+    """Return `terminated` or `truncated` of a step as a bool.
+
+    Raises:
+        GameError: It is neither True nor False, e.g. the word "no", which Python takes for True.
+    """
+    if not isinstance(value, bool | np.bool_) and str(getattr(value, "dtype", "")) not in ("bool", "torch.bool"):
+        kind, shown = type(value).__name__, shorten(" ".join(str(value).split()))
+        raise GameError(f"{env.unwrapped} returned {name} {shown!r}, a {kind}: return True or False, bool(...)")
+    return bool(value)
 
 
 def is_finite(value: Any) -> bool:

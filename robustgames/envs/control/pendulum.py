@@ -19,13 +19,14 @@ from torch import Tensor
 from robustgames.envs.control.action_couplings import ActionCoupling, Share
 from robustgames.envs.control.couplings import check_actions_coupled, make_coupling
 from robustgames.envs.control.inner import NUMBERS
-from robustgames.envs.control.perturbations import Distribution, Perturbation, checked
+from robustgames.envs.control.perturbations import Distribution, Perturbation, Uniform, checked
 from robustgames.envs.game_env import DTYPES
 from robustgames.errors import GameError, unknown
 from robustgames.streams import Streams, uniform
 from robustgames.tensors import choose_device
 
 MAX_SPEED, MAX_TORQUE, DT, GRAVITY = 8.0, 2.0, 0.05, 10.0
+LARGEST = torch.finfo(torch.float64).max
 ACTIVE = (*NUMBERS["gymnasium.envs.classic_control.pendulum:PendulumEnv"], "action_noise")
 """The axes of a perturbation that have an effect here."""
 
@@ -42,7 +43,8 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
     step (Gymnasium's SAME_STEP). The observation returned is then the first of the next episode; `info["final_obs"]`
     holds, in every step, the one that the action led to. No step waits for the device.
 
-    `info` also holds `executed_action`, `adversary_acted`, `reward_adversary` and `perturbation`.
+    `info` also holds `executed_action`, `adversary_acted`, `reward_adversary` and `perturbation`. Observations, rewards
+    and flags are tensors; `robustgames.envs.NumpyBatch` makes arrays of them for the vector wrappers of Gymnasium.
 
     Args:
         num_envs: N.
@@ -271,8 +273,18 @@ class RobustPendulumVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Te
         for axis in found:
             if axis not in ACTIVE:
                 raise GameError(f"{axis} has no effect on the batched pendulum: it has {', '.join(ACTIVE)}")
+        self._check_range({**found, **{axis: Uniform(*ends) for axis, ends in bounds.items()}})
         found.update(lists)
         return {axis: v if isinstance(v, Distribution) else self._per_env(axis, v) for axis, v in found.items()}
+
+    def _check_range(self, perturbation: Mapping[str, float | Distribution]) -> None:
+        """Refuse parameters so small that an acceleration overflows: infinity times a torque of 0 is not a number."""
+        ends = {axis: v.extremes() if isinstance(v, Distribution) else (v,) for axis, v in perturbation.items()}
+        mass, length = (min(ends.get(axis, (1.0,))) for axis in ("mass", "length"))
+        gravity, largest = max(ends.get("gravity", (1.0,))), torch.finfo(self.dtype).max
+        if not (mass * length**2 * largest >= 3 * MAX_TORQUE and length * LARGEST >= 1.5 * GRAVITY * gravity):
+            shown = f"mass {mass:g}, length {length:g} and gravity {gravity:g}"
+            raise GameError(f"{shown} accelerate the pendulum beyond {self.dtype}: take these scales nearer to 1")
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int]:
         """Return one seed per env; unpredictable ones for None."""
