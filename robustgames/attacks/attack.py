@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Generator, Tensor
 
 from robustgames.attacks.losses import LabelLoss
-from robustgames.attacks.masking import after_attack, announce
+from robustgames.attacks.masking import after_attack, announce, differing_passes
 from robustgames.attacks.problem import Bounds, Problem, Radius, pose_problem
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import unknown
@@ -27,12 +27,15 @@ class Attack(ABC):
         loss: Loss that it raises by default, a key of `LOSSES`.
         targeted: Whether it leads to one wrong class after another.
         any_radius: Whether a ball that covers the box makes sense.
+        claims: Whether it returns the nearest point found that fools the classifier, which one pass of a stochastic
+            classifier cannot judge.
     """
 
     norms: ClassVar[tuple[str, ...]] = tuple(NORMS)
     loss: ClassVar[str] = "ce"
     targeted: ClassVar[bool] = False
     any_radius: ClassVar[bool] = False
+    claims: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, p: Problem) -> Tensor:
@@ -66,6 +69,6 @@ class Attack(ABC):
             if len(x) == 0:
                 return x.clone()
             x_adv = p.images(self.run(p)).view_as(x)
-            notes = after_attack(p)
+            notes = after_attack(p) + (differing_passes(p) if self.claims else [])
         announce(notes, stacklevel=4)
         return x_adv

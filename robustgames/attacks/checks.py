@@ -14,12 +14,11 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.attacks.auto_pgd import APGD
-from robustgames.attacks.masking import announce, vanished_gradients
+from robustgames.attacks.masking import announce, note_of_noise, vanished_gradients
 from robustgames.attacks.problem import Bounds, Problem, Radius, most, pose_problem
 from robustgames.attacks.victim import Model, Victim
 
 BLACK_BOX = ("square",)
-RANDOM = 1e-4  # tolerated difference of the logits of two passes, relative to their norm
 GAIN = 0.002  # tolerated gain of Square in accuracy over the attacks with gradients before it
 
 
@@ -61,7 +60,7 @@ def inspect(p: Problem, attacks: Sequence[str] = ()) -> list[str]:
     """Return the notes of the cheap checks for these attacks; for all if none is named."""
     images = p.images(torch.zeros_like(p.a))
     logits = torch.stack([p.victim.logits(images) for _ in range(5)])
-    notes = _randomized(p, logits) + _probabilities(logits[0]) + _dynamic(p, images[:2])
+    notes = note_of_noise(p, logits) + _probabilities(logits[0]) + _dynamic(p, images[:2])
     return notes if attacks and all(name in BLACK_BOX for name in attacks) else notes + vanished_gradients(p)
 
 
@@ -80,16 +79,6 @@ def black_box_wins(fooled: Sequence[tuple[str, int]], count: int) -> list[str]:
         f"Square, without gradients, fooled {max(wins)} of {count} inputs that the attacks with gradients could not: "
         "gradients may be masked; try more queries, or an attack made for this defense"
     ]
-
-
-def _randomized(p: Problem, logits: Tensor) -> list[str]:
-    """Return a note if the logits (passes, N, C) differ between passes."""
-    unit = torch.nn.functional.normalize(logits, dim=-1)
-    apart = torch.linalg.vector_norm(unit.unsqueeze(0) - unit.unsqueeze(1), dim=-1).amax()
-    guess = logits.argmax(-1)
-    if p.eot > 1 or not bool((apart > RANDOM) | (guess != guess[0]).any()):
-        return []
-    return [f"the logits differ by {float(apart):.1g} from pass to pass: judge the model by means over passes, eot=20"]
 
 
 def _probabilities(logits: Tensor) -> list[str]:

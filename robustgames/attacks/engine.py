@@ -64,6 +64,7 @@ def ascend(problem: Problem, start: Tensor, step: Step, steps: int, early: Early
     for k in range(steps + 1):
         last = k == steps
         value, fooled, g = (*problem.losses(eta), top["g"]) if last else problem.gradient(eta)
+        stalled = None if last else problem.stalled(g)
         rows = _count_gains(rows, value)
         top = _better(top, {"eta": eta, "loss": value.unsqueeze(-1), "g": g})
         if shares:
@@ -75,16 +76,19 @@ def ascend(problem: Problem, start: Tensor, step: Step, steps: int, early: Early
                 keep = (~fooled).nonzero().squeeze(-1)
                 alive, eta, g, problem = alive[keep], eta[keep], g[keep], problem.rows(keep)
                 rows, top = ({name: value[keep] for name, value in part.items()} for part in (rows, top))
+                stalled = None if stalled is None else stalled[keep]
             if len(alive) == 0:
                 return out
         elif early == "best":
             out, won = torch.where(fooled.unsqueeze(-1), eta, out), won | fooled
         if last:
             break
+        here = eta
         if k > 0 and step.due(k):
             again, rows = step.check(problem, rows, top, k)
             eta, g = torch.where(again, top["eta"], eta), torch.where(again, top["g"], g)
         eta, rows = step.move(problem, eta, g, rows, k)
+        eta = eta if stalled is None else torch.where(stalled, here, eta)
     if shares:
         return champion["eta"]
     if early == "drop":
@@ -97,7 +101,9 @@ def _last(problem: Problem, eta: Tensor, step: Step, steps: int) -> Tensor:
     rows = step.init(problem, eta)
     for k in range(steps):
         _, _, g = problem.gradient(eta)
-        eta, rows = step.move(problem, eta, g, rows, k)
+        stalled = problem.stalled(g)
+        moved, rows = step.move(problem, eta, g, rows, k)
+        eta = moved if stalled is None else torch.where(stalled, eta, moved)
     return eta
 
 

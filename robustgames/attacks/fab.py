@@ -36,6 +36,7 @@ class FAB(Attack):
     """
 
     any_radius: ClassVar[bool] = True  # a large one makes it a minimum-norm attack
+    claims: ClassVar[bool] = True
 
     steps: int = 100
     classes: int = 9

@@ -7,9 +7,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from robustgames.attacks.problem import Problem
+from robustgames.attacks.victim import Victim
 
+FEW = 8  # inputs that show whether a classifier is stochastic
+RANDOM = 1e-4  # tolerated difference of the logits of two passes, relative to their norm
 ZERO = 0.01  # tolerated share of inputs without a gradient
 
 
@@ -34,6 +38,26 @@ def lost_gradients(p: Problem) -> list[str]:
         f"the gradient of {lost} of {count} inputs is NaN: they stay where they are, as if they had none; look for a "
         "square root, logarithm or division at 0 in the model"
     ]
+
+
+def differing_passes(p: Problem) -> list[str]:
+    """Return a note if the logits of a few inputs differ between two passes, which no count of passes contains."""
+    if p.eot > 1:
+        return []
+    apart = Victim(p.victim.model, p.victim.precision)
+    images = p.images(torch.zeros_like(p.a))[:FEW]
+    return note_of_noise(p, torch.stack([apart.logits(images) for _ in range(2)]))
+
+
+def note_of_noise(p: Problem, logits: Tensor) -> list[str]:
+    """Return a note if the logits (passes, N, C) differ between passes, over which no mean is taken."""
+    size = torch.linalg.vector_norm(logits, dim=-1).amax(0)
+    # relative to the norm, not between directions, which are +-1 for a margin of two classes
+    apart = (torch.linalg.vector_norm(logits.unsqueeze(0) - logits.unsqueeze(1), dim=-1) / size).nan_to_num().amax()
+    guess = logits.argmax(-1)
+    if p.eot > 1 or not bool((apart > RANDOM) | (guess != guess[0]).any()):
+        return []
+    return [f"the logits differ by {float(apart):.1g} from pass to pass: judge the model by means over passes, eot=20"]
 
 
 def vanished_gradients(p: Problem) -> list[str]:

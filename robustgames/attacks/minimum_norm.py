@@ -4,7 +4,8 @@ All take a classifier, inputs x (N, ...) inside `bounds` and labels y (N,), and 
 nearest point found for each row that fools the classifier, inside the bounds; x itself if none was found. Rows that are
 misclassified from the start are returned unchanged. `targets` (N,) are classes to lead to instead of away from y.
 Randomness comes from `generator` alone (seed 0 by default). `eot` is the number of passes of a stochastic classifier
-over which losses, gradients and verdicts are means; a point then counts as fooled if most passes are.
+over which losses, gradients and verdicts are means; a point then counts as fooled if most passes are. With one pass a
+lucky one counts, so a model whose logits differ from pass to pass is warned of.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from robustgames.games.projections import project_l1_in_box, project_l2_in_box
 @dataclass(frozen=True, kw_only=True)
 class MinimumNorm(Attack):
     """An attack that searches for the smallest perturbation, whatever the radius."""
+
+    claims: ClassVar[bool] = True
 
     def run_in_ball(self, p: Problem) -> Tensor:
         """Return the projections on the ball: of those found beyond it some still fool the classifier."""
@@ -57,11 +60,12 @@ class DDN(MinimumNorm):
         eps, spare = torch.full_like(p.a[:, :1], self.radius), _noise(p)
         for k in range(self.steps):
             _, share, g = p.gradient(eta)
-            fooled = most(share)
+            fooled, stalled = most(share), p.stalled(g)
             best = nearer(p, best, eta, fooled)
             eps = eps * torch.where(fooled, 1 - self.gamma, 1 + self.gamma).unsqueeze(-1)
             u = eta + (0.01 + 0.99 * _cosine(k, self.steps)) * _unit(g, spare)
-            eta = (eps * normalize(u, dim=-1)).clamp_min(low).clamp_max(high)
+            moved = (eps * normalize(u, dim=-1)).clamp_min(low).clamp_max(high)
+            eta = moved if stalled is None else torch.where(stalled, eta, moved)
         best = nearer(p, best, eta, most(p.losses(eta)[1]))
         return shorten(p, best["eta"], self.search)
 
@@ -87,13 +91,14 @@ class FMN(MinimumNorm):
         length = self.step_size if self.step_size is not None else 10.0 if p.threat.norm == "linf" else 3.0
         for k in range(self.steps):
             value, share, g = p.gradient(eta)
-            fooled = most(share)
+            fooled, stalled = most(share), p.stalled(g)
             best, decay = nearer(p, best, eta, fooled), _cosine(k, self.steps)
             change = 1e-4 + (self.gamma - 1e-4) * decay
             eps = torch.where(best["norm"] < float("inf"), eps, p.threat.size(eta) + value.abs() / slope(p, g))
             eps = torch.where(fooled, torch.minimum((1 - change) * eps, best["norm"]), (1 + change) * eps)
             u = eta + length * (0.01 + 0.99 * decay) * _unit(g, spare)
-            eta = _project(p, u, eps.unsqueeze(-1))
+            moved = _project(p, u, eps.unsqueeze(-1))
+            eta = moved if stalled is None else torch.where(stalled, eta, moved)
         best = nearer(p, best, eta, most(p.losses(eta)[1]))
         return shorten(p, best["eta"], self.search)
 

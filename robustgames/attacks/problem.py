@@ -84,6 +84,11 @@ class Problem:
         logits, values, g = self.victim.gradient(inputs, self.losses_of)
         return values, self.fooled(logits), g.view_as(self.a)
 
+    def stalled(self, g: Tensor) -> Tensor | None:
+        """Return the rows (N, 1) that stay where they are: their gradient g, the last one, was NaN in every pass."""
+        lost = self.victim.lost  # a pass that lost its gradient has 0 in the mean
+        return None if lost is None else (lost & (g == 0).all(-1)).unsqueeze(-1)
+
     def judge(self, eta: Tensor) -> tuple[Tensor, Tensor]:
         """Return (fooled (N,) in most passes, margins (N,), their means) at η inside the box."""
         images = self.images(eta)

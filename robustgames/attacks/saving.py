@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save as tensors_to_bytes
-from torch import Tensor
+from torch import Generator, Tensor
 
+from robustgames.attacks.passes import check_passes, common_noise, draw_seed, mean_over
+from robustgames.attacks.problem import most
 from robustgames.attacks.victim import Model, Victim
 from robustgames.disk import check_plain, write_whole
 from robustgames.errors import GameError, writing
@@ -72,6 +74,8 @@ def to_8_bit(
     norm: str = "linf",
     bounds: tuple[float, float] = (0.0, 1.0),
     batch_size: int = 250,
+    eot: int = 1,
+    generator: Generator | None = None,
 ) -> Quantized:
     """Round adversarial inputs to 256 levels inside ball and box, and classify them again.
 
@@ -86,9 +90,11 @@ def to_8_bit(
         eps, norm: Radius and norm of the ball.
         bounds: Values of level 0 and of level 255.
         batch_size: Inputs that the model classifies together.
+        eot: Passes of a stochastic classifier; an image counts as misclassified if most of them misclassify it.
+        generator: Source of the seed of the noise, which is the same before and after rounding; seed 0 by default.
 
     Raises:
-        GameError: If shapes differ, the norm is unknown, eps is negative, or the bounds are empty.
+        GameError: If shapes differ, eot is below 1, the norm is unknown, eps is negative, or the bounds are empty.
 
     Example:
         >>> x = torch.tensor([[100.0, 200.0]]) / 255
@@ -101,16 +107,18 @@ def to_8_bit(
         raise GameError(f"adversarial inputs have shape {shapes}, clean ones {tuple(x.shape)}: one for each is needed")
     if not low < high:
         raise GameError(f"bounds are ({low}, {high}): low < high is needed, e.g. (0, 1)")
+    check_passes(eot)
+    judge = _Judge(model, y, batch_size, eot, generator or Generator(x.device).manual_seed(0))
     threat, level = ThreatModel(norm, eps), (high - low) / LEVELS
     a, wanted = ((part.double().flatten(1) - low) / level for part in (x, x_adv))
     a = torch.where((a - a.round()).abs() < ON_LEVEL, a.round(), a)
     radius = eps / level * (1 + 1e-9) + 1e-9  # eps = 8 / 255 must contain 8 levels
-    before, kept = _misclassified(model, x_adv, y, batch_size), torch.zeros_like(y, dtype=torch.bool)
+    before, kept = judge.errs(x_adv), torch.zeros_like(y, dtype=torch.bool)
     images, inside = torch.zeros_like(x, dtype=torch.uint8), kept.clone()
     for rounded in (wanted.round(), torch.where(wanted > a, wanted.ceil(), wanted.floor())):
         k = _clipped(a, rounded, radius) if norm == "linf" else _shortened(a, rounded, radius, threat)
         candidates, fits = k.to(torch.uint8).view_as(x), threat.size(k - a) <= radius
-        errs = fits & _misclassified(model, from_8_bit(candidates, bounds, x.dtype), y, batch_size)
+        errs = fits & judge.errs(from_8_bit(candidates, bounds, x.dtype))
         new = (errs | ~inside) & ~kept
         images[new], inside = candidates[new], torch.where(new, fits, inside)
         kept = kept | errs
@@ -224,11 +232,27 @@ def _shortened(a: Tensor, levels: Tensor, radius: float, threat: ThreatModel, ha
     return best
 
 
-def _misclassified(model: Model | Victim, x: Tensor, y: Tensor, batch_size: int) -> Tensor:
-    """Return the mask of the misclassified inputs, (N,)."""
-    victim = Victim(model.model if isinstance(model, Victim) else model)
-    with victim.under_attack(int(y.max()) + 1 if len(y) > 0 else 2):
-        return torch.cat([victim.logits(part).argmax(-1) for part in x.split(batch_size)]) != y
+class _Judge:
+    """A classifier that judges inputs, a stochastic one in most of several passes under common noise."""
+
+    def __init__(self, model: Model | Victim, y: Tensor, batch_size: int, eot: int, generator: Generator) -> None:
+        self.victim = Victim(model.model if isinstance(model, Victim) else model)
+        self.y, self.batch_size, self.eot = y, batch_size, eot
+        self.seed = draw_seed(generator) if eot > 1 else 0
+
+    def errs(self, x: Tensor) -> Tensor:
+        """Return the mask of the misclassified inputs, (N,)."""
+        least = int(self.y.max()) + 1 if len(self.y) > 0 else 2
+        with self.victim.under_attack(least):
+            if self.eot == 1:
+                return self._once(x)[0]
+            with common_noise(self.seed, x.device):
+                return most(mean_over(self.eot, lambda: self._once(x))[0])
+
+    def _once(self, x: Tensor) -> tuple[Tensor]:
+        """Return the mask of one pass."""
+        parts = [self.victim.logits(part).argmax(-1) for part in x.split(self.batch_size)]
+        return (torch.cat(parts) != self.y,)
 
 
 def _check_shapes(x_adv: Tensor, x: Tensor, y: Tensor, predictions: Tensor) -> None:

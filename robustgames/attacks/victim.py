@@ -46,6 +46,7 @@ class Victim:
         self.forwards = self.backwards = 0
         self._modes = None
         self._lost: list[tuple[Tensor, int]] = []  # (rows whose gradient was NaN, of how many) in some passes
+        self.lost: Tensor | None = None  # mask of the rows whose gradient was NaN in the last pass, if there are any
         self.gradients_zero: tuple[int, int] | None = None  # rows without a gradient in the first pass, of how many
         self._checked, self._classes, self._changes_inputs = False, 2, False
         self._unchecked: list[Tensor] = []
@@ -114,10 +115,12 @@ class Victim:
             zero = (g == 0).reshape(len(g), -1).all(-1)
             self.gradients_zero = int(zero.sum()), len(zero)
         if not g.is_cuda and isfinite(g.sum().item()):
+            self.lost = None
             return widen(g)
         rows = widen(g).reshape(*g.shape[:dims], -1)
         lost = torch.isnan(rows).any(-1)
-        self._lost.append((lost.reshape(len(rows), -1).any(-1).sum(), len(rows)))
+        self.lost = lost.reshape(len(rows), -1).any(-1)
+        self._lost.append((self.lost.sum(), len(rows)))
         return torch.where(lost.unsqueeze(-1), 0, rows).nan_to_num().view_as(g)  # the largest number for infinity
 
     def _call(self, inputs: Tensor) -> Tensor:

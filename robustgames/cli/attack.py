@@ -217,4 +217,4 @@ def _warn_of_overfitting(subject: Classifiers, name: str, generator: Generator, 
 
 def _quantize(subject: Classifiers, name: str, report: Report) -> Quantized:
     eps, norm = float(subject.threat.eps), subject.threat.norm
-    return to_8_bit(subject.models[name], subject.images, report.x_adv, subject.labels, eps, norm)
+    return to_8_bit(subject.models[name], subject.images, report.x_adv, subject.labels, eps, norm, eot=report.eot)

@@ -201,7 +201,8 @@ def _fit(name: str, model: nn.Module, x: Tensor) -> Tensor:
         if isinstance(scores, Tensor) and scores.dim() == 2 and len(scores) == len(images[:2]) and scores.shape[1] > 1:
             return images
         shape = tuple(scores.shape) if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
-        problems.append(f"{tuple(images[:2].shape)} {shape}")
+        single = isinstance(scores, Tensor) and scores.numel() == len(images[:2])
+        problems.append(f"{tuple(images[:2].shape)} {shape}" + (", for one output z return [-z, z]" if single else ""))
     raise GameError(f"{name} does not map images to logits (N, classes >= 2): it gave for {'; for '.join(problems)}")
 
 

@@ -9,6 +9,7 @@ import torch
 
 from robustgames import attacks
 from robustgames.attacks.passes import mean_over
+from robustgames.attacks.saving import from_8_bit, to_8_bit
 from robustgames.errors import GameError
 
 EPS = 0.03
@@ -139,6 +140,34 @@ def test_minimum_norm_attacks_end_where_most_passes_are_fooled(name):
     least = (model.x @ model.d + model.b).abs() / model.d.norm()
     size = torch.linalg.vector_norm(x_adv - model.x, dim=-1)
     assert (size - least).abs().quantile(0.95) < 0.04  # two standard deviations of the noise
+
+
+@pytest.mark.parametrize("name", ["deepfool", "ddn", "fmn", "fab", "fab_targeted"])
+def test_minimum_norm_attacks_with_one_pass_are_warned_of(name):
+    model = Noisy(0.02)
+    more = (9.0,) if name.startswith("fab") else ()
+    with pytest.warns(UserWarning, match="from pass to pass: judge the model by means over passes, eot=20"):
+        getattr(attacks, name)(model, model.x, model.y, *more, steps=5)
+    for quiet, eot in ((model, 2), (Noisy(0.0), 1)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            getattr(attacks, name)(quiet, quiet.x, quiet.y, *more, steps=5, eot=eot)
+
+
+@pytest.mark.parametrize("noise", LEVELS)
+def test_images_of_8_bits_are_judged_by_most_passes(noise):
+    model = Noisy(noise, count=200)
+    x_adv = model.worst()
+    found = to_8_bit(model, model.x, x_adv, model.y, EPS, eot=200)
+    right = model.right(from_8_bit(found.images))
+    clear = (right - 0.5).abs() > 4 * 0.5 / 200**0.5
+    assert (clear.sum() > 20 or noise == 0.5) and torch.equal(found.adversarial[clear], right[clear] < 0.5)
+    before = model.right(x_adv)
+    sure = (before - 0.5).abs() > 4 * 0.5 / 200**0.5
+    assert found.lost <= int((~(clear & sure)).sum())
+    state = torch.get_rng_state()
+    again = to_8_bit(model, model.x, x_adv, model.y, EPS, eot=200)
+    assert torch.equal(found.adversarial, again.adversarial) and torch.equal(state, torch.get_rng_state())
 
 
 def test_a_deterministic_model_has_the_same_accuracy_whatever_the_passes():

@@ -131,8 +131,51 @@ def test_minimum_norm_attacks_return_no_nan(name):
     fooled = net(out).argmax(-1) != y
     same = (out == x).flatten(1).all(-1)
     assert torch.isfinite(out).all() and (fooled | same).all() and out.min() >= 0 and out.max() <= 1
-    if name == "fab":
+    if name != "deepfool":
         assert same[rows].all()
+
+
+STAYING = {
+    **{name: BALL[name] for name in ("fgsm", "pgd", "apgd", "mm")},
+    "pgd with momentum": functools.partial(attacks.pgd, steps=8, momentum=1.0),
+    "pgd drop": functools.partial(attacks.pgd, steps=8, early="drop"),
+    "pgd last": functools.partial(attacks.pgd, steps=8, early="last"),
+    "apgd l2": functools.partial(attacks.apgd, norm="l2", steps=20),
+    "pgd l1": functools.partial(attacks.pgd, norm="l1", steps=8),  # apgd shrinks its ball between phases
+    "ddn": ALL["ddn"],
+    "fmn": ALL["fmn"],
+}
+
+
+@pytest.mark.parametrize("start", [1, 2, 4])
+@pytest.mark.parametrize("attack", STAYING.values(), ids=list(STAYING))
+def test_a_row_is_where_its_gradient_became_nan(attack, start):
+    """The gradient of the first three rows is NaN from pass `start` on: every later pass sees them unchanged."""
+    (x, y), net, seen = images(), network(), []
+
+    class Spoil(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, a):
+            return a.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            lost = (torch.arange(len(g)) < 3) & (len(seen) >= start)
+            return torch.where(lost.view(-1, 1, 1, 1), float("nan"), g)
+
+    def model(a):
+        if a.requires_grad:
+            seen.append(a.detach().clone())
+        return net(Spoil.apply(a))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        out = attack(model, x, y, 1e-4)  # fools none, so all rows stay in the loop
+    after = [a[:3] for a in seen[start - 1 :]]
+    assert all(torch.equal(a, after[0]) for a in after)
+    if start == 1 and attack is not BALL["fgsm"]:
+        assert len(after) > 1
+        assert torch.equal(out[:3], after[0])
 
 
 # -- masked gradients -----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch import nn
 
 import robustgames as rg
 from robustgames import data, experiment
-from robustgames.attacks import ensemble, members
+from robustgames.attacks import ensemble, linear_worst_case, members
 from robustgames.attacks.attack import Attack
 from robustgames.attacks.members import Member
 from robustgames.attacks.saving import from_8_bit, load_examples
@@ -41,6 +41,25 @@ def fails():
 
 def word():
     return "network"
+
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+        self.linear.weight.data = torch.sin(torch.arange(640.0)).view(10, 64) * (torch.arange(10) < 2).view(10, 1)
+        self.linear.bias.data = torch.tensor([0.0, 0.0] + [-1000.0] * 8)
+
+    def forward(self, x):
+        return self.linear(x + 0.3 * torch.randn_like(x))
+
+def noisy():
+    return Noisy()
+
+def one_output():
+    return nn.Linear(64, 1)
+
+def no_axis():
+    return nn.Sequential(nn.Linear(64, 1), nn.Flatten(0))
 
 def images_to_images():
     return nn.Conv2d(1, 1, 3)
@@ -268,6 +287,37 @@ def test_a_network_of_the_user_is_attacked_on_flat_or_square_images(capsys):
         assert torch.equal(found.labels, data.digits().test_labels[:30])
 
 
+def right_under_noise(linear, x, y):
+    """Return the exact probability of the right class of `Noisy`: labels 0 and 1 compete, the others never win."""
+    w, b = linear.weight.double(), linear.bias.double()
+    m = (x.double() @ (w[1] - w[0]) + b[1] - b[0]) * (2 * y - 1)
+    p = (1 + torch.erf(m / (0.3 * (w[1] - w[0]).norm()) / 2**0.5)) / 2
+    return torch.where(y < 2, p, 0)
+
+
+@torch.no_grad()
+def test_eot_at_the_command_line_gives_the_accuracy_of_the_law_with_its_error(capsys):
+    words = "--model my_nets:noisy --data digits --eps 0.05 --attack apgd-ce --images 200 --eot 50 --out noisy"
+    out, err = attack(words.split(), capsys)
+    linear, entry = sys.modules["my_nets"].noisy().linear, told("noisy")
+    _, _, x, y = data.digits()
+    x, y = x[:200], y[:200]
+    worst = linear_worst_case(linear.weight, x, y.clamp_max(1), 0.05, bias=linear.bias)
+    clean, law = (float(right_under_noise(linear, images, y).mean()) for images in (x, worst))
+    found = next(iter(entry["classifiers"].values()))
+    assert law < clean - 0.02 and found["eot"] == 50
+    for name, exact in (("clean", clean), ("robust", law)):
+        error = found[f"{name}_standard_error"]
+        assert 0 < error < 0.01 and abs(found[f"{name}_accuracy"] - exact) < 4 * error
+    assert f"(standard error of the noise {100 * found['robust_standard_error']:.2f}, over 50 passes)" in out
+    kept = load_examples("noisy/examples.safetensors")
+    assert float(right_under_noise(linear, kept.adversarial, y).mean()) == pytest.approx(law, abs=0.002)
+    p = right_under_noise(linear, from_8_bit(kept.images), y)
+    clear = (p - 0.5).abs() > 4 * 0.5 / 50**0.5
+    assert clear.sum() > 150 and torch.equal(kept.images_adversarial[clear], p[clear] < 0.5)
+    assert "pass to pass" not in err
+
+
 def test_a_module_that_returns_probabilities_is_warned_of(capsys):
     words = ["--model", "my_nets:ready", "--data", "digits", "--images", "20", "--attack", "fgsm"]
     assert "warning: the model returns probabilities" in attack(words, capsys).out
@@ -342,6 +392,9 @@ def test_a_convolutional_run_is_attacked_as_a_module():
         ("--model my_nets:flat", "for (2, 1, 28, 28) RuntimeError: "),
         ("--model my_nets:nan --data digits", "logits that are not finite"),
         ("--model my_nets:two_classes --data digits", "labels or targets go up to 9, but the model has 2 classes"),
+        ("--model my_nets:one_output --data digits", "for one output z return [-z, z]"),
+        ("--model my_nets:no_axis --data digits", "for one output z return [-z, z]"),
+        ("--model my_nets:noisy --data digits --eot 0", "eot is 0: it is the number of passes of a stochastic model"),
         ("--model my_nets:flat --norm l2 --data digits", "--norm l2 needs its radius: give --eps too"),
         ("--model my_nets:flat --run 0", "--run picks a run of a folder: leave it out with --model"),
     ],
