@@ -4,15 +4,14 @@ Adversarial training: a boundary that keeps its distance
 
 *Slides: "Towards adversarial training" and "Solving the outer problem" (17-19)*
 
-Training against the attacker is the template :math:`\min_x \max_y \Phi(x, y)` with one perturbation
-for each input as the strategy :math:`y` of the maximizer,
+Training against the attacker is the template :math:`\min_x \max_y \Phi(x, y)` with one
+perturbation per input as the maximizer's strategy: :math:`\min_x \frac1n \sum_i f_i(x)` with
 
-.. math:: \min_x \frac1n \sum_i f_i(x), \qquad
-          f_i(x) = \max_{\|\eta_i\|_\infty \le \epsilon} L(h_x(a_i + \eta_i), b_i).
+.. math:: f_i(x) = \max_{\|\eta_i\|_\infty \le \epsilon} L(h_x(a_i + \eta_i), b_i).
 
-The weights move along a gradient of :math:`f_i`, which is that of :math:`L` at the perturbation that
-the attacker found (Danskin's theorem, :ref:`sphx_glr_lecture_plot_20_danskin.py`). In the plane one
-sees what that changes: the boundary goes around the squares of radius :math:`\epsilon`.
+The weights descend on the gradient of :math:`L` at the perturbation that the attacker found, which
+is the gradient of :math:`f_i` (Danskin's theorem, :ref:`sphx_glr_lecture_plot_20_danskin.py`). In
+the plane one sees what this changes: the boundary passes around squares of radius :math:`\epsilon`.
 """
 
 import matplotlib.pyplot as plt
@@ -20,38 +19,42 @@ import torch
 
 import robustgames as rg
 
-eps, points, generator = 0.05, [], torch.Generator().manual_seed(3)
-while len(points) < 40:  # squares that keep apart
-    p = 0.08 + 0.84 * torch.rand(2, generator=generator)
-    if all((p - q).abs().max() > 2.3 * eps for q in points):
-        points.append(p)
+eps, points = 0.05, []
+for point in 0.06 + 0.88 * torch.rand(2000, 2, generator=torch.Generator().manual_seed(3)):
+    if all((point - other).abs().max() > 2.3 * eps for other in points):  # squares stay apart
+        points.append(point)
 a = torch.stack(points)
 b = (a[:, 1] > 0.5 + 0.25 * torch.sin(7 * a[:, 0])).long()
-game = rg.games.AdversarialClassification(a, b, rg.MLP((2, 64, 64, 1)), eps, batch_size=None)
+game = rg.games.AdversarialClassification(a, b, rg.MLP((2, 128, 128, 1)), eps, batch_size=None)
 
 # %%
-# The same game and network, without and with an attacker (five signed steps per step of the weights).
+# One game and one network, with 0 and with 3 signed steps of the attacker per step of the weights.
 solvers = {
-    "standard": rg.make_solver("standard_training", lr=5e-3, horizon=1000),
-    "adversarial": rg.make_solver("adversarial_training", 5e-3, inner_steps=5, inner_lr=0.02, horizon=9000, ema=0.0),
+    "standard": ("standard_training", {"lr": 0.01, "horizon": 600}),
+    "adversarial": ("adversarial_training", {"lr": 0.01, "inner_lr": 0.025, "horizon": 6000}),
 }
-env, right, safe = rg.GameVectorEnv(game), {}, {}
 edge, u = torch.linspace(0, 1, 300), torch.linspace(-eps, eps, 41)
-plane = torch.stack(torch.meshgrid(edge, edge, indexing="xy"), -1).view(-1, 2)
-square = torch.stack(torch.meshgrid(u, u, indexing="xy"), -1).view(-1, 2)
-figure, axes = plt.subplots(1, 2, figsize=(10, 5), layout="constrained")
-for panel, (name, solver) in zip(axes, solvers.items(), strict=True):
-    agent = rg.GameAgent(env, solver, seed=0).learn(1000 if name == "standard" else 9000)
-    x = game.split(agent.z[0])[0]
-    score = game.logits(x, (a[:, None] + square).clamp(0, 1).view(-1, 2)).view(40, -1)
-    hit = (score > 0) == b[:, None]
-    right[name], safe[name] = int((game.logits(x, a)[:, 0] > 0).eq(b).sum()), hit.all(-1)
-    panel.contourf(
-        edge, edge, game.logits(x, plane).view(300, 300) > 0, [-0.5, 0.5, 1.5], colors=["C4", "C3"], alpha=0.3
-    )
-    for point, label, kept in zip(a, b, safe[name], strict=True):
-        panel.add_patch(
-            plt.Rectangle(point - eps, 2 * eps, 2 * eps, fill=False, ec="k" if kept else "C5", lw=1 if kept else 2.5)
-        )
+plane, square = (torch.cartesian_prod(v, v) for v in (edge, u))
+(figure, axes), right, safe = plt.subplots(1, 2, figsize=(10, 5.2)), {}, {}
+for panel, (name, (solver, settings)) in zip(axes, solvers.items(), strict=True):
+    agent = rg.GameAgent(rg.GameVectorEnv(game), rg.make_solver(solver, **settings), seed=0)
+    x = game.split(agent.learn(settings["horizon"]).best()[0])[0]
+    right[name] = (game.logits(x, a)[:, 0] > 0) == b
+    images = (a[:, None] + square).clamp(0, 1)  # every square on a grid of 41 x 41 points
+    safe[name] = ((game.logits(x, images)[..., 0] > 0) == b[:, None]).all(-1)
+    side = game.logits(x, plane).view(300, 300).T > 0
+    panel.contourf(edge, edge, side, [-0.5, 0.5, 1.5], colors=["C4", "C3"], alpha=0.3)
     panel.scatter(*a.T, c=["C3" if label else "C4" for label in b], s=30)
-    panel.set(aspect="equal", title=f"{name}: {right[name]} of 40 right, {int(safe[name].sum())} safe")
+    for point, kept in zip(a, safe[name], strict=True):
+        line = {"ec": "k", "lw": 1} if kept else {"ec": "C5", "lw": 3}
+        panel.add_patch(plt.Rectangle(point - eps, 2 * eps, 2 * eps, fill=False, **line))
+    title = f"{name}: {right[name].sum()} points and {safe[name].sum()} squares of {len(a)} right"
+    panel.set(aspect="equal", title=title, xlabel="$a_1$", ylabel="$a_2$")
+
+# %%
+# **Certificate.** Only the second is right on all squares: on the grid, and against PGD.
+model = lambda images: torch.cat([-(score := game.logits(x, images)), score], -1)  # noqa: E731
+attacked = rg.attacks.pgd(model, a, b, eps, restarts=5, loss="margin")
+print("squares right:", {name: int(hits.sum()) for name, hits in safe.items()}, "of", len(a))
+assert all(hits.all() for hits in right.values()) and safe["adversarial"].all()
+assert safe["standard"].sum() < 0.9 * len(a) and (model(attacked).argmax(-1) == b).all()
