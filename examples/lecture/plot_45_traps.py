@@ -33,8 +33,7 @@ class TwoWells(rg.ZeroSumGame):
 game, lr, sgd = TwoWells().to(dtype=torch.float64), 0.1, rg.make_solver("gda", lr=0.1)
 start = torch.tensor([0.0, 1.5]).double().expand(500, 2)  # on the stable manifold u = 0
 still, sigmas = rg.trajectory(sgd, game, start[0], 400), 10.0 ** -np.arange(1, 9)
-noisy = [rg.Noisy(game, std=sigma) for sigma in sigmas]
-paths = [rg.trajectory(sgd, oracle, start, 400, seed=i) for i, oracle in enumerate(noisy)]
+paths = [rg.trajectory(sgd, rg.Noisy(game, s), start, 400, seed=i) for i, s in enumerate(sigmas)]
 
 # %%
 # Each decade of noise costs the same number of steps, log(10) / log(1 + γλ) = 24.2.

@@ -38,8 +38,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.3), layout="constraine
 for name, path in paths.items():
     left.plot(*path[-1].T, ".", ms=3, alpha=0.6, zorder=3 if name.endswith("converges") else 2)
     right.loglog(range(1, 3001), path[1:].square().sum(-1).mean(1), label=name)
-left.plot(*start[0], "o", color="black", mfc="white", label="start of all runs")
-left.plot(0, 0, "*", color="black", ms=11, label="saddle")
+left.plot(*start[0], "o", color="black", mfc="white", label="start of all runs (saddle at 0)")
 left.set(xlabel="x", ylabel="y", aspect="equal", title="End points of GDA, σ = 0.5")
 left.legend(frameon=False)
 right.set(xlabel="step k", ylabel="mean of |z|²", title="Φ = ½x² + 2xy - ½y²")
