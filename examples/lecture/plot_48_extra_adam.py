@@ -44,8 +44,8 @@ for (plane, distance), (title, game) in zip(panels, games.items(), strict=True):
 panels[0, 1].legend(frameon=False, loc="lower left")
 
 # %%
-# **Certificate.** The first two iterates at γ = 0.1; the exponents (k, k) would give other ones. With
-# a constant rate ExtraAdam settles at about 4 γ, not at the saddle; with a falling one it converges.
+# **Certificate.** The first two iterates at γ = 0.1; exponents (k, k) would give other ones. With a
+# constant rate ExtraAdam settles at about 4 γ, not at the saddle; with a falling one it converges.
 path = rg.trajectory(rg.make_solver("extra_adam", lr=0.1), Bilinear(), start, 2)
 print(path.tolist(), {name: round(value, 4) for (_, name), value in end.items()})
 golden = torch.tensor([[0.89878048, 1.09838197], [0.79555297, 1.19365343]]).double()
