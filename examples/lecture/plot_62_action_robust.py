@@ -36,19 +36,16 @@ class OneState(rg.ZeroSumGame):
 first = OneState(lambda a, b: -(((1 - alpha) * a + alpha * b) ** 2))  # x moves, y answers
 second = OneState(lambda b, a: ((1 - alpha) * a + alpha * b) ** 2)
 either = OneState(lambda a, b: -(1 - alpha) * a**2 - alpha * b**2)
-cases = {
-    "noisy, protagonist first": (first, (1 - 2 * alpha).clamp(min=0) ** 2),
-    "noisy, adversary first": (second, (1 - alpha) ** 2),
-    "probabilistic": (either, 1 - alpha),
-}
+names = ("noisy, protagonist first", "noisy, adversary first", "probabilistic")
+closed = ((1 - 2 * alpha).clamp(min=0) ** 2, (1 - alpha) ** 2, 1 - alpha)
 solver = BestResponse(SGD(InversePower(1.0)), SGD(1.0), 50, start="zero")
 start, errors = torch.tensor([0.9, 0.1]).double().expand(14, 2), {}
 figure, axes = plt.subplots(figsize=(7.5, 4.4), layout="constrained")
-for color, (name, (game, exact)) in zip(("C5", "C1", "C0"), cases.items(), strict=True):
+for i, (name, game) in enumerate(zip(names, (first, second, either), strict=True)):
     value = game.payoff(*game.split(rg.trajectory(solver, game, start, 60)[-1])).abs()
-    axes.plot(alpha, exact, color=color)
-    axes.plot(alpha, value, "o", color=color, label=name)
-    errors[name] = float((value - exact).abs().max())
+    axes.plot(alpha, closed[i], color=f"C{5 - 2 * i}")
+    axes.plot(alpha, value, "o", color=f"C{5 - 2 * i}", label=name)
+    errors[name] = float((value - closed[i]).abs().max())
 axes.axhline(1, color="black", ls="--", label="max max, as printed")
 axes.set(xlabel="share α", ylabel="value", ylim=(-0.05, 1.4), title="r(a) = a²: the order decides")
 axes.legend(frameon=False, ncols=2)
