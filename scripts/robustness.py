@@ -24,8 +24,8 @@ two policies. The chains of `mixed_ne_ld` have one step in the first 69,000 upda
 first weights and generators of its own, so its run i is not paired, which costs precision but adds no bias.
 
 Reading the table: mean, worst and CVaR 10 % are over the cells of the grid. Intervals are 95 % intervals over runs and
-starts, Student's with a correction for skewness; docs/control.md has their measured coverage. Fewer than five runs have
-none. Bold differences are not 0 after Holm's correction for all comparisons of the table. Decide before looking which
+starts, Student's with a correction for skewness; docs/explain/control.md has their measured coverage. Fewer than five
+runs have none. Bold differences are not 0 after Holm's correction for all comparisons of the table. Decide before looking which
 column counts. A random adversary alone is wide data augmentation. A claim that a learned one makes robust has to beat
 both random controls, `mixing` and `replacement`, and not only the method without an adversary. A policy can be flat
 over the grid because it does nothing anywhere: look
