@@ -53,12 +53,12 @@ autoclass_content = "class"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"show-inheritance": True}
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 88
+python_maximum_signature_line_length = 110
 add_module_names = False
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_use_param = False
 napoleon_use_rtype = False
 toc_object_entries_show_parents = "hide"
 
@@ -74,7 +74,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": backreferences,
     "doc_module": ("robustgames",),
     "reference_url": {"robustgames": None},
-    "inspect_global_variables": False,
+    "inspect_global_variables": True,
     "reset_modules": ("page_style.reset",),
     "image_scrapers": ("matplotlib",),
     "image_srcset": ["2x"],

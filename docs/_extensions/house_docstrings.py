@@ -4,22 +4,33 @@ Plain text means `(*S, n)`, |y|², z_ and `name` in single backticks. What is ma
 public name in backticks becomes a link, and other words in backticks become literals. Napoleon comes afterwards.
 """
 
+from __future__ import annotations
+
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import public_api
-from sphinx.application import Sphinx
 
-QUOTED = re.compile(r"(``[^`]+``|`[^`\n]+`)")
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+COLON = "\ue000"
+SHARED = re.compile("See (?:the module|``robustgames.attacks.gradient``)")  # of arguments that all attacks take
 ITEM = re.compile(r"\s*(?:[*-]|\d+\.) ")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect ahead of Napoleon, whose priority is the default of 500."""
     app.connect("autodoc-process-docstring", rewrite, priority=400)
+    app.connect("autodoc-process-docstring", restore, priority=600)
     return {"parallel_read_safe": True}
+
+
+def restore(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Put the colons back that Napoleon would have taken for the end of a type."""
+    lines[:] = [line.replace(COLON, ":") for line in lines]
 
 
 def rewrite(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -41,6 +52,10 @@ def rewrite(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: li
         for keep, block in paragraphs
         for line in (block if keep else plain("\n".join(block), module, cls).split("\n"))
     ]
+    if what in ("attribute", "property", "data"):
+        lines[:1] = [line.replace(":", COLON) for line in lines[:1]]
+    if (module or "").startswith("robustgames.attacks"):
+        lines[:] = [SHARED.sub("See :doc:`/reference/attacks`", line) for line in lines]
 
 
 def borrowed(what: str, name: str, obj: Any) -> str | None:

@@ -13,7 +13,9 @@ from sphinx.environment import BuildEnvironment
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the resolver, and give the templates of autosummary what they call."""
     app.connect("missing-reference", resolve)
-    app.config.autosummary_context = {"aliases": public_api.aliases, "inherited": inherited, "members": members}
+    app.connect("env-updated", add_aliases)
+    app.connect("autodoc-process-bases", keep_public_bases)
+    app.config.autosummary_context = {"aliases": public_api.aliases, "inherited": inherited, "bases": public_bases}
     return {"parallel_read_safe": True}
 
 
@@ -46,10 +48,22 @@ def _is_a_type(node: nodes.Node) -> bool:
     return False
 
 
-def members(name: str) -> list[str]:
-    """Return the public members that a class itself defines and documents."""
-    cls = public_api.documented()[name]
-    return [word for word in vars(cls) if not word.startswith("_")]
+def add_aliases(app: Sphinx, env: BuildEnvironment) -> None:
+    """Enter every other path of a public name, so that code on the pages of the gallery links to it."""
+    objects = env.domains["py"].objects
+    for name in public_api.documented():
+        for alias in public_api.aliases(name) if name in objects else ():
+            objects.setdefault(alias, objects[name]._replace(aliased=True))
+
+
+def public_bases(name: str) -> list[type]:
+    """Return the documented bases of a class."""
+    return [base for base in public_api.documented()[name].__bases__ if id(base) in public_api.names_of_objects()]
+
+
+def keep_public_bases(app: Sphinx, name: str, obj: Any, options: Any, bases: list[Any]) -> None:
+    """Leave out `ABC`, `Movable` and the like."""
+    bases[:] = public_bases(name) if name in public_api.documented() else bases
 
 
 def inherited(name: str) -> list[tuple[str, list[str]]]:

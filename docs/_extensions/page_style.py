@@ -30,6 +30,7 @@ STYLE = {
     "figure.figsize": (7.0, 4.2),
     "figure.dpi": 100,
     "image.cmap": "viridis",
+    "savefig.bbox": "tight",
 }
 
 

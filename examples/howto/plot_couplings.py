@@ -64,8 +64,8 @@ plt.legend(ncols=2)
 plt.show()
 
 # %%
-# The adversary is trained like any player: a :class:`~robustgames.PlayerView` fixes the protagonist,
-# and any single-agent library acts. Its reward is minus that of the protagonist.
+# The adversary is trained like any player: a :class:`~robustgames.PlayerView` fixes the
+# protagonist, and any single-agent library acts. Its reward is minus that of the protagonist.
 view = rg.PlayerView(gym.make(**ENV, **COUPLINGS["force"]), "adversary", opponent=balance)
 view.reset(seed=0)
 reward = view.step(np.array([1.0, 0.0]))[1]

@@ -74,13 +74,11 @@ def margin(images):
     return (z.scatter(1, y[:, None], -torch.inf) - own).amax(1)
 
 
-weight, bias = model.weight.detach(), model.bias.detach()
-exact = margin(rg.attacks.linear_worst_case(weight, x, y, eps=0.08, bias=bias))
+parameters = {"weights": model.weight.detach(), "bias": model.bias.detach()}
+exact = margin(rg.attacks.linear_worst_case(x=x, y=y, eps=0.08, **parameters))
 steps, gaps = (25, 100, 400, 1600), []
 for count in steps:
-    generator = torch.Generator().manual_seed(0)
-    attack = Coordinates(steps=count)
-    found = margin(attack(model, x, y, 0.08, "linf", loss="margin", generator=generator))
+    found = margin(Coordinates(steps=count)(model, x, y, 0.08, "linf", loss="margin"))
     assert (found <= exact + 1e-4).all()  # nothing beats the exact worst case
     gaps.append(float((exact - found).mean()))
 plt.loglog(steps, gaps, "o-")

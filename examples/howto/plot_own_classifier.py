@@ -55,7 +55,7 @@ plt.show()
 eta = report.x_adv - x
 print(f"largest change of a pixel: {eta.abs().max():.4f}")
 assert eta.abs().max() <= 0.1 + 1e-6
-assert 0 <= report.x_adv.min() and report.x_adv.max() <= 1
+assert report.x_adv.min() >= 0 and report.x_adv.max() <= 1
 assert report.robust_accuracy < 0.5 < report.clean_accuracy
 
 # %%

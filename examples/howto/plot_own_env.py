@@ -13,7 +13,6 @@ import gymnasium as gym
 import matplotlib.pyplot as plt
 import numpy as np
 
-import robustgames as rg
 from robustgames.evaluation.robustness import sweep
 
 
@@ -58,8 +57,8 @@ assert left == right
 
 
 # %%
-# Any function of the observation is a policy. A grid of perturbations judges it: more gain tolerates
-# more drain.
+# Any function of the observation is a policy. A grid of perturbations judges it: more gain
+# tolerates more drain.
 def controller(gain):
     """Return a proportional controller; the action 0 is an inflow of 1."""
     return lambda observation: np.clip(gain * (1 - observation), -1, 1).astype(np.float32)
@@ -82,4 +81,4 @@ assert result.per_run()["worst"][0] > -3
 #
 # .. code-block:: text
 #
-#    robustgames train robust_td3 robustgames/ActionRobust-v0 --set env_id=my_tank:mine/Tank-v0 alpha=0.2
+#    robustgames train robust_td3 robustgames/ActionRobust-v0 --set env_id=my_tank:mine/Tank-v0

@@ -2,8 +2,9 @@ r"""
 A metric of your own
 ====================
 
-The metrics of a game are a dictionary of tensors, one number per run. They are logged to TensorBoard
-and ``progress.csv``, so a game adds its own by overriding :meth:`robustgames.Game.metrics`.
+The metrics of a game are a dictionary of tensors, one number per run. They are logged to
+TensorBoard and ``progress.csv``, so a game adds its own by overriding
+:meth:`robustgames.Game.metrics`.
 """
 
 import matplotlib.pyplot as plt
@@ -34,8 +35,8 @@ print(metric_of("entropy_x"))
 print(metric_of("entropy_y"))
 
 # %%
-# Mirror descent with entropy (multiplicative weights) leaves the saddle; the optimistic version converges to the
-# uniform strategy, whose entropy is log 3.
+# Mirror descent with entropy (multiplicative weights) leaves the saddle; the optimistic version
+# converges to the uniform strategy, whose entropy is log 3.
 game = Watched("rock_paper_scissors")
 start = game.initial((16,), torch.Generator().manual_seed(0))
 last = {}

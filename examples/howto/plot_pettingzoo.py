@@ -2,9 +2,9 @@ r"""
 PettingZoo
 ==========
 
-:class:`robustgames.envs.parallel.ParallelGame` is the parallel interface of PettingZoo: both players
-are agents, each with its own observation and reward. It needs
-``pip install "robustgames[pettingzoo]"``.
+:class:`robustgames.envs.parallel.ParallelGame` is the parallel interface of PettingZoo: both
+players are agents, each with its own observation and reward. It needs ``pip install
+"robustgames[pettingzoo]"``.
 """
 
 import matplotlib.pyplot as plt

@@ -26,7 +26,7 @@ def train(player, opponent, steps=3000):
     settings = {"gamma": 0.0, "n_steps": 128, "batch_size": 64, "learning_rate": 3e-3}
     model = PPO("MlpPolicy", view, seed=0, device="cpu", **settings).learn(steps)
     observation, _ = view.reset(seed=1)
-    return model, 2.0 * float(model.predict(observation, deterministic=True)[0])  # bound=2
+    return model, 2.0 * model.predict(observation, deterministic=True)[0].item()  # bound=2
 
 
 # %%
@@ -42,7 +42,7 @@ for player, opponent in (("x", 0.8), ("y", 0.8)):
 # %%
 # The pay of every answer, and PPO's choice on it.
 grid = torch.linspace(-2, 2, 101)
-for color, (player, (found, exact)) in zip(("C0", "C1"), answers.items(), strict=True):
+for color, (player, (found, _)) in zip(("C0", "C1"), answers.items(), strict=True):
     fixed = torch.full_like(grid, 0.8)
     x, y = (grid, fixed) if player == "x" else (fixed, grid)
     pay = game.payoff(x[:, None], y[:, None]) * (-1 if player == "x" else 1)
@@ -53,6 +53,7 @@ plt.xlabel("own strategy")
 plt.legend()
 plt.show()
 assert all(abs(found - exact) < 0.1 for found, exact in answers.values())
+
 
 # %%
 # A trained model is an opponent too. Where strategies are bounded, the model itself can be passed;
