@@ -69,7 +69,9 @@ def _name_of(path: str) -> str | None:
     owner, _, member = path.rpartition(".")
     cls = found(owner)
     for base in inspect.getmro(cls) if inspect.isclass(cls) else ():
-        if member in {*vars(base), *getattr(base, "__annotations__", {})} and id(base) in names_of_objects():
+        value = vars(base).get(member)
+        documented_here = inspect.isroutine(value) or isinstance(value, property | classmethod | staticmethod)
+        if documented_here and id(base) in names_of_objects():
             return f"{names_of_objects()[id(base)]}.{member}"
     return None
 

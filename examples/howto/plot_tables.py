@@ -40,4 +40,4 @@ print(sorted(lines[0]))
 plt.imshow(plt.imread(out / "samples.png"))
 plt.axis("off")
 plt.show()
-assert [line["method"] for line in lines] == ["adam", "extra_adam"]
+assert len(lines) == 2 and all(line["calls"] == 200 for line in lines)
