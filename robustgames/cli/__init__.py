@@ -47,7 +47,7 @@ robustgames --version
 train, evaluate and attack also take
   --threads N    CPU threads; by default $OMP_NUM_THREADS, or else 1
 --resume RUN, evaluate and attack also take
-  --trust        run code that the run or the model names; see docs/safety.md"""
+  --trust        run code that the run or the model names; see docs/explain/safety.md"""
 
 COMMANDS = {
     "list": "robustgames.cli.listing:list_all",

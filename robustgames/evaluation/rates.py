@@ -62,7 +62,7 @@ def rate(
     sqrt(pi / 32 / n). p >= 2: W_1 between two independent samples, which lies between 1 and 2 times the mean distance
     of a sample to the law and so has the same rate. The rate is n^(-1/2) for p = 1, sqrt(log n / n) for p = 2 and
     n^(-1/p) for p >= 3. From 64 to 2,048 points slopes are steeper than these on the cube, because of its boundary,
-    and flatter on the torus, which has none: docs/wasserstein.md has the figures.
+    and flatter on the torus, which has none: docs/explain/wasserstein.md has the figures.
 
     Source: Dudley 1969; Ajtai, Komlos and Tusnady 1984; Fournier and Guillin 2015, theorem 1.
 

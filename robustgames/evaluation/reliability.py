@@ -1,6 +1,6 @@
 """Estimates over few runs with intervals: means, interquartile means, improvement of a method on another.
 
-Intervals are those of `robustgames.evaluation.intervals`. docs/control.md has their measured coverage.
+Intervals are those of `robustgames.evaluation.intervals`. docs/explain/control.md has their measured coverage.
 """
 
 from __future__ import annotations

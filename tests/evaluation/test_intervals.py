@@ -24,7 +24,7 @@ def test_95_percent_intervals_of_normal_returns_cover_95_percent(runs):
 
 
 @pytest.mark.parametrize(
-    ("runs", "exponential", "lognormal", "failures"),  # docs/control.md prints these
+    ("runs", "exponential", "lognormal", "failures"),  # docs/explain/control.md prints these
     [(5, 0.92, 0.88, 0.84), (8, 0.93, 0.90, 0.87), (10, 0.94, 0.90, 0.90), (20, 0.95, 0.92, 0.97)],
 )
 def test_skewed_returns_are_covered_as_often_as_the_docs_print(runs, exponential, lognormal, failures):
