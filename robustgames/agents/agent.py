@@ -48,6 +48,7 @@ class Agent(ABC):
     tensorboard_log: str | None
     verbose: int
     callback_states: dict[str, Any] = {}  # noqa: RUF012 (never changed in place)
+    _recorded: dict[str, tuple[float, bool]] = {}  # noqa: RUF012 (never changed in place)
     _logger: Logger | None = None
     _began: tuple[float, int] = 0.0, 0  # time and timesteps at the start of the last `learn`
     _logged = -1  # timesteps at the last log
@@ -185,6 +186,13 @@ class Agent(ABC):
         if self._logged != self.num_timesteps:
             self._logged, (began, first) = self.num_timesteps, self._began
             self._log((self.num_timesteps - first) / max(time.perf_counter() - began, 1e-9))
+
+    def _record_varying(self, name: str, value: float) -> None:
+        """Record a number that is constant in most trainings; TensorBoard gets it once it has changed."""
+        first, varies = self._recorded.get(name, (value, False))
+        varies = varies or value != first
+        self._recorded = {**self._recorded, name: (first, varies)}
+        self.logger.record(name, value, exclude=None if varies else "tensorboard")
 
     def get_env(self) -> TrainingEnvs:
         """Return the envs of all runs, to be read and not stepped; `env` is the env itself."""

@@ -91,18 +91,29 @@ class EarlyStopping(BaseCallback):
 
 
 class Snapshots(BaseCallback):
-    """Keeps the evaluated point of the first runs at chosen timesteps, and shows it.
+    """Shows the evaluated point of the first runs at chosen timesteps, and keeps it.
 
     Args:
         timesteps: Timesteps of the snapshots; those before the start are left out.
         show: Function of (timesteps, point) that is called at each.
-        runs: Number of runs to keep.
+        runs: Number of runs to show.
+        keep: Whether `points` holds the snapshots.
     """
 
-    def __init__(self, timesteps: list[int], show: Callable[[int, Tensor], None], runs: int = 3) -> None:
+    def __init__(
+        self, timesteps: list[int], show: Callable[[int, Tensor], None], runs: int = 3, keep: bool = True
+    ) -> None:
         super().__init__()
-        self.timesteps, self.show, self.runs = timesteps, show, runs
+        self.timesteps, self.show, self.runs, self.keep = timesteps, show, runs, keep
         self.points: dict[int, Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the snapshots so far."""
+        return {"timesteps": list(self.points), "points": list(self.points.values())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue after these snapshots in the next training."""
+        self.points = dict(zip(state["timesteps"], state["points"], strict=True))
 
     def _on_training_start(self) -> None:
         self._left = [t for t in self.timesteps if t > self.num_timesteps]
@@ -111,10 +122,49 @@ class Snapshots(BaseCallback):
         if self._left and self.num_timesteps >= self._left[0]:
             self._left = [t for t in self._left if t > self.num_timesteps]
             agent = cast(GameAgent, self.model)
-            point = agent.best().reshape(-1, agent.z.shape[-1])[: self.runs]
-            self.points[agent.num_timesteps] = point.cpu()
-            self.show(agent.num_timesteps, point.cpu())
+            point = agent.best().reshape(-1, agent.z.shape[-1])[: self.runs].cpu()
+            if self.keep:
+                self.points[agent.num_timesteps] = point
+            self.show(agent.num_timesteps, point)
         return True
+
+
+class Frames(BaseCallback):
+    """Keeps what the first run generates at chosen timesteps, for an animation.
+
+    Args:
+        timesteps: Timesteps of the frames.
+        generate: Function of (game, weights of a run) that returns what to keep, (N, p).
+    """
+
+    def __init__(self, timesteps: list[int], generate: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.timesteps, self.generate = timesteps, generate
+        self.frames: dict[int, Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the frames so far."""
+        return {"timesteps": list(self.frames), "frames": list(self.frames.values())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue after these frames in the next training."""
+        self.frames = dict(zip(state["timesteps"], state["frames"], strict=True))
+
+    def _on_training_start(self) -> None:
+        self._left = [t for t in self.timesteps if t > self.num_timesteps]
+        if self.num_timesteps == 0:
+            self._keep()
+
+    def _on_step(self) -> bool:
+        if self._left and self.num_timesteps >= self._left[0]:
+            self._left = [t for t in self._left if t > self.num_timesteps]
+            self._keep()
+        return True
+
+    def _keep(self) -> None:
+        agent = cast(GameAgent, self.model)
+        point = agent.best().reshape(-1, agent.z.shape[-1])[0]
+        self.frames[agent.num_timesteps] = self.generate(agent.game, point).cpu()
 
 
 class Recorder(BaseCallback):
@@ -123,28 +173,61 @@ class Recorder(BaseCallback):
     Args:
         runs: Number of runs to keep.
         most: Number of points to keep; whenever there are more, every second one is dropped.
+
+    Attributes:
+        stride: Steps of the solver between two points.
     """
 
-    def __init__(self, runs: int = 8, most: int = 20_000) -> None:
+    def __init__(self, runs: int = 10, most: int = 4_000) -> None:
         super().__init__()
         self.runs, self.most, self.stride = runs, most, 1
         self.points: list[Tensor] = []
+        self.averages: list[Tensor] = []
+        self._steps = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the points so far, and how many steps lie between two of them."""
+        average = self.average
+        return {
+            "points": self.trajectory,
+            "averages": self.trajectory[:0] if average is None else average,
+            "stride": self.stride,
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from these points in the next training."""
+        self.points, self.averages = list(state["points"]), list(state["averages"])
+        self.stride, self._steps = state["stride"], state["steps"]
 
     def _on_training_start(self) -> None:
-        self._keep()
+        if not self.points:
+            self._keep()
 
     def _on_step(self) -> bool:
-        if self.n_calls % self.stride == 0:
+        self._steps += 1
+        if self._steps % self.stride == 0:
             self._keep()
         if len(self.points) > self.most:
-            self.points, self.stride = self.points[::2], self.stride * 2
+            self.points, self.averages, self.stride = self.points[::2], self.averages[::2], self.stride * 2
         return True
 
     def _keep(self) -> None:
-        z = cast(GameAgent, self.model).z
-        self.points.append(z.reshape(-1, z.shape[-1])[: self.runs])
+        agent = cast(GameAgent, self.model)
+        average = agent.solver.output(agent.z, agent.state)
+        self.points.append(self._first(agent.z))
+        if average is not agent.z:
+            self.averages.append(self._first(average))
+
+    def _first(self, z: Tensor) -> Tensor:
+        return z.reshape(-1, z.shape[-1])[: self.runs]
 
     @property
     def trajectory(self) -> Tensor:
         """The points, (T, runs, n + m), one per `stride` steps of the solver."""
         return torch.stack(self.points)
+
+    @property
+    def average(self) -> Tensor | None:
+        """The averages at these points, (T, runs, n + m); None if the solver keeps none."""
+        return torch.stack(self.averages) if self.averages else None

@@ -11,11 +11,13 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
+from stable_baselines3.common.logger import Logger
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from robustgames.agents.callback_check import check_callback
 from robustgames.errors import GameError
+from robustgames.evaluation.statistics import spread
 
 Callback = BaseCallback | Callable[[dict[str, Any], dict[str, Any]], bool]
 Callbacks = Callback | Sequence[Callback] | None
@@ -104,6 +106,23 @@ def _converted(callback: Callback) -> BaseCallback:
         return answer is None or bool(answer)  # a function that returns nothing does not stop the training
 
     return ConvertCallback(call)
+
+
+SCREENS = ("stdout", "log", "json", "csv")  # outputs of a logger other than TensorBoard
+
+
+def record_runs(logger: Logger, values: Mapping[str, Tensor], several: bool) -> None:
+    """Record metrics, one element per run: their means; of several runs also what shows their spread.
+
+    A file gets the standard deviation, game_std/x of game/x. TensorBoard gets the least and the largest value,
+    spread/game/x/min and spread/game/x/max.
+    """
+    for name, found in spread(dict(values)).items():
+        logger.record(name, found.mean)
+        if several:
+            logger.record(name.replace("/", "_std/"), found.std, exclude="tensorboard")
+            logger.record(f"spread/{name}/min", found.low, exclude=SCREENS)
+            logger.record(f"spread/{name}/max", found.high, exclude=SCREENS)
 
 
 class ProgressBar(BaseCallback):

@@ -30,7 +30,8 @@ from robustgames.experiment.folder import (
     write_result,
 )
 from robustgames.experiment.game import GameExperiment
-from robustgames.experiment.logs import open_logger
+from robustgames.experiment.logs import LOGS, Page, open_logger
+from robustgames.experiment.naming import command, hparams, label
 from robustgames.experiment.trust import check_code
 
 EXPERIMENTS: dict[str, type[Experiment]] = dict.fromkeys(CONTROL_AGENTS, ControlExperiment)
@@ -45,11 +46,11 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 
 def train(experiment: Experiment[A], out: str | Path = "runs", progress_bar: bool = True) -> tuple[Path, Content]:
-    """Train into a new folder out/<env>/<agent>/<time>-seed<k>; return it and the content of its result.json."""
+    """Train into a new folder out/<env>/<agent>/<time>-<settings>-seed<k>; return both it and its result."""
     check_writable(Path(out))  # first what takes no time
     agent = experiment.make_agent()  # before the folder exists: bad input leaves nothing behind
     start = summarize(experiment.measure(agent))
-    folder = create_folder(out, experiment.env, experiment.agent, experiment.seed)
+    folder = create_folder(out, experiment.env, experiment.agent, experiment.seed, label(experiment))
     with _named(folder), locked(folder):
         _write_config(folder, experiment)
         return folder, _learn(experiment, start, agent, folder, progress_bar)
@@ -153,7 +154,8 @@ def read_experiment(folder: Path, trust: bool = False) -> GameExperiment:
 
 
 def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, progress_bar: bool) -> Content:
-    logger = open_logger(folder, agent.num_timesteps, agent.num_timesteps if agent.is_begun else -1)
+    page = Page(f"    {command(experiment)}\n\n{_indented(folder / 'config.yaml')}", hparams(experiment))
+    logger = open_logger(folder, agent.num_timesteps, agent.num_timesteps if agent.is_begun else -1, page)
     agent.set_logger(logger)
     watchers = experiment.watchers(agent, logger)
     stateful = {type(watcher).__name__: watcher for watcher in watchers if isinstance(watcher, Stateful)}
@@ -166,7 +168,7 @@ def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, pr
         agent.learn(
             experiment.remaining(agent, watchers),
             callback=[*watchers, Checkpoint(folder, experiment.checkpoint, stateful), *bar],
-            log_interval=max(1, experiment.steps // 50),
+            log_interval=max(1, experiment.steps // LOGS),
             reset_num_timesteps=False,
         )
         seconds = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - busy}
@@ -198,6 +200,11 @@ def _named(folder: Path) -> Iterator[None]:
         elif not isinstance(stop, GameError):
             stop.add_note(hint)
         raise
+
+
+def _indented(path: Path) -> str:
+    """Return a file as a block of code in Markdown."""
+    return "".join(f"    {line}\n" for line in path.read_text(encoding="utf-8").splitlines())
 
 
 def _write_config(folder: Path, experiment: Experiment) -> None:

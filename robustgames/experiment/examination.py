@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from robustgames.envs import ActionRobustEnv
 from robustgames.envs.control.couplings import COUPLINGS, NoisyAction, ProbabilisticAction
@@ -18,6 +17,7 @@ from robustgames.experiment.base import Examination, Progress, silent
 from robustgames.experiment.folder import Content
 from robustgames.experiment.grid_words import parse_grid
 from robustgames.figures.control import heat_maps, perturbation_curves
+from robustgames.figures.style import Figure
 
 SHARE = 0.1
 """Share of an adversary in an env whose own adversary has none."""

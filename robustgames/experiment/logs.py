@@ -5,19 +5,35 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.logger import Logger, make_output_format
+from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFormat, make_output_format
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from robustgames.disk import write_new
 from robustgames.errors import writing
 
+LOGS = 50
+"""Logs of a run, at equal distances."""
 STEP = "time/timesteps"
 EVENTS = "events.out.tfevents.*"
+
+
+@dataclass(frozen=True)
+class Page:
+    """What TensorBoard shows of a run next to its curves.
+
+    Attributes:
+        text: Markdown of the page "run" in TEXT.
+        hparams: Hyper-parameters of HPARAMS, whose metrics are those that the run logs under eval/.
+    """
+
+    text: str
+    hparams: dict[str, bool | str | float]
 
 
 class RunLogger(Logger):
@@ -26,16 +42,39 @@ class RunLogger(Logger):
     Args:
         folder: Folder of the run.
         suffix: End of the names of the files before their extension.
+        page: Page of the run, written with the first metrics under eval/; None writes none.
+
+    Attributes:
+        before_dump: Functions that are called before every log and record more.
     """
 
-    def __init__(self, folder: Path, suffix: str) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, suffix: str, page: Page | None = None) -> None:
+        self._folder, self._page = folder, page
+        self.before_dump: list[Callable[[], None]] = []
         with writing(folder):
             super().__init__(str(folder), [make_output_format(k, str(folder), suffix) for k in ("csv", "tensorboard")])
 
     def dump(self, step: int = 0) -> None:
+        for record_more in self.before_dump:
+            record_more()
+        names = sorted(self.name_to_value)
         with writing(self._folder):
             super().dump(step)
+            if self._page is not None and any(name.startswith("eval/") for name in names):
+                self._write_page(self._page, names, step)
+                self._page = None
+
+    def _write_page(self, page: Page, names: list[str], step: int) -> None:
+        metrics: dict[str, float] = {name: 0.0 for name in names if name.startswith("eval/")}  # TensorBoard reads them
+        bands = {name.removeprefix("spread/").removesuffix("/min") for name in names if name.startswith("spread/")}
+        bands = sorted(name for name in bands if f"spread/{name}/max" in names)
+        charts = {name: ["Margin", [name, f"spread/{name}/min", f"spread/{name}/max"]] for name in bands}
+        for output in self.output_formats:
+            if isinstance(output, TensorBoardOutputFormat):
+                shown = {"hparams": HParam(page.hparams, metrics), "run": page.text}
+                output.write(shown, dict.fromkeys(shown, ()), step)
+                if charts:
+                    output.writer.add_custom_scalars({"mean over the runs, from the least to the largest": charts})
 
     def close(self) -> None:
         """Close the files; a second call does nothing."""
@@ -45,7 +84,7 @@ class RunLogger(Logger):
                 output.close()
 
 
-def open_logger(folder: Path, timesteps: int, kept: int) -> RunLogger:
+def open_logger(folder: Path, timesteps: int, kept: int, page: Page | None = None) -> RunLogger:
     """Return the logger of a run that begins or continues.
 
     A resumed run writes its curve next to the first part, which Stable-Baselines3 would overwrite. What a killed run
@@ -55,6 +94,7 @@ def open_logger(folder: Path, timesteps: int, kept: int) -> RunLogger:
         folder: Folder of the run.
         timesteps: Timesteps of the run so far.
         kept: Largest timestep whose lines in the files are kept.
+        page: Page of the run; the first part of a resumed run has written it.
 
     Raises:
         GameError: The files cannot be written.
@@ -66,7 +106,7 @@ def open_logger(folder: Path, timesteps: int, kept: int) -> RunLogger:
             _trim_events(path, kept)
         suffix = f"-{timesteps}" if (folder / "progress.csv").exists() else ""
         (folder / f"progress{suffix}.csv").unlink(missing_ok=True)  # Stable-Baselines3 would write through a hard link
-    return RunLogger(folder, suffix)
+    return RunLogger(folder, suffix, None if suffix else page)
 
 
 def _trim_csv(path: Path, kept: int) -> None:
