@@ -15,6 +15,7 @@ from torch import Tensor, no_grad
 from robustgames.agents.learning import Callbacks, ProgressBar, callback_list, deferred_interrupt
 from robustgames.agents.training_envs import TrainingEnvs
 from robustgames.errors import GameError
+from robustgames.notebook import html_table
 from robustgames.solvers import Scheme
 from robustgames.solvers.rules import State
 
@@ -53,6 +54,28 @@ class Agent(ABC):
     _began: tuple[float, int] = 0.0, 0  # time and timesteps at the start of the last `learn`
     _logged = -1  # timesteps at the last log
     _busy = False  # True while a step changes what cannot be restored: a second Ctrl-C waits for its end then
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self._description().values())})"
+
+    def _repr_html_(self) -> str:
+        return html_table(self._description().items(), (type(self).__name__, ""))
+
+    def _description(self) -> dict[str, str]:
+        """Return what a notebook shows of this agent."""
+        runs = 1 if self.z.dim() == 1 else len(self.z)
+        return {
+            "env": self._subject(),
+            "solver": repr(self.solver),
+            "runs": "1 run" if runs == 1 else f"{runs} runs",
+            "seed": f"seed {self.seed}",
+            "device": str(self.z.device),
+            "timesteps": f"{self.num_timesteps:,} {self.timestep}s",
+        }
+
+    def _subject(self) -> str:
+        """Return the name of what the agent is trained in."""
+        return str(self.env)
 
     # -- training ------------------------------------------------------------------------------------------
     def learn(

@@ -87,6 +87,9 @@ class GameAgent(Agent):
         self._leap = torch.compile(self._steps) if compile and sum(self.game.sizes) <= SMALL else None
         self._remember()
 
+    def _subject(self) -> str:
+        return repr(self.game)
+
     def _start(self, z0: Tensor | list[float] | None) -> Tensor:
         shape = (*self.oracle.shape, sum(self.game.sizes))
         if z0 is None:

@@ -121,6 +121,12 @@ class RobustDDPG(Agent):
         self.num_timesteps = self.updates = 0
         self._owed: list[bool] | None = None  # ends of episodes in a stored step whose updates are not yet taken
 
+    def _subject(self) -> str:
+        core = self.env.unwrapped
+        name = getattr(core, "env_id", None) or getattr(self.env.spec, "id", None) or type(core).__name__
+        shares = sorted(set(self.ongoing.alphas))
+        return f"{name} with {self.ongoing.coupling} adversary, alpha {', '.join(f'{share:g}' for share in shares)}"
+
     # -- training ----------------------------------------------------------------------------------------------
     @property
     def is_begun(self) -> bool:

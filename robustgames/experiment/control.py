@@ -10,7 +10,7 @@ import gymnasium as gym
 import torch
 from gymnasium.envs.registration import load_env_creator
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Figure, Logger, make_output_format
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -22,9 +22,9 @@ from robustgames.envs.registration import control_ids, find_id
 from robustgames.errors import GameError, check_whole_numbers, unknown, writing
 from robustgames.evaluation.rollouts import play
 from robustgames.experiment.base import Examination, Experiment, Progress, differing, explained, silent
-from robustgames.experiment.examination import Subject, examine
+from robustgames.experiment.examination import EPISODES, Subject, examine
 from robustgames.experiment.folder import Content
-from robustgames.experiment.logs import LOGS, RunLogger
+from robustgames.experiment.logs import LOGS, RunLogger, show_figures
 from robustgames.experiment.naming import title
 from robustgames.experiment.return_curve import ReturnCurve
 from robustgames.figures import curves
@@ -32,7 +32,6 @@ from robustgames.solvers import RECIPES, Scheme, make_solver
 
 CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {"robust_ddpg": RobustDDPG, "robust_td3": RobustTD3}
 EXAMPLE = "robustgames/ActionRobustPendulum-v0"
-EPISODES = 10  # a result is their mean; every agent and run plays them from the same seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,11 +137,11 @@ class ControlExperiment(Experiment[RobustDDPG]):
             GameError: All runs have diverged, or a measurement fails.
         """
         found, drawn = examine(self.subject(agent), what, progress)
-        output = make_output_format("tensorboard", str(folder))
         for name, figure in drawn.items():
             with writing(folder):
                 figures.save(figure, folder / "figures" / f"{name}.png")
-            output.write({f"figures/{name}": Figure(figure, close=False)}, {f"figures/{name}": ()}, agent.num_timesteps)
+        output = TensorBoardOutputFormat(str(folder))
+        show_figures(output, drawn, agent.num_timesteps)
         output.close()
         return found
 

@@ -32,6 +32,7 @@ from robustgames.experiment.folder import (
 from robustgames.experiment.game import GameExperiment
 from robustgames.experiment.logs import LOGS, Page, open_logger
 from robustgames.experiment.naming import command, hparams, label
+from robustgames.experiment.result import Result
 from robustgames.experiment.trust import check_code
 
 EXPERIMENTS: dict[str, type[Experiment]] = dict.fromkeys(CONTROL_AGENTS, ControlExperiment)
@@ -45,7 +46,7 @@ TYPES: dict[str, tuple[type, ...]] = {
 """{entry of a config: its types}. Every other entry is a whole number."""
 
 
-def train(experiment: Experiment[A], out: str | Path = "runs", progress_bar: bool = True) -> tuple[Path, Content]:
+def train(experiment: Experiment[A], out: str | Path = "runs", progress_bar: bool = True) -> tuple[Path, Result]:
     """Train into a new folder out/<env>/<agent>/<time>-<settings>-seed<k>; return both it and its result."""
     check_writable(Path(out))  # first what takes no time
     agent = experiment.make_agent()  # before the folder exists: bad input leaves nothing behind
@@ -58,7 +59,7 @@ def train(experiment: Experiment[A], out: str | Path = "runs", progress_bar: boo
 
 def resume(
     folder: str | Path, progress_bar: bool = True, steps: int | None = None, trust: bool = False
-) -> tuple[Path, Content]:
+) -> tuple[Path, Result]:
     """Continue an interrupted run to its number of steps; bit-exact with the uninterrupted run on a CPU.
 
     Args:
@@ -81,7 +82,7 @@ def resume(
         with restoring(folder):
             agent = first if unused and not finished else extended.load_agent(folder, first)
         if finished and extended.is_over(agent.num_timesteps):
-            return folder, {"settings": experiment.env_settings, **finished}  # 0.1.0 wrote no settings
+            return folder, Result({"settings": experiment.env_settings, **finished})  # 0.1.0 wrote no settings
         start = summarize(extended.measure(first))
         with _named(folder):
             if extended != experiment:
@@ -100,7 +101,7 @@ def load(folder: str | Path, trust: bool = False) -> tuple[Experiment, Agent]:
 
 def evaluate(
     folder: str | Path, what: Examination | None = None, progress: Progress = silent, trust: bool = False
-) -> Content:
+) -> Result:
     """Recompute the metrics of a saved run, write evaluation.json, and return its content.
 
     Args:
@@ -113,7 +114,7 @@ def evaluate(
     check_files(folder)
     check_writable(folder)
     found = experiment.examine(agent, folder, what or Examination(), progress)
-    result = _result(experiment, agent, {}, {}) | found
+    result = Result(_result(experiment, agent, {}, {}) | found)
     write_result(folder, "evaluation.json", result)
     return result
 
@@ -153,8 +154,8 @@ def read_experiment(folder: Path, trust: bool = False) -> GameExperiment:
     return experiment
 
 
-def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, progress_bar: bool) -> Content:
-    page = Page(f"    {command(experiment)}\n\n{_indented(folder / 'config.yaml')}", hparams(experiment))
+def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, progress_bar: bool) -> Result:
+    page = Page(f"`{command(experiment)}`\n\n{_indented(folder / 'config.yaml')}", hparams(experiment))
     logger = open_logger(folder, agent.num_timesteps, agent.num_timesteps if agent.is_begun else -1, page)
     agent.set_logger(logger)
     watchers = experiment.watchers(agent, logger)
@@ -211,9 +212,9 @@ def _write_config(folder: Path, experiment: Experiment) -> None:
     write_config(folder, {**asdict(experiment), "versions": _versions()})
 
 
-def _result(experiment: Experiment[A], agent: A, start: Content, seconds: dict[str, float]) -> Content:
+def _result(experiment: Experiment[A], agent: A, start: Content, seconds: dict[str, float]) -> Result:
     values = experiment.measure(agent)
-    return {
+    content = {
         "agent": experiment.agent,
         "env": experiment.env,
         "timesteps": agent.num_timesteps,
@@ -224,6 +225,7 @@ def _result(experiment: Experiment[A], agent: A, start: Content, seconds: dict[s
         "start": start,
         "metrics": summarize(values),
     }
+    return Result(content)
 
 
 def _versions() -> dict[str, str]:

@@ -8,9 +8,8 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from matplotlib.figure import Figure as MatplotlibFigure
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Figure, Logger, TensorBoardOutputFormat
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch import Tensor
 
 from robustgames import envs, figures
@@ -21,8 +20,10 @@ from robustgames.errors import GameError, check_whole_numbers, writing
 from robustgames.evaluation import LAST, catastrophic_overfitting, final_certificates, verdicts
 from robustgames.experiment.base import Examination, Experiment, Progress, differing, explained, silent
 from robustgames.experiment.folder import Content
+from robustgames.experiment.logs import show_figures
 from robustgames.experiment.naming import title
 from robustgames.figures import animation
+from robustgames.figures.style import Figure
 from robustgames.figures.video import Film
 from robustgames.games import GAN, AdversarialClassification, Game, HeldOut, Set
 from robustgames.solvers import RECIPES, SGD, Averaged, Scheme, make_solver
@@ -239,12 +240,11 @@ def _check_sets(game: Game) -> None:
         )
 
 
-def _show(drawn: dict[str, MatplotlibFigure], logger: Logger, timesteps: int) -> None:
+def _show(drawn: dict[str, Figure], logger: Logger, timesteps: int) -> None:
     """Write figures to TensorBoard."""
-    images = {f"figures/{name}": Figure(figure, close=False) for name, figure in drawn.items()}
     for writer in logger.output_formats:
         if isinstance(writer, TensorBoardOutputFormat):
-            writer.write(images, dict.fromkeys(images, ()), timesteps)
+            show_figures(writer, drawn, timesteps)
 
 
 def _time_of_a_step(solver: Scheme) -> float:

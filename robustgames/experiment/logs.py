@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFormat, make_output_format
+from matplotlib.figure import Figure as MatplotlibFigure
+from stable_baselines3.common.logger import Figure, HParam, Logger, TensorBoardOutputFormat, make_output_format
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from robustgames.disk import write_new
 from robustgames.errors import writing
+from robustgames.figures.style import shrink
 
 LOGS = 50
 """Logs of a run, at equal distances."""
@@ -29,7 +31,7 @@ class Page:
 
     Attributes:
         text: Markdown of the page "run" in TEXT.
-        hparams: Hyper-parameters of HPARAMS, whose metrics are those that the run logs under eval/.
+        hparams: Hyper-parameters of HPARAMS; their metrics are those under eval/, of games without any under game/.
     """
 
     text: str
@@ -42,7 +44,7 @@ class RunLogger(Logger):
     Args:
         folder: Folder of the run.
         suffix: End of the names of the files before their extension.
-        page: Page of the run, written with the first metrics under eval/; None writes none.
+        page: Page of the run, written with the first log, its hyper-parameters with the first metrics; or None.
 
     Attributes:
         before_dump: Functions that are called before every log and record more.
@@ -50,6 +52,7 @@ class RunLogger(Logger):
 
     def __init__(self, folder: Path, suffix: str, page: Page | None = None) -> None:
         self._folder, self._page = folder, page
+        self._unmeasured: Page | None = None
         self.before_dump: list[Callable[[], None]] = []
         with writing(folder):
             super().__init__(str(folder), [make_output_format(k, str(folder), suffix) for k in ("csv", "tensorboard")])
@@ -60,21 +63,28 @@ class RunLogger(Logger):
         names = sorted(self.name_to_value)
         with writing(self._folder):
             super().dump(step)
-            if self._page is not None and any(name.startswith("eval/") for name in names):
-                self._write_page(self._page, names, step)
-                self._page = None
+            if self._page is not None and names:
+                self._write({"run": self._page.text}, step)
+                self._unmeasured, self._page = self._page, None
+            if self._unmeasured is not None and (metrics := _measured(names)):
+                values = dict.fromkeys(metrics, 0.0)  # TensorBoard reads the values from the curves
+                self._write({"hparams": HParam(self._unmeasured.hparams, values)}, step)
+                self._write_bands(names)
+                self._unmeasured = None
 
-    def _write_page(self, page: Page, names: list[str], step: int) -> None:
-        metrics: dict[str, float] = {name: 0.0 for name in names if name.startswith("eval/")}  # TensorBoard reads them
-        bands = {name.removeprefix("spread/").removesuffix("/min") for name in names if name.startswith("spread/")}
-        bands = sorted(name for name in bands if f"spread/{name}/max" in names)
-        charts = {name: ["Margin", [name, f"spread/{name}/min", f"spread/{name}/max"]] for name in bands}
+    def _write(self, shown: dict[str, Any], step: int) -> None:
         for output in self.output_formats:
             if isinstance(output, TensorBoardOutputFormat):
-                shown = {"hparams": HParam(page.hparams, metrics), "run": page.text}
                 output.write(shown, dict.fromkeys(shown, ()), step)
-                if charts:
-                    output.writer.add_custom_scalars({"mean over the runs, from the least to the largest": charts})
+
+    def _write_bands(self, names: list[str]) -> None:
+        """Describe the charts of CUSTOM SCALARS: every mean over the runs, in a band from the least to the largest."""
+        ends = ("/min", "/max")
+        bands = [name for name in names if all(f"spread/{name}{end}" in names for end in ends)]
+        charts = {name: ["Margin", [name, *(f"spread/{name}{end}" for end in ends)]] for name in bands}
+        for output in self.output_formats if charts else ():
+            if isinstance(output, TensorBoardOutputFormat):
+                output.writer.add_custom_scalars({"mean over the runs, from the least to the largest": charts})
 
     def close(self) -> None:
         """Close the files; a second call does nothing."""
@@ -82,6 +92,19 @@ class RunLogger(Logger):
         with writing(self._folder):
             for output in formats:
                 output.close()
+
+
+def show_figures(output: TensorBoardOutputFormat, drawn: Mapping[str, MatplotlibFigure], step: int) -> None:
+    """Write figures to TensorBoard, small enough that their text is legible in its panels."""
+    for figure in drawn.values():
+        shrink(figure)
+    images = {f"figures/{name}": Figure(figure, close=False) for name, figure in drawn.items()}
+    output.write(images, dict.fromkeys(images, ()), step)
+
+
+def _measured(names: list[str]) -> list[str]:
+    """Return the metrics that compare runs: those of the evaluated point; of games without any, of the iterate."""
+    return next((found for group in ("eval/", "game/") if (found := [n for n in names if n.startswith(group)])), [])
 
 
 def open_logger(folder: Path, timesteps: int, kept: int, page: Page | None = None) -> RunLogger:

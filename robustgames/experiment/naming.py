@@ -40,7 +40,7 @@ def label(experiment: Experiment) -> str:
     chosen = {**experiment.chosen(), **experiment.env_settings}
     words = [f"{name}={_plain(value)}" for name, value in chosen.items()]
     kept: list[str] = []
-    for word in (re.sub(r"[^\w.,=+]+", "_", word) for word in words):
+    for word in (re.sub(r"[^\w.,=+-]+", "_", word) for word in words):
         if len("-".join([*kept, word])) > LONGEST:
             break
         kept.append(word)

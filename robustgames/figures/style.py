@@ -11,8 +11,11 @@ import matplotlib.figure
 from matplotlib import cycler, rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.text import Text
 
 from robustgames.disk import write_whole
+
+_PANEL, _WORDY = 4.2, 30  # inches of a panel, characters of a text that may be wrapped
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,18 @@ def save(figure: matplotlib.figure.Figure, path: str | Path) -> None:
     """Write a figure as PNG with 150 dots per inch, creating its folder."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, png(figure, 150))
+
+
+def shrink(figure: matplotlib.figure.Figure) -> None:
+    """Scale a figure down to a panel of TensorBoard, 420 pixels wide; its text keeps its size, and titles are wrapped.
+
+    Its height and its width shrink to 60 % at most.
+    """
+    factor = min(1.0, max(0.6, _PANEL / figure.get_figwidth()))
+    figure.set_size_inches(*(factor * size for size in figure.get_size_inches()))
+    for text in figure.findobj(Text):
+        if "\n" in text.get_text() or len(text.get_text()) > _WORDY:
+            text.set(wrap=True, fontsize=min(8.0, text.get_fontsize()))
 
 
 def write_title(figure: matplotlib.figure.Figure, title: str) -> None:

@@ -217,3 +217,12 @@ def log_video(logger: Logger, name: str, video: Film | bytes, step: int) -> bool
         out.writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)  # type: ignore[union-attr]
         out.writer.flush()
     return bool(outputs)
+
+
+def log_to(folder: Path, name: str, video: Film, step: int) -> None:
+    """Write a film to a new event file of TensorBoard in the folder of a run; see `log_video`."""
+    from stable_baselines3.common.logger import Logger, make_output_format
+
+    logger = Logger(None, [make_output_format("tensorboard", str(folder))])
+    log_video(logger, name, video, step)
+    logger.close()
