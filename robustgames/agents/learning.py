@@ -13,11 +13,15 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.logger import Logger
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import TqdmWarning
 
 from robustgames.agents.callback_check import check_callback
 from robustgames.errors import GameError
 from robustgames.evaluation.statistics import spread
+
+with warnings.catch_warnings():  # in a notebook without ipywidgets the bar is text
+    warnings.simplefilter("ignore", TqdmWarning)
+    from tqdm.auto import tqdm
 
 Callback = BaseCallback | Callable[[dict[str, Any], dict[str, Any]], bool]
 Callbacks = Callback | Sequence[Callback] | None

@@ -12,10 +12,10 @@ from gymnasium.envs.registration import load_env_creator
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from robustgames import figures
 from robustgames.agents import RobustDDPG, RobustTD3
+from robustgames.agents.learning import tqdm
 from robustgames.checkpoints import restoring
 from robustgames.envs import ActionRobustEnv, GameEnv
 from robustgames.envs.registration import control_ids, find_id

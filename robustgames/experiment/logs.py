@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure as MatplotlibFigure
-from stable_baselines3.common.logger import Figure, HParam, Logger, TensorBoardOutputFormat, make_output_format
+from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFormat, make_output_format
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from robustgames.disk import write_new
 from robustgames.errors import writing
-from robustgames.figures.style import shrink
+from robustgames.figures.style import Figure, png, shrink
+from robustgames.figures.video import log_picture
 
 LOGS = 50
 """Logs of a run, at equal distances."""
@@ -94,12 +94,11 @@ class RunLogger(Logger):
                 output.close()
 
 
-def show_figures(output: TensorBoardOutputFormat, drawn: Mapping[str, MatplotlibFigure], step: int) -> None:
+def show_figures(output: TensorBoardOutputFormat, drawn: Mapping[str, Figure], step: int) -> None:
     """Write figures to TensorBoard, small enough that their text is legible in its panels."""
-    for figure in drawn.values():
+    for name, figure in drawn.items():
         shrink(figure)
-    images = {f"figures/{name}": Figure(figure, close=False) for name, figure in drawn.items()}
-    output.write(images, dict.fromkeys(images, ()), step)
+        log_picture(output, f"figures/{name}", png(figure, 100), step)
 
 
 def _measured(names: list[str]) -> list[str]:

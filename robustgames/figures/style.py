@@ -15,7 +15,8 @@ from matplotlib.text import Text
 
 from robustgames.disk import write_whole
 
-_PANEL, _WORDY = 4.2, 30  # inches of a panel, characters of a text that may be wrapped
+_PANEL, _AROUND = 4.2, 1.3  # inches: width of a panel of TensorBoard; heights of a title and a legend
+_WORDY = 30  # characters, from which on a text is wrapped
 
 
 @dataclass(frozen=True)
@@ -157,12 +158,13 @@ def save(figure: matplotlib.figure.Figure, path: str | Path) -> None:
 
 
 def shrink(figure: matplotlib.figure.Figure) -> None:
-    """Scale a figure down to a panel of TensorBoard, 420 pixels wide; its text keeps its size, and titles are wrapped.
+    """Scale a figure down to a panel of TensorBoard, 420 pixels wide, but to no less than 60 %.
 
-    Its height and its width shrink to 60 % at most.
+    Its text keeps its size, and so does the space above and below the panels; long texts are smaller and wrapped.
     """
-    factor = min(1.0, max(0.6, _PANEL / figure.get_figwidth()))
-    figure.set_size_inches(*(factor * size for size in figure.get_size_inches()))
+    wide, tall = figure.get_size_inches()
+    factor = min(1.0, max(0.6, _PANEL / wide))
+    figure.set_size_inches(factor * wide, factor * tall + (1 - factor) * _AROUND)
     for text in figure.findobj(Text):
         if "\n" in text.get_text() or len(text.get_text()) > _WORDY:
             text.set(wrap=True, fontsize=min(8.0, text.get_fontsize()))
