@@ -24,7 +24,11 @@ double = {"dtype": torch.float64}
 class Farthest(rg.ZeroSumGame):
     """Φ(x, y) = Σ_i y_i ½ (x - c_i)², y in the simplex: the maximizer points to a farthest place."""
 
-    sizes, sets, places = (1, 3), (rg.Space(), rg.Simplex()), torch.tensor([-1.2, 0.3, 1.0], **double)
+    sizes, sets, places = (
+        (1, 3),
+        (rg.Space(), rg.Simplex()),
+        torch.tensor([-1.2, 0.3, 1.0], **double),
+    )
 
     def payoff(self, x, y, sample=None):
         """Return Φ for x (*S, 1) and y (*S, 3)."""
@@ -49,7 +53,9 @@ for d in (torch.ones(1, **double), -torch.ones(1, **double)):
 # The classifier: 200 directions, the slope of :math:`f` measured by central differences.
 data = rg.games.LinearAttack(eps=0.05)
 a, b = data.images, data.labels
-attack = rg.games.AdversarialClassification(a, b, rg.MLP((30, 1)), 0.05, None).to(dtype=torch.float64)
+attack = rg.games.AdversarialClassification(a, b, rg.MLP((30, 1)), 0.05, None).to(
+    dtype=torch.float64
+)
 everything = attack.everything(())
 x = torch.randn(31, generator=torch.Generator().manual_seed(0), **double)
 

@@ -14,6 +14,7 @@ from torch import Tensor, no_grad
 from robustgames.agents.learning import Callbacks, ProgressBar, callback_list, deferred_interrupt, make_logger
 from robustgames.agents.training_envs import TrainingEnvs
 from robustgames.errors import GameError
+from robustgames.notebook import html_table
 from robustgames.solvers import Scheme
 from robustgames.solvers.rules import State
 
@@ -47,10 +48,33 @@ class Agent(ABC):
     tensorboard_log: str | None
     verbose: int
     callback_states: dict[str, Any] = {}  # noqa: RUF012 (never changed in place)
+    _recorded: dict[str, tuple[float, bool]] = {}  # noqa: RUF012 (never changed in place)
     _logger: Logger | None = None
     _began: tuple[float, int] = 0.0, 0  # time and timesteps at the start of the last `learn`
     _logged = -1  # timesteps at the last log
     _busy = False  # True while a step changes what cannot be restored: a second Ctrl-C waits for its end then
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self._description().values())})"
+
+    def _repr_html_(self) -> str:
+        return html_table(self._description().items(), (type(self).__name__, ""))
+
+    def _description(self) -> dict[str, str]:
+        """Return what a notebook shows of this agent."""
+        runs = 1 if self.z.dim() == 1 else len(self.z)
+        return {
+            "env": self._subject(),
+            "solver": repr(self.solver),
+            "runs": "1 run" if runs == 1 else f"{runs} runs",
+            "seed": f"seed {self.seed}",
+            "device": str(self.z.device),
+            "timesteps": f"{self.num_timesteps:,} {self.timestep}s",
+        }
+
+    def _subject(self) -> str:
+        """Return the name of what the agent is trained in."""
+        return str(self.env)
 
     # -- training ------------------------------------------------------------------------------------------
     def learn(
@@ -184,6 +208,13 @@ class Agent(ABC):
         if self._logged != self.num_timesteps:
             self._logged, (began, first) = self.num_timesteps, self._began
             self._log((self.num_timesteps - first) / max(time.perf_counter() - began, 1e-9))
+
+    def _record_varying(self, name: str, value: float) -> None:
+        """Record a number that is constant in most trainings; TensorBoard gets it once it has changed."""
+        first, varies = self._recorded.get(name, (value, False))
+        varies = varies or value != first
+        self._recorded = {**self._recorded, name: (first, varies)}
+        self.logger.record(name, value, exclude=None if varies else "tensorboard")
 
     def get_env(self) -> TrainingEnvs:
         """Return the envs of all runs, to be read and not stepped; `env` is the env itself."""

@@ -97,20 +97,31 @@ class EarlyStopping(BaseCallback):
 
 
 class Snapshots(BaseCallback):
-    """Keeps the evaluated point of the first runs at chosen timesteps, and shows it.
+    """Shows the evaluated point of the first runs at chosen timesteps, and keeps it.
 
     Checkpoints do not hold the snapshots, which are networks: a resumed run has those since it was resumed.
 
     Args:
         timesteps: Timesteps of the snapshots; those before the start are left out.
         show: Function of (timesteps, point) that is called at each.
-        runs: Number of runs to keep.
+        runs: Number of runs to show.
+        keep: Whether `points` holds the snapshots.
     """
 
-    def __init__(self, timesteps: list[int], show: Callable[[int, Tensor], None], runs: int = 3) -> None:
+    def __init__(
+        self, timesteps: list[int], show: Callable[[int, Tensor], None], runs: int = 3, keep: bool = True
+    ) -> None:
         super().__init__()
-        self.timesteps, self.show, self.runs = timesteps, show, runs
+        self.timesteps, self.show, self.runs, self.keep = timesteps, show, runs, keep
         self.points: dict[int, Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the snapshots so far."""
+        return {"timesteps": list(self.points), "points": list(self.points.values())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue after these snapshots in the next training."""
+        self.points = dict(zip(state["timesteps"], state["points"], strict=True))
 
     def _on_training_start(self) -> None:
         self._left = [t for t in self.timesteps if t > self.num_timesteps]
@@ -119,10 +130,49 @@ class Snapshots(BaseCallback):
         if self._left and self.num_timesteps >= self._left[0]:
             self._left = [t for t in self._left if t > self.num_timesteps]
             agent = cast(GameAgent, self.model)
-            point = agent.best().reshape(-1, agent.z.shape[-1])[: self.runs]
-            self.points[agent.num_timesteps] = point.cpu()
-            self.show(agent.num_timesteps, point.cpu())
+            point = agent.best().reshape(-1, agent.z.shape[-1])[: self.runs].cpu()
+            if self.keep:
+                self.points[agent.num_timesteps] = point
+            self.show(agent.num_timesteps, point)
         return True
+
+
+class Frames(BaseCallback):
+    """Keeps what the first run generates at chosen timesteps, for an animation.
+
+    Args:
+        timesteps: Timesteps of the frames.
+        generate: Function of (game, weights of a run) that returns what to keep, (N, p).
+    """
+
+    def __init__(self, timesteps: list[int], generate: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.timesteps, self.generate = timesteps, generate
+        self.frames: dict[int, Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the frames so far."""
+        return {"timesteps": list(self.frames), "frames": list(self.frames.values())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue after these frames in the next training."""
+        self.frames = dict(zip(state["timesteps"], state["frames"], strict=True))
+
+    def _on_training_start(self) -> None:
+        self._left = [t for t in self.timesteps if t > self.num_timesteps]
+        if self.num_timesteps == 0:
+            self._keep()
+
+    def _on_step(self) -> bool:
+        if self._left and self.num_timesteps >= self._left[0]:
+            self._left = [t for t in self._left if t > self.num_timesteps]
+            self._keep()
+        return True
+
+    def _keep(self) -> None:
+        agent = cast(GameAgent, self.model)
+        point = agent.best().reshape(-1, agent.z.shape[-1])[0]
+        self.frames[agent.num_timesteps] = self.generate(agent.game, point).cpu()
 
 
 class Recorder(BaseCallback):
@@ -131,53 +181,68 @@ class Recorder(BaseCallback):
     Args:
         runs: Number of runs to keep.
         most: Number of points to keep; whenever there are more, every second one is dropped.
+
+    Attributes:
+        stride: Steps of the solver between two points.
     """
 
-    def __init__(self, runs: int = 8, most: int = 20_000) -> None:
+    def __init__(self, runs: int = 10, most: int = 4_000) -> None:
         super().__init__()
         self.runs, self.most, self.stride = runs, most, 1
-        self.count = 0
-        self._kept = torch.empty(0)  # room for all points: views of iterates would hold those of all runs
-        self._loaded: dict[str, Any] | None = None
+        self.points: list[Tensor] = []
+        self.averages: list[Tensor] = []
+        self._steps, self._loaded = 0, False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the trajectory so far, so that the portrait of a resumed run is that of the whole run."""
-        return {"points": self.trajectory.clone(), "stride": self.stride, "calls": self.n_calls}
+        """Return the points so far, and how many steps lie between two of them."""
+        average = self.average
+        return {
+            "points": self.trajectory,
+            "averages": self.trajectory[:0] if average is None else average,
+            "stride": self.stride,
+            "steps": self._steps,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from this state in the next training."""
-        check_counts(state, CHECKPOINT, "stride", "calls")
-        self._loaded = state
+        """Continue from these points in the next training."""
+        check_counts(state, CHECKPOINT, "stride", "steps")
+        self.points, self.averages = list(state["points"]), list(state["averages"])
+        self.stride, self._steps, self._loaded = max(1, state["stride"]), state["steps"], True
 
     def _on_training_start(self) -> None:
-        z = self._now()
-        if self.count == 0:
-            self._kept = z.new_empty(self.most + 1, *z.shape)
-        if (state := self._loaded) is None:
+        if self._loaded:
+            rows = Several(self._first(cast(GameAgent, self.model).z), self.most)
+            found = {"points": self.points, "averages": self.averages}
+            check_like(found, {"points": rows, "averages": rows}, CHECKPOINT, ("callbacks",))
+            self._loaded = False
+        if not self.points:
             self._keep()
-            return
-        check_like(state, {"points": Several(z, self.most)}, CHECKPOINT, ("callbacks",))
-        self.count, self.stride, self.n_calls = len(state["points"]), max(1, state["stride"]), state["calls"]
-        self._kept[: self.count] = state["points"].to(z)
-        self._loaded = None
 
     def _on_step(self) -> bool:
-        if self.n_calls % self.stride == 0:
+        self._steps += 1
+        if self._steps % self.stride == 0:
             self._keep()
-        if self.count > self.most:
-            half = self._kept[: self.count : 2].clone()
-            self._kept[: len(half)], self.count, self.stride = half, len(half), self.stride * 2
+        if len(self.points) > self.most:
+            self.points, self.averages, self.stride = self.points[::2], self.averages[::2], self.stride * 2
         return True
 
     def _keep(self) -> None:
-        self._kept[self.count] = self._now()
-        self.count += 1
+        agent = cast(GameAgent, self.model)
+        average = agent.solver.output(agent.z, agent.state)
+        self.points.append(self._first(agent.z))
+        if average is not agent.z:
+            self.averages.append(self._first(average))
 
-    def _now(self) -> Tensor:
-        z = cast(GameAgent, self.model).z
-        return z.reshape(-1, z.shape[-1])[: self.runs]
+    def _first(self, z: Tensor) -> Tensor:
+        """Return a copy of the first runs: a view would hold all runs."""
+        return z.reshape(-1, z.shape[-1])[: self.runs].clone()
 
     @property
     def trajectory(self) -> Tensor:
         """The points, (T, runs, n + m), one per `stride` steps of the solver."""
-        return self._kept[: self.count]
+        return torch.stack(self.points)
+
+    @property
+    def average(self) -> Tensor | None:
+        """The averages at these points, (T, runs, n + m); None if the solver keeps none."""
+        return torch.stack(self.averages) if self.averages else None

@@ -12,9 +12,10 @@ from torch import Generator, Tensor
 
 from robustgames import envs
 from robustgames.agents.agent import Agent
+from robustgames.agents.learning import record_runs
 from robustgames.checkpoints import check_counts, check_like, lacks, load_checkpoint, restoring, save_checkpoint
 from robustgames.errors import DivergedError, GameError, one_line
-from robustgames.evaluation import certificates, final_certificates, mean_and_std
+from robustgames.evaluation import certificates, final_certificates
 from robustgames.games import Game, Oracle
 from robustgames.solvers import Scheme, make_solver
 from robustgames.solvers.config import from_config, to_config
@@ -87,6 +88,9 @@ class GameAgent(Agent):
         self._leap = torch.compile(self._steps) if compile and sum(self.game.sizes) <= SMALL else None
         self._remember()
 
+    def _subject(self) -> str:
+        return repr(self.game)
+
     def _start(self, z0: Tensor | list[float] | None) -> Tensor:
         shape = (*self.oracle.shape, sum(self.game.sizes))
         if z0 is None:
@@ -140,14 +144,11 @@ class GameAgent(Agent):
         values = {f"game/{name}": value for name, value in self.game.metrics(self.z, sample).items()}
         evaluate = certificates if point is self.z else final_certificates  # the metrics above are not of an average
         values |= {f"eval/{name}": value for name, value in evaluate(self.game, point, LOG_ATTACK_STEPS, True).items()}
-        for name, (mean, std) in mean_and_std(values).items():
-            self.logger.record(name, mean)
-            if self.z.dim() > 1:
-                self.logger.record(name.replace("/", "_std/"), std, exclude="tensorboard")
+        record_runs(self.logger, values, self.z.dim() > 1)
         self.logger.record("time/timesteps", self.num_timesteps)
         self.logger.record("time/iterations", self.steps)
         self.logger.record("time/fps", int(rate))
-        self.logger.record("runs/diverged", self.diverged)
+        self._record_varying("runs/diverged", self.diverged)
         self.logger.dump(self.num_timesteps)
 
     # -- divergence --------------------------------------------------------------------------------------

@@ -15,10 +15,15 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList, Conve
 from stable_baselines3.common.logger import HumanOutputFormat, Logger
 from stable_baselines3.common.utils import configure_logger
 from torch import Tensor
-from tqdm import tqdm
+from tqdm import TqdmWarning
 
 from robustgames.agents.callback_check import check_callback
 from robustgames.errors import GameError
+from robustgames.evaluation.statistics import spread
+
+with warnings.catch_warnings():  # in a notebook without ipywidgets the bar is text
+    warnings.simplefilter("ignore", TqdmWarning)
+    from tqdm.auto import tqdm
 
 Callback = BaseCallback | Callable[[dict[str, Any], dict[str, Any]], bool]
 Callbacks = Callback | Sequence[Callback] | None
@@ -124,6 +129,23 @@ def make_logger(verbose: int, folder: str | None, name: str, new: bool = True) -
     if folder is not None:
         return configure_logger(verbose, folder, name, new)
     return Logger(None, [HumanOutputFormat(sys.stdout)] if verbose else [])
+
+
+SCREENS = ("stdout", "log", "json", "csv")  # outputs of a logger other than TensorBoard
+
+
+def record_runs(logger: Logger, values: Mapping[str, Tensor], several: bool) -> None:
+    """Record metrics, one element per run: their means; of several runs also what shows their spread.
+
+    A file gets the standard deviation, game_std/x of game/x. TensorBoard gets the least and the largest value,
+    spread/game/x/min and spread/game/x/max.
+    """
+    for name, found in spread(dict(values)).items():
+        logger.record(name, found.mean)
+        if several:
+            logger.record(name.replace("/", "_std/"), found.std, exclude="tensorboard")
+            logger.record(f"spread/{name}/min", found.low, exclude=SCREENS)
+            logger.record(f"spread/{name}/max", found.high, exclude=SCREENS)
 
 
 class ProgressBar(BaseCallback):

@@ -12,7 +12,7 @@ from typing import Any, Self
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from robustgames.agents.agent import Agent
 from robustgames.agents.control.behavior import Behavior
@@ -21,9 +21,10 @@ from robustgames.agents.control.interaction import Interaction
 from robustgames.agents.control.normalization import RunningNorm
 from robustgames.agents.control.parts import make_critic_training, make_policies, make_policy_solver
 from robustgames.agents.control.player import Player
-from robustgames.agents.control.policy_game import PolicyGame
+from robustgames.agents.control.policy_game import PolicyGame, PolicySample
 from robustgames.agents.control.seeds import CRITICS, POLICIES, REST, check_seed, seeds_of
 from robustgames.agents.control.settings import Settings
+from robustgames.agents.learning import record_runs
 from robustgames.checkpoints import CHECKPOINT, check_counts, check_like, load_checkpoint, restoring, save_checkpoint
 from robustgames.errors import DivergedError, GameError, one_line, unknown
 from robustgames.games import Oracle
@@ -120,6 +121,12 @@ class RobustDDPG(Agent):
         self.num_timesteps = self.updates = 0
         self._owed: list[bool] | None = None  # ends of episodes in a stored step whose updates are not yet taken
 
+    def _subject(self) -> str:
+        core = self.env.unwrapped
+        name = getattr(core, "env_id", None) or getattr(self.env.spec, "id", None) or type(core).__name__
+        shares = sorted(set(self.ongoing.alphas))
+        return f"{name} with {self.ongoing.coupling} adversary, alpha {', '.join(f'{share:g}' for share in shares)}"
+
     # -- training ----------------------------------------------------------------------------------------------
     @property
     def is_begun(self) -> bool:
@@ -205,17 +212,44 @@ class RobustDDPG(Agent):
             raise DivergedError(f"{who} diverged (non-finite values) {reached}: try a smaller lr")
 
     def _log(self, rate: float) -> None:
-        for name, value in self.interaction.measures().items():
+        measures = self.interaction.measures()
+        if (length := measures.pop("ep_len_mean", None)) is not None:
+            self._record_varying("rollout/ep_len_mean", length)
+        for name, value in measures.items():
             self.logger.record(f"rollout/{name}", value)
         if self.practice.error.numel():
             self.logger.record("train/critic_loss", float(self.practice.error.square().mean()))
-        self.logger.record("train/diverged_runs", int((~torch.isfinite(self.z).all(-1)).sum()))
+            record_runs(self.logger, self._objectives(), len(self.z) > 1)
+        self._record_varying("train/diverged_runs", int((~torch.isfinite(self.z).all(-1)).sum()))
         for name, value in self.behavior.measures().items():
             self.logger.record(f"train/{name}", value)
         self.logger.record("time/timesteps", self.num_timesteps)
         self.logger.record("time/updates", self.updates)
         self.logger.record("time/fps", int(rate))
         self.logger.dump(self.num_timesteps)
+
+    def _objectives(self) -> dict[str, Tensor]:
+        """Return Φ on the last minibatch, and the critic's value of what each player does alone, (S,) each."""
+        states, critic = self.practice.states, self.practice.learning.first(self.practice.state)
+        x, y = self.game.split(self.z)
+        drawn = self.policies.draw(states.shape[:-1], Generator(self.device).manual_seed(self.seed), states.dtype)
+        found = {"train/payoff": self.game.payoff(x, y, PolicySample(states, critic, drawn))}
+        mu, nu = self.policies.actions(x, y, states, drawn)
+        for name, action in {"protagonist": mu, "adversary": nu}.items():
+            if action is not None:
+                q = self.game.critic(critic, torch.cat([states, action], -1))
+                found[f"train/q_of_{name}"] = q.mean((-2, -1))
+        return found
+
+    @torch.no_grad()
+    def values(self, states: Tensor) -> Tensor:
+        """Return what every run's critic expects in states, E Q(s, what both players do): (S, B, p) -> (S, B)."""
+        states = states.to(self.device)
+        if self.norm is not None:
+            states = self.norm.apply_(states.clone())
+        drawn = self.policies.draw(states.shape[:-1], Generator(self.device).manual_seed(self.seed), states.dtype)
+        critic = self.practice.learning.first(self.practice.state)
+        return self.game.values(*self.game.split(self.z), PolicySample(states, critic, drawn)).squeeze(-1)
 
     @property
     def episodes(self) -> list[deque[tuple[float, int]]]:

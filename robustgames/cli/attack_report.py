@@ -13,10 +13,10 @@ from torch import Tensor
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, save_examples
 from robustgames.attacks.victim import Model
-from robustgames.cli.result_table import cell
 from robustgames.cli.screen import plain
 from robustgames.errors import writing
 from robustgames.evaluation import metric_of, summarize
+from robustgames.evaluation.rounding import cell
 from robustgames.experiment.classifiers import Classifiers
 from robustgames.experiment.folder import Content, write_result
 

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from robustgames.figures.video import Film
 
 USAGE = """\
-robustgames evaluate RUN              a run of a game: recompute its metrics, with local-Nash verdicts on its points
+robustgames evaluate RUN              a run of a game: recompute its metrics, with local-Nash verdicts; draw its figures
 robustgames evaluate RUN [flags]      a run of control: recompute its returns, and sweep it over perturbations
 robustgames evaluate MODEL.zip --env ENV --trust [flags]   the same sweep of a model of Stable-Baselines3
 
-flags         --grid --episodes --best-response --algorithm --video --perturbation; of a model also --env --set
+flags         --grid --episodes --best-response --algorithm --video --perturbation; of a model also --env --set;
+              of a game --animate
 their help    robustgames evaluate RUN --help"""
 
 Folder = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -39,10 +40,12 @@ Options = TypeVar("Options")
 
 @dataclass(frozen=True)
 class GameOptions:
-    """Recompute the metrics of a saved run of a game, and write evaluation.json into its folder."""
+    """Recompute the metrics of a saved run of a game, draw its figures, and write evaluation.json into its folder."""
 
     run: Folder
     """Folder of the run."""
+    animate: Path | None = None
+    """File for an animation, .gif or .mp4: the paths of the runs of a small game, or what a GAN generates."""
     trust: bool = False
     """Import code that the config of the run names, or load a .zip of Stable-Baselines3, which can run any code."""
 
@@ -134,20 +137,36 @@ def _refuse(words: list[str], accepted: type, why: str) -> None:
 
 # -- the three commands ----------------------------------------------------------------------------------
 def _evaluate_game(options: GameOptions) -> None:
-    from robustgames.cli.result_table import report
+    from robustgames.cli.result_table import report, report_figures
     from robustgames.experiment import evaluate
 
+    if options.animate is not None:
+        _check_film(options.animate, "--animate")
     report([evaluate(options.run, trust=options.trust)], [options.run])
+    report_figures(options.run / "figures")
+    if options.animate is not None:
+        _animate(options.run, options.animate, options.trust)
+
+
+def _animate(run: Path, file: Path, trust: bool) -> None:
+    """Write the animation of a run to a file and to TensorBoard, and print its path."""
+    from robustgames.agents import GameAgent
+    from robustgames.experiment import GameExperiment, load
+    from robustgames.figures.video import log_to
+
+    experiment, agent = load(run, trust)
+    assert isinstance(experiment, GameExperiment) and isinstance(agent, GameAgent)
+    film = experiment.animate(agent)
+    Console(highlight=False).print(f"animation    {plain(film.save(file))}", soft_wrap=True)
+    log_to(run, "figures/animation", film, agent.num_timesteps)
 
 
 def _evaluate_control(experiment: ControlExperiment, options: ControlOptions) -> None:
-    from stable_baselines3.common.logger import Logger, make_output_format
-
     from robustgames.checkpoints import restoring
     from robustgames.cli.result_table import report, report_robustness
     from robustgames.experiment import evaluate
     from robustgames.experiment.grid_words import parse_point
-    from robustgames.figures.video import log_video
+    from robustgames.figures.video import log_to
 
     what, video, point = _examination(options), None, parse_point(options.perturbation)
     with restoring(options.run / "config.yaml"):
@@ -162,9 +181,7 @@ def _evaluate_control(experiment: ControlExperiment, options: ControlOptions) ->
     report_robustness(result, options.run / "figures" / "robustness.png")
     if options.video is not None and video is not None:
         _save(video, options.video)
-        logger = Logger(None, [make_output_format("tensorboard", str(options.run))])
-        log_video(logger, "figures/episode", video, result["timesteps"])
-        logger.close()
+        log_to(options.run, "figures/episode", video, result["timesteps"])
 
 
 def _evaluate_model(options: ModelOptions) -> None:
@@ -202,16 +219,22 @@ def _evaluate_model(options: ModelOptions) -> None:
 def _examination(options: SweepOptions) -> Examination:
     """Return the examination that the options describe; the video, which is made last, is checked first."""
     from robustgames.experiment import Examination
-    from robustgames.figures.video import writable
 
     if options.video is not None:
-        writable(options.video)
-        if not options.video.absolute().parent.is_dir():
-            raise GameError(f"{options.video} is in a folder that does not exist: make it, or --video episode.gif")
-        check_writable(options.video.parent)
+        _check_film(options.video, "--video")
     elif options.perturbation:
         raise GameError("--perturbation is that of a video: --video episode.gif; leave it out")
     return Examination(options.grid, options.episodes, options.best_response, options.algorithm)
+
+
+def _check_film(file: Path, flag: str) -> None:
+    """Check that a film can be written, before the work."""
+    from robustgames.figures.video import writable
+
+    writable(file)
+    if not file.absolute().parent.is_dir():
+        raise GameError(f"{file} is in a folder that does not exist: make it, or {flag} episode.gif")
+    check_writable(file.parent)
 
 
 def _film(subject: Subject, point: Perturbation) -> Film:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from math import floor, inf, isfinite, log10, prod
+from math import prod
 from pathlib import Path
 
 from rich.console import Console
@@ -12,8 +12,8 @@ from rich.table import Table
 from robustgames.cli.screen import plain
 from robustgames.envs.control.perturbations import NOISES
 from robustgames.evaluation.intervals import FEWEST, Interval
-from robustgames.evaluation.metrics import SHARE, Metric, metric_of
-from robustgames.evaluation.statistics import Summary
+from robustgames.evaluation.metrics import metric_of
+from robustgames.evaluation.rounding import cell
 from robustgames.experiment.folder import Content
 
 
@@ -45,6 +45,8 @@ def _table(results: list[Content]) -> Table:
         columns = ([starts] if starts else []) + [r["metrics"] for r in results]
         table.add_row(metric.label, *(cell(metric, column.get(metric.name), first["runs"]) for column in columns))
     blank = [""] if starts else []
+    if "episodes" in first:
+        table.add_row("starts of every run", *blank, *(f"{r['episodes']}" for r in results))
     table.add_row(f"{first.get('timestep', 'oracle call')}s", *blank, *(f"{r['timesteps']:,}" for r in results))
     if all("seconds" in r for r in results):
         table.add_row("seconds", *blank, *(f"{r['seconds']:.1f}" for r in results))
@@ -68,48 +70,14 @@ def count(runs: int) -> str:
     return "1 run" if runs == 1 else f"{runs} runs"
 
 
+def report_figures(folder: Path) -> None:
+    """Print where the figures of a run are, and their names."""
+    names = ", ".join(sorted(path.stem for path in folder.glob("*.png")))
+    if names:
+        Console(highlight=False).print(f"figures      {plain(folder)}: {plain(names)}", soft_wrap=True)
+
+
 # -- numbers ---------------------------------------------------------------------------------------------
-def cell(metric: Metric, row: Summary | None, runs: int) -> str:
-    """Return "mean ± std unit" of a metric over several runs, or the number of a single run; "" without a row."""
-    if row is None:
-        return ""
-    mean, std = row["mean"], row["std"]
-    if metric.unit == SHARE:
-        return f"{100 * mean:.1f} ± {100 * std:.1f} %" if runs > 1 else f"{100 * mean:.1f} %"
-    number = mean_and_spread(mean, std) if runs > 1 else f"{mean:.4g}"
-    return f"{number} {metric.unit}".rstrip()
-
-
-def mean_and_spread(mean: float, std: float) -> str:
-    """Return "mean ± std": std to two digits, the mean to the same decimal place and to at most six digits.
-
-    Example:
-        >>> mean_and_spread(4.859, 10.2), mean_and_spread(0.31415, 0.0123), mean_and_spread(3.1415926, 1e-4)
-        ('5 ± 10', '0.314 ± 0.012', '3.14159 ± 0.00010')
-    """
-    size = max(abs(mean), std)
-    if not isfinite(size) or std == 0:
-        return f"{mean:.4g} ± {std:.2g}"
-    place = min(_place(mean, 6), _place(std, 2))
-    if 1e-4 <= size < 1e6:
-        return f"{_fixed(mean, place)} ± {_fixed(std, _place(std, 2)) if std >= 1e-4 else f'{std:.2g}'}"
-    exponent = floor(log10(size))
-    return f"{_fixed(mean / 10**exponent, place + exponent)}e{exponent:+03d} ± {std:.1e}"
-
-
-def _place(value: float, digits: int) -> float:
-    """Return the number of decimals that show so many digits of a value; -1 rounds to tens."""
-    return digits - 1 - floor(log10(abs(value))) if value else inf
-
-
-def _fixed(value: float, place: float) -> str:
-    """Return a value rounded to a decimal place."""
-    if not isfinite(place):
-        return "0"
-    rounded = round(value, int(place)) + 0.0  # -0.0 becomes 0.0
-    return f"{rounded:.{max(0, int(place))}f}"
-
-
 def _setting(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else f"{value}"
 
@@ -133,6 +101,8 @@ def report_robustness(result: Content, figure: Path) -> None:
     table.add_column(f"mean of {count(runs)}{_spread(runs)}", justify="right")
     for label, interval, each in _rows(result):
         table.add_row(label, plain(_with_spread(interval, each)))
+    if best := result.get("best_response"):
+        table.add_row(*_best_response(best))
     console.print(table)
     for axis, reason in found["idle"].items():
         console.print(f"[yellow]{plain(axis)} left out:[/] {plain(reason)}", soft_wrap=True)
@@ -165,15 +135,23 @@ def _rows(result: Content) -> list[tuple[str, list[float], list[float]]]:
     labels |= {"mean": "mean over the grid", "worst": "worst point", "iqm": "interquartile mean of all points and runs"}
     labels |= {"cvar": "worst 10 % of the grid (CVaR)"} if cells > WHOLE else {}
     summary, each = found["summary"], found["per_run"]
+    starts = len(_flat(found["sweep"]["returns"][0]))
+    more = "" if random["episodes"] == starts else f", {random['episodes']} starts"
+    if nominal and more:  # the same quantity on more starts is in the result and below
+        del labels["nominal"]
     rows = [(labels[name], summary[name], each.get(name, [])) for name in summary if name in labels]
-    shown = [] if nominal else ["without"]
+    shown = [] if nominal and not more else ["without"]
     for name in [*shown, "mixing", "replacement"]:
         label = "nominal, no adversary" if name == "without" else f"random {name}, share {random['alpha']:g}"
-        rows.append((label, random[name], random["per_run"][name]))
-    if best := result.get("best_response"):
-        label = f"exploitability of run 0 ({best['algorithm']}, {best['steps']:,} steps), over 10 starts"
-        rows.append((label, best["exploitability"], []))
+        rows.append((f"{label}{more}", random[name], random["per_run"][name]))
     return rows
+
+
+def _best_response(best: Content) -> tuple[str, str]:
+    """Return the row of an adversary trained against one run: no interval over runs, but a count of its starts."""
+    count = f", harmed in {best['harmed']} of {best['starts']} starts" if "harmed" in best else ""
+    label = f"exploitability of run 0 ({best['algorithm']}, {best['steps']:,} steps)"
+    return label, f"{best['exploitability'][0]:.4g}{count}"
 
 
 def _point(found: Content) -> str:

@@ -16,6 +16,7 @@ from robustgames.errors import GameError
 from robustgames.evaluation.intervals import Interval, Spread, of_means
 from robustgames.evaluation.reliability import Paired, bootstrap_spread, interquartile_mean, pairs
 from robustgames.evaluation.rollouts import action_robust, control_env, trace
+from robustgames.notebook import html_table
 
 SUMMARIES = ("nominal", "mean", "worst", "cvar")
 RESAMPLED = 500
@@ -44,6 +45,14 @@ class Sweep:
     idle: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     source: str = ""
+
+    def __repr__(self) -> str:
+        axes = ", ".join(f"{name} {values[0]:g} to {values[-1]:g}" for name, values in self.axes.items())
+        return f"Sweep({self.env}, {axes}; {len(self.returns)} runs, {self.returns.shape[-1]} starts)"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, str(interval)) for name, interval in self.summary().items()]
+        return html_table(rows, ("return", "mean over runs [95 % interval]"), repr(self), numbers=True)
 
     @property
     def cells(self) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -22,6 +22,15 @@ class Summary(TypedDict):
     runs: list[float]
 
 
+class Spread(NamedTuple):
+    """A metric over the runs with a finite value; NaN if there is none."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+
 def mean_and_std(values: dict[str, Tensor]) -> dict[str, tuple[float, float]]:
     """Return {name: (mean, std)} over the runs with a finite value; std is that of a sample, 0 for one run.
 
@@ -34,6 +43,11 @@ def mean_and_std(values: dict[str, Tensor]) -> dict[str, tuple[float, float]]:
         >>> mean_and_std({"loss": torch.tensor([1.0, 3.0, float("nan")])})["loss"][0]
         2.0
     """
+    return {name: (row.mean, row.std) for name, row in spread(values).items()}
+
+
+def spread(values: dict[str, Tensor]) -> dict[str, Spread]:
+    """Return {name: (mean, std, least, largest)} over the runs with a finite value, see `mean_and_std`."""
     if not values:
         return {}
     table = torch.stack([value.reshape(-1).double() for value in values.values()])
@@ -41,8 +55,11 @@ def mean_and_std(values: dict[str, Tensor]) -> dict[str, tuple[float, float]]:
     count = finite.sum(-1)
     mean = torch.where(finite, table, 0).sum(-1) / count  # 0 / 0 = NaN if no run is finite
     square = torch.where(finite, (table - mean.unsqueeze(-1)) ** 2, 0).sum(-1)
-    both = torch.stack([mean, (square / (count - 1).clamp_min(1)).sqrt()], -1).tolist()
-    return {name: (row[0], row[1]) for name, row in zip(values, both, strict=True)}
+    std = (square / (count - 1).clamp_min(1)).sqrt()
+    low = torch.where(finite, table, torch.inf).amin(-1).where(count > 0, torch.nan)
+    high = torch.where(finite, table, -torch.inf).amax(-1).where(count > 0, torch.nan)
+    rows = torch.stack([mean, std, low, high], -1).tolist()
+    return {name: Spread(*row) for name, row in zip(values, rows, strict=True)}
 
 
 def summarize(values: dict[str, Tensor]) -> dict[str, Summary]:

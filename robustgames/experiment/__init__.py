@@ -4,6 +4,7 @@ from robustgames.experiment.base import Examination, Experiment
 from robustgames.experiment.control import CONTROL_AGENTS, ControlExperiment
 from robustgames.experiment.driver import evaluate, load, read, read_experiment, resume, train
 from robustgames.experiment.game import GameExperiment
+from robustgames.experiment.result import Result
 
 __all__ = [
     "CONTROL_AGENTS",
@@ -11,6 +12,7 @@ __all__ = [
     "Examination",
     "Experiment",
     "GameExperiment",
+    "Result",
     "evaluate",
     "load",
     "read",

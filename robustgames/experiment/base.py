@@ -92,6 +92,10 @@ class Experiment(ABC, Generic[A]):
     device: str = "auto"
     checkpoint: int = 1_000
 
+    def chosen(self) -> Content:
+        """Return the settings of the agent that are not its defaults, the learning rate always and first."""
+        return differing(self.settings, {})
+
     @abstractmethod
     def make_agent(self) -> A:
         """Return the agent at its start.
@@ -176,6 +180,13 @@ class Experiment(ABC, Generic[A]):
     @abstractmethod
     def draw(self, agent: A, watchers: list[BaseCallback], folder: Path, logger: Logger) -> None:
         """Draw the figures of a result: as PNG in the run folder, and for TensorBoard."""
+
+
+def differing(settings: Content, defaults: Content) -> Content:
+    """Return the settings that are not the defaults, the learning rate always and first; tuples for lists."""
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    first = {name: given[name] for name in ("lr",) if name in given}
+    return first | {name: value for name, value in given.items() if name not in defaults or value != defaults[name]}
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,27 +10,29 @@ import gymnasium as gym
 import torch
 from gymnasium.envs.registration import load_env_creator
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Figure, Logger, make_output_format
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch import Tensor
-from tqdm import tqdm
 
 from robustgames import figures
 from robustgames.agents import RobustDDPG, RobustTD3
+from robustgames.agents.learning import tqdm
 from robustgames.checkpoints import restoring
 from robustgames.envs import ActionRobustEnv, GameEnv
 from robustgames.envs.control.perturbations import Perturbation
 from robustgames.envs.registration import control_ids, find_id
 from robustgames.errors import GameError, check_whole_numbers, unknown, writing
 from robustgames.evaluation.rollouts import play
-from robustgames.experiment.base import Examination, Experiment, Progress, explained, silent
-from robustgames.experiment.examination import Subject, check, examine
+from robustgames.experiment.base import Examination, Experiment, Progress, differing, explained, silent
+from robustgames.experiment.examination import EPISODES, Subject, check, examine
 from robustgames.experiment.folder import Content
+from robustgames.experiment.logs import LOGS, RunLogger, show_figures
+from robustgames.experiment.naming import title
+from robustgames.experiment.return_curve import ReturnCurve
 from robustgames.figures import curves
 from robustgames.solvers import RECIPES, Scheme, make_solver
 
 CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {"robust_ddpg": RobustDDPG, "robust_td3": RobustTD3}
 EXAMPLE = "robustgames/ActionRobustPendulum-v0"
-EPISODES = 10  # a result is their mean; every agent and run plays them from the same seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,14 @@ class ControlExperiment(Experiment[RobustDDPG]):
 
     def __post_init__(self) -> None:
         check_whole_numbers(self, steps=0, runs=1, seed=0, checkpoint=1)
+
+    def chosen(self) -> Content:
+        """Return the settings of agent and solver that are not the defaults, by the names of their flags."""
+        own = differing(self.settings, asdict(CONTROL_AGENTS[self.agent].preset))
+        solver = {} if self.solver == "adam" else {"solver": self.solver}
+        rest = differing(self.solver_settings, {})
+        rate = {"lr": rest.pop("lr")} if "lr" in rest else {}
+        return {**rate, **solver, **({"solver_set": rest} if rest else {}), **own}
 
     def make_agent(self) -> RobustDDPG:
         """Return the agent at its start, see `Experiment.make_agent`.
@@ -88,7 +98,14 @@ class ControlExperiment(Experiment[RobustDDPG]):
         return timesteps >= self.steps
 
     def watchers(self, agent: RobustDDPG, logger: Logger) -> list[BaseCallback]:
-        """Return no callback."""
+        """Return no callback; let the logger of a run folder record returns without exploration."""
+        if isinstance(logger, RunLogger):
+            interval = max(1, self.steps // LOGS)
+
+            def make(run: int) -> gym.Env:
+                return self._make_env(agent.ongoing.alphas[run])
+
+            logger.before_dump.append(ReturnCurve(agent, make, interval, self.steps))
         return []
 
     def measure(self, agent: RobustDDPG) -> dict[str, Tensor]:
@@ -129,11 +146,11 @@ class ControlExperiment(Experiment[RobustDDPG]):
             GameError: All runs have diverged, or a measurement fails.
         """
         found, drawn = examine(self.subject(agent), what, progress)
-        output = make_output_format("tensorboard", str(folder))
         for name, figure in drawn.items():
             with writing(folder):
                 figures.save(figure, folder / "figures" / f"{name}.png")
-            output.write({f"figures/{name}": Figure(figure, close=False)}, {f"figures/{name}": ()}, agent.num_timesteps)
+        output = TensorBoardOutputFormat(str(folder))
+        show_figures(output, drawn, agent.num_timesteps)
         output.close()
         return found
 
@@ -155,8 +172,9 @@ class ControlExperiment(Experiment[RobustDDPG]):
         """Draw the learning curves as PNG in the run folder, if a metric was logged that has a curve."""
         progress = sorted(folder.glob("progress*.csv"))
         if curves.has_metrics(progress):
+            figure = curves.learning_curves(progress, title(self), runs=self.runs)
             with writing(folder):
-                figures.save(curves.learning_curves(progress), folder / "figures" / "learning_curves.png")
+                figures.save(figure, folder / "figures" / "learning_curves.png")
 
     def _resolved(self) -> Content:
         """Return the settings of the env; if `env_id` names a module, it is imported and the name removed."""

@@ -30,7 +30,9 @@ from robustgames.experiment.folder import (
     write_result,
 )
 from robustgames.experiment.game import GameExperiment
-from robustgames.experiment.logs import open_logger
+from robustgames.experiment.logs import LOGS, Page, open_logger
+from robustgames.experiment.naming import command, hparams, label
+from robustgames.experiment.result import Result
 from robustgames.experiment.trust import check_code
 
 EXPERIMENTS: dict[str, type[Experiment]] = dict.fromkeys(CONTROL_AGENTS, ControlExperiment)
@@ -45,12 +47,12 @@ TYPES: dict[str, tuple[type, ...]] = {
 """{entry of a config: its types}. Every other entry is a whole number."""
 
 
-def train(experiment: Experiment[A], out: str | Path = "runs", progress_bar: bool = True) -> tuple[Path, Content]:
-    """Train into a new folder out/<env>/<agent>/<time>-seed<k>; return it and the content of its result.json."""
+def train(experiment: Experiment[A], out: str | Path = "runs", progress_bar: bool = True) -> tuple[Path, Result]:
+    """Train into a new folder out/<env>/<agent>/<time>-<settings>-seed<k>; return both it and its result."""
     check_writable(Path(out))  # first what takes no time
     agent = experiment.make_agent()  # before the folder exists: bad input leaves nothing behind
     start = summarize(experiment.measure(agent))
-    folder = create_folder(out, experiment.env, experiment.agent, experiment.seed)
+    folder = create_folder(out, experiment.env, experiment.agent, experiment.seed, label(experiment))
     with _named(folder), locked(folder):
         _write_config(folder, experiment)
         return folder, _learn(experiment, start, agent, folder, progress_bar)
@@ -58,7 +60,7 @@ def train(experiment: Experiment[A], out: str | Path = "runs", progress_bar: boo
 
 def resume(
     folder: str | Path, progress_bar: bool = True, steps: int | None = None, trust: bool = False
-) -> tuple[Path, Content]:
+) -> tuple[Path, Result]:
     """Continue an interrupted run to its number of steps; bit-exact with the uninterrupted run on a CPU.
 
     Args:
@@ -81,7 +83,7 @@ def resume(
         with restoring(folder):
             agent = first if unused and not finished else extended.load_agent(folder, first)
         if finished and extended.is_over(agent.num_timesteps):
-            return folder, {"settings": experiment.env_settings, **finished}  # 0.1.0 wrote no settings
+            return folder, Result({"settings": experiment.env_settings, **finished})  # 0.1.0 wrote no settings
         start = summarize(extended.measure(first))
         with _named(folder):
             if extended != experiment:
@@ -104,7 +106,7 @@ def _load_agent(experiment: Experiment[A], folder: Path) -> A:
 
 def evaluate(
     folder: str | Path, what: Examination | None = None, progress: Progress = silent, trust: bool = False
-) -> Content:
+) -> Result:
     """Recompute the metrics of a saved run, write evaluation.json, and return its content.
 
     Args:
@@ -121,7 +123,7 @@ def evaluate(
         experiment.check(what)  # before a replay is loaded
     agent = _load_agent(experiment, folder)
     found = experiment.examine(agent, folder, what, progress)
-    result = _result(experiment, agent, {}, {}) | found
+    result = Result(_result(experiment, agent, {}, {}) | found)
     write_result(folder, "evaluation.json", result)
     return result
 
@@ -161,8 +163,9 @@ def read_experiment(folder: Path, trust: bool = False) -> GameExperiment:
     return experiment
 
 
-def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, progress_bar: bool) -> Content:
-    logger = open_logger(folder, agent.num_timesteps, agent.num_timesteps if agent.is_begun else -1)
+def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, progress_bar: bool) -> Result:
+    page = Page(f"`{command(experiment)}`\n\n{_indented(folder / 'config.yaml')}", hparams(experiment))
+    logger = open_logger(folder, agent.num_timesteps, agent.num_timesteps if agent.is_begun else -1, page)
     agent.set_logger(logger)
     watchers = experiment.watchers(agent, logger)
     stateful = {type(watcher).__name__: watcher for watcher in watchers if isinstance(watcher, Stateful)}
@@ -176,7 +179,7 @@ def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, pr
         agent.learn(
             experiment.remaining(agent, watchers),
             callback=[*watchers, Checkpoint(folder, experiment.checkpoint, stateful), *bar],
-            log_interval=max(1, experiment.steps // 50),
+            log_interval=max(1, experiment.steps // LOGS),
             reset_num_timesteps=False,
         )
         seconds = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - busy}
@@ -210,13 +213,18 @@ def _named(folder: Path) -> Iterator[None]:
         raise
 
 
+def _indented(path: Path) -> str:
+    """Return a file as a block of code in Markdown."""
+    return "".join(f"    {line}\n" for line in path.read_text(encoding="utf-8").splitlines())
+
+
 def _write_config(folder: Path, experiment: Experiment) -> None:
     write_config(folder, {**asdict(experiment), "versions": _versions()})
 
 
-def _result(experiment: Experiment[A], agent: A, start: Content, seconds: dict[str, float]) -> Content:
+def _result(experiment: Experiment[A], agent: A, start: Content, seconds: dict[str, float]) -> Result:
     values = experiment.measure(agent)
-    return {
+    content = {
         "agent": experiment.agent,
         "env": experiment.env,
         "timesteps": agent.num_timesteps,
@@ -227,6 +235,7 @@ def _result(experiment: Experiment[A], agent: A, start: Content, seconds: dict[s
         "start": start,
         "metrics": summarize(values),
     }
+    return Result(content)
 
 
 def _versions() -> dict[str, str]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from robustgames.envs import ActionRobustEnv
 from robustgames.envs.control.couplings import COUPLINGS, NoisyAction, ProbabilisticAction
@@ -19,9 +18,12 @@ from robustgames.experiment.base import Examination, Progress, silent
 from robustgames.experiment.folder import Content
 from robustgames.experiment.grid_words import parse_grid
 from robustgames.figures.control import heat_maps, perturbation_curves
+from robustgames.figures.style import Figure
 
 SHARE = 0.1
 """Share of an adversary in an env whose own adversary has none."""
+EPISODES = 10
+"""Episodes of a result: every agent and run plays them from the same starts."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,10 @@ def examine(subject: Subject, what: Examination, progress: Progress = silent) ->
 
     * `robustness`: a sweep of all runs over the grid, and its summaries over runs.
     * `random_adversary`: mean returns of all runs without an adversary and under both random ones, whose share is that
-      of the env, or 0.1 if that is 0. Intervals are over runs and starts, those of the sweep.
-    * `best_response`, if requested: the return that an adversary, trained against the first run, takes from it. The
-      interval is over episodes.
+      of the env, or 0.1 if that is 0. Intervals are over runs and starts: those of the sweep, and 10 at least, so
+      "without" is the return of a result.
+    * `best_response`, if requested: the return that an adversary, trained against the first run, takes from it, and in
+      how many starts it takes any. The interval is over the starts of this run.
 
     Raises:
         GameError: See `sweep`, `random_controls` and `best_response`.
@@ -63,7 +66,7 @@ def examine(subject: Subject, what: Examination, progress: Progress = silent) ->
         progress=lambda done, total: progress("sweep", done, total),
     )
     found: Content = {"robustness": {**_summaries(swept), "sweep": swept.to_dict()}}
-    found["random_adversary"] = _random(subject, what.episodes)
+    found["random_adversary"] = _random(subject, max(what.episodes, EPISODES))
     if what.best_response:
         progress("best response", 0, 1)
         found["best_response"] = _best_response(subject, what)
@@ -154,4 +157,6 @@ def _best_response(subject: Subject, what: Examination) -> Content:
         "random": float(found.random.mean()),
         "learned": float(found.learned[found.chosen].mean()),
         "exploitability": list(found.interval()),
+        "starts": len(found.without),
+        "harmed": int((found.without > found.learned[found.chosen]).sum()),
     }

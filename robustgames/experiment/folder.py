@@ -26,14 +26,14 @@ Content = dict[str, Any]
 LARGEST_CONFIG, LARGEST_RESULT, DEEPEST = 2**18, 2**26, 20  # bytes, bytes, levels: far above what is written
 
 
-def create_folder(out: str | Path, env_id: str, agent: str, seed: int) -> Path:
-    """Make and return the new folder out/<env>/<agent>/<time>-seed<k>.
+def create_folder(out: str | Path, env_id: str, agent: str, seed: int, label: str = "") -> Path:
+    """Make and return the new folder out/<env>/<agent>/<time>-<label>-seed<k>.
 
     Raises:
         GameError: The folder cannot be written.
     """
     parent = Path(out) / env_id.rpartition(":")[2].removeprefix("robustgames/").replace("/", "-") / agent
-    name = f"{datetime.now():%Y%m%d-%H%M%S}-seed{seed}"
+    name = "-".join([f"{datetime.now():%Y%m%d-%H%M%S}", *([label] if label else []), f"seed{seed}"])
     with writing(parent):
         parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, 1000):

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from matplotlib.figure import Figure as MatplotlibFigure
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Figure, Logger, TensorBoardOutputFormat
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch import Tensor
 
 from robustgames import envs, figures
 from robustgames.agents import GameAgent
-from robustgames.agents.callbacks import EarlyStopping, Recorder, Snapshots
+from robustgames.agents.callbacks import EarlyStopping, Frames, Recorder, Snapshots
 from robustgames.checkpoints import restoring
 from robustgames.errors import GameError, check_whole_numbers, writing
 from robustgames.evaluation import LAST, catastrophic_overfitting, final_certificates, verdicts
-from robustgames.experiment.base import Examination, Experiment, Progress, explained, silent
+from robustgames.experiment.base import Examination, Experiment, Progress, differing, explained, silent
 from robustgames.experiment.folder import Content
-from robustgames.games import GAN, HeldOut
-from robustgames.solvers import SGD, Averaged, Scheme, make_solver
+from robustgames.experiment.logs import show_figures
+from robustgames.experiment.naming import title
+from robustgames.figures import animation
+from robustgames.figures.style import Figure
+from robustgames.figures.video import Film
+from robustgames.games import GAN, AdversarialClassification, HeldOut
+from robustgames.solvers import RECIPES, SGD, Averaged, Scheme, make_solver
+
+_FRAMES = 40  # of an animation of a GAN
+_IMAGES = 4  # in a figure of digits for TensorBoard, whose panels are narrow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +54,12 @@ class GameExperiment(Experiment[GameAgent]):
 
     def __post_init__(self) -> None:
         check_whole_numbers(self, steps=0, runs=1, seed=0, checkpoint=1, patience=0)
+
+    def chosen(self) -> Content:
+        """Return the settings of solver and training that are not the defaults, the learning rate always and first."""
+        usual = signature(RECIPES[self.agent]).parameters if self.agent in RECIPES else {}
+        own = {name: getattr(self, name) for name in ("average", "anneal", "patience") if getattr(self, name)}
+        return differing(self.settings, {name: part.default for name, part in usual.items()}) | own
 
     def make_agent(self) -> GameAgent:
         """Return the agent at its start, see `Experiment.make_agent`."""
@@ -87,9 +102,8 @@ class GameExperiment(Experiment[GameAgent]):
         early: list[BaseCallback] = []
         if self.patience:
             early.append(EarlyStopping(max(1, self.steps // 50), self.patience))
-        if sum(agent.game.sizes) <= 4:
-            return [*early, Recorder()]
-        return [*early, self._snapshots(agent, logger)] if isinstance(agent.game, GAN) else early
+        recorders = self._recorders(agent)
+        return [*early, *recorders, *self._snapshots(agent, logger, recorders)]
 
     def measure(self, agent: GameAgent) -> dict[str, Tensor]:
         """Return `final_certificates` of the point to evaluate, each of shape (runs,).
@@ -120,45 +134,112 @@ class GameExperiment(Experiment[GameAgent]):
             raise GameError(f"{what} is for runs of control, {self.env} is a game: pass Examination()")
 
     def examine(self, agent: GameAgent, folder: Path, what: Examination, progress: Progress = silent) -> Content:
-        """Return the local-Nash verdicts, {verdict: number of runs}.
+        """Return the local-Nash verdicts, {verdict: number of runs}; draw the figures of the run.
 
         Raises:
             GameError: See `check`.
         """
         self.check(what)
+        logger = Logger(None, [])  # TensorBoard has the figures of the training
+        self.draw(agent, self.restored(agent), folder, logger)
         return {"verdicts": verdicts(agent.game, agent.best())}
+
+    def restored(self, agent: GameAgent) -> list[BaseCallback]:
+        """Return the callbacks that hold the path of a saved run, its snapshots and its frames, as far as it has them.
+
+        Raises:
+            GameError: The checkpoint is damaged.
+        """
+        recorders = [*self._recorders(agent), Snapshots([], _show_nothing)]
+        for recorder in recorders:
+            if (name := type(recorder).__name__) in agent.callback_states:
+                with restoring(f"the {name} in a checkpoint"):
+                    recorder.load_state_dict(agent.callback_states[name])
+        return [*recorders]
 
     def draw(self, agent: GameAgent, watchers: list[BaseCallback], folder: Path, logger: Logger) -> None:
         """Draw the figures that apply to the game: as PNG in the run folder, and for TensorBoard."""
-        recorder = next((w for w in watchers if isinstance(w, Recorder) and w.count), None)
-        shots = next((w.points for w in watchers if isinstance(w, Snapshots)), None)
-        trajectory, dt = None, 1.0
-        if recorder is not None:
-            trajectory, dt = recorder.trajectory.cpu(), recorder.stride * _time_of_a_step(agent.solver)
-        game, progress = agent.game.to("cpu"), sorted(folder.glob("progress*.csv"))
-        drawn = figures.draw_all(game, agent.best().cpu(), trajectory, progress, dt, shots)
+        game, point, path = agent.game.to("cpu"), agent.best().cpu(), self._path(agent, watchers)
+        shots = next((w.points for w in watchers if isinstance(w, Snapshots) and w.points), None)
+        curves = sorted(folder.glob("progress*.csv"))
+        drawn = figures.draw_all(
+            game, point, **path, progress=curves, snapshots=shots, title=title(self), runs=self.runs
+        )
         for name, figure in drawn.items():
             with writing(folder):
                 figures.save(figure, folder / "figures" / f"{name}.png")
         drawn.pop("learning_curves", None)  # TensorBoard draws the curves itself
+        if "digits" in drawn and logger.output_formats:
+            drawn |= figures.draw_all(game, point, images=_IMAGES)
         _show(drawn, logger, agent.num_timesteps)
 
-    def _snapshots(self, agent: GameAgent, logger: Logger) -> Snapshots:
-        """Return the callback that shows a GAN's figures after 1/8, 1/4, 1/2 and all of the steps."""
+    def animate(self, agent: GameAgent) -> Film:
+        """Return an animation of a saved run: its paths, or what the first run of a GAN generates.
+
+        Raises:
+            GameError: The game has neither, or the run was trained by a version that did not record it.
+        """
+        watchers, game = self.restored(agent), agent.game.to("cpu")
+        frames = next((w.frames for w in watchers if isinstance(w, Frames)), {})
+        if isinstance(game, GAN) and frames:
+            return animation.generated_film(game, frames, title(self))
+        path = self._path(agent, watchers)
+        if "trajectory" not in path:
+            raise GameError(
+                f"this run on {self.env} has no animation: small games and GANs have one, if they were trained with "
+                "this version; train again, or leave --animate out"
+            )
+        return animation.path_film(game, **path, title=title(self))
+
+    def _path(self, agent: GameAgent, watchers: list[BaseCallback]) -> dict[str, Any]:
+        """Return the trajectory, the averages and the time between two points that a recorder has kept; else {}."""
+        recorder = next((w for w in watchers if isinstance(w, Recorder) and w.points), None)
+        if recorder is None:
+            return {}
+        average, dt = recorder.average, recorder.stride * _time_of_a_step(agent.solver)
+        return {
+            "trajectory": recorder.trajectory.cpu(),
+            "average": None if average is None else average.cpu(),
+            "dt": dt,
+        }
+
+    def _recorders(self, agent: GameAgent) -> list[Recorder | Frames]:
+        """Return the callback that records what an animation shows."""
+        if figures.has_path(agent.game):
+            return [Recorder()]
+        if isinstance(agent.game, GAN) and animation.has_film(agent.game):
+            return [Frames([max(1, self.steps * k // _FRAMES) for k in range(1, _FRAMES + 1)], animation.generated)]
+        return []
+
+    def _snapshots(self, agent: GameAgent, logger: Logger, recorders: Sequence[BaseCallback]) -> list[BaseCallback]:
+        """Return the callback that shows the figures of a point after 1/8, 1/4, 1/2 and all of the steps."""
+        game = agent.game.to("cpu")
+        if not (isinstance(game, GAN | AdversarialClassification) or figures.has_path(game)):
+            return []
 
         def show(timesteps: int, point: Tensor) -> None:
             if timesteps < self.steps:  # `draw` shows the last ones, with the other figures
-                _show(figures.draw_all(agent.game.to("cpu"), point, snapshots={timesteps: point}), logger, timesteps)
+                path = self._path(agent, [*recorders])
+                shots = {timesteps: point} if isinstance(game, GAN) else None
+                _show(
+                    figures.draw_all(game, point, **path, snapshots=shots, images=_IMAGES, quick=True),
+                    logger,
+                    timesteps,
+                )
 
-        return Snapshots([max(1, self.steps // k) for k in (8, 4, 2, 1)], show)
+        planar = isinstance(game, GAN) and game.source.size == 2
+        return [Snapshots([max(1, self.steps // k) for k in (8, 4, 2, 1)], show, keep=planar)]
 
 
-def _show(drawn: dict[str, MatplotlibFigure], logger: Logger, timesteps: int) -> None:
+def _show_nothing(timesteps: int, point: Tensor) -> None:
+    """Show nothing: these snapshots are only read."""
+
+
+def _show(drawn: dict[str, Figure], logger: Logger, timesteps: int) -> None:
     """Write figures to TensorBoard."""
-    images = {f"figures/{name}": Figure(figure, close=False) for name, figure in drawn.items()}
     for writer in logger.output_formats:
         if isinstance(writer, TensorBoardOutputFormat):
-            writer.write(images, dict.fromkeys(images, ()), timesteps)
+            show_figures(writer, drawn, timesteps)
 
 
 def _time_of_a_step(solver: Scheme) -> float:

@@ -5,19 +5,37 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.logger import Logger, make_output_format
+from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFormat, make_output_format
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from robustgames.disk import write_new
 from robustgames.errors import writing
+from robustgames.figures.style import Figure, png, shrink
+from robustgames.figures.video import log_picture
 
+LOGS = 50
+"""Logs of a run, at equal distances."""
 STEP = "time/timesteps"
 EVENTS = "events.out.tfevents.*"
+
+
+@dataclass(frozen=True)
+class Page:
+    """What TensorBoard shows of a run next to its curves.
+
+    Attributes:
+        text: Markdown of the page "run" in TEXT.
+        hparams: Hyper-parameters of HPARAMS; their metrics are those under eval/, of games without any under game/.
+    """
+
+    text: str
+    hparams: dict[str, bool | str | float]
 
 
 class RunLogger(Logger):
@@ -26,16 +44,47 @@ class RunLogger(Logger):
     Args:
         folder: Folder of the run.
         suffix: End of the names of the files before their extension.
+        page: Page of the run, written with the first log, its hyper-parameters with the first metrics; or None.
+
+    Attributes:
+        before_dump: Functions that are called before every log and record more.
     """
 
-    def __init__(self, folder: Path, suffix: str) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, suffix: str, page: Page | None = None) -> None:
+        self._folder, self._page = folder, page
+        self._unmeasured: Page | None = None
+        self.before_dump: list[Callable[[], None]] = []
         with writing(folder):
             super().__init__(str(folder), [make_output_format(k, str(folder), suffix) for k in ("csv", "tensorboard")])
 
     def dump(self, step: int = 0) -> None:
+        for record_more in self.before_dump:
+            record_more()
+        names = sorted(self.name_to_value)
         with writing(self._folder):
             super().dump(step)
+            if self._page is not None and names:
+                self._write({"run": self._page.text}, step)
+                self._unmeasured, self._page = self._page, None
+            if self._unmeasured is not None and (metrics := _measured(names)):
+                values = dict.fromkeys(metrics, 0.0)  # TensorBoard reads the values from the curves
+                self._write({"hparams": HParam(self._unmeasured.hparams, values)}, step)
+                self._write_bands(names)
+                self._unmeasured = None
+
+    def _write(self, shown: dict[str, Any], step: int) -> None:
+        for output in self.output_formats:
+            if isinstance(output, TensorBoardOutputFormat):
+                output.write(shown, dict.fromkeys(shown, ()), step)
+
+    def _write_bands(self, names: list[str]) -> None:
+        """Describe the charts of CUSTOM SCALARS: every mean over the runs, in a band from the least to the largest."""
+        ends = ("/min", "/max")
+        bands = [name for name in names if all(f"spread/{name}{end}" in names for end in ends)]
+        charts = {name: ["Margin", [name, *(f"spread/{name}{end}" for end in ends)]] for name in bands}
+        for output in self.output_formats if charts else ():
+            if isinstance(output, TensorBoardOutputFormat):
+                output.writer.add_custom_scalars({"mean over the runs, from the least to the largest": charts})
 
     def close(self) -> None:
         """Close the files; a second call does nothing."""
@@ -45,7 +94,19 @@ class RunLogger(Logger):
                 output.close()
 
 
-def open_logger(folder: Path, timesteps: int, kept: int) -> RunLogger:
+def show_figures(output: TensorBoardOutputFormat, drawn: Mapping[str, Figure], step: int) -> None:
+    """Write figures to TensorBoard, small enough that their text is legible in its panels."""
+    for name, figure in drawn.items():
+        shrink(figure)
+        log_picture(output, f"figures/{name}", png(figure, 100), step)
+
+
+def _measured(names: list[str]) -> list[str]:
+    """Return the metrics that compare runs: those of the evaluated point; of games without any, of the iterate."""
+    return next((found for group in ("eval/", "game/") if (found := [n for n in names if n.startswith(group)])), [])
+
+
+def open_logger(folder: Path, timesteps: int, kept: int, page: Page | None = None) -> RunLogger:
     """Return the logger of a run that begins or continues.
 
     A resumed run writes its curve next to the first part, which Stable-Baselines3 would overwrite. What a killed run
@@ -55,6 +116,7 @@ def open_logger(folder: Path, timesteps: int, kept: int) -> RunLogger:
         folder: Folder of the run.
         timesteps: Timesteps of the run so far.
         kept: Largest timestep whose lines in the files are kept.
+        page: Page of the run; the first part of a resumed run has written it.
 
     Raises:
         GameError: The files cannot be written.
@@ -66,7 +128,7 @@ def open_logger(folder: Path, timesteps: int, kept: int) -> RunLogger:
             _trim_events(path, kept)
         suffix = f"-{timesteps}" if (folder / "progress.csv").exists() else ""
         (folder / f"progress{suffix}.csv").unlink(missing_ok=True)  # Stable-Baselines3 would write through a hard link
-    return RunLogger(folder, suffix)
+    return RunLogger(folder, suffix, None if suffix else page)
 
 
 def _trim_csv(path: Path, kept: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 from torch import Tensor
 
 from robustgames.attacks import Victim, apgd, fgsm
@@ -18,7 +18,7 @@ from robustgames.attacks.victim import Model
 from robustgames.errors import GameError
 from robustgames.evaluation.saliency import compare_saliency, saliency_map
 from robustgames.figures.digits import checked_side, first_of_each_class
-from robustgames.figures.style import AXIS, INK, PALETTE, RIGHT, SIGNED, WRONG, bare, quiet
+from robustgames.figures.style import SIGNED, Figure, bare, colors, quiet
 
 Models = Mapping[str, Model | Victim]
 Attack = Callable[..., Tensor]  # attack(model, x, y, eps, norm) -> x_adv
@@ -103,15 +103,15 @@ def accuracy_against_eps(
     figure = Figure(figsize=(5.0, 3.4), layout="constrained")
     axes = figure.add_subplot()
     if trained_at is not None:
-        axes.axvline(trained_at, color=AXIS, lw=1.2, ls="--", zorder=1, label=f"trained at {trained_at:g}")
-    for color, (name, share) in zip(PALETTE * len(shares), shares.items(), strict=False):
+        axes.axvline(trained_at, color=colors().axis, lw=1.2, ls="--", zorder=1, label=f"trained at {trained_at:g}")
+    for color, (name, share) in zip(colors().palette * len(shares), shares.items(), strict=False):
         values = np.array(share)
         error = np.sqrt(values * (1 - values) / len(x))
         axes.plot(radii, values, color=color, lw=1.8, marker="o", ms=4, label=name, clip_on=False)
         axes.fill_between(radii, values - error, values + error, color=color, alpha=0.18, lw=0)
     axes.set(ylim=(0, 1), xlim=(radii[0], radii[-1]) if radii[-1] > radii[0] else None)
     axes.set_xlabel(f"radius of the attack, $|\\eta|_{SIGNS.get(norm, norm)}$", fontsize=9)
-    axes.set_title(f"accuracy under attack, {len(x)} images", fontsize=10, color=INK, loc="left")
+    axes.set_title(f"accuracy under attack, {len(x)} images", fontsize=10, color=colors().ink, loc="left")
     quiet(axes)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure, {"eps": list(radii), **shares}
@@ -184,12 +184,12 @@ def _stack(figure: Figure, count: int) -> list[SubFigure]:
 
 
 def _name_part(part: SubFigure, name: str) -> None:
-    part.suptitle(name, x=0.01, ha="left", fontsize=9, color=INK)
+    part.suptitle(name, x=0.01, ha="left", fontsize=9, color=colors().ink)
 
 
 def _write_predictions(row: np.ndarray, model: Model | Victim, x: Tensor, y: Tensor) -> None:
     for axes, guess, label in zip(row, _predict(_victim(model), x).tolist(), y.tolist(), strict=True):
-        axes.set_title(str(guess), fontsize=9, color=RIGHT if guess == label else WRONG, pad=2)
+        axes.set_title(str(guess), fontsize=9, color=colors().right if guess == label else colors().wrong, pad=2)
 
 
 def _predict(victim: Victim, x: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from math import ceil
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
@@ -21,7 +20,7 @@ from robustgames.errors import GameError, unknown
 from robustgames.evaluation.intervals import FEWEST
 from robustgames.evaluation.reliability import bootstrap
 from robustgames.evaluation.robustness import Sweep
-from robustgames.figures.style import AXIS, INK, ON_DARK, ON_LIGHT, PALETTE, VALUES, quiet
+from robustgames.figures.style import ON_DARK, ON_LIGHT, VALUES, Figure, colors, quiet
 
 _LABELS = {"action_noise": "probability of a random action", "observation_noise": "noise on the observation (std)"}
 
@@ -56,11 +55,11 @@ def heat_maps(sweeps: Mapping[str, Sweep], columns: int = 3) -> Figure:
         axes.imshow(mean.T, origin="lower", aspect="auto", cmap=VALUES, vmin=low, vmax=high)
         _write_values(axes, mean, low, high, unit)
         _frame(axes, first.nominal)
-        axes.set_title(name, fontsize=10, color=INK, loc="left")
+        axes.set_title(name, fontsize=10, color=colors().ink, loc="left")
     _label_grid(grid, first, len(sweeps), columns)
     _add_colorbar(figure, grid, unit)
     title = _title(sweeps, f"return{_written_in(unit)} (framed: {_nominal(first)})")
-    figure.suptitle(title, fontsize=10, color=INK, x=0.01, ha="left")
+    figure.suptitle(title, fontsize=10, color=colors().ink, x=0.01, ha="left")
     return figure
 
 
@@ -68,7 +67,7 @@ def _add_colorbar(figure: Figure, grid: np.ndarray, unit: float) -> None:
     image, label = grid.flat[0].images[0], FuncFormatter(lambda value, _: _plain(value / unit))
     bar = figure.colorbar(image, ax=list(grid.flat), shrink=0.9, aspect=30, pad=0.015, format=label)
     bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.ax.tick_params(labelsize=8, color=AXIS)
+    bar.ax.tick_params(labelsize=8, color=colors().axis)
 
 
 def _write_values(axes: Axes, mean: np.ndarray, low: float, high: float, unit: float) -> None:
@@ -98,7 +97,7 @@ def _written_in(unit: float) -> str:
 
 def _frame(axes: Axes, cell: tuple[int, ...]) -> None:
     corner = cell[0] - 0.5, cell[1] - 0.5
-    axes.add_patch(Rectangle(corner, 1, 1, fill=False, ec=PALETTE[5], lw=1.8, zorder=3, clip_on=False))
+    axes.add_patch(Rectangle(corner, 1, 1, fill=False, ec=colors().palette[5], lw=1.8, zorder=3, clip_on=False))
 
 
 def _label_grid(grid: np.ndarray, sweep: Sweep, count: int, columns: int) -> None:
@@ -146,15 +145,17 @@ def perturbation_curves(sweeps: Mapping[str, Sweep], axis: str | None = None) ->
     values = first.axes[axis]
     nominal = 0.0 if axis in NOISES else 1.0
     if min(values) <= nominal <= max(values):
-        axes.axvline(nominal, color=AXIS, lw=1.2, ls="--", zorder=1, label="nominal")
-    for color, (name, one) in zip(PALETTE * len(sweeps), sweeps.items(), strict=False):
+        axes.axvline(nominal, color=colors().axis, lw=1.2, ls="--", zorder=1, label="nominal")
+    for color, (name, one) in zip(colors().palette * len(sweeps), sweeps.items(), strict=False):
         mean, low, high = _band(_slice(one, axis))
         axes.plot(values, mean, color=color, lw=1.8, marker="o", ms=3.5, label=name, clip_on=False)
         axes.fill_between(values, low, high, color=color, alpha=0.18, lw=0)
     axes.margins(x=0.02)
     axes.set_xlabel(_label(axis), fontsize=9)
     fixed = ", ".join(f"{name} {value:g}" for name, value in first.nominal_point.items() if name != axis)
-    axes.set_title(_title(sweeps, f"return at {fixed}" if fixed else "return"), fontsize=10, color=INK, loc="left")
+    axes.set_title(
+        _title(sweeps, f"return at {fixed}" if fixed else "return"), fontsize=10, color=colors().ink, loc="left"
+    )
     quiet(axes)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure

@@ -6,17 +6,16 @@ from math import isqrt
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from robustgames.errors import GameError
 from robustgames.evaluation.certificates import attack
-from robustgames.figures.style import RIGHT, SIGNED, WRONG, bare
+from robustgames.figures.style import SIGNED, Figure, bare, colors, write_title
 from robustgames.games import AdversarialClassification, HeldOut
 
 
 @torch.no_grad()
-def digit_grid(game: AdversarialClassification, z: Tensor, count: int = 10, steps: int = 40) -> Figure:
+def digit_grid(game: AdversarialClassification, z: Tensor, count: int = 10, steps: int = 40, title: str = "") -> Figure:
     """Draw images, perturbations of the first run's classifier by PGD, and their sums, with the predicted labels.
 
     Correct predictions are green, wrong ones red. Images are held-out ones if the game has them, one of each class
@@ -27,6 +26,7 @@ def digit_grid(game: AdversarialClassification, z: Tensor, count: int = 10, step
         z: Weights, (*S, n), or joint strategies, (*S, n + m).
         count: Number of images.
         steps: Number of signed steps of the attack, each of 2.5 eps / steps, from a random start (seed 0).
+        title: Title above the figure.
 
     Raises:
         GameError: The images are not square.
@@ -40,11 +40,12 @@ def digit_grid(game: AdversarialClassification, z: Tensor, count: int = 10, step
     figure = Figure(figsize=(0.95 * len(noise) + 0.8, 3.7), layout="constrained")
     grid = figure.subplots(3, len(noise), squeeze=False)
     for i, (name, pictures) in enumerate(rows.items()):
-        colors, low, high = (SIGNED, -radius, radius) if i == 1 else ("gray", 0, 1)
+        shades, low, high = (SIGNED, -radius, radius) if i == 1 else ("gray", 0, 1)
         for axes, picture in zip(grid[i], pictures, strict=True):
-            axes.imshow(picture.reshape(side, side).cpu().numpy(), cmap=colors, vmin=low, vmax=high)
+            axes.imshow(picture.reshape(side, side).cpu().numpy(), cmap=shades, vmin=low, vmax=high)
             bare(axes)
         grid[i, 0].set_ylabel(name, fontsize=9)
+    write_title(figure, title)
     _write_labels(grid[0], game, game.logits(x, game.images).argmax(-1), with_truth=True)
     _write_labels(grid[2], game, game.logits(x, attacked).argmax(-1), with_truth=False)
     return figure
@@ -82,4 +83,4 @@ def checked_side(images: Tensor) -> int:
 def _write_labels(row: np.ndarray, game: AdversarialClassification, predicted: Tensor, with_truth: bool) -> None:
     for axes, guess, label in zip(row, predicted.tolist(), game.labels.tolist(), strict=True):
         text = f"{guess} (true {label})" if with_truth else str(guess)
-        axes.set_title(text, fontsize=9, color=RIGHT if guess == label else WRONG)
+        axes.set_title(text, fontsize=9, color=colors().right if guess == label else colors().wrong)

@@ -13,18 +13,17 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from robustgames.errors import GameError
-from robustgames.figures.style import FAINT, HEIGHTS, INK, MUTED, PALETTE, mark_diverged, quiet
+from robustgames.figures.style import HEIGHTS, LIGHT, Figure, colors, mark_diverged, quiet, write_title
 
 _Window = tuple[float, float, float, float]  # left, right, bottom, top
 _Grid = dict[str, dict[Any, Tensor]]  # {row: {column: samples}}
 
 SHOWN_SAMPLES = 2500  # in a panel
-_GENERATED, _MODES = PALETTE[0], PALETTE[5]
+_GENERATED, _DATA, _MODES = 0, 1, 5  # in the palette
 _WIDTH = 5  # panels next to each other if rows have no meaning
 _POINTS = 161  # per side of the critic's grid
 _LEVELS = 14  # of the critic, approximately
@@ -39,6 +38,7 @@ def samples_figure(
     captions: Mapping[str, str] | Mapping[str, Mapping[Any, str]] | None = None,
     column: str = "step",
     window: _Window | None = None,
+    title: str = "",
 ) -> Figure:
     """Draw generated samples over the true modes: one panel each, on one scale.
 
@@ -53,6 +53,7 @@ def samples_figure(
         captions: Line under each panel, nested as the panels, e.g. "25 modes, 93 % high quality".
         column: Unit of the numbers that name columns.
         window: View (left, right, bottom, top); by default a square around the modes, else the real, else the samples.
+        title: Title above the figure.
 
     Raises:
         GameError: There is no panel, or samples are not (N, 2).
@@ -71,11 +72,13 @@ def samples_figure(
     for i, (row, name) in enumerate(cells):
         axes = figure.add_subplot(down, across, i + 1, aspect="equal")
         if _draw_samples(axes, grid[row].get(name), means, std, real, window):
-            axes.set_xlabel(lines.get(row, {}).get(name, ""), fontsize=8, color=MUTED, labelpad=3)
+            axes.set_xlabel(lines.get(row, {}).get(name, ""), fontsize=8, color=colors().muted, labelpad=3)
         if i < across or not nested:
-            axes.set_title(f"{column} {name:,}" if isinstance(name, int) else str(name), fontsize=9, color=INK, pad=4)
+            heading = f"{column} {name:,}" if isinstance(name, int) else str(name)
+            axes.set_title(heading, fontsize=9, color=colors().ink, pad=4)
         if i % across == 0:
-            axes.set_ylabel(row, fontsize=9, color=INK)
+            axes.set_ylabel(row, fontsize=9, color=colors().ink)
+    write_title(figure, title)
     _name_marks(figure)
     return figure
 
@@ -123,7 +126,7 @@ def _draw_samples(
     """Draw one panel and return whether it contains a sample."""
     left, right, bottom, top = window
     axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
-    axes.spines[:].set_color(FAINT)
+    axes.spines[:].set_color(colors().faint)
     if samples is None:
         axes.spines[:].set_visible(False)
         return False
@@ -132,10 +135,11 @@ def _draw_samples(
         mark_diverged(axes)
         return False
     if real is not None:
-        axes.plot(*_finite(real)[:SHOWN_SAMPLES].T, ".", color=FAINT, ms=2, mew=0, label="data", zorder=1)
+        axes.plot(*_finite(real)[:SHOWN_SAMPLES].T, ".", color=colors().faint, ms=2, mew=0, label="data", zorder=1)
     if means is not None:
         _draw_modes(axes, means, std)
-    axes.plot(*points[:SHOWN_SAMPLES].T, ".", color=_GENERATED, ms=2.2, mew=0, alpha=0.6, label="generated", zorder=3)
+    color = colors().palette[_GENERATED]
+    axes.plot(*points[:SHOWN_SAMPLES].T, ".", color=color, ms=2.2, mew=0, alpha=0.6, label="generated", zorder=3)
     outside = ((points < (left, bottom)) | (points > (right, top))).any(1).sum() / len(samples)
     _write_missing(axes, {"outside": outside, "not finite": 1 - len(points) / len(samples)})
     return True
@@ -145,8 +149,8 @@ def _write_missing(axes: Axes, shares: dict[str, float]) -> None:
     text = ", ".join(f"{100 * max(0.01, share):.0f} % {what}" for what, share in shares.items() if share > 0)
     if text:
         corner = {"transform": axes.transAxes, "ha": "right", "va": "bottom"}
-        box = {"color": "white", "alpha": 0.85, "pad": 0.5}
-        axes.text(0.99, 0.01, text, **corner, fontsize=6, color=INK, zorder=5, bbox=box)
+        box = {"color": colors().paper, "alpha": 0.85, "pad": 0.5}
+        axes.text(0.99, 0.01, text, **corner, fontsize=6, color=colors().ink, zorder=5, bbox=box)
 
 
 def _draw_modes(axes: Axes, means: Tensor, std: float | Tensor) -> None:
@@ -160,12 +164,12 @@ def _draw_modes(axes: Axes, means: Tensor, std: float | Tensor) -> None:
         offsets=means.numpy(),
         offset_transform=axes.transData,
         facecolors="none",
-        edgecolors=_MODES,
+        edgecolors=colors().palette[_MODES],
         linewidths=0.8,
         zorder=2,
     )
     axes.add_collection(circles, autolim=False)
-    axes.plot([], [], "o", color=_MODES, mfc="none", ms=2, label="modes, 3 std")
+    axes.plot([], [], "o", color=colors().palette[_MODES], mfc="none", ms=2, label="modes, 3 std")
 
 
 def _name_marks(figure: Figure) -> None:
@@ -194,8 +198,9 @@ def critic_figure(
     means: Tensor | None = None,
     std: float | Tensor = 0.0,
     title: str = "",
+    real: Tensor | None = None,
 ) -> Figure:
-    """Draw level sets of a critic D on the plane, with generated samples and the modes on top.
+    """Draw level sets of a critic D on the plane, with generated samples, real ones and the modes on top.
 
     The generator moves its samples uphill, to darker places. Where D is flat it does not move them.
 
@@ -206,6 +211,7 @@ def critic_figure(
         means: Means of the modes, (M, 2).
         std: Standard deviation of the modes, or one for each, (M,).
         title: Title above the figure.
+        real: Samples of the data, (N, 2).
     """
     left, right, bottom, top = window
     x, y = torch.linspace(left, right, _POINTS), torch.linspace(bottom, top, _POINTS)
@@ -214,19 +220,20 @@ def critic_figure(
     figure = Figure(figsize=(5.2, 4.8), layout="constrained")
     axes = figure.add_subplot(aspect="equal")
     axes.set(xlim=(left, right), ylim=(bottom, top))
-    axes.set_title(title, fontsize=10, color=INK, loc="left")
+    axes.set_title(title, fontsize=10, color=colors().ink, loc="left", parse_math=False)
     if not np.isfinite(values).any():
         mark_diverged(axes)
         axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_color(FAINT)
+        axes.spines[:].set_color(colors().faint)
         return figure
     _draw_levels(figure, axes, x.numpy(), y.numpy(), np.ma.masked_invalid(values))
     if means is not None:
         _draw_modes(axes, means, std)
-    if samples is not None:
-        axes.plot(
-            *_finite(samples)[:SHOWN_SAMPLES].T, ".", color=INK, ms=2.5, mew=0, alpha=0.6, label="generated", zorder=3
-        )
+    dots = {"marker": ".", "ls": "", "ms": 2.5, "mew": 0, "alpha": 0.7}
+    if real is not None:
+        axes.plot(*_finite(real)[:SHOWN_SAMPLES].T, **dots, color=LIGHT.palette[_DATA], label="data", zorder=3)
+    if samples is not None:  # the map is light on a dark background as well
+        axes.plot(*_finite(samples)[:SHOWN_SAMPLES].T, **dots, color=LIGHT.ink, label="generated", zorder=3)
     quiet(axes)
     axes.grid(False)
     _name_marks(figure)

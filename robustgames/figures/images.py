@@ -11,11 +11,10 @@ from math import ceil, isqrt
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
-from robustgames.figures.style import INK, bare, mark_diverged
+from robustgames.figures.style import Figure, bare, colors, mark_diverged
 
 MISSING = 0.8  # gray of an image that is not finite
 
@@ -56,7 +55,7 @@ def image_grid(
     pairs = np.concatenate([strips, _tiles(nearest, side, channels, columns), apart], 1)
     figure = _picture(pairs, columns, title)
     at = [row * pairs.shape[1] + (j + 0.5) * strips.shape[1] for row in range(len(pairs)) for j in (0, 1)]
-    figure.axes[0].set_yticks(at, ["generated", "nearest in training"] * len(pairs), fontsize=8, color=INK)
+    figure.axes[0].set_yticks(at, ["generated", "nearest in training"] * len(pairs), fontsize=8, color=colors().ink)
     return figure
 
 
@@ -153,5 +152,5 @@ def _picture(strips: np.ndarray, columns: int, title: str, diverged: bool = Fals
         axes.imshow(picture, interpolation="nearest")
     bare(axes)
     axes.tick_params(length=0)
-    axes.set_title(title, fontsize=10, color=INK, loc="left")
+    axes.set_title(title, fontsize=10, color=colors().ink, loc="left", parse_math=False)
     return figure

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from matplotlib import rc_context
-from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
 from robustgames.attacks import Victim
@@ -17,7 +16,7 @@ from robustgames.attacks.problem import pose_problem
 from robustgames.attacks.victim import Model
 from robustgames.errors import GameError
 from robustgames.figures.attacks import Models, check_models
-from robustgames.figures.style import GRID_3D, INK, VALUES
+from robustgames.figures.style import VALUES, Figure, colors
 
 
 def loss_surface(
@@ -52,12 +51,12 @@ def loss_surface(
     surfaces = {name: _plane(model, x, y, eps, norm, points, random).cpu() for name, model in models.items()}
     figure = Figure(figsize=(4.3 * len(models), 3.8), layout="constrained")
     for i, (name, surface) in enumerate(surfaces.items()):
-        with rc_context({"grid.color": GRID_3D}):  # axes in 3-D read it only when they are created
+        with rc_context({"grid.color": colors().grid_3d}):  # axes in 3-D read it only when they are created
             axes = figure.add_subplot(1, len(models), i + 1, projection="3d")
         _draw_surface(axes, surface, max(float(part.max()) for part in surfaces.values()))
         axes.set_xlabel("sign of gradient · eps" if norm == "linf" else "steepest · eps", fontsize=8)
         axes.set_ylabel("random · eps", fontsize=8)
-        axes.set_title(f"{name}: loss {_range(surface)}", fontsize=10, color=INK, y=1.0)
+        axes.set_title(f"{name}: loss {_range(surface)}", fontsize=10, color=colors().ink, y=1.0)
     return figure, surfaces
 
 
@@ -81,7 +80,7 @@ def _draw_surface(axes: Any, surface: Tensor, top: float) -> None:  # matplotlib
     axes.view_init(elev=28, azim=-118)
     axes.set_box_aspect((1, 1, 0.72), zoom=0.92)
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-        axis.set_pane_color("white")
+        axis.set_pane_color(colors().paper)
     axes.tick_params(labelsize=8, pad=0)
 
 

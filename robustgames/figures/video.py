@@ -21,7 +21,7 @@ from robustgames.errors import GameError
 from robustgames.evaluation.rollouts import Opponent, Policy, control_env, play
 
 if TYPE_CHECKING:
-    from stable_baselines3.common.logger import Logger
+    from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 FASTEST = 30  # frames per second: browsers slow down a GIF of more than 50
 
@@ -206,14 +206,29 @@ def log_video(logger: Logger, name: str, video: Film | bytes, step: int) -> bool
         step: Timesteps.
     """
     from stable_baselines3.common.logger import TensorBoardOutputFormat
-    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 
     gif = video.gif() if isinstance(video, Film) else video
-    width, height = Image.open(BytesIO(gif)).size
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
     outputs = [out for out in logger.output_formats if isinstance(out, TensorBoardOutputFormat)]
     for out in outputs:
-        # torch's add_video would require moviepy
-        out.writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)  # type: ignore[union-attr]
-        out.writer.flush()
+        log_picture(out, name, gif, step)
     return bool(outputs)
+
+
+def log_picture(output: TensorBoardOutputFormat, name: str, data: bytes, step: int) -> None:
+    """Write the bytes of a GIF or PNG to TensorBoard as they are; torch's add_video would require moviepy."""
+    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
+
+    width, height = Image.open(BytesIO(data)).size
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=data)
+    summary = Summary(value=[Summary.Value(tag=name, image=image)])
+    output.writer._get_file_writer().add_summary(summary, step)  # type: ignore[union-attr]
+    output.writer.flush()
+
+
+def log_to(folder: Path, name: str, video: Film, step: int) -> None:
+    """Write a film to a new event file of TensorBoard in the folder of a run; see `log_video`."""
+    from stable_baselines3.common.logger import Logger, make_output_format
+
+    logger = Logger(None, [make_output_format("tensorboard", str(folder))])
+    log_video(logger, name, video, step)
+    logger.close()

@@ -20,6 +20,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.games.sets import Set, Space
+from robustgames.notebook import html_table
 from robustgames.tensors import Movable
 
 Sample = Any
@@ -160,6 +161,12 @@ class Game(Movable, ABC):
             if isinstance(value := own.get(name), int | float | str | tuple) and value != parameter.default:
                 shown.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _repr_html_(self) -> str:
+        formula = (inspect.getdoc(type(self)) or "").partition("\n")[0]
+        parts = zip(self.players, self.sizes, self.sets, strict=True)
+        players = [(name, f"{size} numbers in {part!r}") for name, size, part in parts]
+        return html_table([("payoff", formula), *players], (repr(self), ""))
 
 
 def arguments(cls: type[Game]) -> dict[str, inspect.Parameter]:

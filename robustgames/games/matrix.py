@@ -48,6 +48,12 @@ class MatrixGame(ClosedForm):
         self.sets = (Simplex(), Simplex())
         self.equilibrium = self._equilibrium()
 
+    def __repr__(self) -> str:
+        rows = self.matrix.tolist()
+        name = next((name for name, matrix in self.NAMED.items() if matrix == rows), None)
+        shown = repr(name) if name else f"{[[f'{value:g}' for value in row] for row in rows]}".replace("'", "")
+        return f"MatrixGame({shown if max(self.sizes) <= 4 else f'{self.sizes[0]} x {self.sizes[1]}'})"
+
     def payoff(self, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
         return ((x @ self.matrix.to(x)) * y).sum(-1)
 

@@ -63,6 +63,26 @@ def test_the_same_quantity_has_one_number(run, capsys):
     assert str(run / "figures" / "robustness.png") in said
 
 
+def test_few_starts_of_a_grid_leave_ten_for_the_nominal_env(run, capsys):
+    """The return, and what random adversaries leave of it, are of ten starts; the cell of two is not printed."""
+    assert cli.main(["evaluate", str(run), "--grid", "mass=1,2", "--episodes", "2"]) == 0
+    result, said = json.loads((run / "evaluation.json").read_text()), capsys.readouterr().out
+    random = result["random_adversary"]
+    assert random["per_run"]["without"] == pytest.approx(result["metrics"]["return"]["runs"])
+    lines = [" ".join(line.replace("│", " ").split()) for line in said.splitlines()]
+    assert random["episodes"] == 10 and "starts of every run 10" in lines
+    [row] = [line for line in lines if line.startswith("nominal, no adversary")]
+    assert row.startswith(f"nominal, no adversary, 10 starts {random['without'][0]:.4g} (")
+    assert sum(line.startswith("random ") and "10 starts" in line for line in lines) == 2
+
+
+def test_a_best_response_to_one_run_has_counts_and_no_interval(tmp_path, capsys):
+    best = {"algorithm": "TD3", "steps": 60, "exploitability": [12.3, 1.0, 24.0], "starts": 10, "harmed": 9}
+    report_robustness({**row_of(1), "best_response": best}, tmp_path / "none.png")
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "exploitability of run 0 (TD3, 60 steps) 12.3, harmed in 9 of 10 starts" in said and "[" not in said
+
+
 def row_of(runs):
     rng = np.random.default_rng(0)
     returns = rng.normal(-140, 5, (runs, 11, 10))
@@ -217,6 +237,31 @@ def test_a_game_refuses_the_examination_of_control(tmp_path):
     assert list(experiment.examine(agent, tmp_path, Examination())) == ["verdicts"]
     with pytest.raises(rg.GameError, match=r"episodes=3.* is for runs of control, robustgames/Bilinear-v0 is a game"):
         experiment.examine(agent, tmp_path, Examination(episodes=3))
+
+
+def test_evaluate_draws_and_animates_a_game(tmp_path, capsys):
+    words = ["train", "optimistic_mwu", "robustgames/RockPaperScissors-v0", "--steps", "40", "--runs", "2"]
+    assert cli.main([*words, "--out", str(tmp_path)]) == 0
+    folder, film = next(tmp_path.glob("RockPaperScissors-v0/*/*")), tmp_path / "path.gif"
+    for picture in (folder / "figures").iterdir():
+        picture.unlink()
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(folder), "--animate", str(film)]) == 0
+    said = capsys.readouterr().out
+    assert f"figures      {folder / 'figures'}: learning_curves, simplices" in said and str(film) in said
+    assert film.read_bytes()[:3] == b"GIF"
+    events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
+    assert {"figures/animation", "figures/simplices"} <= set(events.Tags()["images"])
+    assert cli.main(["evaluate", str(folder), "--animate", "path.avi"]) == 2
+    assert "path.avi is neither .gif nor .mp4" in capsys.readouterr().err
+
+
+def test_games_without_paths_or_generators_have_no_animation(tmp_path, capsys):
+    words = ["train", "gda", "robustgames/Bilinear-v0", "--set", "n=3", "--steps", "10", "--runs", "1"]
+    assert cli.main([*words, "--out", str(tmp_path)]) == 0
+    folder = next(tmp_path.glob("Bilinear-v0/*/*"))
+    assert cli.main(["evaluate", str(folder), "--animate", str(tmp_path / "a.gif")]) == 2
+    assert "has no animation: small games and GANs have one" in " ".join(capsys.readouterr().err.split())
 
 
 def row(mean, std):

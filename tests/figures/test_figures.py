@@ -204,6 +204,65 @@ def test_learning_curves_of_an_agent(tmp_path):
         np.testing.assert_array_equal(axes.lines[0].get_ydata(), [float(row[name]) for row in table])
 
 
+@pytest.mark.parametrize(
+    ("name", "last", "scale"),
+    [
+        ("eval/distance", 0.3, "log"),  # from 1: a rate is read as a slope
+        ("game/residual", 0.3, "log"),
+        ("eval/last_duality_gap", 0.3, "log"),
+        ("eval/distance", 0.4, "linear"),
+        ("eval/distance", 0.0, "linear"),
+        ("game/payoff", 0.3, "linear"),
+        ("game/payoff", 0.005, "log"),
+    ],
+)
+def test_rates_are_read_on_logarithmic_axes(tmp_path, name, last, scale):
+    path = write(tmp_path / "progress.csv", [{"time/timesteps": t, name: v} for t, v in ((0, 1.0), (9, last))])
+    assert figures.learning_curves(path).axes[0].get_yscale() == scale
+
+
+def test_learning_curves_say_what_they_show(tmp_path):
+    path = write(tmp_path / "progress.csv", [{**row, "eval/gap": row["time/timesteps"]} for row in rows([0, 10])])
+    figure = figures.learning_curves(path, "gda (lr=0.1)\nBilinear-v0, 5 runs", runs=5)
+    assert figure.get_suptitle() == "gda (lr=0.1)\nBilinear-v0, 5 runs"
+    below = figure.get_supxlabel().splitlines()
+    assert below[0] == "line: mean over 5 runs, band: ± one standard deviation"
+    assert below[1].startswith("game/: the last iterate") and "eval/: the point that a result reports" in below[1]
+    single = write(tmp_path / "b" / "progress.csv", [{"time/timesteps": t, "game/payoff": t} for t in (0, 1)])
+    assert figures.learning_curves(single).get_supxlabel() == ""
+
+
+def test_compared_runs_may_be_named(tmp_path):
+    paths = [write(tmp_path / name / "progress.csv", rows([0, 10], i)) for i, name in enumerate(("a", "b"))]
+    assert legend(figures.learning_curves(paths, names=["GDA", "Adam"])) == ["GDA", "Adam"]
+    with pytest.raises(GameError, match="2 folders, one name for each"):
+        figures.learning_curves(paths, names=["GDA"])
+
+
+def test_constant_metrics_have_no_panel(tmp_path):
+    flat = {"train/diverged_runs": 0, "rollout/ep_len_mean": 200}
+    table = [{"time/timesteps": t, **flat, "rollout/ep_rew_mean": -t} for t in (1, 2)]
+    panels = figures.learning_curves(write(tmp_path / "progress.csv", table)).axes
+    assert [axes.get_title("left") for axes in panels] == ["return of recent episodes"]
+    both = figures.learning_curves(write(tmp_path / "b" / "progress.csv", [{"time/timesteps": 1, **flat}])).axes
+    assert len(both) == 2  # with nothing else to draw
+
+
+def test_values_that_come_at_some_logs_are_connected_and_paired(tmp_path):
+    table = [{"time/timesteps": t, "rollout/ep_rew_mean": -t} for t in range(6)]
+    for t, value in ((1, -5.0), (4, -2.0)):
+        table[t] |= {"eval/return": value, "eval/return_under_adversary": value - 1}
+    figure = figures.learning_curves(write(tmp_path / "progress.csv", table))
+    panel = next(axes for axes in figure.axes if "alone" in axes.get_title("left"))
+    alone, against = panel.lines
+    np.testing.assert_array_equal(alone.get_xydata()[np.isfinite(alone.get_ydata())], [[1, -5], [4, -2]])
+    assert (
+        np.isnan(alone.get_ydata()).sum() == 2 and alone.get_marker() == "o"
+    )  # before the first value, after the last
+    assert against.get_linestyle() == "--" and np.nanmin(against.get_ydata()) == -6 and len(figure.axes) == 2
+    assert panel.get_xlabel() == "env steps"
+
+
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "time/timesteps,game/x\nzero,1\n", "time/timesteps\n1\n"])
 def test_files_that_are_no_curves_are_refused(tmp_path, text):
     (tmp_path / "progress.csv").write_text(text)

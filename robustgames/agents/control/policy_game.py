@@ -113,10 +113,14 @@ class PolicyGame(ZeroSumGame):
         return initial(network, shape, generator, self.dtype, self.final)
 
     def payoff(self, x: Tensor, y: Tensor, sample: PolicySample) -> Tensor:
+        return -self.values(x, y, sample).mean((-2, -1))
+
+    def values(self, x: Tensor, y: Tensor, sample: PolicySample) -> Tensor:
+        """Return E Q(s, executed action) in every state, (*S, B, 1)."""
         policies = self.policies
         mu, nu = policies.actions(x, y, sample.states, sample.drawn)
         q = self.critic(sample.critic, policies.expectation.inputs(sample.states, mu, nu))
-        return -policies.expectation.value(q).mean((-2, -1))
+        return policies.expectation.value(q)
 
     def field(self, z: Tensor, sample: PolicySample | None = None, player: int | None = None) -> Tensor:
         if sample is None or not self._by_hand(z):

@@ -1,0 +1,49 @@
+"""Numbers of a table: a mean is rounded to its spread."""
+
+from __future__ import annotations
+
+from math import floor, inf, isfinite, log10
+
+from robustgames.evaluation.metrics import SHARE, Metric
+from robustgames.evaluation.statistics import Summary
+
+
+def cell(metric: Metric, row: Summary | None, runs: int) -> str:
+    """Return "mean ± std unit" of a metric over several runs, or the number of a single run; "" without a row."""
+    if row is None:
+        return ""
+    mean, std = row["mean"], row["std"]
+    if metric.unit == SHARE:
+        return f"{100 * mean:.1f} ± {100 * std:.1f} %" if runs > 1 else f"{100 * mean:.1f} %"
+    number = mean_and_spread(mean, std) if runs > 1 else f"{mean:.4g}"
+    return f"{number} {metric.unit}".rstrip()
+
+
+def mean_and_spread(mean: float, std: float) -> str:
+    """Return "mean ± std": std to two digits, the mean to the same decimal place and to at most six digits.
+
+    Example:
+        >>> mean_and_spread(4.859, 10.2), mean_and_spread(0.31415, 0.0123), mean_and_spread(3.1415926, 1e-4)
+        ('5 ± 10', '0.314 ± 0.012', '3.14159 ± 0.00010')
+    """
+    size = max(abs(mean), std)
+    if not isfinite(size) or std == 0:
+        return f"{mean:.4g} ± {std:.2g}"
+    place = min(_place(mean, 6), _place(std, 2))
+    if 1e-4 <= size < 1e6:
+        return f"{_fixed(mean, place)} ± {_fixed(std, _place(std, 2)) if std >= 1e-4 else f'{std:.2g}'}"
+    exponent = floor(log10(size))
+    return f"{_fixed(mean / 10**exponent, place + exponent)}e{exponent:+03d} ± {std:.1e}"
+
+
+def _place(value: float, digits: int) -> float:
+    """Return the number of decimals that show so many digits of a value; -1 rounds to tens."""
+    return digits - 1 - floor(log10(abs(value))) if value else inf
+
+
+def _fixed(value: float, place: float) -> str:
+    """Return a value rounded to a decimal place."""
+    if not isfinite(place):
+        return "0"
+    rounded = round(value, int(place)) + 0.0  # -0.0 becomes 0.0
+    return f"{rounded:.{max(0, int(place))}f}"

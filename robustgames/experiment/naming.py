@@ -1,0 +1,99 @@
+"""Words for an experiment: the title of its figures, the label of its folder, the command that repeats it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import fields
+from typing import Any
+
+from robustgames.experiment.base import Experiment
+from robustgames.experiment.folder import Content
+
+LONGEST = 60
+"""Characters in the label of a folder."""
+
+
+def title(experiment: Experiment) -> str:
+    """Return two lines for a figure: the agent with its settings; the env with its settings, runs and seed.
+
+    Example:
+        >>> from robustgames.experiment import GameExperiment
+        >>> print(title(GameExperiment("extra_adam", "robustgames/DiracGAN-v0", settings={"lr": 0.05}, runs=8)))
+        extra_adam (lr=0.05)
+        DiracGAN-v0, 8 runs, seed 0
+    """
+    env, runs = _short(experiment.env), "1 run" if experiment.runs == 1 else f"{experiment.runs} runs"
+    second = f"{env}{_in_brackets(experiment.env_settings)}, {runs}, seed {experiment.seed}"
+    return f"{experiment.agent}{_in_brackets(experiment.chosen())}\n{second}"
+
+
+def label(experiment: Experiment) -> str:
+    """Return the settings that distinguish a run from others of its agent in its env, as part of a folder's name.
+
+    Example:
+        >>> from robustgames.experiment import GameExperiment
+        >>> settings = {"lr": 0.05, "betas": (0.3, 0.8)}
+        >>> label(GameExperiment("adam", "robustgames/DiracGAN-v0", settings=settings, env_settings={"r1": 0.3}))
+        'lr=0.05-betas=0.3,0.8-r1=0.3'
+    """
+    chosen = {**experiment.chosen(), **experiment.env_settings}
+    words = [f"{name}={_plain(value)}" for name, value in chosen.items()]
+    kept: list[str] = []
+    for word in (re.sub(r"[^\w.,=+-]+", "_", word) for word in words):
+        if len("-".join([*kept, word])) > LONGEST:
+            break
+        kept.append(word)
+    return "-".join(kept)
+
+
+def command(experiment: Experiment) -> str:
+    """Return the command that repeats an experiment.
+
+    Example:
+        >>> from robustgames.experiment import GameExperiment
+        >>> command(GameExperiment("gda", "robustgames/Forsaken-v0", settings={"lr": 0.01}, steps=400, runs=3))
+        'robustgames train gda robustgames/Forsaken-v0 --lr 0.01 --steps 400 --runs 3 --seed 0'
+    """
+    words = ["robustgames", "train", experiment.agent, experiment.env]
+    for name, value in experiment.chosen().items():
+        words += _flag(name, value)
+    words += [word for name in ("steps", "runs", "seed") for word in _flag(name, getattr(experiment, name))]
+    usual = {f.name: f.default for f in fields(experiment)}
+    for name in ("checkpoint", "device", "compile"):
+        if hasattr(experiment, name) and getattr(experiment, name) != usual[name]:
+            words += _flag(name, getattr(experiment, name))
+    if experiment.env_settings:
+        words += ["--set", *(f"{name}={value}" for name, value in experiment.env_settings.items())]
+    return shlex.join(words)
+
+
+def hparams(experiment: Experiment) -> dict[str, bool | str | float]:
+    """Return the hyper-parameters of an experiment as TensorBoard shows them: every setting, flat."""
+    named = {name: getattr(experiment, name) for name in ("agent", "env", "steps", "runs", "seed")}
+    every = {**experiment.settings, **experiment.chosen(), **experiment.env_settings, **named}
+    plain = {name: value if isinstance(value, bool | int | float) else _plain(value) for name, value in every.items()}
+    return {name: value for name, value in plain.items() if value != "None"}
+
+
+def _short(env: str) -> str:
+    return env.rpartition(":")[2].removeprefix("robustgames/")
+
+
+def _in_brackets(settings: Content) -> str:
+    return f" ({', '.join(f'{name}={_plain(value)}' for name, value in settings.items())})" if settings else ""
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ",".join(map(_plain, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    if isinstance(value, dict):
+        return [flag, *(f"{key}={item}" for key, item in value.items())] if value else []
+    return [flag, *map(str, value)] if isinstance(value, tuple | list) else [flag, str(value)]

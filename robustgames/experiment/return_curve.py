@@ -1,0 +1,125 @@
+"""Returns of an agent of control while it learns: deterministic episodes, with and without its adversary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustgames.agents import RobustDDPG
+from robustgames.agents.learning import record_runs
+from robustgames.evaluation.rollouts import Opponent, play
+
+STARTS = 2
+"""Episodes of every run at a look, from the same starts at every look."""
+SHARE = 0.6
+"""Largest number of steps in these episodes per step of the training, which takes fifteen times as long or longer."""
+LONGEST = 1000
+"""Length assumed of episodes without a limit."""
+
+
+class ReturnCurve:
+    """Records returns without exploration just before a log, at a few logs of a training; changes nothing else.
+
+    * `eval/return`: the protagonist alone.
+    * `eval/return_under_adversary`: against the adversary that it learns with, if there is one.
+    * `eval/value_at_start`, `eval/discounted_return`: what the critic expects at the starts of the episodes in which
+      the agent learns, and what it then gets. A truncated episode is completed by the critic's value at its end.
+
+    Which logs have them depends on the timestep alone, so a resumed run records the same curve.
+
+    Args:
+        agent: The agent.
+        make_env: Function that returns a new env of a run.
+        interval: Timesteps between two logs.
+        last: Timestep of the last log, which always has them.
+    """
+
+    def __init__(self, agent: RobustDDPG, make_env: Callable[[int], gym.Env], interval: int, last: int) -> None:
+        self.agent, self.make_env, self.interval, self.last = agent, make_env, interval, last
+        self.opponents: list[str] = ["alone", *(["against"] if self._opposed() else [])]
+        length = getattr(agent.env.spec, "max_episode_steps", None) or LONGEST
+        self.stride = ceil(len(self.opponents) * STARTS * length / SHARE)
+
+    def __call__(self) -> None:
+        """Play and record if a look is due at the present timestep."""
+        now = self.agent.num_timesteps
+        if now >= self.last or now // self.stride > (now - self.interval) // self.stride:
+            record_runs(self.agent.logger, self.measure(), len(self.agent.z) > 1)
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, Tensor]:
+        """Return the metrics, (S,) each; NaN for a run that diverged."""
+        rows = [self._of_run(run) for run in range(len(self.agent.z))]
+        found = {"eval/return": torch.tensor([row["alone"].total for row in rows])}
+        if "against" in self.opponents and self.agent.policies.adversary is not None:
+            found["eval/return_under_adversary"] = torch.tensor([row["against"].total for row in rows])
+        played = [row[self.opponents[-1]] for row in rows]
+        start, end = (self._values([getattr(one, name) for one in played]) for name in ("starts", "ends"))
+        realized, left = (torch.tensor(np.stack([getattr(one, name) for one in played])) for name in ("sums", "left"))
+        found["eval/value_at_start"] = start.mean(-1)
+        found["eval/discounted_return"] = (realized + left * end).mean(-1)
+        return found
+
+    def _opposed(self) -> bool:
+        return any(alpha > 0 for alpha in self.agent.ongoing.alphas)
+
+    def _of_run(self, run: int) -> dict[str, _Episodes]:
+        agent = self.agent
+        if not bool(torch.isfinite(agent.z[run]).all()):
+            nothing = _Episodes(self.make_env(run), agent.settings.gamma).of_nothing(agent.ongoing.observation_size)
+            return dict.fromkeys(self.opponents, nothing)
+        learned = agent.policies.adversary is not None
+        adversary: Opponent = agent.policy(run, "adversary") if learned else "random"
+        found = {}
+        for name in self.opponents:
+            env = _Episodes(self.make_env(run), agent.settings.gamma)
+            played = play(env, agent.policy(run), STARTS, adversary=adversary if name == "against" else None)
+            env.total = float(played.returns.mean())
+            env.close()
+            found[name] = env
+        return found
+
+    def _values(self, states: list[list[np.ndarray]]) -> Tensor:
+        """Return what the critics expect in states (S, B, p), (S, B)."""
+        return self.agent.values(torch.as_tensor(np.array(states), dtype=torch.float32)).cpu().double()
+
+
+class _Episodes(gym.Wrapper[Any, Any, Any, Any]):
+    """Wrapper that keeps starts, ends and discounted returns of episodes."""
+
+    def __init__(self, env: gym.Env, gamma: float) -> None:
+        super().__init__(env)
+        self.gamma, self.total = gamma, float("nan")
+        self.starts: list[np.ndarray] = []
+        self.ends: list[np.ndarray] = []
+        self.sums: list[float] = []
+        self.left: list[float] = []
+        """Weight of the value at the end: γ^T if the episode was truncated, else 0."""
+
+    def of_nothing(self, size: int) -> _Episodes:
+        """Return the episodes of a run that diverged."""
+        self.starts = self.ends = [np.full(size, np.nan)] * STARTS
+        self.sums = self.left = [float("nan")] * STARTS
+        return self
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(**options)
+        self.starts.append(np.ravel(observation))
+        self.sums.append(0.0)
+        self._weight = 1.0
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.sums[-1] += self._weight * float(reward)
+        self._weight *= self.gamma
+        if terminated or truncated:
+            self.ends.append(np.ravel(observation))
+            self.left.append(0.0 if terminated else self._weight)
+        return observation, reward, terminated, truncated, info

@@ -1,0 +1,153 @@
+"""What TensorBoard and notebooks show of a run folder."""
+
+import csv
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from robustgames.experiment import ControlExperiment, GameExperiment, Result, evaluate, load, train
+from robustgames.experiment.return_curve import ReturnCurve
+
+SMALL = {"hidden": (8, 8), "learning_starts": 20, "batch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def game(tmp_path_factory):
+    settings = {"lr": 0.05}
+    experiment = GameExperiment(
+        "extra_adam", "robustgames/DiracGAN-v0", settings=settings, average="uniform", steps=160, runs=3, device="cpu"
+    )
+    return train(experiment, tmp_path_factory.mktemp("runs"), progress_bar=False)
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory):
+    experiment = ControlExperiment(
+        "robust_ddpg",
+        "robustgames/ActionRobustPendulum-v0",
+        settings=SMALL,
+        env_settings={"alpha": 0.3},
+        steps=450,
+        runs=2,
+    )
+    return train(experiment, tmp_path_factory.mktemp("runs"), progress_bar=False)
+
+
+def events_of(folder):
+    return EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0}).Reload()
+
+
+def test_the_folder_is_named_by_the_settings(game):
+    folder = game[0]
+    assert "-lr=0.05-average=uniform-seed0" in folder.name and folder.name[8] == "-"
+
+
+def test_tensorboard_has_hyper_parameters_with_their_metrics(game):
+    events = events_of(game[0])
+    data = HParamsPluginData.FromString(events.summary_metadata["_hparams_/session_start_info"].plugin_data.content)
+    chosen = data.session_start_info.hparams
+    assert chosen["lr"].number_value == 0.05 and chosen["agent"].string_value == "extra_adam"
+    told = HParamsPluginData.FromString(events.summary_metadata["_hparams_/experiment"].plugin_data.content)
+    metrics = {info.name.tag for info in told.experiment.metric_infos}
+    assert metrics == {"eval/distance", "eval/payoff", "eval/residual"} <= set(events.Tags()["scalars"])
+
+
+def test_tensorboard_has_the_config_and_the_command(game):
+    [event] = events_of(game[0]).Tensors("run/text_summary")
+    text = event.tensor_proto.string_val[0].decode()
+    assert text.startswith(
+        "`robustgames train extra_adam robustgames/DiracGAN-v0 --lr 0.05 --average uniform --steps 160"
+    )
+    body = "\n".join(line[4:] for line in text.splitlines()[2:])
+    assert yaml.safe_load(body) == yaml.safe_load((game[0] / "config.yaml").read_text())
+
+
+def test_tensorboard_has_the_spread_of_the_runs(game):
+    events, (folder, result) = events_of(game[0]), game
+    last = {name: events.Scalars(name)[-1].value for name in events.Tags()["scalars"]}
+    runs = result["metrics"]["distance"]["runs"]
+    shown = [last[name] for name in ("spread/eval/distance/min", "eval/distance", "spread/eval/distance/max")]
+    assert shown == pytest.approx([min(runs), sum(runs) / 3, max(runs)], rel=1e-5)
+    [layout] = events.Tensors("custom_scalars__config__")
+    charts = Layout.FromString(layout.tensor_proto.string_val[0]).category[0].chart
+    bands = {chart.title: chart.margin.series[0] for chart in charts}
+    assert bands["eval/distance"].lower == "spread/eval/distance/min" and len(bands) == 6
+    with open(folder / "progress.csv") as file:
+        assert not any("spread" in name for name in csv.DictReader(file).fieldnames)
+
+
+def test_tensorboard_has_figures_of_several_steps(game):
+    assert [image.step for image in events_of(game[0]).Images("figures/phase_portrait")] == [20, 40, 80, 160]
+
+
+def test_a_saved_run_has_its_path_and_average(game):
+    experiment, agent = load(game[0])
+    path = experiment._path(agent, experiment.restored(agent))
+    assert path["trajectory"].shape == path["average"].shape == (81, 3, 2)  # two calls a step
+    assert torch.equal(path["trajectory"][-1], agent.z) and torch.equal(path["average"][-1], agent.best())
+    torch.testing.assert_close(path["average"][-1], path["trajectory"][1:].mean(0), rtol=0, atol=0.2)
+
+
+def test_evaluate_draws_the_figures_of_a_game(game):
+    for picture in (drawn := game[0] / "figures").iterdir():
+        picture.unlink()
+    evaluate(game[0])
+    assert {picture.name for picture in drawn.iterdir()} == {"phase_portrait.png", "learning_curves.png"}
+
+
+def test_no_panel_is_flat(control):
+    scalars = {name: events_of(control[0]).Scalars(name) for name in events_of(control[0]).Tags()["scalars"]}
+    flat = [n for n, events in scalars.items() if len(events) > 1 and len({e.value for e in events}) == 1]
+    assert not [name for name in flat if not name.startswith("time/")]
+    assert "rollout/ep_len_mean" not in scalars and "train/diverged_runs" not in scalars
+    with open(control[0] / "progress.csv") as file:
+        assert {"rollout/ep_len_mean", "train/diverged_runs"} <= set(csv.DictReader(file).fieldnames)
+
+
+def test_control_logs_returns_without_exploration_and_what_the_critic_expects(control):
+    folder, _ = control
+    events = events_of(folder)
+    last = {name: events.Scalars(name)[-1] for name in events.Tags()["scalars"] if name.startswith(("eval", "train"))}
+    experiment, agent = load(folder)
+    curve = ReturnCurve(agent, lambda run: experiment._make_env(0.3), 9, 450)
+    again = {name: float(value.mean()) for name, value in curve.measure().items()}
+    assert {name: last[name].value for name in again} == pytest.approx(again, rel=1e-4)
+    assert {"eval/return", "eval/return_under_adversary", "eval/value_at_start", "eval/discounted_return"} == set(again)
+    assert last["eval/return"].step == 450 and {
+        "train/payoff",
+        "train/q_of_protagonist",
+        "train/q_of_adversary",
+    } <= set(last)
+    assert events.Scalars("eval/return")[:-1] == []  # 450 steps pay for no other look
+    q = [last[f"train/q_of_{name}"].value for name in ("protagonist", "adversary")]
+    assert min(q) - 1 < -last["train/payoff"].value < max(q) + 1  # noisy: Q at a mixture of both actions
+
+
+def test_looks_depend_on_the_timestep_alone(control):
+    _, agent = load(control[0])
+    curve = ReturnCurve(agent, lambda run: None, interval=100, last=10_000)
+    assert curve.stride == -(-2 * 2 * 200 // 0.6)  # two opponents, two starts, 200 steps
+    looks = []
+    curve.measure = lambda: looks.append(agent.num_timesteps) or {}
+    for agent.num_timesteps in range(100, 10_001, 100):
+        curve()
+    assert looks == [1400, 2700, 4100, 5400, 6700, 8100, 9400, 10_000]
+
+
+def test_results_and_agents_show_as_tables(game, control):
+    result, (_, agent) = game[1], load(game[0])
+    assert isinstance(result, Result) and repr(result).startswith(
+        "extra_adam on robustgames/DiracGAN-v0, 3 runs, 160 or"
+    )
+    html = result._repr_html_()
+    assert html.count("<tr>") == 1 + len(result["metrics"]) and ">start</th>" in html and "residual" in html
+    assert repr(agent) == f"GameAgent(DiracGAN(), {agent.solver!r}, 3 runs, seed 0, cpu, 160 oracle calls)"
+    assert "<td style='text-align: left'>160 oracle calls</td>" in agent._repr_html_()
+    _, other = load(control[0])
+    assert repr(other).startswith("RobustDDPG(Pendulum-v1 with noisy adversary, alpha 0.3, ")
+    assert "at 0x" not in repr(other) + repr(agent) + repr(agent.game)
+    assert "Φ(x, y)" in agent.game._repr_html_() or "generator" in agent.game._repr_html_()
