@@ -191,7 +191,7 @@ class Recorder(BaseCallback):
         self.runs, self.most, self.stride = runs, most, 1
         self.points: list[Tensor] = []
         self.averages: list[Tensor] = []
-        self._steps, self._loaded = 0, False
+        self._steps, self._loaded = 0, {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the points so far, and how many steps lie between two of them."""
@@ -207,14 +207,13 @@ class Recorder(BaseCallback):
         """Continue from these points in the next training."""
         check_counts(state, CHECKPOINT, "stride", "steps")
         self.points, self.averages = list(state["points"]), list(state["averages"])
-        self.stride, self._steps, self._loaded = max(1, state["stride"]), state["steps"], True
+        self.stride, self._steps, self._loaded = max(1, state["stride"]), state["steps"], state
 
     def _on_training_start(self) -> None:
         if self._loaded:
             rows = Several(self._first(cast(GameAgent, self.model).z), self.most)
-            found = {"points": self.points, "averages": self.averages}
-            check_like(found, {"points": rows, "averages": rows}, CHECKPOINT, ("callbacks",))
-            self._loaded = False
+            check_like(self._loaded, {"points": rows, "averages": rows}, CHECKPOINT, ("callbacks",))
+            self._loaded = {}
         if not self.points:
             self._keep()
 
