@@ -19,9 +19,10 @@ from safetensors.torch import save
 import robustgames as rg
 from robustgames import checkpoints, cli, experiment
 from robustgames.disk import printable, write_whole
-from robustgames.experiment import GameExperiment
+from robustgames.experiment import ControlExperiment, GameExperiment
 from robustgames.experiment.folder import read_result
 
+PENDULUM = "robustgames/ActionRobustPendulum-v0"
 SECONDS = 20  # a command that takes longer hangs
 EVIL = "import pathlib; pathlib.Path({canary!r}).write_text('ran')\n"
 
@@ -123,6 +124,22 @@ RESULTS = [
     "9" * 5000,
 ]
 RESULT_ENTRIES = [("metrics", 1), ("metrics", {"residual": 1}), ("start", {"x": {}}), ("runs", "2"), ("env", "\x1b[2J")]
+
+UNUSED = ("  - 8", "  - 9")  # the networks of a checkpoint have the sizes that it holds
+CONTROL = [  # of a run of control: (what, how) as in `MUTATIONS`
+    *(("config", ("agent: robust_ddpg", f"agent: {agent}")) for agent in ("robust_td3", "extra_adam", "evil:X")),
+    *(("config", ("  alpha: 0.1", f"  alpha: {alpha}")) for alpha in ("-1", "[0.1, 0.2, 0.3]", "evil:X", "0.7")),
+    *(("config", ("  alpha: 0.1", f"  {key}")) for key in ("env_id: evil:X-v0", "coupling: force", "perturbation: 5")),
+    *(("config", ("  - 8", f"  - {size}")) for size in ("0", "evil:X", "99999999999")),
+    ("config", UNUSED),
+    *(("config", ("solver: adam", f"solver: {name}")) for name in ("evil:X", "mirror_descent", "[adam]")),
+    ("config", ("solver_settings: {}", "solver_settings: {lr: evil:X}")),
+    ("config", ("  batch_size: 8", "  batch_size: -1")),
+    ("config", ("  buffer_size: 1000000", "  buffer_size: 10")),
+    *(("content", (entry, value)) for entry in ("z", "practice", "episodes", "owed") for value in ("tensor", "dict")),
+    ("cut", 1),
+    ("flip", 1),
+]
 
 MUTATIONS = [
     *(("config", change) for change in CONFIG),
@@ -243,6 +260,36 @@ def test_a_hostile_folder_is_one_line_or_the_right_result(mutation, base, tmp_pa
             assert {name: row["runs"] for name, row in found.items()} == {n: row["runs"] for n, row in metrics.items()}
     assert not canary.exists()
     assert outside.read_text() == "mine" and sorted(p.name for p in tmp_path.iterdir()) == ["outside", "received"]
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory):
+    """A finished run of control."""
+    out = tmp_path_factory.mktemp("control")
+    settings = {"hidden": [8], "batch_size": 8, "learning_starts": 10, "buffer_size": 1_000_000}
+    env = {"alpha": 0.1}
+    job = ControlExperiment("robust_ddpg", PENDULUM, settings=settings, env_settings=env, steps=20, runs=2)
+    return experiment.train(job, out, progress_bar=False)[0]
+
+
+@pytest.mark.parametrize("mutation", CONTROL, ids=name_of)
+def test_a_hostile_run_of_control_is_one_line_or_the_right_result(
+    mutation, control, tmp_path, monkeypatch, capsys, alarm
+):
+    folder, outside, canary = tmp_path / "received", tmp_path / "outside", tmp_path / "canary"
+    shutil.copytree(control, folder)
+    outside.write_text("mine")
+    (folder / "evil.py").write_text(EVIL.format(canary=str(canary)))
+    mutate(folder, *mutation, outside)
+    monkeypatch.chdir(folder)
+    for words in (
+        ["evaluate", ".", "--grid", "mass=1,2", "--episodes", "1"],
+        ["train", "--resume", ".", "--steps", "24"],
+    ):
+        code, (out, err) = cli.main(words), capsys.readouterr()
+        assert code == (0 if mutation[1] == UNUSED else 2) and "Traceback" not in err and "\x1b" not in out + err
+        assert sum(line.startswith("robustgames:") for line in err.splitlines()) == (code == 2)
+    assert not canary.exists()
 
 
 def test_there_are_200_of_them():
