@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 import robustgames as rg
 from robustgames import checkpoints, cli, experiment
-from robustgames.disk import printable, write_whole
+from robustgames.disk import printable, write_new, write_whole
 from robustgames.experiment import ControlExperiment, GameExperiment
 from robustgames.experiment.folder import read_result
 
@@ -406,6 +406,24 @@ def test_a_link_in_the_place_of_a_file_is_replaced_and_its_target_kept(tmp_path)
     link.symlink_to(target)
     write_whole(link, b"new")
     assert target.read_text() == "mine" and link.read_bytes() == b"new" and not link.is_symlink()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_one_writes_is_kept(base, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(base[0], folder)
+    child = os.fork()
+    if child == 0:
+        os.replace = lambda *paths: os._exit(0)  # killed before the rename
+        write_whole(folder / "figures" / "portrait.png", b"x")
+    os.waitpid(child, 0)
+    (left,) = (folder / "figures").glob("portrait.png.*.new")
+    written = write_new(folder / "figures" / "other.png", b"y")  # by this process, which lives
+    mine = folder / "my.new"
+    mine.write_text("mine")
+    for work in (experiment.resume, experiment.evaluate):
+        assert work(folder, **({"progress_bar": False} if work is experiment.resume else {}))
+        assert not left.exists() and written.exists() and mine.exists()
+        left.write_bytes(b"x")
 
 
 def test_many_writers_of_one_path_leave_one_whole_file(tmp_path):
