@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from pathlib import Path
@@ -55,7 +56,7 @@ def write_new(path: str | Path, *pieces: bytes | memoryview) -> Path:
     Raises:
         OSError: The folder cannot be written, or the disk is full; nothing is left behind then.
     """
-    new = Path(path).with_name(f"{Path(path).name}.{secrets.token_hex(8)}.new")
+    new = Path(path).with_name(f"{Path(path).name}.{os.getpid()}-{secrets.token_hex(8)}.new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         with open(descriptor, "wb") as file:
@@ -67,6 +68,23 @@ def write_new(path: str | Path, *pieces: bytes | memoryview) -> Path:
         new.unlink(missing_ok=True)
         raise
     return new
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the files of `write_new` in a folder and in those below it that a process left when it was killed."""
+    for path in folder.rglob("*.new"):
+        if (found := re.fullmatch(r".*\.(\d{1,10})-[0-9a-f]{16}\.new", path.name)) and not _is_alive(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 def write_whole(path: str | Path, data: bytes) -> None:

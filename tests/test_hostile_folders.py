@@ -18,10 +18,11 @@ from safetensors.torch import save
 
 import robustgames as rg
 from robustgames import checkpoints, cli, experiment
-from robustgames.disk import printable, write_whole
-from robustgames.experiment import GameExperiment
+from robustgames.disk import printable, write_new, write_whole
+from robustgames.experiment import ControlExperiment, GameExperiment
 from robustgames.experiment.folder import read_result
 
+PENDULUM = "robustgames/ActionRobustPendulum-v0"
 SECONDS = 20  # a command that takes longer hangs
 EVIL = "import pathlib; pathlib.Path({canary!r}).write_text('ran')\n"
 
@@ -123,6 +124,22 @@ RESULTS = [
     "9" * 5000,
 ]
 RESULT_ENTRIES = [("metrics", 1), ("metrics", {"residual": 1}), ("start", {"x": {}}), ("runs", "2"), ("env", "\x1b[2J")]
+
+UNUSED = ("  - 8", "  - 9")  # the networks of a checkpoint have the sizes that it holds
+CONTROL = [  # of a run of control: (what, how) as in `MUTATIONS`
+    *(("config", ("agent: robust_ddpg", f"agent: {agent}")) for agent in ("robust_td3", "extra_adam", "evil:X")),
+    *(("config", ("  alpha: 0.1", f"  alpha: {alpha}")) for alpha in ("-1", "[0.1, 0.2, 0.3]", "evil:X", "0.7")),
+    *(("config", ("  alpha: 0.1", f"  {key}")) for key in ("env_id: evil:X-v0", "coupling: force", "perturbation: 5")),
+    *(("config", ("  - 8", f"  - {size}")) for size in ("0", "evil:X", "99999999999")),
+    ("config", UNUSED),
+    *(("config", ("solver: adam", f"solver: {name}")) for name in ("evil:X", "mirror_descent", "[adam]")),
+    ("config", ("solver_settings: {}", "solver_settings: {lr: evil:X}")),
+    ("config", ("  batch_size: 8", "  batch_size: -1")),
+    ("config", ("  buffer_size: 1000000", "  buffer_size: 10")),
+    *(("content", (entry, value)) for entry in ("z", "practice", "episodes", "owed") for value in ("tensor", "dict")),
+    ("cut", 1),
+    ("flip", 1),
+]
 
 MUTATIONS = [
     *(("config", change) for change in CONFIG),
@@ -245,6 +262,36 @@ def test_a_hostile_folder_is_one_line_or_the_right_result(mutation, base, tmp_pa
     assert outside.read_text() == "mine" and sorted(p.name for p in tmp_path.iterdir()) == ["outside", "received"]
 
 
+@pytest.fixture(scope="module")
+def control(tmp_path_factory):
+    """A finished run of control."""
+    out = tmp_path_factory.mktemp("control")
+    settings = {"hidden": [8], "batch_size": 8, "learning_starts": 10, "buffer_size": 1_000_000}
+    env = {"alpha": 0.1}
+    job = ControlExperiment("robust_ddpg", PENDULUM, settings=settings, env_settings=env, steps=20, runs=2)
+    return experiment.train(job, out, progress_bar=False)[0]
+
+
+@pytest.mark.parametrize("mutation", CONTROL, ids=name_of)
+def test_a_hostile_run_of_control_is_one_line_or_the_right_result(
+    mutation, control, tmp_path, monkeypatch, capsys, alarm
+):
+    folder, outside, canary = tmp_path / "received", tmp_path / "outside", tmp_path / "canary"
+    shutil.copytree(control, folder)
+    outside.write_text("mine")
+    (folder / "evil.py").write_text(EVIL.format(canary=str(canary)))
+    mutate(folder, *mutation, outside)
+    monkeypatch.chdir(folder)
+    for words in (
+        ["evaluate", ".", "--grid", "mass=1,2", "--episodes", "1"],
+        ["train", "--resume", ".", "--steps", "24"],
+    ):
+        code, (out, err) = cli.main(words), capsys.readouterr()
+        assert code == (0 if mutation[1] == UNUSED else 2) and "Traceback" not in err and "\x1b" not in out + err
+        assert sum(line.startswith("robustgames:") for line in err.splitlines()) == (code == 2)
+    assert not canary.exists()
+
+
 def test_there_are_200_of_them():
     assert len(MUTATIONS) >= 200 and len({name_of(m) for m in MUTATIONS}) >= 200
 
@@ -359,6 +406,24 @@ def test_a_link_in_the_place_of_a_file_is_replaced_and_its_target_kept(tmp_path)
     link.symlink_to(target)
     write_whole(link, b"new")
     assert target.read_text() == "mine" and link.read_bytes() == b"new" and not link.is_symlink()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_one_writes_is_kept(base, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(base[0], folder)
+    child = os.fork()
+    if child == 0:
+        os.replace = lambda *paths: os._exit(0)  # killed before the rename
+        write_whole(folder / "figures" / "portrait.png", b"x")
+    os.waitpid(child, 0)
+    (left,) = (folder / "figures").glob("portrait.png.*.new")
+    written = write_new(folder / "figures" / "other.png", b"y")  # by this process, which lives
+    mine = folder / "my.new"
+    mine.write_text("mine")
+    for work in (experiment.resume, experiment.evaluate):
+        assert work(folder, **({"progress_bar": False} if work is experiment.resume else {}))
+        assert not left.exists() and written.exists() and mine.exists()
+        left.write_bytes(b"x")
 
 
 def test_many_writers_of_one_path_leave_one_whole_file(tmp_path):

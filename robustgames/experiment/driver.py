@@ -15,6 +15,7 @@ from pathlib import Path
 from robustgames.agents.agent import Agent
 from robustgames.agents.learning import Checkpoint, ProgressBar, Stateful
 from robustgames.checkpoints import CURRENT, PREVIOUS, restoring
+from robustgames.disk import remove_unfinished
 from robustgames.errors import DivergedError, GameError, check_writable
 from robustgames.evaluation import summarize
 from robustgames.experiment.base import A, Examination, Experiment, Progress, silent
@@ -79,6 +80,7 @@ def resume(
     with restoring(folder / "config.yaml"):
         first = extended.make_agent()
     with locked(folder):
+        remove_unfinished(folder)
         finished, unused = read_result(folder), not any((folder / name).exists() for name in (CURRENT, PREVIOUS))
         with restoring(folder):
             agent = first if unused and not finished else extended.load_agent(folder, first)
@@ -118,6 +120,7 @@ def evaluate(
     folder, experiment = Path(folder), read(Path(folder), trust)
     check_files(folder)
     check_writable(folder, OF_A_RUN)
+    remove_unfinished(folder)
     what = what or Examination()
     with restoring(folder / "config.yaml"):
         experiment.check(what)  # before a replay is loaded
