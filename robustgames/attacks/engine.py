@@ -59,11 +59,12 @@ def ascend(problem: Problem, start: Tensor, step: Step, steps: int, early: Early
         return _last(problem, start, step, steps)
     shares = problem.eot > 1 and early != "loss"
     out, alive = start.clone(), torch.arange(len(start), device=start.device)
-    eta, rows, top = start, step.init(problem, start), _no_best(start)
+    returns = type(step).check is not Step.check  # only then the gradient at the best point is needed
+    eta, rows, top = start, step.init(problem, start), _no_best(start, returns)
     won, champion = torch.zeros(len(start), dtype=torch.bool, device=start.device), Rows()
     for k in range(steps + 1):
         last = k == steps
-        value, fooled, g = (*problem.losses(eta), top["g"]) if last else problem.gradient(eta)
+        value, fooled, g = (*problem.losses(eta), eta) if last else problem.gradient(eta)
         stalled = None if last else problem.stalled(g)
         rows = _count_gains(rows, value)
         top = _better(top, {"eta": eta, "loss": value.unsqueeze(-1), "g": g})
@@ -107,9 +108,9 @@ def _last(problem: Problem, eta: Tensor, step: Step, steps: int) -> Tensor:
     return eta
 
 
-def _no_best(eta: Tensor) -> Rows:
+def _no_best(eta: Tensor, gradient: bool) -> Rows:
     lowest = torch.full_like(eta[:, :1], -float("inf"))
-    return {"eta": eta, "loss": lowest, "g": torch.zeros_like(eta)}
+    return {"eta": eta, "loss": lowest, **({"g": torch.zeros_like(eta)} if gradient else {})}
 
 
 def _better(top: Rows, new: Rows) -> Rows:

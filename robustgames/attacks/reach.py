@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import types
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 MODE_DEPENDENT = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 DEPTH, MOST = 8, 10_000  # of the search for modules: references in a row, objects
 CONTAINERS = (list, tuple, set, frozenset)
+PLAIN = {str, bool, int, float, type(None)}  # the most frequent of the types that are skipped
+MAY_BE_EMPTY = {*CONTAINERS, dict, OrderedDict}  # each module has twenty empty ones
 SKIPPED = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleType, types.BuiltinFunctionType, Tensor)
 
 
@@ -40,11 +43,12 @@ def reachable_modules(model: object) -> list[nn.Module]:
             if isinstance(thing, nn.Module):
                 found[id(thing)] = thing
             ahead.extend(_references(thing))
+        level = ahead
         if not ahead or len(seen) > MOST:
             break
-        level = ahead
-    for module in list(found.values()):  # deep registered submodules
-        found.update((id(part), part) for part in module.modules())
+    if level:  # the search was cut: registered submodules may lie deeper
+        for module in list(found.values()):
+            found.update((id(part), part) for part in module.modules())
     return list(found.values())
 
 
@@ -62,7 +66,8 @@ def _references(thing: Any) -> Iterator[object]:
         yield from _of_function(thing)
     elif not type(thing).__module__.startswith(("torch._", "numpy", "builtins")):
         attributes = getattr(thing, "__dict__", {})
-        yield from (value for value in attributes.values() if not isinstance(value, SKIPPED))
+        kinds = ((value, value.__class__) for value in attributes.values())
+        yield from [value for value, kind in kinds if kind not in PLAIN and (kind not in MAY_BE_EMPTY or value)]
         if not type(thing).__module__.startswith("torch."):
             call = getattr(type(thing), "forward" if isinstance(thing, nn.Module) else "__call__", None)
             yield from [call] if isinstance(call, types.FunctionType) else []

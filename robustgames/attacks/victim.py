@@ -17,7 +17,7 @@ from robustgames.games.fast import fast_input_gradients
 
 Model = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor], Tensor]  # logits (N, C) -> (N,)
-KEPT, NUMBERS = 256, 10**6  # passes and logits that are checked together, because each check waits for the device
+KEPT = 256  # passes that are checked together, because each check waits for the device
 
 
 class Victim:
@@ -49,7 +49,8 @@ class Victim:
         self.lost: Tensor | None = None  # mask of the rows whose gradient was NaN in the last pass, if there are any
         self.gradients_zero: tuple[int, int] | None = None  # rows without a gradient in the first pass, of how many
         self._checked, self._classes, self._changes_inputs = False, 2, False
-        self._unchecked: list[Tensor] = []
+        self._zeros: Tensor | None = None  # 0 times the logits of the unchecked passes, so far as these are finite
+        self._unchecked = 0
 
     @contextmanager
     def under_attack(self, classes: int = 2) -> Iterator[None]:
@@ -59,7 +60,7 @@ class Victim:
             GameError: At the end, if logits were not finite.
         """
         before, self._checked = self._classes, False
-        self._lost, self.gradients_zero, self._unchecked = [], None, []
+        self._lost, self.gradients_zero, self._zeros = [], None, None
         try:
             self._classes = max(classes, 2)
             with evaluation_mode(self.model) as self._modes:
@@ -79,10 +80,9 @@ class Victim:
 
     def check_finite(self) -> None:
         """Refuse the logits since the last check if some were not finite; this waits for the device."""
-        parts, self._unchecked = self._unchecked, []
-        if parts and not bool(torch.isfinite(torch.cat(parts)).all()):
-            lost, count = max((int((~torch.isfinite(part).all(-1)).sum()), len(part)) for part in parts)
-            raise _not_finite(lost, count)
+        zeros, self._zeros, self._unchecked = self._zeros, None, 0
+        if zeros is not None and not bool(torch.isfinite(zeros).all()):
+            raise _not_finite(int((~torch.isfinite(zeros).all(-1)).sum()), len(zeros))
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Return the logits (N, C), without a graph."""
@@ -114,7 +114,7 @@ class Victim:
         if self.gradients_zero is None:
             zero = (g == 0).reshape(len(g), -1).all(-1)
             self.gradients_zero = int(zero.sum()), len(zero)
-        if not g.is_cuda and isfinite(g.sum().item()):
+        if not g.is_cuda and isfinite(torch.dot(flat := g.reshape(-1), flat).item()):  # the cheapest look at all of g
             self.lost = None
             return widen(g)
         rows = widen(g).reshape(*g.shape[:dims], -1)
@@ -130,15 +130,23 @@ class Victim:
             self._checked = True
         else:
             logits = self._forward(inputs.clone() if self._changes_inputs else inputs)
-            self._unchecked.append(logits.detach())
-            if len(self._unchecked) * logits.numel() >= NUMBERS or len(self._unchecked) >= KEPT:
-                self.check_finite()
+            self._check_later(logits.detach())
         if logits.shape[-1] < self._classes:
             raise GameError(
                 f"labels or targets go up to {self._classes - 1}, but the model has {logits.shape[-1]} classes: "
                 f"class numbers 0 … {logits.shape[-1] - 1} are allowed"
             )
         return logits
+
+    def _check_later(self, logits: Tensor) -> None:
+        """Remember whether logits are finite, without waiting for the device or keeping them: 0 times inf is NaN."""
+        if self._zeros is None or self._zeros.shape != logits.shape:
+            self.check_finite()
+            self._zeros = torch.zeros_like(logits)
+        self._zeros.add_(logits, alpha=0)
+        self._unchecked += 1
+        if self._unchecked >= KEPT:
+            self.check_finite()
 
     def _forward(self, inputs: Tensor) -> Tensor:
         if self.precision is None:

@@ -48,6 +48,8 @@ class CriticTraining:
         self.state = learning.init(replay.shape, generator, replay.dtype)
         self.target = self.error = self.states = torch.empty(0)
         self.held: Transitions | None = None
+        self._copied: list[Tensor] = []
+        self._copies: list[Tensor] = []
 
     def begin(self, z: Tensor) -> None:
         """Set the target policies to the first joint strategy, (*S, n + m)."""
@@ -84,11 +86,27 @@ class CriticTraining:
         self.learning.follow_(self.state)
 
     def weights(self) -> dict[str, Any]:
-        """Return a copy of the weights of critic and targets, which change in place, for `go_back`."""
-        return {"state": map_tensors(self.state, torch.clone), "target": self.target.clone()}
+        """Return the weights of critic and targets, and copy them, for `go_back` until the next call.
+
+        They change in place. The copies are in memory that is kept, because this precedes every update.
+        """
+        rule = self.state["rule"]
+        if any(isinstance(value, dict | list | tuple) for value in rule.values()):
+            self._copied, self._copies = [], []  # a rule with a nested state
+            return {"state": map_tensors(self.state, torch.clone), "target": self.target.clone()}
+        state = {**self.state, "rule": {**rule}}
+        self._copied = [t for t in (self.target, *state.values(), *rule.values()) if isinstance(t, Tensor)]
+        if len(self._copies) != len(self._copied):
+            with torch.inference_mode(False):  # memory that serves in and out of inference mode
+                self._copies = [torch.empty_like(t) for t in self._copied]
+        for copy, tensor in zip(self._copies, self._copied, strict=True):
+            copy.copy_(tensor)
+        return {"state": state, "target": self.target}
 
     def go_back(self, weights: dict[str, Any]) -> None:
         """Undo the steps since `weights`."""
+        for tensor, copy in zip(self._copied, self._copies, strict=True):
+            tensor.copy_(copy)
         self.state, self.target, self.held = weights["state"], weights["target"], None
 
     def state_dict(self) -> dict[str, Any]:
