@@ -35,6 +35,7 @@ extensions = [
     "house_tables",
     "offline_math",
     "pictures",
+    "stale_pages",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_extensions", "_templates", "**/GALLERY_HEADER.rst", "**.ipynb"]

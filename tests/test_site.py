@@ -65,6 +65,13 @@ def test_every_public_name_has_one_place_in_the_reference():
     assert sorted(listed) == sorted(documented())
 
 
+def test_the_example_of_the_front_page_prints_what_it_shows(capsys):
+    text = (DOCS / "index.md").read_text()
+    code, shown = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, flags=re.S).groups()
+    exec(compile(code, "index.md", "exec"), {})
+    assert capsys.readouterr().out == shown
+
+
 def test_every_page_is_in_a_table_of_contents():
     contents = (DOCS / "explain" / "index.md").read_text()
     pages = {path.stem for path in (DOCS / "explain").glob("*.md")} - {"index"}

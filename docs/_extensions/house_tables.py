@@ -61,10 +61,10 @@ def table(first: str, second: str, rows: Iterable[tuple[str, str]]) -> str:
 
 
 def section(name: str, recipe: Callable[..., Any]) -> str:
-    """Return the section of a solver: its signature and docstring."""
+    """Return the entry of a solver: its signature and docstring, with a label."""
     home = recipe.__module__
     assert getattr(sys.modules[home], recipe.__name__, None) is recipe, name
-    return f".. _solver-{name}:\n\n{name}\n{'-' * len(name)}\n\n.. autofunction:: {home}.{recipe.__name__}\n"
+    return f".. _solver-{name}:\n\n.. autofunction:: {home}.{recipe.__name__}\n"
 
 
 assert gym.registry and robustgames  # registered on import
