@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_docs import ENGLISH
 
 ROOT = Path(__file__).parents[1]
 DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
@@ -32,6 +33,13 @@ def test_a_page_is_short_and_asserts_something(page):
 def test_a_page_begins_with_a_title(page):
     title, underline = ast.get_docstring(ast.parse(page.read_text())).split("\n")[:2]
     assert re.fullmatch("=+", underline) and len(underline) >= len(title)
+
+
+@pytest.mark.parametrize("wanted", [wanted for wanted in ENGLISH if "noun" not in wanted])  # those are of docstrings
+def test_english_of_the_pages(wanted):
+    pages = [*LECTURE, *HOWTO, *EXAMPLES.glob("*/*.rst"), *DOCS.glob("reference/*.rst")]
+    hits = [(path.name, m[0]) for path in pages for m in re.finditer(ENGLISH[wanted], path.read_text(), re.M)]
+    assert hits == []
 
 
 @pytest.mark.parametrize("page", LECTURE, ids=named)

@@ -1,5 +1,7 @@
 """The style of the figures on executed pages: the package's palette, and axes as in `robustgames.figures`."""
 
+import builtins
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -34,8 +36,11 @@ STYLE = {
 }
 
 
-def reset(gallery_conf: dict[str, Any], page: str) -> None:
-    """Give every page the same start: closed figures, and the style above."""
+def reset(gallery_conf: dict[str, Any], page: str | None) -> None:
+    """Give every page the same start: closed figures, the style above, and `__file__`, which a script has."""
+    for folder in gallery_conf["examples_dirs"] if page else ():
+        if (place := Path(folder) / page).exists():
+            builtins.__file__ = str(place)  # type: ignore[attr-defined]
     plt.close("all")
     matplotlib.rcdefaults()
     matplotlib.use("Agg")
