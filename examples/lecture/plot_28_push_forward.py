@@ -4,7 +4,7 @@ Push-forward: a complicated law from a simple one
 *Slide: "A way to model complex distributions: The push-forward measure" (28)*
 
 Draw :math:`\omega \sim p_\Omega` and apply a function :math:`h_x`: the law of :math:`h_x(\omega)`
-is the push-forward :math:`h_x \# p_\Omega`. A generator is such a function. Where h is invertible,
+is the push-forward :math:`h_x \# p_\Omega`. A generator is such a function. If h is invertible,
 the density of :math:`y = h(\omega)` follows by a change of variables; if h has several branches g
 of :math:`h^{-1}`, every one contributes:
 

@@ -1,7 +1,7 @@
 r"""
 Does the generator copy its training set?
 =========================================
-*Slide: "Difficulties of GAN training: Privacy concerns due to memorization" (38)*
+*Slide: "Difficulties of GAN training" (38), its last remark: privacy and memorization*
 
 A generator that repeats its training images would have a perfect distance to them, and give private
 images away. The test: compare the distance of each generated image to the nearest training image
