@@ -1,8 +1,7 @@
 r"""
 From a fitted density to a learned sampler
 ==========================================
-*Slide: "Adversarial machine learning: Introduction to Generative Adversarial Networks
-(GANs)" (24)*
+*Slide: "Introduction to Generative Adversarial Networks (GANs)" (24)*
 
 Parametric density estimation picks a family of laws and a member of it by maximum likelihood. If
 the family is wrong, nothing helps: the best normal law of a spiral is a blob. A generative network
