@@ -4,7 +4,7 @@ Push-forward: a complicated law from a simple one
 *Slide: "A way to model complex distributions: The push-forward measure" (28)*
 
 Draw :math:`\omega \sim p_\Omega` and apply a function :math:`h_x`: the law of :math:`h_x(\omega)`
-is the push-forward :math:`h_x \# p_\Omega`. A generator is such a function. Where h is invertible,
+is the push-forward :math:`h_x \# p_\Omega`. A generator is such a function. If h is invertible,
 the density of :math:`y = h(\omega)` follows by a change of variables; if h has several branches g
 of :math:`h^{-1}`, every one contributes:
 
@@ -34,7 +34,7 @@ plane = torch.cartesian_prod(*[torch.linspace(-4, 6, 201, dtype=torch.float64)] 
 unbend = lambda p: torch.stack([p[0], p[1] - p[0] ** 2 + 1])  # noqa: E731
 banana = push_forward_density(lambda w: normal.log_prob(w).sum(-1).exp(), [unbend], plane)
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
-left.hist(w**2, 160, (0, 4), weights=torch.full_like(w, 40 / len(w)), color="0.85")
+left.hist(w**2, 160, range=(0, 4), weights=torch.full_like(w, 40 / len(w)), color="0.85")
 left.plot(y, density, "C0", lw=2.5, label="both branches: chi-square, 1 degree of freedom")
 left.plot(y, half, "C5--", lw=2, label="one branch: half of it")
 left.set(xlabel="$y = \\omega^2$", ylabel="density", ylim=(0, 2.2), title="200,000 samples (gray)")

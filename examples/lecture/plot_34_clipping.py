@@ -38,7 +38,7 @@ for k, c in enumerate((0.03, 0.06, 0.12, 0.24)):
     d, y = critic(c)
     slopes[c] = float(lipschitz_constant(d, plane)["lipschitz"])
     stuck[c] = float((y.abs() >= 0.999 * c).float().mean())
-    left.hist(y / c, 41, (-1, 1), histtype="step", lw=1.8, color=f"C{k}", label=f"c = {c}")
+    left.hist(y / c, 41, range=(-1, 1), histtype="step", lw=1.8, color=f"C{k}", label=f"c = {c}")
 left.set(xlabel="weight / c", ylabel="weights", title="4,897 weights after 500 steps of Adam")
 left.legend(loc="upper center")
 right.loglog(*zip(*slopes.items(), strict=True), "C0o-", ms=8, lw=2, label="clipped critics")

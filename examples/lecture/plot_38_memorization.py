@@ -1,7 +1,7 @@
 r"""
 Does the generator copy its training set?
 =========================================
-*Slide: "Difficulties of GAN training: Privacy concerns due to memorization" (38)*
+*Slide: "Difficulties of GAN training" (38), its last remark: privacy and memorization*
 
 A generator that repeats its training images would have a perfect distance to them, and give private
 images away. The test: compare the distance of each generated image to the nearest training image
@@ -39,8 +39,8 @@ for k, (name, images) in enumerate(sets.items()):
     tiles.append(pair.permute(0, 2, 1, 3).reshape(18, 81))
     frechet[name], metrics = float(real.frechet(images)), image_metrics(images, real)
     ratios[name] = {key: float(metrics[key]) for key in ("nearest_mean", "nearest_low")}
-    right.hist(distance, 40, (0, 6), histtype="step", lw=2, color=f"C{k}", label=name)
-left.imshow(torch.cat(tiles), cmap="gray_r")
+    right.hist(distance, 40, range=(0, 6), histtype="step", lw=2, color=f"C{k}", label=name)
+left.imshow(torch.cat(tiles).numpy(), cmap="gray_r")
 left.grid(False)
 names = [f"{name}\n{what}" for name in sets for what in ("image", "nearest")]
 left.set(xticks=[], yticks=[4 + 9 * k for k in range(6)], yticklabels=names)

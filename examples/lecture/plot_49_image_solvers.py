@@ -9,7 +9,7 @@ DCGAN with 16 feature maps (:class:`robustgames.games.MnistGAN`), minibatches of
 oracle calls, constant rates, at the same shares of the budget. Below the pictures is a number: the
 Fréchet distance in the features of a classifier, with real images as its floor.
 
-Stored by ``python scripts/image_solvers.py --data MNIST``, in about twenty minutes of CPU. That is
+Stored by ``python scripts/image_solvers.py --data MNIST``, in sixteen minutes of CPU. That is
 a short training, and the digits show it; ``--calls 100000`` continues it through a night.
 """
 
@@ -48,7 +48,8 @@ axes.set(xlabel="oracle calls", ylabel="Fréchet distance", title="MNIST, 2,500 
 axes.legend(fontsize=8)
 
 # %%
-# **Certificate.** Every solver learns, none reaches the floor yet; one seed does not rank them.
+# **Certificate.** Every solver learns and none reaches the floor yet. One seed with rates that were
+# not tuned does not rank them.
 last = dict(zip(solvers, frechet[:, -1].round(4).tolist(), strict=True))
 print(f"floor {floor:.4f}, noise {float(stored['ceiling']):.2f}, at the end: {last}")
 assert (frechet[:, -1] < 0.3 * frechet[:, 0]).all() and frechet[:, -1].min() > floor

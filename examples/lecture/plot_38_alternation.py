@@ -43,7 +43,7 @@ for k, (name, recipe) in enumerate({"SimGD": "gda", "AltGD": "alt_gda"}.items())
     view.set_title(f"8 Gaussians, {name}\nmodes of 4 runs: {modes}")
 for axes, title in zip(panels, ("$\\Phi = x y$, step 0.2", "Dirac GAN, step 0.2"), strict=False):
     axes.set(aspect="equal", xlabel="x (generator)", ylabel="y", title=title)
-    axes.legend(loc="lower left")
+    axes.legend(loc="lower left", frameon=True)
 
 # %%
 # **Certificate.** The growth factor and the conserved form, exactly; both lose modes on the ring.
