@@ -8,8 +8,8 @@ mass 0.5 to 2, up to 30 % of the actions random. *TD3* is plain; *PR-TD3* traine
 learned adversary that takes 30 % of its actions; *random replacement* against chance with this
 share, the control that a claim has to beat. Five CPU minutes write ``OUT/sweeps``, read here::
 
-    python scripts/robustness.py --methods td3 pr_td3 replacement --seeds 8 --steps 12000 --out OUT \
-        --alpha 0.3 --grid mass=0.5,0.75,1,1.25,1.5,1.75,2 action_noise=0,0.1,0.2,0.3
+    python scripts/robustness.py --methods td3 pr_td3 replacement --seeds 8 --steps 12000 \
+        --out OUT --alpha 0.3 --grid mass=0.5,0.75,1,1.25,1.5,1.75,2 action_noise=0,0.1,0.2,0.3
 """
 
 import json
@@ -38,7 +38,7 @@ for axes, (name, sweep) in zip(panels, sweeps.items(), strict=True):
 panels[0].set_ylabel("share of random actions")
 figure.colorbar(image, label="return")
 
-# Runs of one seed are pairs; 95 % intervals over runs and starts.
+# Runs of one seed are pairs (`compare`): 95 % intervals over runs and starts.
 pairs = (("PR-TD3", "TD3"), ("random replacement", "TD3"), ("PR-TD3", "random replacement"))
 found = [compare(sweeps[first], sweeps[second]) for first, second in pairs]
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
