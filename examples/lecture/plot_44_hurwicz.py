@@ -4,13 +4,13 @@ Hurwicz or not: eigenvalues decide, and the step size moves the border
 *Slide: "Recall SGD results from Lecture 9" (44), with V in place of the gradient*
 
 The flow :math:`\dot z = V(z)` converges to a critical point if all eigenvalues :math:`\lambda` of
-DV have negative real parts (DV is Hurwicz), and leaves it if a real part is positive. A solver of
-step :math:`\gamma` multiplies the error in an eigenvector by a polynomial of :math:`w = \gamma
-\lambda`: GDA by :math:`1 + w`, extragradient by :math:`1 + w + w^2`. It converges if the modulus
-is below 1. GDA's region is a disk in the left half-plane, so γ has to be small enough; on the
-bilinear game, whose eigenvalues are imaginary, no γ is. Extragradient's region reaches across the
-imaginary axis: for some γ it converges to a point that the flow leaves (see
-:ref:`sphx_glr_lecture_plot_47_lost_cycle.py`).
+DV (:func:`robustgames.diagnostics.spectrum`) have negative real parts (DV is Hurwicz), and leaves
+it if one is positive. A solver of step :math:`\gamma` multiplies the error in an eigenvector by a
+polynomial of :math:`w = \gamma \lambda`, GDA by :math:`1 + w`, extragradient by :math:`1 + w +
+w^2`, and converges if the modulus is below 1. GDA's region is a disk in the left half-plane: γ must
+be small, and on the bilinear game (imaginary eigenvalues) no γ will do. Extragradient's region
+reaches over the imaginary axis: for some γ it converges to a point that the flow leaves
+(:ref:`sphx_glr_lecture_plot_47_lost_cycle.py`).
 """
 
 import matplotlib.pyplot as plt

@@ -7,9 +7,9 @@ Every solver of the lecture is of the form
 
 .. math:: z_{k+1} = z_k + \alpha_k (V(z_k) + b_k + \sigma \zeta_k),
 
-with noise of mean 0 and an error :math:`b_k`, e.g. extragradient's look-ahead, of the order of the
-step. It follows the flow :math:`\dot z = V(z)` if :math:`\sum \alpha_k = \infty, \sum \alpha_k^2 <
-\infty` and :math:`b_k \to 0`. On Φ = ½x² + 2xy - ½y², V(z) = M z, we drop one condition at a time.
+with noise of mean 0 (:class:`robustgames.Noisy`) and an error :math:`b_k`; that of extragradient is
+of the order of the step. It follows the flow :math:`\dot z = V(z)` if :math:`\sum \alpha_k =
+\infty, \sum \alpha_k^2 < \infty`, :math:`b_k \to 0`. We drop one condition at a time, V(z) = M z.
 """
 
 import matplotlib.pyplot as plt
@@ -46,7 +46,7 @@ right.legend(frameon=False)
 
 # %%
 # **Certificate.** Predicted: E|z|² = α_k σ² in the first case, 2α²σ² / (1 - (1 - α)² - 4α²) in the
-# cloud; the root of M z + b; and a start shrunk by the product of |1 + α_k λ|, λ = -1 + 2i.
+# cloud; the root of M z + b; and a start times all factors 1 + α_k λ, λ = -1 + 2i, in modulus.
 converged, cloud, moved, stopped = (path[-1] for path in paths.values())
 root = torch.linalg.solve(rg.diagnostics.jacobian(game, start[0]), -torch.tensor(b).double())
 shrunk = torch.tensor([abs(1 + short(k) * complex(-1, 2)) for k in range(1, 3001)]).prod()

@@ -31,9 +31,9 @@ for axes, (name, game) in zip(panels, games.items(), strict=True):
     game = game.to(dtype=torch.float64)
     star, field = game.solution(), game.field(torch.tensor(np.stack(grid, -1))).movedim(-1, 0)
     axes.streamplot(*grid, *field.numpy(), color="#C3C9D2", linewidth=0.6, density=0.9)
-    for style, r, dt in (("-", 1.1, 0.05), ("--", 0.15, -0.05)):  # backwards, unstable ones attract
+    for style, r, dt in (("-", 1.1, 0.08), ("--", 0.15, -0.08)):  # backwards, unstable ones attract
         flow = rg.diagnostics.flow(game, star + torch.tensor([r, 0.0]), 90, dt)
-        if (cycle := rg.diagnostics.limit_cycle(flow, 0.05, star)) is not None:
+        if (cycle := rg.diagnostics.limit_cycle(flow, 0.08, star)) is not None:
             axes.plot(*cycle.points.T, "k", ls=style, lw=1.5)
             cycles[name, dt > 0] = cycle.period
     path = rg.trajectory(solver, game, star + torch.tensor(starts), 4000)

@@ -11,7 +11,7 @@ moments. From :math:`g = V(z_t)` Adam looks ahead to :math:`z_{t+1/2}`; from
 
 Two corrections of the slide (:doc:`/explain/corrections`): with the ascent field V the sign is
 plus, and the moments are updated twice in iteration t, so the bias corrections have the exponents
-2t - 1 and 2t. In the package it is one scheme of one rule, ``Extragradient(Adam(...))``.
+2t - 1 and 2t. In the package it is :class:`robustgames.solvers.Extragradient` of one rule, Adam.
 """
 
 import matplotlib.pyplot as plt

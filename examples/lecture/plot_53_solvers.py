@@ -5,7 +5,7 @@ Five solvers on six toy games, at equal cost
 
 All start at distance 1 from the critical point, with the learning rate 0.1, and may call the oracle
 1,000 times: extragradient takes two calls per step, as alternating play does (one per player).
-The number is the last distance from the critical point. No solver wins everywhere:
+Every solver is one line of :func:`robustgames.make_solver`. None of them wins everywhere:
 
 * GDA leaves what rotates (bilinear), alternating play circles it, looking ahead spirals in; a
   penalty (DiracGAN) helps everyone but Adam. At a constant rate Adam and ExtraAdam stay away.

@@ -8,7 +8,7 @@ Exploitation ascends the estimated gradient of J. Exploration adds noise while c
 process), or :math:`\tilde\theta = \theta + \epsilon`, drawn *once per episode* (Plappert et al.
 2018). All three have the same standard deviation of the action, 0.3. White noise cancels itself; a
 disturbed policy pushes consistently, as a function of the state, and goes places. Agents take it
-by name: ``rg.RobustTD3(..., exploration="parameter", layer_norm=True)``.
+by name: :class:`robustgames.RobustTD3` with ``exploration="parameter", layer_norm=True``.
 """
 
 import gymnasium as gym

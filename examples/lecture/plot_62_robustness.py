@@ -4,12 +4,12 @@ A robust policy against a plain one: the heat map, the worst case, and the contr
 *Slide: "Robust Reinforcement Learning" (62), what it is for*
 
 Pendulum-v1, eight runs of 12,000 steps per method, played without an adversary in 28 envs: relative
-mass 0.5 to 2, up to 30 % of the actions replaced at random. *TD3* is plain, *PR-TD3* trained against
-a learned adversary that takes 30 % of its actions, *random replacement* against chance with the same
-share: the control that a claim has to beat. Six minutes of a core write ``OUT/sweeps``, read here::
+mass 0.5 to 2, up to 30 % of the actions random. *TD3* is plain; *PR-TD3* trained against a
+learned adversary that takes 30 % of its actions; *random replacement* against chance with this
+share, the control that a claim has to beat. Five CPU minutes write ``OUT/sweeps``, read here::
 
-    python scripts/robustness.py --methods td3 pr_td3 replacement --seeds 8 --steps 12000 --out OUT \
-        --alpha 0.3 --grid mass=0.5,0.75,1,1.25,1.5,1.75,2 action_noise=0,0.1,0.2,0.3
+    python scripts/robustness.py --methods td3 pr_td3 replacement --seeds 8 --steps 12000 \
+        --out OUT --alpha 0.3 --grid mass=0.5,0.75,1,1.25,1.5,1.75,2 action_noise=0,0.1,0.2,0.3
 """
 
 import json
@@ -33,13 +33,12 @@ for axes, (name, sweep) in zip(panels, sweeps.items(), strict=True):
     for (i, j), value in np.ndenumerate(cells):
         color = "black" if value > -260 else "white"
         axes.text(i, j, f"{value:.0f}", ha="center", va="center", color=color, fontsize=8)
-    axes.set(xticks=range(len(mass)), xticklabels=mass, yticks=range(len(noise)), yticklabels=noise)
+    axes.set(xticks=range(7), xticklabels=mass, yticks=range(4), yticklabels=noise)
     axes.set(xlabel="relative mass", title=f"{name}: worst {cells.min():.0f}")
 panels[0].set_ylabel("share of random actions")
 figure.colorbar(image, label="return")
 
-# %%
-# Runs of one seed are pairs; 95 % intervals over runs and starts.
+# Runs of one seed are pairs (`compare`): 95 % intervals over runs and starts.
 pairs = (("PR-TD3", "TD3"), ("random replacement", "TD3"), ("PR-TD3", "random replacement"))
 found = [compare(sweeps[first], sweeps[second]) for first, second in pairs]
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
@@ -48,7 +47,7 @@ for shift, what, color in ((0.1, "worst", "C5"), (-0.1, "nominal", "C0")):
     errors = [mean - low, high - mean]
     axes.errorbar(mean, np.arange(3) + shift, xerr=errors, fmt="o", color=color, label=what)
 axes.axvline(0, color="black")
-axes.set_yticks(range(3), [f"{first} - {second}" for first, second in pairs])
+axes.set_yticks(range(3), [" - ".join(pair) for pair in pairs])
 axes.set(xlabel="difference of returns", title="Worst and nominal cell")
 axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
