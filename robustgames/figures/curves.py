@@ -8,6 +8,7 @@ from io import StringIO
 from math import ceil
 from os.path import commonpath
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -145,7 +146,7 @@ def _draw_metric(axes: Axes, name: str, tables: dict[str, Table]) -> None:
     quiet(axes)
 
 
-def _draw_line(axes: Axes, table: Table, name: str, least: float, **style: str) -> None:
+def _draw_line(axes: Axes, table: Table, name: str, least: float, **style: Any) -> None:
     """Draw a mean with its band, over the rows between whose first and last value there is none without one."""
     calls = table["time/timesteps"]
     mean = table.get(name, np.full(len(calls), np.nan))
