@@ -105,10 +105,13 @@ def _explain(figure: Figure, tables: dict[str, Table], groups: set[str], runs: i
         lines += [f"line: mean over {over}, band: ± one standard deviation"]
     if len(groups) > 1:
         lines += [CONTROL if groups & {"rollout", "train"} else GAME]
-    figure.supxlabel("\n".join(lines), fontsize=8, color=colors().muted, x=0.01, ha="left")
-    if len(tables) > 1:
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    if len(tables) == 1:
+        figure.supxlabel("\n".join(lines), fontsize=8, color=colors().muted, x=0.01, ha="left")
+        return
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    legend = figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    legend.set_title("\n".join(lines), prop={"size": 8})
+    legend.get_title().set_color(colors().muted)
 
 
 def has_metrics(paths: Sequence[Path]) -> bool:
