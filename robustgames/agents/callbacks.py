@@ -10,6 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from robustgames.agents.game_agent import GameAgent
+from robustgames.checkpoints import check_counts
 from robustgames.errors import GameError
 from robustgames.evaluation import accuracies
 from robustgames.games import HeldOut
@@ -197,12 +198,19 @@ class Recorder(BaseCallback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from these points in the next training."""
-        self.points, self.averages = list(state["points"]), list(state["averages"])
+        points, averages = state["points"], state["averages"]
+        check_counts(state, "the path of a checkpoint", "stride", "steps")
+        if points.dim() != 3 or averages.shape not in (points.shape, points[:0].shape) or state["stride"] < 1:
+            raise GameError(f"the path in the checkpoint has shape {tuple(points.shape)}: repeat the run")
+        self.points, self.averages = list(points), list(averages)
         self.stride, self._steps = state["stride"], state["steps"]
 
     def _on_training_start(self) -> None:
         if not self.points:
             self._keep()
+        elif self.points[0].shape != (shape := self._first(cast(GameAgent, self.model).z).shape):
+            found = tuple(self.points[0].shape)
+            raise GameError(f"the path in the checkpoint has points {found}, the runs {tuple(shape)}: restore it")
 
     def _on_step(self) -> bool:
         self._steps += 1

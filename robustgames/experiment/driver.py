@@ -162,7 +162,8 @@ def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, pr
     stateful = {type(watcher).__name__: watcher for watcher in watchers if isinstance(watcher, Stateful)}
     for name, watcher in stateful.items():
         if name in agent.callback_states:
-            watcher.load_state_dict(agent.callback_states[name])
+            with restoring(folder):
+                watcher.load_state_dict(agent.callback_states[name])
     bar = [ProgressBar(experiment.timestep.split()[-1])] if progress_bar else []
     began, busy = time.perf_counter(), time.process_time()
     try:
