@@ -206,7 +206,10 @@ class Recorder(BaseCallback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from these points in the next training."""
         check_counts(state, CHECKPOINT, "stride", "steps")
-        self.points, self.averages = list(state["points"]), list(state["averages"])
+        points, averages = state["points"], state["averages"]
+        if points.dim() != 3 or averages.shape not in (points.shape, points[:0].shape):
+            raise GameError(f"the path in the checkpoint has shape {tuple(points.shape)}: repeat the run")
+        self.points, self.averages = list(points), list(averages)
         self.stride, self._steps, self._loaded = max(1, state["stride"]), state["steps"], state
 
     def _on_training_start(self) -> None:

@@ -136,7 +136,7 @@ def _rows(result: Content) -> list[tuple[str, list[float], list[float]]]:
     labels |= {"cvar": "worst 10 % of the grid (CVaR)"} if cells > WHOLE else {}
     summary, each = found["summary"], found["per_run"]
     starts = len(_flat(found["sweep"]["returns"][0]))
-    more = "" if random["episodes"] == starts else f", {random['episodes']} starts"
+    more = "" if random.get("episodes", starts) == starts else f", {random['episodes']} starts"
     if nominal and more:  # the same quantity on more starts is in the result and below
         del labels["nominal"]
     rows = [(labels[name], summary[name], each.get(name, [])) for name in summary if name in labels]

@@ -196,6 +196,8 @@ class GameExperiment(Experiment[GameAgent]):
         recorder = next((w for w in watchers if isinstance(w, Recorder) and w.points), None)
         if recorder is None:
             return {}
+        if recorder.points[0].shape[-1] != sum(agent.game.sizes):
+            raise GameError(f"the path in the checkpoint is not one of {agent.game!r}: restore it, or repeat the run")
         average, dt = recorder.average, recorder.stride * _time_of_a_step(agent.solver)
         return {
             "trajectory": recorder.trajectory.cpu(),

@@ -22,7 +22,7 @@ from robustgames.games import GAN, Game
 from robustgames.games.densities import GaussianMixture
 
 FPS = 10
-_FRAMES, _DPI, _HOLD = 60, 80, 10  # frames of a path, dots per inch, copies of the last frame
+_FRAMES, _DPI, _HOLD = 50, 64, 10  # frames of a path, dots per inch, copies of the last frame
 _SAMPLES, _IMAGES = 1000, 25  # in a frame
 
 
@@ -48,7 +48,7 @@ def _grown(figure: Figure) -> list[np.ndarray]:
     figure.set_dpi(_DPI)
     canvas = FigureCanvasAgg(figure)
     lines = [line for axes in figure.axes for line in axes.lines]
-    paths = {line: line.get_xydata() for line in lines if line.get_gid() in PATHS}
+    paths = {line: np.asarray(line.get_xydata()) for line in lines if line.get_gid() in PATHS}
     ends = [line for line in lines if line.get_gid() in ENDS]
     for line in (*paths, *ends):
         line.set_animated(True)

@@ -8,6 +8,7 @@ from io import StringIO
 from math import ceil
 from os.path import commonpath
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -104,10 +105,13 @@ def _explain(figure: Figure, tables: dict[str, Table], groups: set[str], runs: i
         lines += [f"line: mean over {over}, band: ± one standard deviation"]
     if len(groups) > 1:
         lines += [CONTROL if groups & {"rollout", "train"} else GAME]
-    figure.supxlabel("\n".join(lines), fontsize=8, color=colors().muted, x=0.01, ha="left")
-    if len(tables) > 1:
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    if len(tables) == 1:
+        figure.supxlabel("\n".join(lines), fontsize=8, color=colors().muted, x=0.01, ha="left")
+        return
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    legend = figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    legend.set_title("\n".join(lines), prop={"size": 8})
+    legend.get_title().set_color(colors().muted)
 
 
 def has_metrics(paths: Sequence[Path]) -> bool:
@@ -145,7 +149,7 @@ def _draw_metric(axes: Axes, name: str, tables: dict[str, Table]) -> None:
     quiet(axes)
 
 
-def _draw_line(axes: Axes, table: Table, name: str, least: float, **style: str) -> None:
+def _draw_line(axes: Axes, table: Table, name: str, least: float, **style: Any) -> None:
     """Draw a mean with its band, over the rows between whose first and last value there is none without one."""
     calls = table["time/timesteps"]
     mean = table.get(name, np.full(len(calls), np.nan))

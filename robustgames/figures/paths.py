@@ -59,8 +59,8 @@ def write_legend(figure: Figure, axes: Axes, marks: Marks) -> None:
     for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
         marks = {**marks, str(label): (handle,)}
     figure.legend(
-        marks.values(),
-        marks.keys(),
+        list[Any](marks.values()),  # tuples of artists are allowed with their handler
+        list(marks),
         loc="outside lower center",
         ncols=2,
         frameon=False,

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.figure
-from matplotlib import cycler, rcParams
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.rcsetup import cycler
 from matplotlib.text import Text
 
 from robustgames.disk import write_whole

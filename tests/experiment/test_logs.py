@@ -1,6 +1,7 @@
 """What TensorBoard and notebooks show of a run folder."""
 
 import csv
+import dataclasses
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from robustgames.experiment import ControlExperiment, GameExperiment, Result, evaluate, load, train
+from robustgames.errors import GameError
+from robustgames.experiment import ControlExperiment, GameExperiment, Result, evaluate, load, resume, train
 from robustgames.experiment.return_curve import ReturnCurve
 
 SMALL = {"hidden": (8, 8), "learning_starts": 20, "batch_size": 8}
@@ -90,6 +92,29 @@ def test_a_saved_run_has_its_path_and_average(game):
     assert path["trajectory"].shape == path["average"].shape == (81, 3, 2)  # two calls a step
     assert torch.equal(path["trajectory"][-1], agent.z) and torch.equal(path["average"][-1], agent.best())
     torch.testing.assert_close(path["average"][-1], path["trajectory"][1:].mean(0), rtol=0, atol=0.2)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"points": torch.zeros(3)}, {"points": torch.zeros(4, 3, 5)}, {"stride": 0}, {"stride": "x"}, None]
+)
+def test_a_damaged_path_is_an_error_of_one_line(game, damage):
+    experiment, agent = load(game[0])
+    state = agent.callback_states["Recorder"]
+    agent.callback_states = {
+        "Recorder": {} if damage is None else {**state, "averages": state["averages"][:0], **damage}
+    }
+    with pytest.raises(GameError, match="checkpoint"):
+        experiment._path(agent, experiment.restored(agent))
+
+
+def test_a_resumed_run_continues_its_path(game, tmp_path):
+    experiment, whole = load(game[0])
+    first = dataclasses.replace(experiment, steps=80)
+    folder, _ = train(first, tmp_path, progress_bar=False)
+    resume(folder, progress_bar=False, steps=160)
+    _, resumed = load(folder)
+    paths = [experiment._path(agent, experiment.restored(agent)) for agent in (whole, resumed)]
+    assert torch.equal(paths[0]["trajectory"], paths[1]["trajectory"]) and paths[0]["dt"] == paths[1]["dt"]
 
 
 def test_evaluate_draws_the_figures_of_a_game(game):

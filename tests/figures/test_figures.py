@@ -234,7 +234,9 @@ def test_learning_curves_say_what_they_show(tmp_path):
 
 def test_compared_runs_may_be_named(tmp_path):
     paths = [write(tmp_path / name / "progress.csv", rows([0, 10], i)) for i, name in enumerate(("a", "b"))]
-    assert legend(figures.learning_curves(paths, names=["GDA", "Adam"])) == ["GDA", "Adam"]
+    figure = figures.learning_curves(paths, names=["GDA", "Adam"], runs=3)
+    assert legend(figure) == ["GDA", "Adam"] and figure.get_supxlabel() == ""
+    assert figure.legends[0].get_title().get_text() == "line: mean over 3 runs, band: ± one standard deviation"
     with pytest.raises(GameError, match="2 folders, one name for each"):
         figures.learning_curves(paths, names=["GDA"])
 
