@@ -5,9 +5,8 @@ One template, four families, one solver
 *Slide: "Adversarial machine learning" (4)*
 
 Four problems share the form :math:`\min_x \max_y \Phi(x, y)`: toy formulas, classifier and
-attacker, generator and critic, controller and adversary. Each is a :class:`robustgames.Game`: a
-field :math:`V = (-\nabla_x \Phi, +\nabla_y \Phi)` on one tensor :math:`z = (x, y)`, which both
-players ascend. A solver sees only the field: one :func:`robustgames.make_solver` trains all four.
+attacker, GAN, controller and adversary. Each is a :class:`robustgames.Game`, a field :math:`V =
+(-\nabla_x \Phi, +\nabla_y \Phi)` that both players ascend; a solver sees only the field.
 """
 
 import matplotlib.pyplot as plt
@@ -20,14 +19,13 @@ from robustgames.evaluation.generators import generator_metrics
 solver = rg.make_solver("extra_adam", lr=3e-3)  # one object for everything below
 toy, ring = rg.games.Quadratic(convex=2.0, concave=2.0, coupling=3.0), rg.games.GaussianRingGAN()
 digits = rg.games.DigitsAdversarial(hidden=(64, 64), attacker="remembered")
-envs, held = map(rg.GameVectorEnv, (toy, digits, ring)), digits.held_out
-agents = [rg.GameAgent(env, solver, seed=0) for env in envs]
-agents += [rg.RobustDDPG("robustgames/RobustPendulum-v0", solver, seed=0, learning_starts=200)]
+control = rg.RobustDDPG("robustgames/RobustPendulum-v0", solver, seed=0, learning_starts=200)
+agents = [*(rg.GameAgent(rg.GameVectorEnv(g), solver) for g in (toy, digits, ring)), control]
 measures = {  # name: (timesteps between two points, label, measure)
     "x² - y² + 3xy": (200, "distance to saddle", lambda z: toy.metrics(z)["distance"]),
-    "attacker": (80, "PGD-10 accuracy", lambda z: accuracies(held, z, 10)["pgd10_accuracy"]),
+    "attacker": (80, "PGD-10", lambda z: accuracies(digits.held_out, z, 10)["pgd10_accuracy"]),
     "GAN": (60, "distance", lambda z: generator_metrics(ring, z, True)["sliced_wasserstein"]),
-    "adversary": (220, "return of an episode", lambda z: agents[3].episodes[0][-1][0]),
+    "adversary": (220, "return of an episode", lambda z: control.episodes[0][-1][0]),
 }
 
 
@@ -41,18 +39,18 @@ def gains(agent, player, steps):
     return torch.cat(changes) / ascent.norm()
 
 
-# %%
-# Above: Φ along the field of the minimizer (blue) and of the maximizer (orange). Below: training.
 s, slopes, curves = torch.linspace(-0.04, 0.04, 21), [], []
 figure, axes = plt.subplots(2, 4, figsize=(13, 5.2), layout="constrained")
 for agent, (top, bottom), (name, row) in zip(agents, axes.T, measures.items(), strict=True):
-    calls, label, measure = row
-    curve = [float(measure(agent.learn(calls, None, 10**6, "", False).z)) for _ in range(6)]
-    sides = torch.stack([-gains(agent, 0, s), gains(agent, 1, s)], 1)
+    (calls, label, measure), curve = row, []
+    for k in range(6):
+        curve.append(float(measure(agent.learn(calls, None, 10**6, "", False).z)))
+        if k == 2:
+            sides = torch.stack([-gains(agent, 0, s), gains(agent, 1, s)], 1)
     slopes, curves = [*slopes, (sides[11] - sides[9]) / 0.008], [*curves, curve]
     top.plot(s, sides)
     bottom.plot(calls * torch.arange(1, 7), curve, "C2o-")
-    top.set(title=name, xlabel="step along V", ylabel="change of Φ / |V|")
+    top.set(title=name, xlabel="step of x (blue), y (orange) along V", ylabel="change of Φ / |V|")
     bottom.set(xlabel="timesteps", ylabel=label)
 
 # %%

@@ -5,7 +5,7 @@ Adversarial training for interpretability
 *Slide: "Application: Adversarial training for better interpretability" (23)*
 
 Why did a classifier decide for class :math:`b`? A saliency map shows the derivative of its score
-with respect to the *input*, :math:`\nabla_a h_b(a)`: red pixels raise the score, blue ones lower it.
+in the *input*, :math:`\nabla_a h_b(a)`: red pixels raise the score, blue ones lower it.
 (The derivative in the weights is not a picture: :doc:`/explain/corrections`.) The map of a standard
 network has spots anywhere; that of a robust one follows the strokes, since it must not react to
 small changes elsewhere. The lecture shows retinas; these are digits. Both networks were trained
@@ -42,8 +42,8 @@ for panel, name in zip(axes[:, 0], ("image", *models), strict=True):
 figure.suptitle("Saliency maps of a standard and of a robust classifier, MNIST, trained at ε = 0.2")
 
 # %%
-# **Certificate.** The robust map is sparser, lies on the strokes, and finds the pixels without which
-# the class is lost sooner than a random order does (gain of deletion, over 200 images).
+# **Certificate.** The robust map is sparser, lies on the strokes, and finds the pixels that decide
+# the class better, compared with a random order (gain of deletion, 200 images).
 table = compare_saliency(models["standard"], models["robust"], a, b)
 on, kept = {}, {}
 for name, model in models.items():
