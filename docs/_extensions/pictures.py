@@ -10,7 +10,7 @@ from page_style import STYLE
 from sphinx.application import Sphinx
 
 import robustgames as rg
-from robustgames.figures.style import AXIS, INK, PALETTE
+from robustgames.figures.style import INK, PALETTE
 from robustgames.games import Bilinear
 
 FOLDER = Path(__file__).parents[1] / "_pictures"
@@ -68,6 +68,4 @@ def front(path: Path) -> None:
         rate.set(yscale="log", ylim=(1e-3, 3), xlabel="steps", ylabel="distance to the saddle")
         rate.set_title("One game, four of its solvers")
         rate.legend(loc="lower left")
-        for axes in (plane, rate):
-            axes.spines[["left", "bottom"]].set_color(AXIS)
         figure.savefig(path, metadata={"Date": None})
