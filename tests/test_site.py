@@ -94,6 +94,8 @@ def test_every_page_is_in_a_table_of_contents():
         ("`lr` and `no name`", "``lr`` and ``no name``"),
         ("see `Forsaken`", "see :py:obj:`Forsaken <robustgames.games.Forsaken>`"),
         ("* a |b|", r"* a \|b\|"),
+        ("stable but *not* a point of (*S, n), (*S, m)", r"stable but *not* a point of (\*S, n), (\*S, m)"),
+        ("2 * x * y", r"2 \* x \* y"),
     ],
 )
 def test_docstrings_become_markup(written, expected):

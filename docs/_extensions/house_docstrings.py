@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COLON = "\ue000"
 SHARED = re.compile("See (?:the module|``robustgames.attacks.gradient``)")  # of arguments that all attacks take
+EMPHASIS = re.compile(r"(?<![\w*(])(\*\w(?:[\w -]*\w)?\*)(?![\w*])")
 ITEM = re.compile(r"\s*(?:[*-]|\d+\.) ")
 
 
@@ -101,5 +102,6 @@ def _escaped_line(line: str) -> str:
     start = bullet.end() if bullet else 0
     parameter = re.match(r"\s+\*{1,2}\w+(?=( \([^)]*\))?:)", line)  # *args: Napoleon escapes it
     start = parameter.end() if parameter else start
-    rest = line[start:].replace("\\", "\\\\").replace("*", r"\*").replace("|", r"\|")
+    pieces = EMPHASIS.split(line[start:].replace("\\", "\\\\").replace("|", r"\|"))  # every second one is emphasized
+    rest = "".join(piece if i % 2 else piece.replace("*", r"\*") for i, piece in enumerate(pieces))
     return line[:start] + re.sub(r"(\w)_(?!\w)", r"\1\\_", rest)
