@@ -7,7 +7,7 @@ Adversarial examples: many small changes or few large ones
 The classifier :math:`h_x` is trained and fixed. An adversarial example adds to an image :math:`a`
 of class :math:`b` a small perturbation that misleads it,
 
-.. math:: \eta \in \arg\max_{\|\eta\| \le \epsilon} L(h_x(a + \eta), b), \quad a + \eta \in [0, 1]^p.
+.. math:: \eta \in \arg\max_{\|\eta\| \le \epsilon} L(h_x(a + \eta), b), \; a + \eta \in [0, 1]^p.
 
 The norm defines "small": an :math:`\ell_\infty` attack moves half of the pixels a little and is
 hard to see; an :math:`\ell_1` attack moves few pixels by a lot, as a handful of specks.

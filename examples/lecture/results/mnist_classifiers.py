@@ -25,10 +25,13 @@ def main() -> None:
         ("robust", "adversarial_training", 12000, MADRY),
     ):
         scheme = rg.make_solver(solver, lr=4e-3, horizon=calls, **settings)
-        agent = rg.GameAgent(rg.GameVectorEnv(game), scheme, seed=0).learn(calls, log_interval=calls)
+        agent = rg.GameAgent(rg.GameVectorEnv(game), scheme, seed=0).learn(
+            calls, log_interval=calls
+        )
         weights[name] = game.split(agent.best())[0][0].numpy().astype(np.float16)
         z = torch.from_numpy(weights[name].astype(np.float32))
-        print(name, {k: round(float(v), 3) for k, v in rg.evaluation.accuracies(game.held_out, z).items()})
+        found = rg.evaluation.accuracies(game.held_out, z)
+        print(name, {k: round(float(v), 3) for k, v in found.items()})
     np.savez_compressed(Path(__file__).with_suffix(".npz"), **weights)
 
 
