@@ -25,12 +25,11 @@ first weights and generators of its own, so its run i is not paired, which costs
 
 Reading the table: mean, worst and CVaR 10 % are over the cells of the grid. Intervals are 95 % intervals over runs and
 starts, Student's with a correction for skewness; docs/explain/control.md has their measured coverage. Fewer than five
-runs have none. Bold differences are not 0 after Holm's correction for all comparisons of the table. Decide before looking which
-column counts. A random adversary alone is wide data augmentation. A claim that a learned one makes robust has to beat
-both random controls, `mixing` and `replacement`, and not only the method without an adversary. A policy can be flat
-over the grid because it does nothing anywhere: look
-at `nominal` first. Exploitability (--best-response) is the loss of the frozen policy to a fresh adversary, in
-expectation a lower bound.
+runs have none. Bold differences are not 0 after Holm's correction for all comparisons of the table. Decide before
+looking which column counts. A random adversary alone is wide data augmentation. A claim that a learned one makes robust
+has to beat both random controls, `mixing` and `replacement`, and not only the method without an adversary. A policy can
+be flat over the grid because it does nothing anywhere: look at `nominal` first. Exploitability (--best-response) is the
+loss of the frozen policy to a fresh adversary, in expectation a lower bound.
 """
 
 from __future__ import annotations
