@@ -15,6 +15,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("missing-reference", resolve)
     app.connect("env-updated", add_aliases)
     app.connect("autodoc-process-bases", keep_public_bases)
+    app.connect("object-description-transform", add_anchors)
     app.config.autosummary_context = {"aliases": public_api.aliases, "inherited": inherited, "bases": public_bases}
     return {"parallel_read_safe": True}
 
@@ -54,6 +55,16 @@ def add_aliases(app: Sphinx, env: BuildEnvironment) -> None:
     for name in public_api.documented():
         for alias in public_api.aliases(name) if name in objects else ():
             objects.setdefault(alias, objects[name]._replace(aliased=True))
+
+
+def add_anchors(app: Sphinx, domain: str, objtype: str, content: nodes.Element) -> None:
+    """Add the anchors to which the source pages of viewcode link: it takes one package for all names of a file."""
+    for signature in content.parent.findall(desc_signature) if domain == "py" else ():
+        name = signature.get("fullname", "")
+        value = public_api.found(f"{signature.get('module')}.{name.partition('.')[0]}")
+        home = getattr(value, "__module__", None) or "robustgames"
+        every = [f"{place}.{name}" for place in ("robustgames", ".".join(home.split(".")[:2]))]
+        signature["ids"] += [anchor for anchor in dict.fromkeys(every) if anchor not in signature["ids"]]
 
 
 def public_bases(name: str) -> list[type]:
