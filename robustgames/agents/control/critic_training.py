@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -50,6 +51,7 @@ class CriticTraining:
         self.held: Transitions | None = None
         self._copied: list[Tensor] = []
         self._copies: list[Tensor] = []
+        self._arrays: list[tuple[np.ndarray, np.ndarray]] = []
 
     def begin(self, z: Tensor) -> None:
         """Set the target policies to the first joint strategy, (*S, n + m)."""
@@ -92,22 +94,30 @@ class CriticTraining:
         """
         rule = self.state["rule"]
         if any(isinstance(value, dict | list | tuple) for value in rule.values()):
-            self._copied, self._copies = [], []  # a rule with a nested state
+            self._copied, self._copies, self._arrays = [], [], []  # a rule with a nested state
             return {"state": map_tensors(self.state, torch.clone), "target": self.target.clone()}
         state = {**self.state, "rule": {**rule}}
-        self._copied = [t for t in (self.target, *state.values(), *rule.values()) if isinstance(t, Tensor)]
-        if len(self._copies) != len(self._copied):
+        tensors = [t for t in (self.target, *state.values(), *rule.values()) if isinstance(t, Tensor)]
+        if len(tensors) != len(self._copied) or any(a is not b for a, b in zip(tensors, self._copied, strict=True)):
             with torch.inference_mode(False):  # memory that serves in and out of inference mode
-                self._copies = [torch.empty_like(t) for t in self._copied]
-        for copy, tensor in zip(self._copies, self._copied, strict=True):
-            copy.copy_(tensor)
+                self._copied, self._copies = tensors, [torch.empty_like(t) for t in tensors]
+            on_cpu = all(t.device.type == "cpu" for t in tensors)
+            self._arrays = [(a.numpy(), b.numpy()) for a, b in self._pairs()] if on_cpu else []
+        for copy, present in self._arrays:  # in a third of the time of PyTorch's calls
+            copy[...] = present
+        if not self._arrays:
+            for copy, tensor in self._pairs():
+                copy.copy_(tensor)
         return {"state": state, "target": self.target}
 
     def go_back(self, weights: dict[str, Any]) -> None:
         """Undo the steps since `weights`."""
-        for tensor, copy in zip(self._copied, self._copies, strict=True):
+        for copy, tensor in self._pairs():
             tensor.copy_(copy)
         self.state, self.target, self.held = weights["state"], weights["target"], None
+
+    def _pairs(self) -> list[tuple[Tensor, Tensor]]:
+        return list(zip(self._copies, self._copied, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes, the replay included, as tensors and integers."""
