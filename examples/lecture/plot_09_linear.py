@@ -32,7 +32,7 @@ for i, (norm, ball) in enumerate(balls.items()):
     left.plot(*eta, f"C{i}o", ms=9, label=f"{norm}: $\\|x\\|_* = {x @ eta:.2f}$")
 left.set(aspect="equal", xlim=(-2.8, 1.6), ylim=(-1.2, 1.2), title="Largest $⟨x, η⟩$ in a ball")
 left.legend(loc="lower left")
-
+# sphinx_gallery_defer_figures
 # %%
 # Sparse models resist: for weights of one length, few non-zero ones have the least :math:`\|x\|_1`.
 data, labels = load_breast_cancer(return_X_y=True)

@@ -32,7 +32,7 @@ for i, (name, (solver, alpha, steps)) in enumerate(kinds.items()):
     paths[name] = [float(game.metrics(eta)["loss"]) for eta in path], float(game.residual(path[-1]))
     left.plot(*path.T, f"C{i}o-", ms=3, label=f"{name}: f = {paths[name][0][-1]:.2f}")
 left.set(aspect="equal", xlabel="$\\eta_1$", ylabel="$\\eta_2$", title="One input, ε = 0.4")
-
+# sphinx_gallery_defer_figures
 # %%
 # A network on 200 digits: raw steps wait for the images whose gradient is nearly 0.
 train, solver = rg.games.DigitsAdversarial(), rg.make_solver("standard_training", lr=3e-3)

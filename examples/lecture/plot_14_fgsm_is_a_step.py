@@ -25,7 +25,7 @@ left.plot(*path.T, "C0", lw=3, label="$\\pi_N(\\alpha g)$ for $0 < \\alpha < ∞
 left.quiver(0, 0, *g, angles="xy", scale_units="xy", scale=1.2, width=0.008, color="C1", label="g")
 left.plot(*(eps * g.sign()), "C2*", ms=16, label="FGSM")
 left.set(aspect="equal", xlim=(-0.6, 1), ylim=(-0.6, 0.6), title="To the wall, then to the corner")
-
+# sphinx_gallery_defer_figures
 # %%
 # Three digits: the distance of :func:`robustgames.attacks.pga` with one step to FGSM. Circles are
 # at :math:`\alpha^*`; crosses are at the condition with the largest coordinate.

@@ -38,7 +38,7 @@ for i, zeta in enumerate(ascend(hills, torch.tensor([[-0.55]]), 9.0, 5)[[0, 3, 4
     left.plot(zeta, hills(zeta), f"C{i}o", ms=8)
     assert (below <= hills(u[:, None]) + 1e-6).all()
 left.set(ylim=(-1.6, 1.3), xlabel="a + η", title="L = 9, ε = 1")
-
+# sphinx_gallery_defer_figures
 # %%
 # A quadratic in twelve dimensions, with curvature of both signs. The minus of print ascends -f.
 random = {"generator": torch.Generator().manual_seed(7), "dtype": torch.float64}

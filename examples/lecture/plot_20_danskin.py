@@ -36,7 +36,7 @@ for slope in torch.linspace(float(slopes.min()), float(slopes.max()), 7):
     left.axline((-0.1, float(f(x))), slope=float(slope), color="C3", lw=0.8)
 left.set(xlabel="x", ylim=(-0.1, 2.6), title="A tie: ∂f(-0.1) = [-1.1, 1.1]")
 kink = (f(x + 1e-6) - f(x)) / 1e-6 - directional_derivative(slopes, ends[0, :1])
-
+# sphinx_gallery_defer_figures
 # %%
 # Right: the loss of a linear classifier of 30 features under its worst attack, in 200 directions.
 data = rg.games.LinearAttack(eps=0.05).to(dtype=torch.float64)
