@@ -207,10 +207,11 @@ class Recorder(BaseCallback):
         """Continue from these points in the next training."""
         check_counts(state, CHECKPOINT, "stride", "steps")
         points, averages = state["points"], state["averages"]
-        if points.dim() != 3 or averages.shape not in (points.shape, points[:0].shape):
-            raise GameError(f"the path in the checkpoint has shape {tuple(points.shape)}: repeat the run")
+        if points.dim() != 3 or averages.shape not in (points.shape, points[:0].shape) or state["stride"] < 1:
+            found = f"shape {tuple(points.shape)} and stride {state['stride']}"
+            raise GameError(f"the path in the checkpoint has {found}: repeat the run")
         self.points, self.averages = list(points), list(averages)
-        self.stride, self._steps, self._loaded = max(1, state["stride"]), state["steps"], state
+        self.stride, self._steps, self._loaded = state["stride"], state["steps"], state
 
     def _on_training_start(self) -> None:
         if self._loaded:

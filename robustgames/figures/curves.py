@@ -110,8 +110,8 @@ def _explain(figure: Figure, tables: dict[str, Table], groups: set[str], runs: i
         return
     handles, labels = figure.axes[0].get_legend_handles_labels()
     legend = figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    legend.set_title("\n".join(lines), prop={"size": 8})
-    legend.get_title().set_color(colors().muted)
+    legend.set_title("\n".join(lines))
+    legend.get_title().set(fontsize=8, color=colors().muted)
 
 
 def has_metrics(paths: Sequence[Path]) -> bool:

@@ -401,7 +401,7 @@ def test_the_script_writes_its_figure_and_its_numbers(tmp_path, capsys):
 
 
 def test_the_page_prints_what_it_shows():
-    page = (ROOT / "docs" / "wasserstein.md").read_text()
+    page = (ROOT / "docs" / "explain" / "wasserstein.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
     (shown,) = re.findall(r"```text\n(.*?)```", page, flags=re.S)
     try:

@@ -27,7 +27,7 @@ from robustgames.games import (
 from robustgames.solvers.danskin import danskin_gradient, directional_derivative, min_norm_element, subdifferential
 
 KIND = torch.float64
-PAGE = Path(__file__).parents[2] / "docs" / "danskin.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explain" / "danskin.md"
 STEPS = [1e-4, 1e-2, 0.1, 1.0]
 
 
