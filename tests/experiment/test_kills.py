@@ -60,8 +60,9 @@ def _watch(count, at):
     calls, reached = 0, 0
 
     def note():
-        if count is not None:
-            count.write_text(f"{calls} {reached}")
+        if count is not None:  # whole or not at all: a kill may come at any moment
+            count.with_suffix(".new").write_text(f"{calls} {reached}")
+            os.rename(count.with_suffix(".new"), count)
 
     def counted(real):
         def call(*arguments, **keywords):
