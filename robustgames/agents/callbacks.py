@@ -96,23 +96,46 @@ class EarlyStopping(BaseCallback):
             agent.adopt(torch.where(evaluated.unsqueeze(-1), self.best, agent.best()))
 
 
-class Snapshots(BaseCallback):
-    """Shows the evaluated point of the first runs at chosen timesteps, and keeps it.
+class _AtTimesteps(BaseCallback):
+    """Looks at the agent at chosen timesteps; those before the start of a training are left out."""
 
-    Checkpoints do not hold the snapshots, which are networks: a resumed run has those since it was resumed.
+    def __init__(self, timesteps: list[int]) -> None:
+        super().__init__()
+        self.timesteps = timesteps
+
+    def _on_training_start(self) -> None:
+        self._left = [t for t in self.timesteps if t > self.num_timesteps]
+
+    def _on_step(self) -> bool:
+        if self._left and self.num_timesteps >= self._left[0]:
+            self._left = [t for t in self._left if t > self.num_timesteps]
+            self._look()
+        return True
+
+    def _look(self) -> None:
+        raise NotImplementedError
+
+    def _points(self, runs: int) -> Tensor:
+        """Return the evaluated points of the first runs, (runs, n + m)."""
+        agent = cast(GameAgent, self.model)
+        return agent.best().reshape(-1, agent.z.shape[-1])[:runs]
+
+
+class Snapshots(_AtTimesteps):
+    """Shows the evaluated point of the first runs at chosen timesteps, and keeps it.
 
     Args:
         timesteps: Timesteps of the snapshots; those before the start are left out.
         show: Function of (timesteps, point) that is called at each.
         runs: Number of runs to show.
-        keep: Whether `points` holds the snapshots.
+        keep: Whether `points`, and with it a checkpoint, holds the snapshots.
     """
 
     def __init__(
         self, timesteps: list[int], show: Callable[[int, Tensor], None], runs: int = 3, keep: bool = True
     ) -> None:
-        super().__init__()
-        self.timesteps, self.show, self.runs, self.keep = timesteps, show, runs, keep
+        super().__init__(timesteps)
+        self.show, self.runs, self.keep = show, runs, keep
         self.points: dict[int, Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -123,21 +146,14 @@ class Snapshots(BaseCallback):
         """Continue after these snapshots in the next training."""
         self.points = dict(zip(state["timesteps"], state["points"], strict=True))
 
-    def _on_training_start(self) -> None:
-        self._left = [t for t in self.timesteps if t > self.num_timesteps]
-
-    def _on_step(self) -> bool:
-        if self._left and self.num_timesteps >= self._left[0]:
-            self._left = [t for t in self._left if t > self.num_timesteps]
-            agent = cast(GameAgent, self.model)
-            point = agent.best().reshape(-1, agent.z.shape[-1])[: self.runs].cpu()
-            if self.keep:
-                self.points[agent.num_timesteps] = point
-            self.show(agent.num_timesteps, point)
-        return True
+    def _look(self) -> None:
+        point, now = self._points(self.runs).cpu(), cast(GameAgent, self.model).num_timesteps
+        if self.keep:
+            self.points[now] = point
+        self.show(now, point)
 
 
-class Frames(BaseCallback):
+class Frames(_AtTimesteps):
     """Keeps what the first run generates at chosen timesteps, for an animation.
 
     Args:
@@ -146,8 +162,8 @@ class Frames(BaseCallback):
     """
 
     def __init__(self, timesteps: list[int], generate: Callable[[Any, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.timesteps, self.generate = timesteps, generate
+        super().__init__(timesteps)
+        self.generate = generate
         self.frames: dict[int, Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -159,20 +175,13 @@ class Frames(BaseCallback):
         self.frames = dict(zip(state["timesteps"], state["frames"], strict=True))
 
     def _on_training_start(self) -> None:
-        self._left = [t for t in self.timesteps if t > self.num_timesteps]
+        super()._on_training_start()
         if self.num_timesteps == 0:
-            self._keep()
+            self._look()
 
-    def _on_step(self) -> bool:
-        if self._left and self.num_timesteps >= self._left[0]:
-            self._left = [t for t in self._left if t > self.num_timesteps]
-            self._keep()
-        return True
-
-    def _keep(self) -> None:
+    def _look(self) -> None:
         agent = cast(GameAgent, self.model)
-        point = agent.best().reshape(-1, agent.z.shape[-1])[0]
-        self.frames[agent.num_timesteps] = self.generate(agent.game, point).cpu()
+        self.frames[agent.num_timesteps] = self.generate(agent.game, self._points(1)[0]).cpu()
 
 
 class Recorder(BaseCallback):

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from robustgames.attacks.attack import Attack
 from robustgames.attacks.boundaries import nearest_boundary, to_hyperplane, walls
 from robustgames.attacks.engine import Rows, check_steps
-from robustgames.attacks.minimum_norm import nearer, nothing, shorten
+from robustgames.attacks.minimum_norm import nearer, nothing, shrink
 from robustgames.attacks.problem import Bounds, Problem, Radius
 from robustgames.attacks.restarts import check_classes, check_restarts, toward_each_class
 from robustgames.attacks.victim import Model, Victim
@@ -95,7 +95,7 @@ class FAB(Attack):
                 break
             eta = self._mix(p, eta, value, w, fooled)
         if len(alive) > 0:
-            eta = shorten(p, best["eta"], self.search)
+            eta = shrink(p, best["eta"], self.search)
             out["norm"][alive] = torch.where(best["norm"] < float("inf"), p.threat.size(eta), best["norm"])
             out["eta"][alive] = eta
         return out

@@ -67,7 +67,7 @@ class DDN(MinimumNorm):
             moved = (eps * normalize(u, dim=-1)).clamp_min(low).clamp_max(high)
             eta = moved if stalled is None else torch.where(stalled, eta, moved)
         best = nearer(p, best, eta, most(p.losses(eta)[1]))
-        return shorten(p, best["eta"], self.search)
+        return shrink(p, best["eta"], self.search)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class FMN(MinimumNorm):
             moved = _project(p, u, eps.unsqueeze(-1))
             eta = moved if stalled is None else torch.where(stalled, eta, moved)
         best = nearer(p, best, eta, most(p.losses(eta)[1]))
-        return shorten(p, best["eta"], self.search)
+        return shrink(p, best["eta"], self.search)
 
 
 def ddn(
@@ -128,7 +128,7 @@ def ddn(
         steps: Gradient steps; one more forward pass evaluates the last iterate.
         gamma: Relative change of the norm in a step, in (0, 1).
         radius: First norm.
-        search: Forward passes at the end that search for a nearer point between x and the one found (`shorten`).
+        search: Forward passes at the end that search for a nearer point between x and the one found (`shrink`).
 
     Example:
         >>> x = torch.tensor([[0.5, 0.5]])
@@ -168,7 +168,7 @@ def fmn(
         steps: Gradient steps; one more forward pass evaluates the last iterate.
         gamma: First relative change of the radius in a step, in (0, 1).
         step_size: First length of a step, in ℓ2. If None, it is 10 in ℓ∞, where a step of 1 moves no pixel far, else 3.
-        search: Forward passes at the end that search for a nearer point between x and the one found (`shorten`).
+        search: Forward passes at the end that search for a nearer point between x and the one found (`shrink`).
     """
     attack = FMN(steps=steps, gamma=gamma, step_size=step_size, search=search)
     return attack(model, x, y, 0.0, norm, targets=targets, bounds=bounds, generator=generator, eot=eot)
@@ -190,7 +190,7 @@ def nearer(p: Problem, best: Rows, eta: Tensor, fooled: Tensor) -> Rows:
     }
 
 
-def shorten(p: Problem, eta: Tensor, steps: int) -> Tensor:
+def shrink(p: Problem, eta: Tensor, steps: int) -> Tensor:
     """Return the point t η that fools the classifier with the smallest t found in some steps of false position.
 
     Each step is one forward pass. The bracket starts at [0, 1]; the margin at the end that stays is halved (Illinois

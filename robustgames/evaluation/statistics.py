@@ -22,7 +22,7 @@ class Summary(TypedDict):
     runs: list[float]
 
 
-class Spread(NamedTuple):
+class OverRuns(NamedTuple):
     """A metric over the runs with a finite value; NaN if there is none."""
 
     mean: float
@@ -46,7 +46,7 @@ def mean_and_std(values: dict[str, Tensor]) -> dict[str, tuple[float, float]]:
     return {name: (row.mean, row.std) for name, row in spread(values).items()}
 
 
-def spread(values: dict[str, Tensor]) -> dict[str, Spread]:
+def spread(values: dict[str, Tensor]) -> dict[str, OverRuns]:
     """Return {name: (mean, std, least, largest)} over the runs with a finite value, see `mean_and_std`."""
     if not values:
         return {}
@@ -59,7 +59,7 @@ def spread(values: dict[str, Tensor]) -> dict[str, Spread]:
     low = torch.where(finite, table, torch.inf).amin(-1).where(count > 0, torch.nan)
     high = torch.where(finite, table, -torch.inf).amax(-1).where(count > 0, torch.nan)
     rows = torch.stack([mean, std, low, high], -1).tolist()
-    return {name: Spread(*row) for name, row in zip(values, rows, strict=True)}
+    return {name: OverRuns(*row) for name, row in zip(values, rows, strict=True)}
 
 
 def summarize(values: dict[str, Tensor]) -> dict[str, Summary]:

@@ -10,6 +10,7 @@ from dataclasses import fields
 import pytest
 import torch
 import yaml
+from in_process import command, in_an_empty_folder, only_run  # noqa: F401 (a fixture)
 from stable_baselines3.common.callbacks import ConvertCallback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -49,21 +50,6 @@ gym.register("mine/Wears-v0", Wears, max_episode_steps=20)
 kwargs = {"env_id": "mine/Wears-v0"}
 gym.register("mine/RobustWears-v0", "robustgames.envs:ActionRobustEnv", max_episode_steps=20, kwargs=kwargs)
 '''
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-
-def command(words):
-    return main(words.split())
-
-
-def only_run(folder):
-    (config,) = folder.rglob("config.yaml")
-    return config.parent
 
 
 def told(folder, name="result"):

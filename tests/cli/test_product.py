@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 import pytest
 import torch
 import yaml
+from in_process import command, in_an_empty_folder, only_run  # noqa: F401 (a fixture)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import robustgames as rg
@@ -32,21 +32,6 @@ class Ridge(rg.ZeroSumGame):
     def payoff(self, x, y, sample):
         return (y * (x @ self.A.mT - self.b)).sum(-1) - y.square().sum(-1) / 2 + 0.05 * x.square().sum(-1)
 '''
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-
-def command(words):
-    return main(shlex.split(words))
-
-
-def only_run(folder):
-    (config,) = folder.rglob("config.yaml")
-    return config.parent
 
 
 def test_train_writes_a_run_folder_and_prints_where(tmp_path, capsys):

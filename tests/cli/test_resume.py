@@ -11,6 +11,7 @@ import sys
 import pytest
 import torch
 import yaml
+from in_process import command, in_an_empty_folder, only_run  # noqa: F401 (a fixture)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from robustgames.agents import GameAgent
@@ -23,21 +24,6 @@ CONTROL = (
     "train robust_ddpg robustgames/ActionRobustPendulum-v0 --runs 1 --learning-starts 10 --batch-size 4 --hidden 8 8 "
     "--steps"
 )
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-
-def command(words):
-    return main(shlex.split(words))
-
-
-def only_run(folder):
-    (config,) = folder.rglob("config.yaml")
-    return config.parent
 
 
 def refused(words, capsys):

@@ -1,0 +1,23 @@
+"""The command line in this process, in an empty folder."""
+
+import shlex
+import sys
+
+import pytest
+
+from robustgames.cli import main
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def command(words):
+    return main(shlex.split(words))
+
+
+def only_run(folder):
+    (config,) = folder.rglob("config.yaml")
+    return config.parent
