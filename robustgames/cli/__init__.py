@@ -66,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as stop:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a further Ctrl-C has nothing to stop
+        if arguments is None:  # this process is the command: a further Ctrl-C has nothing to stop
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         rest = f"; continue with: robustgames train --resume {stop}" if str(stop) else ": nothing is written"
         return _refuse(f"interrupted{rest}", 130)
     except OSError as error:

@@ -1,6 +1,7 @@
 """`robustgames attack`: table, files, Ctrl-C and wrong input, on a tiny digits run and on networks of the user's."""
 
 import json
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -234,7 +235,9 @@ def test_ctrl_c_before_an_attack_writes_nothing(trained, capsys, monkeypatch, tm
         raise KeyboardInterrupt
 
     monkeypatch.setattr(classifiers, "read_experiment", stop)
+    handler = signal.getsignal(signal.SIGINT)
     printed = attack([trained[0], "--attack", "fgsm", "--out", "here"], capsys, 130)
+    assert signal.getsignal(signal.SIGINT) is handler is not signal.SIG_IGN  # the caller can still be interrupted
     assert printed.err.strip() == "robustgames: interrupted: nothing is written" and not (tmp_path / "here").exists()
 
 
