@@ -57,10 +57,11 @@ LAYERS = {
     "figures": 6,
     "agents": 6,
     "experiment": 7,
-    "cli": 8,
-    "testing": 8,
-    "__init__": 9,
-    "__main__": 9,
+    "sweeps": 8,
+    "cli": 9,
+    "testing": 9,
+    "__init__": 10,
+    "__main__": 10,
 }
 
 

@@ -54,6 +54,7 @@ COMMANDS = {
     "train": "robustgames.cli.train:train",
     "evaluate": "robustgames.cli.evaluate:evaluate",
     "attack": "robustgames.cli.attack:attack",
+    "sweep": "robustgames.cli.sweep:sweep",
 }
 
 
@@ -68,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         if arguments is None:  # this process is the command: a further Ctrl-C has nothing to stop
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        rest = f"; continue with: robustgames train --resume {stop}" if str(stop) else ": nothing is written"
+        left = str(stop) if str(stop).startswith("robustgames ") else f"robustgames train --resume {stop}"
+        rest = f"; continue with: {left}" if str(stop) else ": nothing is written"
         return _refuse(f"interrupted{rest}", 130)
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF) or error.filename:

@@ -118,22 +118,37 @@ def train(words: list[str]) -> None:
         return _resume(words)
     if not words or words[0].startswith("-"):
         return _main_job(flags.read(MainOptions, "robustgames train", words))
-    name = words[0]
-    if name in RECIPES:
-        return _run(*_game(name, words[1:]))
+    experiment, out, _ = parse(words)
+    return _run(experiment, out)
+
+
+def parse(words: list[str], command: str = "train", more: type | None = None) -> tuple[Experiment, Path, Any]:
+    """Return the experiment of the words AGENT ENV [flags], the folder of its runs, and the flags of `more`.
+
+    Args:
+        words: Words of the command line.
+        command: Command that takes them.
+        more: Dataclass with the other flags of the command; None has none.
+
+    Raises:
+        GameError: An unknown agent or flag, or a value that cannot be used.
+    """
     from robustgames.experiment import CONTROL_AGENTS
 
+    name, groups = words[0], {} if more is None else {"more": more}
+    if name in RECIPES:
+        return _game(name, words[1:], command, groups)
     if name in CONTROL_AGENTS:
-        return _run(*_control(name, words[1:]))
-    raise _no_agent(words, [*RECIPES, *CONTROL_AGENTS])
+        return _control(name, words[1:], command, groups)
+    raise _no_agent(words, [*RECIPES, *CONTROL_AGENTS], command)
 
 
-def _no_agent(words: list[str], known: list[str]) -> GameError:
+def _no_agent(words: list[str], known: list[str], command: str) -> GameError:
     """Return the error for words that do not begin with the name of an agent."""
     name, following = words[0], words[1:2]
     if "/" in name or name.rpartition(":")[2] in gym.registry:
         agent = following[0] if following and following[0] in known else "extragradient"
-        return GameError(f"{name} is an env, and the agent comes first: robustgames train {agent} {name}")
+        return GameError(f"{name} is an env, and the agent comes first: robustgames {command} {agent} {name}")
     if name.upper() in STABLE_BASELINES:
         view = 'rg.PlayerView("robustgames/Quadratic-v0", "x", opponent=[0.5], bound=2.0)'
         control = "; `robustgames train robust_ddpg` or `robust_td3` train control with an adversary"
@@ -142,12 +157,12 @@ def _no_agent(words: list[str], known: list[str]) -> GameError:
     return unknown("agent", name, known, "robustgames list")
 
 
-def _game(name: str, words: list[str]) -> tuple[GameExperiment, Path]:
-    """Return the experiment of a solver on a game, and the folder of its runs."""
+def _game(name: str, words: list[str], command: str, more: dict[str, type]) -> tuple[GameExperiment, Path, Any]:
+    """Return the experiment of a solver on a game, the folder of its runs, and the other flags."""
     from robustgames.experiment import GameExperiment
 
-    groups = {"solver": flags.group(name, flags.of_function(RECIPES[name])), "run": RunOptions}
-    parsed = flags.parse(groups, f"robustgames train {name}", flags.summary(RECIPES[name]), words)
+    groups = {"solver": flags.group(name, flags.of_function(RECIPES[name])), "run": RunOptions, **more}
+    parsed = flags.parse(groups, f"robustgames {command} {name}", flags.summary(RECIPES[name]), words)
     run: RunOptions = parsed.run
     experiment = GameExperiment(
         agent=name,
@@ -164,17 +179,17 @@ def _game(name: str, words: list[str]) -> tuple[GameExperiment, Path]:
         checkpoint=run.checkpoint,
         patience=run.patience,
     )
-    return experiment, run.out
+    return experiment, run.out, getattr(parsed, "more", None)
 
 
-def _control(name: str, words: list[str]) -> tuple[ControlExperiment, Path]:
-    """Return the experiment of an agent of control, and the folder of its runs."""
+def _control(name: str, words: list[str], command: str, more: dict[str, type]) -> tuple[ControlExperiment, Path, Any]:
+    """Return the experiment of an agent of control, the folder of its runs, and the other flags."""
     from robustgames.experiment import CONTROL_AGENTS, ControlExperiment
 
     agent = CONTROL_AGENTS[name]
     settings = flags.group(name, flags.of_dataclass(agent.preset))
-    groups = {"agent": settings, "solver": PolicySolverOptions, "run": ControlOptions}
-    parsed = flags.parse(groups, f"robustgames train {name}", flags.summary(agent), words)
+    groups = {"agent": settings, "solver": PolicySolverOptions, "run": ControlOptions, **more}
+    parsed = flags.parse(groups, f"robustgames {command} {name}", flags.summary(agent), words)
     run: ControlOptions = parsed.run
     experiment = ControlExperiment(
         agent=name,
@@ -189,7 +204,7 @@ def _control(name: str, words: list[str]) -> tuple[ControlExperiment, Path]:
         device=run.device,
         checkpoint=run.checkpoint,
     )
-    return experiment, run.out
+    return experiment, run.out, getattr(parsed, "more", None)
 
 
 def _solver_settings(options: PolicySolverOptions) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def pairs(words: Sequence[str], flag: str = "--set", example: str = "eps=0.05") 
         if key in found:
             raise GameError(f"{flag} has {key} twice: give it once")
         try:
-            found[key] = _value(value)
+            found[key] = value_of(value)
         except (ValueError, RecursionError) as error:
             wanted = f"it must be a number, a word or a list such as [0.1, 0.2], e.g. {flag} {example}"
             raise GameError(f"{flag} {key} is {shorten(value)!r}: {wanted}") from error
@@ -103,7 +103,12 @@ _Plain.yaml_implicit_resolvers = {
 }
 
 
-def _value(word: str) -> Any:
+def value_of(word: str) -> Any:
+    """Return the number, list or other value in YAML that a word denotes, or the word itself.
+
+    Raises:
+        ValueError: If it is too long or too deep, or begins like a list and is none.
+    """
     if len(word) > LONGEST or _brackets(word) > DEEPEST:
         raise ValueError("too long or too deep")
     try:

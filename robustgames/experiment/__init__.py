@@ -2,7 +2,7 @@
 
 from robustgames.experiment.base import Examination, Experiment
 from robustgames.experiment.control import CONTROL_AGENTS, ControlExperiment
-from robustgames.experiment.driver import evaluate, load, read, read_experiment, resume, train
+from robustgames.experiment.driver import complete, evaluate, load, read, read_experiment, resume, train
 from robustgames.experiment.game import GameExperiment
 from robustgames.experiment.result import Result
 
@@ -13,6 +13,7 @@ __all__ = [
     "Experiment",
     "GameExperiment",
     "Result",
+    "complete",
     "evaluate",
     "load",
     "read",

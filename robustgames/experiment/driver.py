@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 
+from stable_baselines3.common.logger import Logger
+
 from robustgames.agents.agent import Agent
 from robustgames.agents.learning import Checkpoint, ProgressBar, Stateful
 from robustgames.checkpoints import CURRENT, PREVIOUS, restoring
 from robustgames.disk import remove_unfinished
-from robustgames.errors import DivergedError, GameError, check_writable
+from robustgames.errors import DivergedError, GameError, check_writable, one_line, writing
 from robustgames.evaluation import summarize
 from robustgames.experiment.base import A, Examination, Experiment, Progress, silent
 from robustgames.experiment.control import CONTROL_AGENTS, ControlExperiment
 from robustgames.experiment.folder import (
+    CONFIG,
     Content,
     check_files,
     create_folder,
@@ -38,10 +42,13 @@ from robustgames.experiment.trust import check_code
 
 EXPERIMENTS: dict[str, type[Experiment]] = dict.fromkeys(CONTROL_AGENTS, ControlExperiment)
 """{name of an agent: class of its experiment}. Every other name is that of a solver, see `GameExperiment`."""
+ENDING = 20.0
+"""Seconds in which a process that is ending releases the lock of its run."""
 OF_A_RUN = "copy the run to a folder of yours"
 TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("agent", "env", "solver", "device"), (str,)),
     **dict.fromkeys(("settings", "solver_settings", "env_settings"), (dict,)),
+    "seeds": (list, tuple),
     **dict.fromkeys(("anneal", "compile"), (bool,)),
     "average": (str, int, float, type(None)),
 }
@@ -53,10 +60,62 @@ def train(experiment: Experiment[A], out: str | Path = "runs", progress_bar: boo
     check_writable(Path(out))  # first what takes no time
     agent = experiment.make_agent()  # before the folder exists: bad input leaves nothing behind
     start = summarize(experiment.measure(agent))
-    folder = create_folder(out, experiment.env, experiment.agent, experiment.seed, label(experiment))
+    folder = create_folder(out, experiment.env, experiment.agent, label(experiment), f"seed{experiment.seed}")
     with _named(folder), locked(folder):
         _write_config(folder, experiment)
         return folder, _learn(experiment, start, agent, folder, progress_bar)
+
+
+def complete(
+    experiment: Experiment[A],
+    folder: str | Path,
+    progress_bar: bool = False,
+    watch: Callable[[Logger], None] | None = None,
+) -> Result:
+    """Do what is left of a run in its folder: train, continue after the newest checkpoint, or read the result.
+
+    Whoever has to repeat a job that may have been killed, calls this again. The lock of a process that is ending is
+    awaited for some seconds.
+
+    Args:
+        experiment: Experiment of the run.
+        folder: Folder of the run, which need not exist yet.
+        progress_bar: If True, progress, rate and time left are shown.
+        watch: Function that is called with the logger before every log is written; an exception of it ends the run.
+
+    Raises:
+        GameError: The folder has a run of another experiment.
+    """
+    folder = Path(folder)
+    check_writable(folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, ENDING):
+        remove_unfinished(folder)
+        if (folder / "config.yaml").exists():
+            _check_same(experiment, folder)
+            if (finished := read_result(folder)) is not None:
+                return Result(finished)
+        agent = experiment.make_agent()
+        start = summarize(experiment.measure(agent))
+        if any((folder / name).exists() for name in (CURRENT, PREVIOUS)):
+            with restoring(folder):
+                agent = experiment.load_agent(folder, agent)
+        elif not (folder / "config.yaml").exists():
+            _write_config(folder, experiment)
+        with _named(folder):
+            return _learn(experiment, start, agent, folder, progress_bar, watch)
+
+
+def _check_same(experiment: Experiment, folder: Path) -> None:
+    """Raise if the folder has a run of another experiment."""
+    there, here = read_config(folder), json.loads(json.dumps(asdict(experiment)))  # tuples as lists
+    for name, value in here.items():
+        if there.get(name, value) != value:
+            raise GameError(
+                f"{folder} has a run with {name} {one_line(there[name])}, this one has {one_line(value)}: choose "
+                "another folder"
+            )
 
 
 def resume(
@@ -131,26 +190,25 @@ def evaluate(
     return result
 
 
-def read(folder: Path, trust: bool = False) -> Experiment:
+def read(folder: Path, trust: bool = False, name: str = CONFIG) -> Experiment:
     """Return the experiment of a run folder.
 
     Args:
         folder: Folder of the run.
         trust: Whether code that the config names may be imported, see `check_code`.
+        name: Name of the file that holds it.
 
     Raises:
         GameError: The folder is not that of a run, its config is damaged, or it names code that may not be imported.
     """
-    config = read_config(folder)
+    config = read_config(folder, name)
     check_code(config, folder, trust)
     kind = EXPERIMENTS.get(str(config["agent"]), GameExperiment)
     known = {f.name: config[f.name] for f in fields(kind) if f.name in config}
-    for name, value in known.items():
-        wanted = TYPES.get(name, int)  # all others are counts
-        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in TYPES.get(name, ())):
-            raise GameError(
-                f"{name} in {folder / 'config.yaml'} is {str(value)[:50]!r}: restore the file, or repeat the run"
-            )
+    for entry, value in known.items():
+        wanted = TYPES.get(entry, int)  # all others are counts
+        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in TYPES.get(entry, ())):
+            raise GameError(f"{entry} in {folder / name} is {str(value)[:50]!r}: restore the file, or repeat the run")
     return kind(**known)
 
 
@@ -166,11 +224,20 @@ def read_experiment(folder: Path, trust: bool = False) -> GameExperiment:
     return experiment
 
 
-def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, progress_bar: bool) -> Result:
+def _learn(
+    experiment: Experiment[A],
+    start: Content,
+    agent: A,
+    folder: Path,
+    progress_bar: bool,
+    watch: Callable[[Logger], None] | None = None,
+) -> Result:
     page = Page(f"`{command(experiment)}`\n\n{_indented(folder / 'config.yaml')}", hparams(experiment))
     logger = open_logger(folder, agent.num_timesteps, agent.num_timesteps if agent.is_begun else -1, page)
     agent.set_logger(logger)
     watchers = experiment.watchers(agent, logger)
+    if watch is not None:
+        logger.before_dump.append(lambda: watch(logger))
     stateful = {type(watcher).__name__: watcher for watcher in watchers if isinstance(watcher, Stateful)}
     with restoring(folder):
         for name, watcher in stateful.items():

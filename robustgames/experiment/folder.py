@@ -23,17 +23,18 @@ from robustgames.tensors import rebuild
 Content = dict[str, Any]
 """Content of a JSON or YAML file: dictionaries with string keys, lists, strings, numbers, booleans and None."""
 
+CONFIG = "config.yaml"
 LARGEST_CONFIG, LARGEST_RESULT, DEEPEST = 2**18, 2**26, 20  # bytes, bytes, levels: far above what is written
 
 
-def create_folder(out: str | Path, env_id: str, agent: str, seed: int, label: str = "") -> Path:
-    """Make and return the new folder out/<env>/<agent>/<time>-<label>-seed<k>.
+def create_folder(out: str | Path, env_id: str, agent: str, *labels: str) -> Path:
+    """Make and return the new folder out/<env>/<agent>/<time>-<label>-<label>….
 
     Raises:
         GameError: The folder cannot be written.
     """
     parent = Path(out) / env_id.rpartition(":")[2].removeprefix("robustgames/").replace("/", "-") / agent
-    name = "-".join([f"{datetime.now():%Y%m%d-%H%M%S}", *([label] if label else []), f"seed{seed}"])
+    name = "-".join([f"{datetime.now():%Y%m%d-%H%M%S}", *filter(None, labels)])
     with writing(parent):
         parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, 1000):
@@ -47,8 +48,8 @@ def create_folder(out: str | Path, env_id: str, agent: str, seed: int, label: st
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder for this process.
+def locked(folder: Path, seconds: float = 0.0) -> Iterator[None]:
+    """Hold the run folder for this process; another one that holds it is awaited for so many seconds.
 
     Raises:
         GameError: Another process writes to the folder, or it holds something else than plain files, see `check_files`.
@@ -57,7 +58,7 @@ def locked(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / ".lock")
     with writing(folder):
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=seconds)
         except Timeout as error:
             raise GameError(
                 f"run folder {folder} is in use by another process: wait for it, or start a new run"
@@ -85,24 +86,25 @@ def check_files(folder: Path) -> None:
 
 
 # -- the files of a run ----------------------------------------------------------------------------------
-def write_config(folder: Path, config: Content) -> None:
-    """Write config.yaml, which is enough to repeat the run."""
+def write_config(folder: Path, config: Content, name: str = CONFIG) -> None:
+    """Write config.yaml, which is enough to repeat the run, or another file of this kind."""
     text = yaml.dump(config, Dumper=_Dumper, sort_keys=False)
     with writing(folder):
-        write_whole(folder / "config.yaml", text.encode())
+        write_whole(folder / name, text.encode())
 
 
-def read_config(folder: str | Path) -> Content:
-    """Return the config of a run.
+def read_config(folder: str | Path, name: str = CONFIG) -> Content:
+    """Return the config of a run, or the content of another file of this kind.
 
     Raises:
         GameError: The folder is not that of a run, or its config is damaged.
     """
-    path = Path(folder) / "config.yaml"
+    path = Path(folder) / name
     try:
         config = yaml.load(read_plain(path, LARGEST_CONFIG).decode(), _Loader)  # a safe loader, without aliases
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise GameError(f"{folder} is not the folder of a run: it has no config.yaml") from error
+        kind = "run" if name == CONFIG else "sweep"
+        raise GameError(f"{folder} is not the folder of a {kind}: it has no {name}") from error
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise GameError(f"{path} cannot be read: {reason}; give yourself the right to, or copy the folder") from error

@@ -8,9 +8,11 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import gymnasium as gym
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
-from torch import Tensor
+from torch import Generator, Tensor
 
 from robustgames import envs, figures
 from robustgames.agents import GameAgent
@@ -28,6 +30,8 @@ from robustgames.figures.video import Film
 from robustgames.games import GAN, AdversarialClassification, HeldOut
 from robustgames.solvers import RECIPES, SGD, Averaged, Scheme, make_solver
 
+RATES = ("lr", "lr_y")
+"""Settings of a solver that may be lists with a number of every run."""
 _FRAMES = 40  # of an animation of a GAN
 _IMAGES = 4  # in a figure of digits for TensorBoard, whose panels are narrow
 
@@ -51,6 +55,7 @@ class GameExperiment(Experiment[GameAgent]):
     anneal: bool = False
     compile: bool = False
     patience: int = 0
+    seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_whole_numbers(self, steps=0, runs=1, seed=0, checkpoint=1, patience=0)
@@ -64,13 +69,32 @@ class GameExperiment(Experiment[GameAgent]):
     def make_agent(self) -> GameAgent:
         """Return the agent at its start, see `Experiment.make_agent`."""
         horizon = self.steps if self.anneal else 0
-        solver = make_solver(self.agent, average=self.average, anneal=horizon, **self.settings)
+        solver = make_solver(self.agent, average=self.average, anneal=horizon, **self._each_run(self.settings))
         with explained(self.env, self.env_settings):
             env = envs.make(self.env, self.runs, device=self.device, **self.env_settings)
-            agent = GameAgent(env, solver, seed=self.seed, compile=self.compile)
+            agent = GameAgent(env, solver, seed=self.seed, z0=self._starts(env), compile=self.compile)
         if self.patience and not isinstance(agent.game, HeldOut):
             raise GameError(f"patience is {self.patience}: {self.env} has no held-out images to stop early by")
         return agent
+
+    def _each_run(self, settings: Content) -> Content:
+        """Return the settings with a list of learning rates as one rate per run."""
+        rates = {name: settings[name] for name in RATES if isinstance(settings.get(name), list)}
+        for name, values in rates.items():
+            if len(values) != self.runs or not all(isinstance(value, int | float) for value in values):
+                raise GameError(
+                    f"{name} has {len(values)} entries: give one number, or one for each of {self.runs} runs"
+                )
+        return settings | {name: torch.tensor(values).unsqueeze(-1) for name, values in rates.items()}
+
+    def _starts(self, env: gym.vector.VectorEnv) -> Tensor | None:
+        """Return the start of every run from its own seed, as a single run with that seed has it."""
+        if not self.seeds:
+            return None
+        if len(self.seeds) != self.runs:
+            raise GameError(f"seeds has {len(self.seeds)} seeds: give one for each of {self.runs} runs, or none")
+        game = env.unwrapped.game  # type: ignore[attr-defined]
+        return torch.cat([game.initial((1,), Generator(game.device).manual_seed(seed)) for seed in self.seeds])
 
     def load_agent(self, folder: Path, first: GameAgent) -> GameAgent:
         """Return the agent of the newest checkpoint in a run folder, in the env of `first`."""

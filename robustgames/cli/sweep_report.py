@@ -1,0 +1,84 @@
+"""The table of a sweep on the terminal, and as Markdown and JSON in its folder."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from robustgames.cli.screen import plain
+from robustgames.errors import GameError, writing
+from robustgames.evaluation.intervals import FEWEST, Interval
+from robustgames.evaluation.metrics import SHARE, metric_of
+from robustgames.experiment.folder import write_result
+from robustgames.sweeps import OF_ENV, Ranking, Row
+
+SHOWN, LINES = 20, 10
+"""Rows of the table, and failures, on the terminal; the files have all."""
+
+
+def report(ranking: Ranking, rows: list[Row], folder: Path, console: Console) -> None:
+    """Print the best rows and the failures, and write table.md and table.json.
+
+    Raises:
+        GameError: No trial has a result.
+    """
+    failures = [(row, seed, end) for row in rows for seed, end in row.outcomes.items() if end.status != "done"]
+    if not any(row.values for row in rows):
+        first = f": {failures[0][2].line}" if failures else ""
+        raise GameError(f"no trial of {folder} has a result{first}")
+    names = list(rows[0].settings)
+    heads, cells = _heads(ranking, names, rows), [_cells(row, ranking) for row in rows]
+    with writing(folder):
+        (folder / "table.md").write_text(_markdown(heads, cells), encoding="utf-8")
+    write_result(folder, "table.json", {"metric": ranking.metric, "rows": [row.state_dict(ranking) for row in rows]})
+    table = Table()
+    for i, head in enumerate(heads):
+        table.add_column(head, justify="left" if i < len(names) else "right", overflow="fold")
+    for row in cells[:SHOWN]:
+        table.add_row(*map(plain, row))
+    console.print(table)
+    if len(rows) > SHOWN:
+        console.print(f"{len(rows) - SHOWN} more rows in {plain(folder / 'table.md')}", soft_wrap=True)
+    for row, seed, end in failures[:LINES]:
+        label = ", ".join([*(f"{_short(name)}={value}" for name, value in row.settings.items()), f"seed {seed}"])
+        console.print(f"[yellow]{end.status}[/] {plain(label)}: {plain(end.line)}", soft_wrap=True)
+    if len(failures) > LINES:
+        console.print(f"{len(failures) - LINES} more trials without a result in {plain(folder / 'table.json')}")
+    console.print(f"table        {plain(folder / 'table.md')}", soft_wrap=True)
+    console.print(f"curves       robustgames compare {plain(folder)}", soft_wrap=True)
+
+
+def _heads(ranking: Ranking, names: list[str], rows: list[Row]) -> list[str]:
+    metric = metric_of(ranking.metric)
+    unit = " (%)" if metric.unit == SHARE else f" ({metric.unit})" if metric.unit else ""
+    spread = " [95 %]" if any(len(row.finite) >= FEWEST for row in rows) else ""
+    return [*(_short(name) for name in names), f"{metric.label}{unit}{spread}", "runs", "CPU s"]
+
+
+def _cells(row: Row, ranking: Ranking) -> list[str]:
+    scale = 100 if metric_of(ranking.metric).unit == SHARE else 1
+    interval = Interval(*(scale * end for end in row.interval))
+    each = [f"{scale * value:.4g}" for value in row.finite]
+    shown = str(interval) if len(each) >= FEWEST or len(each) == 1 else f"{interval} ({', '.join(each)})"
+    lost = len(row.values) - len(each) + sum(end.status != "done" for end in row.outcomes.values())
+    runs = f"{len(each)} of {len(each) + lost}" if lost else f"{len(each)}"
+    seconds = sum((end.result or {}).get("cpu_seconds", math.nan) for end in row.outcomes.values() if end.result)
+    cpu = f"{seconds:.1f}" if math.isfinite(seconds) and seconds else ""
+    return [*map(_value, row.settings.values()), shown if each else "", runs, cpu]
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _short(name: str) -> str:
+    return name.removeprefix(OF_ENV)
+
+
+def _markdown(heads: list[str], cells: list[list[str]]) -> str:
+    lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in (heads, *cells)]
+    return "\n".join(f"| {line} |" for line in (lines[0], " | ".join(["---"] * len(heads)), *lines[1:])) + "\n"
