@@ -96,7 +96,7 @@ class EarlyStopping(BaseCallback):
             agent.adopt(torch.where(evaluated.unsqueeze(-1), self.best, agent.best()))
 
 
-class _AtTimesteps(BaseCallback):
+class AtTimesteps(BaseCallback):
     """Looks at the agent at chosen timesteps; those before the start of a training are left out."""
 
     def __init__(self, timesteps: list[int]) -> None:
@@ -121,7 +121,7 @@ class _AtTimesteps(BaseCallback):
         return agent.best().reshape(-1, agent.z.shape[-1])[:runs]
 
 
-class Snapshots(_AtTimesteps):
+class Snapshots(AtTimesteps):
     """Shows the evaluated point of the first runs at chosen timesteps, and keeps it.
 
     Args:
@@ -153,7 +153,7 @@ class Snapshots(_AtTimesteps):
         self.show(now, point)
 
 
-class Frames(_AtTimesteps):
+class Frames(AtTimesteps):
     """Keeps what the first run generates at chosen timesteps, for an animation.
 
     Args:

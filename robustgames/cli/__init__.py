@@ -55,6 +55,7 @@ COMMANDS = {
     "evaluate": "robustgames.cli.evaluate:evaluate",
     "attack": "robustgames.cli.attack:attack",
     "sweep": "robustgames.cli.sweep:sweep",
+    "compare": "robustgames.cli.compare:compare",
 }
 
 

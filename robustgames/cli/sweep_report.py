@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from robustgames.cli.screen import plain
+from robustgames.cli.screen import markdown, plain
 from robustgames.errors import GameError, writing
 from robustgames.evaluation.intervals import FEWEST, Interval
 from robustgames.evaluation.metrics import SHARE, metric_of
@@ -33,7 +33,7 @@ def report(ranking: Ranking, rows: list[Row], folder: Path, console: Console) ->
     names = list(rows[0].settings)
     heads, cells = _heads(ranking, names, rows), [_cells(row, ranking) for row in rows]
     with writing(folder):
-        (folder / "table.md").write_text(_markdown(heads, cells), encoding="utf-8")
+        (folder / "table.md").write_text(markdown(heads, cells), encoding="utf-8")
     write_result(folder, "table.json", {"metric": ranking.metric, "rows": [row.state_dict(ranking) for row in rows]})
     table = Table()
     for i, head in enumerate(heads):
@@ -77,8 +77,3 @@ def _value(value: Any) -> str:
 
 def _short(name: str) -> str:
     return name.removeprefix(OF_ENV)
-
-
-def _markdown(heads: list[str], cells: list[list[str]]) -> str:
-    lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in (heads, *cells)]
-    return "\n".join(f"| {line} |" for line in (lines[0], " | ".join(["---"] * len(heads)), *lines[1:])) + "\n"

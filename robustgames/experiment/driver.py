@@ -16,6 +16,7 @@ from pathlib import Path
 from stable_baselines3.common.logger import Logger
 
 from robustgames.agents.agent import Agent
+from robustgames.agents.callbacks import AtTimesteps
 from robustgames.agents.learning import Checkpoint, ProgressBar, Stateful
 from robustgames.checkpoints import CURRENT, PREVIOUS, restoring
 from robustgames.disk import remove_unfinished
@@ -66,21 +67,15 @@ def train(experiment: Experiment[A], out: str | Path = "runs", progress_bar: boo
         return folder, _learn(experiment, start, agent, folder, progress_bar)
 
 
-def complete(
-    experiment: Experiment[A],
-    folder: str | Path,
-    progress_bar: bool = False,
-    watch: Callable[[Logger], None] | None = None,
-) -> Result:
+def complete(experiment: Experiment[A], folder: str | Path, watch: Callable[[Logger], None] | None = None) -> Result:
     """Do what is left of a run in its folder: train, continue after the newest checkpoint, or read the result.
 
     Whoever has to repeat a job that may have been killed, calls this again. The lock of a process that is ending is
-    awaited for some seconds.
+    awaited for some seconds. No figures are drawn, which take longer than many a run: `evaluate` draws them.
 
     Args:
         experiment: Experiment of the run.
         folder: Folder of the run, which need not exist yet.
-        progress_bar: If True, progress, rate and time left are shown.
         watch: Function that is called with the logger before every log is written; an exception of it ends the run.
 
     Raises:
@@ -92,7 +87,7 @@ def complete(
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, ENDING):
         remove_unfinished(folder)
-        if (folder / "config.yaml").exists():
+        if (folder / CONFIG).exists():
             _check_same(experiment, folder)
             if (finished := read_result(folder)) is not None:
                 return Result(finished)
@@ -101,10 +96,10 @@ def complete(
         if any((folder / name).exists() for name in (CURRENT, PREVIOUS)):
             with restoring(folder):
                 agent = experiment.load_agent(folder, agent)
-        elif not (folder / "config.yaml").exists():
+        elif not (folder / CONFIG).exists():
             _write_config(folder, experiment)
         with _named(folder):
-            return _learn(experiment, start, agent, folder, progress_bar, watch)
+            return _learn(experiment, start, agent, folder, progress_bar=False, figures=False, watch=watch)
 
 
 def _check_same(experiment: Experiment, folder: Path) -> None:
@@ -230,12 +225,13 @@ def _learn(
     agent: A,
     folder: Path,
     progress_bar: bool,
+    figures: bool = True,
     watch: Callable[[Logger], None] | None = None,
 ) -> Result:
     page = Page(f"`{command(experiment)}`\n\n{_indented(folder / 'config.yaml')}", hparams(experiment))
     logger = open_logger(folder, agent.num_timesteps, agent.num_timesteps if agent.is_begun else -1, page)
     agent.set_logger(logger)
-    watchers = experiment.watchers(agent, logger)
+    watchers = [w for w in experiment.watchers(agent, logger) if figures or not isinstance(w, AtTimesteps)]
     if watch is not None:
         logger.before_dump.append(lambda: watch(logger))
     stateful = {type(watcher).__name__: watcher for watcher in watchers if isinstance(watcher, Stateful)}
@@ -256,7 +252,8 @@ def _learn(
         if progress_bar:
             print("evaluating, drawing figures …", file=sys.stderr)
         result = _result(experiment, agent, start, seconds)
-        experiment.draw(agent, watchers, folder, logger)
+        if figures:
+            experiment.draw(agent, watchers, folder, logger)
         logger.close()
         write_result(folder, "result.json", result)  # last: with a result, everything is there
     finally:

@@ -23,7 +23,7 @@ def title(experiment: Experiment) -> str:
         extra_adam (lr=0.05)
         DiracGAN-v0, 8 runs, seed 0
     """
-    env, runs = _short(experiment.env), "1 run" if experiment.runs == 1 else f"{experiment.runs} runs"
+    env, runs = short_env(experiment.env), "1 run" if experiment.runs == 1 else f"{experiment.runs} runs"
     second = f"{env}{_in_brackets(experiment.env_settings)}, {runs}, seed {experiment.seed}"
     return f"{experiment.agent}{_in_brackets(experiment.chosen())}\n{second}"
 
@@ -76,7 +76,8 @@ def hparams(experiment: Experiment) -> dict[str, bool | str | float]:
     return {name: value for name, value in plain.items() if value != "None"}
 
 
-def _short(env: str) -> str:
+def short_env(env: str) -> str:
+    """Return the id of an env without its module, and without the namespace of the package."""
     return env.rpartition(":")[2].removeprefix("robustgames/")
 
 

@@ -66,15 +66,27 @@ def learning_curves(
         GameError: A file cannot be read, or contains no metric.
     """
     paths = [Path(p) for p in ([progress_csv] if isinstance(progress_csv, str | Path) else progress_csv)]
-    tables = _read_runs(paths)
+    tables = read_curves(paths)
     if names and len(names) != len(tables):
         raise GameError(f"names are {list(names)}: there are {len(tables)} folders, one name for each")
     tables = dict(zip(names or tables, tables.values(), strict=True))
-    shown = _varying(_metrics(tables), tables)
-    if not shown:
+    if not _metrics(tables):
         raise GameError(
             f"no metric ({' '.join(GROUPS)}) in {', '.join(map(str, paths))}: give the progress.csv of a run"
         )
+    return draw_curves(tables, title, runs)
+
+
+def draw_curves(tables: dict[str, Table], title: str = "", runs: int = 0, against: str = "") -> Figure:
+    """Draw curves that `read_curves` has read, see `learning_curves`.
+
+    Args:
+        tables: {name of a run or method: its curve}, with at least one metric.
+        title: Title of the figure.
+        runs: Number of runs that every band covers.
+        against: Label of the horizontal axis, if it is not that of timesteps.
+    """
+    shown = _varying(_metrics(tables), tables)
     control = any(name.startswith(("rollout/", "train/")) for name in shown)
     columns = 2 if len(shown) == 4 else min(3, len(shown))
     rows = ceil(len(shown) / columns)
@@ -82,7 +94,7 @@ def learning_curves(
     for i, name in enumerate(shown):
         axes = figure.add_subplot(rows, columns, i + 1)
         _draw_metric(axes, name, tables)
-        axes.set_xlabel("env steps" if control else "oracle calls", fontsize=9)
+        axes.set_xlabel(against or ("env steps" if control else "oracle calls"), fontsize=9)
     write_title(figure, title)
     _explain(figure, tables, {name.partition("/")[0] for name in shown}, runs)
     return figure
@@ -116,7 +128,7 @@ def _explain(figure: Figure, tables: dict[str, Table], groups: set[str], runs: i
 
 def has_metrics(paths: Sequence[Path]) -> bool:
     """Return whether progress files contain a metric that `learning_curves` draws."""
-    return bool(_metrics(_read_runs(list(paths))))
+    return bool(_metrics(read_curves(list(paths))))
 
 
 def _metrics(tables: dict[str, Table]) -> list[str]:
@@ -162,7 +174,7 @@ def _draw_line(axes: Axes, table: Table, name: str, least: float, **style: Any) 
         axes.fill_between(calls[between], low, high, color=style["color"], alpha=0.18, lw=0)
 
 
-def _read_runs(paths: list[Path]) -> dict[str, Table]:
+def read_curves(paths: list[Path]) -> dict[str, Table]:
     """Return {run: {column: values}}; an empty cell is NaN. Rows of one run are in order of timesteps, each once."""
     runs: dict[Path, dict[float, dict[str, str]]] = {}
     for path in paths:
