@@ -27,6 +27,7 @@ MODULES = (
     "robustgames.solvers",
     "robustgames.solvers.danskin",
     "robustgames.solvers.diagnostics",
+    "robustgames.sweeps",
     "robustgames.testing",
 )
 

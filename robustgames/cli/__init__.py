@@ -1,4 +1,4 @@
-"""The command line: robustgames list | train | evaluate | attack, each in a file of its own.
+"""The command line: robustgames list | train | evaluate | attack | sweep | compare | push, each in a file of its own.
 
 The files are imported when their command runs, so `--help` and `list` do not wait for PyTorch.
 """
@@ -41,7 +41,12 @@ robustgames attack RUN [flags]        AutoAttack or named attacks on the
                                       classifier of a run: robust accuracy
 robustgames attack --model my:load    the same on a torch.nn.Module of yours,
                                       which load() in my.py returns
-robustgames evaluate | attack --help  all flags of these commands
+robustgames sweep AGENT ENV --grid lr=0.01,0.1 --seeds 0:5
+                                      every combination and seed, or a search;
+                                      --resume SWEEP continues it
+robustgames compare RUN ...           curves over one another, one table
+robustgames push RUN owner/name       publish a run, with a model card
+robustgames COMMAND --help            all flags of a command
 robustgames --version
 
 train, evaluate and attack also take
@@ -56,6 +61,7 @@ COMMANDS = {
     "attack": "robustgames.cli.attack:attack",
     "sweep": "robustgames.cli.sweep:sweep",
     "compare": "robustgames.cli.compare:compare",
+    "push": "robustgames.cli.push:push",
 }
 
 
