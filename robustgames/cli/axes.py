@@ -16,8 +16,8 @@ RANGE = re.compile(r"(.+?)\.\.(.+)")
 MOST_SEEDS = 100_000
 
 
-def axes(words: Sequence[str], flag: str, prefix: str = "") -> dict[str, Axis]:
-    """Return {prefix + key: axis} of words key=value,value … and key=low..high.
+def axes(words: Sequence[str], flag: str) -> dict[str, Axis]:
+    """Return {key: axis} of words key=value,value … and key=low..high.
 
     Raises:
         GameError: If a word has another form, or a key is given twice.
@@ -27,9 +27,9 @@ def axes(words: Sequence[str], flag: str, prefix: str = "") -> dict[str, Axis]:
         key, equals, text = word.partition("=")
         if not equals or not key.isidentifier():
             raise GameError(f"{flag} takes key=value,value, got {shorten(word)!r}: e.g. {flag} lr=1e-3,3e-3")
-        if prefix + key in found:
+        if key in found:
             raise GameError(f"{flag} has {key} twice: give all of its values at once, {key}=value,value")
-        found[prefix + key] = _axis(key, text, flag)
+        found[key] = _axis(key, text, flag)
     return found
 
 

@@ -16,7 +16,7 @@ from robustgames.cli.screen import plain
 from robustgames.errors import GameError, shorten
 
 PROGRAM = "robustgames push"
-NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
+NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 
 @dataclass(frozen=True)

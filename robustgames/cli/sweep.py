@@ -14,7 +14,7 @@ from tqdm import tqdm
 from robustgames.cli import axes, flags
 from robustgames.cli.screen import plain
 from robustgames.cli.sweep_report import report
-from robustgames.cli.train import parse
+from robustgames.cli.train import check_env_settings, parse
 from robustgames.cli.words import gather
 from robustgames.disk import read_plain
 from robustgames.errors import GameError, shorten
@@ -83,7 +83,9 @@ def sweep(words: list[str]) -> None:
     """Run a sweep, or what is left of one."""
     from robustgames import sweeps
 
-    if not words or words[0] in ("-h", "--help"):
+    if not words:
+        raise GameError(f"{PROGRAM} takes an agent and an env: see `{PROGRAM} --help`")
+    if words[0] in ("-h", "--help"):
         print(USAGE)
         return
     if any(word.partition("=")[0] == "--resume" for word in words):
@@ -130,8 +132,9 @@ def _parse(words: list[str]) -> tuple[Sweep, Path, SweepOptions]:
     if "--seed" in names:
         raise GameError("--seed is one seed: a sweep takes --seeds, e.g. --seeds 0:5 for 0, 1, 2, 3, 4")
     settings, words = _settings(words)
-    several = {key: axis for key, axis in axes.axes(settings, "--set", sweeps.OF_ENV).items() if _varies(axis)}
-    fixed = [word for word in settings if sweeps.OF_ENV + word.partition("=")[0] not in several]
+    several = {key: axis for key, axis in axes.axes(settings, "--set").items() if _varies(axis)}
+    check_env_settings(several)
+    fixed = [word for word in settings if word.partition("=")[0] not in several]
     rest = [*words, *(["--set", *fixed] if fixed else [])]
     runs = [] if "--runs" in names else ["--runs", "1"]
     experiment, out, options = parse([*rest, *runs], "sweep", SweepOptions)
@@ -148,7 +151,11 @@ def _parse(words: list[str]) -> tuple[Sweep, Path, SweepOptions]:
     varied = axes.axes(options.grid, "--grid")
     if not varied and not several and search is not None:
         raise GameError("--search has nothing to vary: add --grid lr=1e-4..1e-1")
-    plan = sweeps.Plan(experiment, {**varied, **several}, axes.seeds(options.seeds))
+    plan = sweeps.Plan(
+        experiment,
+        {**varied, **{sweeps.OF_ENV + name: axis for name, axis in several.items()}},
+        axes.seeds(options.seeds),
+    )
     if search is None:
         plan.choices()
     return sweeps.Sweep(plan, search, sweeps.Ranking(metric, maximize)), out, options

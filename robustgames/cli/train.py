@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -216,10 +217,19 @@ def _solver_settings(options: PolicySolverOptions) -> dict[str, Any]:
 
 def _env_settings(words: tuple[str, ...]) -> dict[str, Any]:
     settings = pairs(words)
+    check_env_settings(settings)
+    return settings
+
+
+def check_env_settings(settings: Collection[str]) -> None:
+    """Refuse names that are not settings of an env, though its constructor takes them.
+
+    Raises:
+        GameError: One of them.
+    """
     for key in ("game", "num_envs", "runs", "device"):
         if key in settings:
             raise GameError(f"--set cannot change {key}: it is not a setting of the game; see --runs and --device")
-    return settings
 
 
 def _average(word: str | None) -> float | Literal["uniform"] | None:

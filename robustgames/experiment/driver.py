@@ -201,10 +201,15 @@ def read(folder: Path, trust: bool = False, name: str = CONFIG) -> Experiment:
     kind = EXPERIMENTS.get(str(config["agent"]), GameExperiment)
     known = {f.name: config[f.name] for f in fields(kind) if f.name in config}
     for entry, value in known.items():
-        wanted = TYPES.get(entry, int)  # all others are counts
-        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in TYPES.get(entry, ())):
+        if not has_type(entry, value):
             raise GameError(f"{entry} in {folder / name} is {str(value)[:50]!r}: restore the file, or repeat the run")
     return kind(**known)
+
+
+def has_type(entry: str, value: object) -> bool:
+    """Return whether a value is of the type of an entry of a config."""
+    types = TYPES.get(entry, (int,))  # all others are counts
+    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
 
 
 def read_experiment(folder: Path, trust: bool = False) -> GameExperiment:

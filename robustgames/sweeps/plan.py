@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from robustgames.errors import GameError, unknown
 from robustgames.experiment import CONTROL_AGENTS, Experiment, GameExperiment
+from robustgames.experiment.driver import has_type
 from robustgames.solvers import RECIPES
 
 Settings = dict[str, Any]
@@ -97,6 +98,10 @@ class Plan:
         for name, axis in self.axes.items():
             if not name.startswith(OF_ENV) and name not in known:
                 raise unknown(f"setting of {self.base.agent}", name, known)
+            values = axis if isinstance(axis, tuple) else (axis.low, axis.high)
+            wrong = [value for value in values if known.get(name) == name and not has_type(name, value)]
+            if wrong:
+                raise GameError(f"{name} is {_word(wrong[0])}: see `robustgames train {self.base.agent} --help`")
             if isinstance(axis, tuple) and not axis:
                 raise GameError(f"{name} has no values: give some, e.g. --grid {name}=0.1,0.2")
             if isinstance(axis, tuple) and len({_word(value) for value in axis}) < len(axis):
