@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +11,8 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
+
+from robustgames.sweeps import executor
 
 Line = dict[str, Any]
 Job = TypeVar("Job")
@@ -61,21 +60,8 @@ class _Unpacked:
 
 
 def finished(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Result]]:
-    """Yield (job, result) of every job as it finishes, in worker processes if there are several, one job each."""
-    if workers == 1:
-        yield from ((job, function(job)) for job in jobs)
-        return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(_run_or_leave, function, job): job for job in jobs}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-
-
-def _run_or_leave(function: Callable[[Job], Result], job: Job) -> Result:
-    try:
-        return function(job)
-    except KeyboardInterrupt:  # the worker must not begin the next job
-        os._exit(130)
+    """Yield (job, result) of every job as it ends, in worker processes if there are several."""
+    yield from executor(workers)(function, jobs)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class GameExperiment(Experiment[GameAgent]):
                 )
         return settings | {name: torch.tensor(values).unsqueeze(-1) for name, values in rates.items()}
 
-    def _starts(self, env: gym.vector.VectorEnv) -> Tensor | None:
+    def _starts(self, env: gym.Env | gym.vector.VectorEnv) -> Tensor | None:
         """Return the start of every run from its own seed, as a single run with that seed has it."""
         if not self.seeds:
             return None
