@@ -15,7 +15,7 @@ from robustgames.agents.agent import Agent
 from robustgames.agents.learning import record_runs
 from robustgames.checkpoints import check_counts, check_like, lacks, load_checkpoint, restoring, save_checkpoint
 from robustgames.errors import DivergedError, GameError, one_line
-from robustgames.evaluation import certificates, final_certificates
+from robustgames.evaluation import certificates, final_certificates, take_long
 from robustgames.games import Game, Oracle
 from robustgames.solvers import Scheme, make_solver
 from robustgames.solvers.config import from_config, to_config
@@ -119,7 +119,7 @@ class GameAgent(Agent):
     @torch.no_grad()
     def _begin(self) -> None:
         self._cost = 0
-        if self.steps == 0:
+        if self.steps == 0 and self._is_read():
             self._log(0.0)
 
     def _advance(self, room: int = 0) -> None:
@@ -142,14 +142,23 @@ class GameAgent(Agent):
         if sample is None:  # nothing is drawn before the first step: use a sample that the run's generator never draws
             sample = self.game.draw(self.oracle.shape, Generator(self.game.device).manual_seed(self.seed))
         values = {f"game/{name}": value for name, value in self.game.metrics(self.z, sample).items()}
-        evaluate = certificates if point is self.z else final_certificates  # the metrics above are not of an average
-        values |= {f"eval/{name}": value for name, value in evaluate(self.game, point, LOG_ATTACK_STEPS, True).items()}
         record_runs(self.logger, values, self.z.dim() > 1)
+        if not take_long(self.game):
+            self._evaluate(point)
+        elif self._evaluation_is_due():
+            with self._budget.spending():
+                self._evaluate(point)
         self.logger.record("time/timesteps", self.num_timesteps)
         self.logger.record("time/iterations", self.steps)
         self.logger.record("time/fps", int(rate))
         self._record_varying("runs/diverged", self.diverged)
         self.logger.dump(self.num_timesteps)
+
+    def _evaluate(self, point: Tensor) -> None:
+        """Record the certificates of the point to evaluate, which ends with a copy from the device."""
+        evaluate = certificates if point is self.z else final_certificates  # `_log` has no metrics of an average
+        found = evaluate(self.game, point, LOG_ATTACK_STEPS, True)
+        record_runs(self.logger, {f"eval/{name}": value for name, value in found.items()}, self.z.dim() > 1)
 
     # -- divergence --------------------------------------------------------------------------------------
     def _finite(self) -> Tensor:
@@ -170,7 +179,8 @@ class GameAgent(Agent):
 
     def _check_finite(self) -> None:
         """Remember this point if a run is finite; else go back to the last such point and raise."""
-        if bool(self._finite().any()):
+        first = self.z if self.z.dim() == 1 else self.z[0]
+        if bool(torch.isfinite(first).all()) or bool(self._finite().any()):
             self._remember()
             return
         reached = self.steps
