@@ -55,13 +55,7 @@ def many_runs(rounds: int, device: str, runs: int) -> Iterator[Row]:
 
 def advance(agent: rg.GameAgent) -> Callable[[], None]:
     """Return the agent's own compiled step, without `learn` around it."""
-    at = [agent.z, agent.state]
-
-    @torch.no_grad()
-    def step() -> None:
-        at[:] = agent._step(agent.oracle, *at)
-
-    return step
+    return torch.no_grad()(lambda: agent._advance())
 
 
 # -- (b) one run --------------------------------------------------------------------------------------------------
