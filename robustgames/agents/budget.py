@@ -29,13 +29,14 @@ class Budget:
     Example:
         >>> now = [0.0]
         >>> budget, at = Budget(0.1, clock=lambda: now[0]), []
-        >>> for now[0] in range(101):
-        ...     if budget.is_due(progress=now[0] / 100):
-        ...         at.append(now[0])
+        >>> for step in range(101):  # of a second each
+        ...     if budget.is_due(progress=step / 100):
+        ...         at.append(step)
         ...         with budget.spending():
-        ...             now[0] += 2
-        >>> at  # five of 2 seconds each in 100
-        [0, 26, 51, 76, 100]
+        ...             now[0] += 2.0
+        ...     now[0] += 1.0
+        >>> at
+        [0, 23, 45, 68, 90]
     """
 
     def __init__(self, share: float = SHARE, clock: Callable[[], float] = time.perf_counter) -> None:
