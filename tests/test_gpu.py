@@ -6,7 +6,8 @@ import torch
 
 import robustgames as rg
 from robustgames.games import L1BallInBox, Simplex
-from robustgames.solvers import RECIPES
+from robustgames.solvers import RECIPES, Adam
+from robustgames.solvers.fused_adam import FusedAdam
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 IDS = [id for id in rg.game_ids() if id.startswith("robustgames/") and "ImageGAN" not in id]  # it needs a folder
@@ -54,6 +55,30 @@ def test_a_noisy_oracle_and_a_resume_stay_on_the_device(tmp_path):
     env = gym.make_vec("robustgames/Forsaken-v0", num_envs=4, device="cuda", dtype="float64", noise=0.1)
     resumed = rg.GameAgent.load(tmp_path, env).learn(20, reset_num_timesteps=False)
     assert resumed.z.device.type == "cuda" and torch.equal(resumed.z, whole.z)
+
+
+@pytest.mark.parametrize("solver", ["extragradient", "optimistic_gda"])
+def test_leaps_of_a_toy_are_one_graph_and_equal_steps_of_the_cpu(solver):
+    z0 = (2 * torch.rand(1000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1) * 1.2
+    found = {}
+    for device in ("cpu", "cuda"):
+        env = gym.make_vec("robustgames/Forsaken-v0", num_envs=1000, device=device, dtype="float64")
+        agent = rg.GameAgent(env, rg.make_solver(solver, lr=0.01), z0=z0, compile=device == "cuda")
+        found[device] = agent.learn(1001)  # whole leaps and single steps
+    assert found["cuda"]._columns._leaps  # captured
+    torch.testing.assert_close(found["cuda"].z.cpu(), found["cpu"].z, rtol=0, atol=1e-12)
+    assert found["cuda"].steps == found["cpu"].steps
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_fused_adam_falls_back_to_adam(dtype):
+    rule, z = FusedAdam(0.1), torch.randn(4, 50, device="cuda", dtype=dtype)
+    plain, state, expected = Adam(0.1), rule.init(z), rule.init(z)
+    a = b = z
+    for _ in range(3):
+        a, state = rule.step(a, a.cos(), state, torch.Generator("cuda"))
+        b, expected = plain.step(b, b.cos(), expected, torch.Generator("cuda"))
+    assert not rule.fits(z) and torch.equal(a, b)
 
 
 def test_projections_do_not_wait_for_the_device():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from fractions import Fraction
+from math import ceil, inf
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,6 +13,7 @@ from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
 from torch import Tensor, no_grad
 
+from robustgames.agents.budget import SHARE, Budget
 from robustgames.agents.learning import Callbacks, ProgressBar, callback_list, deferred_interrupt, make_logger
 from robustgames.agents.training_envs import TrainingEnvs
 from robustgames.errors import GameError
@@ -52,6 +55,8 @@ class Agent(ABC):
     _logger: Logger | None = None
     _began: tuple[float, int] = 0.0, 0  # time and timesteps at the start of the last `learn`
     _logged = -1  # timesteps at the last log
+    _target = 0  # timesteps at the end of the last `learn`
+    _budget = Budget(inf)  # of the metrics that take long
     _busy = False  # True while a step changes what cannot be restored: a second Ctrl-C waits for its end then
 
     def __repr__(self) -> str:
@@ -81,15 +86,18 @@ class Agent(ABC):
         self,
         total_timesteps: int,
         callback: Callbacks = None,
-        log_interval: int | None = None,
+        log_interval: int | Fraction | None = None,
         tb_log_name: str = "run",
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
+        evaluation_share: float | None = None,
     ) -> Self:
         """Train for a number of timesteps; the last step may exceed it by less than its own timesteps.
 
         Ctrl-C takes effect between two steps; a second one stops a step that lasts. If a step is stopped or fails, the
         agent goes back to a point between two steps, so training can continue from it and from its checkpoint.
+
+        Logs change nothing in a training. Nothing is measured for a logger without outputs.
 
         Args:
             total_timesteps: Timesteps of each run, >= 0.
@@ -99,6 +107,9 @@ class Agent(ABC):
             tb_log_name: Name of the run in TensorBoard.
             reset_num_timesteps: If False, the count of an earlier `learn` continues.
             progress_bar: If True, progress, rate and time left are shown.
+            evaluation_share: Largest share of the time, in (0, 1], that metrics which take long may take: attacks,
+                and distances between samples. As many logs have them as fit into it, always the first and the last;
+                which ones depends on the time. By default 0.05 without a `log_interval`; with one, every log has them.
 
         Raises:
             DivergedError: All runs diverged (non-finite values).
@@ -108,6 +119,8 @@ class Agent(ABC):
             raise GameError(f"total_timesteps is {total_timesteps}: it must be a number of {self.timestep}s >= 0")
         if log_interval is not None and log_interval < 1:
             raise GameError(f"log_interval is {log_interval}: it must be at least 1 {self.timestep}")
+        if evaluation_share is not None and not 0 < evaluation_share <= 1:
+            raise GameError(f"evaluation_share is {evaluation_share}: it must lie in (0, 1], e.g. 0.05")
         if reset_num_timesteps:
             self._reset_timesteps()
         target = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
@@ -116,6 +129,8 @@ class Agent(ABC):
         callbacks = callback_list(self, callback, ProgressBar(self.timestep.split()[-1]) if progress_bar else None)
         given = {"log_interval": log_interval, "tb_log_name": tb_log_name, "reset_num_timesteps": reset_num_timesteps}
         callbacks.on_training_start({"total_timesteps": target, "self": self, **given}, globals())
+        self._budget = Budget(evaluation_share or (SHARE if log_interval is None else inf))
+        self._began, self._logged, self._target = (time.perf_counter(), self.num_timesteps), -1, target
         try:
             self._begin()
             with deferred_interrupt(lambda: self._busy) as pressed:
@@ -128,15 +143,14 @@ class Agent(ABC):
             self._end()
         return self
 
-    def _loop(self, target: int, interval: int, callbacks: CallbackList, pressed: list[int]) -> None:
+    def _loop(self, target: int, interval: int | Fraction, callbacks: CallbackList, pressed: list[int]) -> None:
         first, watched = self.num_timesteps, bool(callbacks.callbacks)
-        self._began, self._logged = (time.perf_counter(), first), -1
         # logs come at multiples of the interval, so a resumed run has the same ones as an uninterrupted run
         due = min((first // interval + 1) * interval, target)
         while self.num_timesteps < target and not pressed:
             if watched:
                 callbacks.on_rollout_start()
-            self._advance(0 if watched else due - self.num_timesteps)
+            self._advance(0 if watched else ceil(due - self.num_timesteps))
             if self.num_timesteps >= due:
                 due = min((self.num_timesteps // interval + 1) * interval, target)
                 self._check_finite()
@@ -205,9 +219,19 @@ class Agent(ABC):
     @no_grad()
     def dump_logs(self) -> None:
         """Log the metrics of this moment now, unless they have been logged at this timestep."""
-        if self._logged != self.num_timesteps:
+        if self._logged != self.num_timesteps and self._is_read():
             self._logged, (began, first) = self.num_timesteps, self._began
             self._log((self.num_timesteps - first) / max(time.perf_counter() - began, 1e-9))
+
+    def _is_read(self) -> bool:
+        """Return whether anything reads the logs."""
+        return type(self.logger) is not Logger or bool(self.logger.output_formats)
+
+    def _evaluation_is_due(self) -> bool:
+        """Return whether the present log has the metrics that take long."""
+        first = self._began[1]
+        progress = (self.num_timesteps - first) / max(1, self._target - first)
+        return progress >= 1 or self._budget.is_due(progress)
 
     def _record_varying(self, name: str, value: float) -> None:
         """Record a number that is constant in most trainings; TensorBoard gets it once it has changed."""

@@ -38,6 +38,9 @@ class CommonOptions:
     """auto, cpu or cuda."""
     out: Path = Path("runs")
     """Folder of the run folders."""
+    evaluations: int | None = None
+    """Logs of a run, each with all metrics. By default 50, of which as many have the metrics that take long (attacks,
+    distances of samples) as 5 % of the time allows."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class RunOptions(CommonOptions):
     checkpoint: int = 1_000
     """Oracle calls between two checkpoints."""
     patience: int = 0
-    """Evaluations (50 a run) without a rise of the attacked accuracy before the run stops and keeps its best weights;
-    0 disables it. See --set validation=500."""
+    """Logs (50 a run, or --evaluations) without a rise of the attacked accuracy before the run stops and keeps its
+    best weights; 0 disables it. See --set validation=500."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ def _game(name: str, words: list[str], command: str, more: dict[str, type]) -> t
         anneal=run.anneal,
         compile=run.compile,
         checkpoint=run.checkpoint,
+        evaluations=run.evaluations,
         patience=run.patience,
     )
     return experiment, run.out, getattr(parsed, "more", None)
@@ -204,6 +208,7 @@ def _control(name: str, words: list[str], command: str, more: dict[str, type]) -
         seed=run.seed,
         device=run.device,
         checkpoint=run.checkpoint,
+        evaluations=run.evaluations,
     )
     return experiment, run.out, getattr(parsed, "more", None)
 
@@ -264,7 +269,7 @@ def _resume(words: list[str]) -> None:
 def _main_job(options: MainOptions) -> None:
     from robustgames.experiment import GameExperiment, train
 
-    common = {"runs": options.runs, "seed": options.seed, "device": options.device}
+    common = {name: getattr(options, name) for name in ("runs", "seed", "device", "evaluations")}
     jobs = [
         GameExperiment("standard_training", MAIN_ENV, steps=max(1, options.steps // 4), **common),
         GameExperiment("adversarial_training", MAIN_ENV, steps=options.steps, **common),

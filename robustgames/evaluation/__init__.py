@@ -5,6 +5,7 @@ from robustgames.evaluation.certificates import (
     catastrophic_overfitting,
     certificates,
     final_certificates,
+    take_long,
     verdicts,
 )
 from robustgames.evaluation.metrics import LAST, METRICS, Metric, metric_of
@@ -21,5 +22,6 @@ __all__ = [
     "mean_and_std",
     "metric_of",
     "summarize",
+    "take_long",
     "verdicts",
 ]

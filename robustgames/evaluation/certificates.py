@@ -43,6 +43,11 @@ def certificates(
         return {}
 
 
+def take_long(game: Game) -> bool:
+    """Return whether `certificates` of a game attack images or compare samples, which takes longer than its metrics."""
+    return isinstance(game, GAN | HeldOut)
+
+
 def final_certificates(
     game: Game, z: Tensor, attack_steps: int = FINAL_ATTACK_STEPS, quick: bool = False
 ) -> dict[str, Tensor]:

@@ -50,16 +50,24 @@ def spread(values: dict[str, Tensor]) -> dict[str, OverRuns]:
     """Return {name: (mean, std, least, largest)} over the runs with a finite value, see `mean_and_std`."""
     if not values:
         return {}
+    rows = moments(values).tolist()
+    return {name: OverRuns(*row) for name, row in zip(values, rows, strict=True)}
+
+
+def moments(values: dict[str, Tensor]) -> Tensor:
+    """Return the rows (mean, std, least, largest) of `spread`, (number of metrics, 4) in float64, on their device."""
     table = torch.stack([value.reshape(-1).double() for value in values.values()])
     finite = torch.isfinite(table)
+    if not table.is_cuda and bool(finite.all()):  # on a GPU the question would wait for the device
+        var, mean = torch.var_mean(table, -1, correction=min(1, table.shape[-1] - 1))
+        return torch.stack([mean, var.sqrt(), *torch.aminmax(table, dim=-1)], -1)
     count = finite.sum(-1)
     mean = torch.where(finite, table, 0).sum(-1) / count  # 0 / 0 = NaN if no run is finite
     square = torch.where(finite, (table - mean.unsqueeze(-1)) ** 2, 0).sum(-1)
     std = (square / (count - 1).clamp_min(1)).sqrt()
     low = torch.where(finite, table, torch.inf).amin(-1).where(count > 0, torch.nan)
     high = torch.where(finite, table, -torch.inf).amax(-1).where(count > 0, torch.nan)
-    rows = torch.stack([mean, std, low, high], -1).tolist()
-    return {name: OverRuns(*row) for name, row in zip(values, rows, strict=True)}
+    return torch.stack([mean, std, low, high], -1)
 
 
 def summarize(values: dict[str, Tensor]) -> dict[str, Summary]:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar, Generic, Self, TypeVar
 
@@ -14,12 +15,15 @@ from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from robustgames.agents.agent import Agent
-from robustgames.errors import GameError, shorten, unknown
+from robustgames.errors import GameError, check_whole_numbers, shorten, unknown
 from robustgames.evaluation.adversaries import ALGORITHMS
 from robustgames.experiment.folder import Content
 from robustgames.experiment.grid_words import parse_grid
 
 UNEXPLAINED = (TypeError, RuntimeError, ValueError, AssertionError, ArithmeticError, LookupError, AttributeError)
+
+LOGS = 50
+"""Logs of a run by default, at equal distances."""
 
 A = TypeVar("A", bound=Agent)
 """Agent of an experiment."""
@@ -77,6 +81,8 @@ class Experiment(ABC, Generic[A]):
         seed: Seed of everything random.
         device: "auto", "cpu" or "cuda".
         checkpoint: Timesteps between two checkpoints.
+        evaluations: Number of logs, at equal distances, all of which have all metrics. If None, there are 50, and the
+            metrics that take long are in as many of them as a twentieth of the time allows.
         timestep: Name of the unit of a timestep, e.g. "oracle call"; its last word labels the progress bar.
     """
 
@@ -91,6 +97,19 @@ class Experiment(ABC, Generic[A]):
     seed: int = 0
     device: str = "auto"
     checkpoint: int = 1_000
+    evaluations: int | None = None
+
+    def _check_counts(self, **least: int) -> None:
+        """Check the whole numbers of a config, see `check_whole_numbers`."""
+        optional = {} if self.evaluations is None else {"evaluations": 1}
+        check_whole_numbers(self, steps=0, runs=1, seed=0, checkpoint=1, **optional, **least)
+
+    @property
+    def log_interval(self) -> int | Fraction:
+        """Timesteps between two logs."""
+        if self.evaluations is None:
+            return max(1, self.steps // LOGS)
+        return max(1, Fraction(self.steps, self.evaluations))
 
     def chosen(self) -> Content:
         """Return the settings of the agent that are not its defaults, the learning rate always and first."""

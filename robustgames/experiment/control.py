@@ -20,12 +20,12 @@ from robustgames.checkpoints import restoring
 from robustgames.envs import ActionRobustEnv, GameEnv
 from robustgames.envs.control.perturbations import Perturbation
 from robustgames.envs.registration import control_ids, find_id
-from robustgames.errors import GameError, check_whole_numbers, unknown, writing
+from robustgames.errors import GameError, unknown, writing
 from robustgames.evaluation.rollouts import play
 from robustgames.experiment.base import Examination, Experiment, Progress, differing, explained, silent
 from robustgames.experiment.examination import EPISODES, Subject, check, examine
 from robustgames.experiment.folder import Content
-from robustgames.experiment.logs import LOGS, RunLogger, show_figures
+from robustgames.experiment.logs import RunLogger, show_figures
 from robustgames.experiment.naming import title
 from robustgames.experiment.return_curve import ReturnCurve
 from robustgames.figures import curves
@@ -53,7 +53,7 @@ class ControlExperiment(Experiment[RobustDDPG]):
     solver_settings: Content = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_whole_numbers(self, steps=0, runs=1, seed=0, checkpoint=1)
+        self._check_counts()
 
     def chosen(self) -> Content:
         """Return the settings of agent and solver that are not the defaults, by the names of their flags."""
@@ -100,12 +100,12 @@ class ControlExperiment(Experiment[RobustDDPG]):
     def watchers(self, agent: RobustDDPG, logger: Logger) -> list[BaseCallback]:
         """Return no callback; let the logger of a run folder record returns without exploration."""
         if isinstance(logger, RunLogger):
-            interval = max(1, self.steps // LOGS)
 
             def make(run: int) -> gym.Env:
                 return self._make_env(agent.ongoing.alphas[run])
 
-            logger.before_dump.append(ReturnCurve(agent, make, interval, self.steps))
+            stride = None if self.evaluations is None else self.log_interval
+            logger.before_dump.append(ReturnCurve(agent, make, self.log_interval, self.steps, stride))
         return []
 
     def measure(self, agent: RobustDDPG) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from stable_baselines3.common.logger import Logger
 
 from robustgames.agents.agent import Agent
+from robustgames.agents.budget import SHARE
 from robustgames.agents.callbacks import AtTimesteps
 from robustgames.agents.learning import Checkpoint, ProgressBar, Stateful
 from robustgames.checkpoints import CURRENT, PREVIOUS, restoring
@@ -36,7 +37,7 @@ from robustgames.experiment.folder import (
     write_result,
 )
 from robustgames.experiment.game import GameExperiment
-from robustgames.experiment.logs import LOGS, Page, open_logger
+from robustgames.experiment.logs import Page, open_logger
 from robustgames.experiment.naming import command, hparams, label
 from robustgames.experiment.result import Result
 from robustgames.experiment.trust import check_code
@@ -52,6 +53,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "seeds": (list, tuple),
     **dict.fromkeys(("anneal", "compile"), (bool,)),
     "average": (str, int, float, type(None)),
+    "evaluations": (int, type(None)),
 }
 """{entry of a config: its types}. Every other entry is a whole number."""
 
@@ -250,8 +252,9 @@ def _learn(
         agent.learn(
             experiment.remaining(agent, watchers),
             callback=[*watchers, Checkpoint(folder, experiment.checkpoint, stateful), *bar],
-            log_interval=max(1, experiment.steps // LOGS),
+            log_interval=experiment.log_interval,
             reset_num_timesteps=False,
+            evaluation_share=SHARE if experiment.evaluations is None else None,
         )
         seconds = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - busy}
         if progress_bar:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import signature
+from math import floor
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -18,7 +19,7 @@ from robustgames import envs, figures
 from robustgames.agents import GameAgent
 from robustgames.agents.callbacks import EarlyStopping, Frames, Recorder, Snapshots
 from robustgames.checkpoints import restoring
-from robustgames.errors import GameError, check_whole_numbers, writing
+from robustgames.errors import GameError, writing
 from robustgames.evaluation import LAST, catastrophic_overfitting, final_certificates, verdicts
 from robustgames.experiment.base import Examination, Experiment, Progress, differing, explained, silent
 from robustgames.experiment.folder import Content
@@ -46,8 +47,8 @@ class GameExperiment(Experiment[GameAgent]):
         average: See `make_solver`.
         anneal: If true, all learning rates decrease linearly to 0 over the steps.
         compile: See `GameAgent`.
-        patience: Looks (a fiftieth of the steps each) at the watched images without a rise of the accuracy under
-            attack, after which training stops; the best weights are kept. 0 trains to the end and keeps the last.
+        patience: Looks (one at each log) at the watched images without a rise of the accuracy under attack, after
+            which training stops; the best weights are kept. 0 trains to the end and keeps the last.
     """
 
     timestep: ClassVar[str] = "oracle call"
@@ -58,7 +59,7 @@ class GameExperiment(Experiment[GameAgent]):
     seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        check_whole_numbers(self, steps=0, runs=1, seed=0, checkpoint=1, patience=0)
+        self._check_counts(patience=0)
 
     def chosen(self) -> Content:
         """Return the settings of solver and training that are not the defaults, the learning rate always and first."""
@@ -125,7 +126,7 @@ class GameExperiment(Experiment[GameAgent]):
         """Return the callbacks of early stopping and of the figures."""
         early: list[BaseCallback] = []
         if self.patience:
-            early.append(EarlyStopping(max(1, self.steps // 50), self.patience))
+            early.append(EarlyStopping(floor(self.log_interval), self.patience))
         recorders = self._recorders(agent)
         return [*early, *recorders, *self._snapshots(agent, logger, recorders)]
 

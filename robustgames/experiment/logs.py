@@ -19,8 +19,6 @@ from robustgames.errors import writing
 from robustgames.figures.style import Figure, png, shrink
 from robustgames.figures.video import log_picture
 
-LOGS = 50
-"""Logs of a run, at equal distances."""
 STEP = "time/timesteps"
 EVENTS = "events.out.tfevents.*"
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from benchmarks.attack_peers import Build, available
-from benchmarks.harness import Contestant, Row, timed
+from benchmarks.harness import Contestant, Measured, Row, timed
 from torch import Tensor, nn
 
 BATCH = 250
@@ -88,7 +87,7 @@ class Runner:
         size = (x_adv - x).flatten(1).norm(dim=-1)[fooled].median()
         forwards, backwards = (count / len(x) for count in self.passes)
         return Result(
-            speed=len(x) / statistics.median(self.seconds),
+            speed=len(x) / Measured(self.seconds),
             robust=100 - 100 * float(fooled.float().mean()),
             forwards=forwards,
             backwards=backwards,

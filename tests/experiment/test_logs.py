@@ -152,6 +152,44 @@ def test_control_logs_returns_without_exploration_and_what_the_critic_expects(co
     assert min(q) - 1 < -last["train/payoff"].value < max(q) + 1  # noisy: Q at a mixture of both actions
 
 
+def rows_of(folder):
+    with open(folder / "progress.csv") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    "agent, env, metric", [("adam", "GaussianMixture-v0", "eval/modes"), ("robust_ddpg", "", "eval/return")]
+)
+def test_a_number_of_evaluations_is_obeyed_and_a_resumed_run_has_the_same(agent, env, metric, tmp_path):
+    kind, first = (GameExperiment, ["0"]) if env else (ControlExperiment, [])
+    experiment = kind(
+        agent,
+        f"robustgames/{env or 'ActionRobustPendulum-v0'}",
+        settings={} if env else SMALL,
+        steps=35,
+        runs=1,
+        evaluations=4,
+        checkpoint=1,
+    )
+    whole, _ = train(experiment, tmp_path / "a", progress_bar=False)
+    rows = {row["time/timesteps"]: row[metric] for row in rows_of(whole)}
+    assert list(rows) == [*first, "9", "18", "27", "35"] and all(rows.values())
+    assert yaml.safe_load((whole / "config.yaml").read_text())["evaluations"] == 4
+
+    agent, part = type(experiment.make_agent()), tmp_path / "b"
+    before = agent._called
+    with pytest.MonkeyPatch.context() as stop, pytest.raises(ZeroDivisionError):
+        stop.setattr(agent, "_called", lambda self, given: before(self, given) if self.num_timesteps < 20 else 1 / 0)
+        train(experiment, part, progress_bar=False)
+    [folder] = [path.parent for path in part.rglob("config.yaml")]
+    resume(folder, progress_bar=False)
+    found = {}
+    for path in sorted(folder.glob("progress*.csv")):
+        with open(path) as file:
+            found |= {row["time/timesteps"]: row[metric] for row in csv.DictReader(file)}
+    assert found == rows
+
+
 def test_looks_depend_on_the_timestep_alone(control):
     _, agent = load(control[0])
     curve = ReturnCurve(agent, lambda run: None, interval=100, last=10_000)

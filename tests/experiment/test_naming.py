@@ -12,7 +12,7 @@ GAMES = [
     "extra_adam robustgames/DiracGAN-v0 --lr 0.05 --betas 0.3 0.8 --average uniform --set r1=0.3 noise=1e-1 --steps 60",
     "adversarial_training robustgames/DigitsAdversarial-v0 --inner-steps 1 --inner-lr 0.1 --runs 2 --seed 3",
     "wgan robustgames/SwissRoll-v0 --rule adam --lr 1e-3 --anneal --set objective=wasserstein lipschitz=gp",
-    "adam robustgames/GaussianMixture-v0 --average 0.995 --checkpoint 200 --device cpu --patience 3",
+    "adam robustgames/GaussianMixture-v0 --average 0.995 --checkpoint 200 --device cpu --patience 3 --evaluations 8",
     "gda robustgames/MatrixGame-v0",
 ]
 CONTROL = [
