@@ -64,20 +64,25 @@ class Passes:
     def __init__(
         self, net: MLP, runs: int, rows: int, like: Tensor, first: int = 0, scratch: dict[Any, Any] | None = None
     ) -> None:
-        self._layers = list(pairwise(net.widths))
-        self._activations = [net.activation] * (len(self._layers) - 1) + [net.last]
-        self._norms = [_Norm(runs, rows, q, like) for _, q in self._layers[:-1]] if net.norm else []
-        self.weights, self._found = like.new_empty(runs, net.size), like.new_empty(runs, net.size)
-        values = [like.new_empty(runs, rows, q) for q in net.widths]
-        slopes = [_shared(scratch, i, value) for i, value in enumerate(values)]
-        self.inputs, self.output = values[0], values[-1]
-        self.slope = slopes[-1]
+        self.layers = list(pairwise(net.widths))
+        self._activations = [net.activation] * (len(self.layers) - 1) + [net.last]
+        self._norms = [_Norm(runs, rows, q, like) for _, q in self.layers[:-1]] if net.norm else []
+        self.weights, self.found = like.new_empty(runs, net.size), like.new_empty(runs, net.size)
+        self.values = [like.new_empty(runs, rows, q) for q in net.widths]
+        """Inputs, and outputs of the layers."""
+        self.slopes = [_shared(scratch, i, value) for i, value in enumerate(self.values)]
+        """The gradients in them."""
+        self.inputs, self.output = self.values[0], self.values[-1]
+        self.slope = self.slopes[-1]
         """The gradient in the output, (R, B, q), to be written here before a backward pass."""
         self.head, self.tail = self.inputs[..., :first], self.inputs[..., first:]
         self._in_tail = like.new_empty(runs, rows, net.widths[0] - first)
-        self._forward = self._plan_forward(values)
-        self._backward = self._plan_in_weights(values, slopes)
-        self._through = self._plan_in_inputs(values, slopes, first)
+        self.matrices = [w for w, _ in self._parts(self.weights)]
+        self.in_parts = self._parts(self.found)
+        """The gradients in matrices and biases, views of `found`."""
+        self._forward = self._plan_forward()
+        self._backward = self._plan_in_weights()
+        self._through = self._plan_in_inputs(first)
 
     def forward(self, weights: Tensor, inputs: Tensor | None = None) -> Tensor:
         """Return h_w(inputs), (R, B, q): weights (R, size), inputs (R, B, p), those in `inputs` by default."""
@@ -92,7 +97,7 @@ class Passes:
         """Return the gradient in the weights, (R, size), given that in the output in `slope`, which it overwrites."""
         for call in self._backward:
             call()
-        return self._found
+        return self.found
 
     def in_inputs(self) -> Tensor:
         """Return the gradient in the inputs from `first` on, (R, B, p - first), given that in the output in `slope`."""
@@ -102,16 +107,16 @@ class Passes:
 
     def _parts(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return views of flat weights: per layer the matrix (R, q, p) and the bias (R, 1, q)."""
-        runs, sizes = len(flat), [n for p, q in self._layers for n in (p * q, q)]
+        runs, sizes = len(flat), [n for p, q in self.layers for n in (p * q, q)]
         parts = flat.split(sizes, -1)
         return [
-            (parts[2 * i].view(runs, q, p), parts[2 * i + 1].view(runs, 1, q)) for i, (p, q) in enumerate(self._layers)
+            (parts[2 * i].view(runs, q, p), parts[2 * i + 1].view(runs, 1, q)) for i, (p, q) in enumerate(self.layers)
         ]
 
-    def _plan_forward(self, values: list[Tensor]) -> Calls:
+    def _plan_forward(self) -> Calls:
         calls: Calls = []
         for i, (w, b) in enumerate(self._parts(self.weights)):
-            h, out, activation = values[i], values[i + 1], self._activations[i]
+            h, out, activation = self.values[i], self.values[i + 1], self._activations[i]
             norm = self._norms[i] if i < len(self._norms) else None
             calls.append(partial(torch.baddbmm, b, h, w.mT, out=out if norm is None else norm.before))
             if norm is not None:
@@ -120,33 +125,40 @@ class Passes:
                 calls.append(partial(IN_PLACE[activation], out))
         return calls
 
-    def _plan_in_weights(self, values: list[Tensor], slopes: list[Tensor]) -> Calls:
+    def _plan_in_weights(self) -> Calls:
         calls: Calls = []
-        matrices, found = self._parts(self.weights), self._parts(self._found)
-        for i in reversed(range(len(self._layers))):
-            (p, q), h, g, (in_w, in_b) = self._layers[i], values[i], slopes[i + 1], found[i]
-            calls += self._derivative(i, values, slopes)
-            if p < NARROW < q:
-                transposed = g.new_empty(len(g), p, q)
-                calls += [partial(torch.bmm, h.mT, g, out=transposed), partial(in_w.copy_, transposed.mT)]
-            else:
-                calls.append(partial(torch.bmm, g.mT, h, out=in_w))
-            calls.append(partial(torch.sum, g, -2, keepdim=True, out=in_b))
+        for i in reversed(range(len(self.layers))):
+            calls += [*self.derivative(i), *self.in_matrix(i)]
+            calls.append(partial(torch.sum, self.slopes[i + 1], -2, keepdim=True, out=self.in_parts[i][1]))
             if i > 0:
-                calls.append(partial(torch.bmm, g, matrices[i][0], out=slopes[i]))
+                calls.append(partial(torch.bmm, self.slopes[i + 1], self.matrices[i], out=self.slopes[i]))
         return calls
 
-    def _plan_in_inputs(self, values: list[Tensor], slopes: list[Tensor], first: int) -> Calls:
+    def _plan_in_inputs(self, first: int) -> Calls:
         calls: Calls = []
-        for i, (w, _) in reversed(list(enumerate(self._parts(self.weights)))):
-            wanted, out = (w, slopes[i]) if i > 0 else (w[..., first:], self._in_tail)
-            calls += [*self._derivative(i, values, slopes), partial(torch.bmm, slopes[i + 1], wanted, out=out)]
+        for i, w in reversed(list(enumerate(self.matrices))):
+            wanted, out = (w, self.slopes[i]) if i > 0 else (w[..., first:], self._in_tail)
+            calls += [*self.derivative(i), partial(torch.bmm, self.slopes[i + 1], wanted, out=out)]
         return calls
 
-    def _derivative(self, layer: int, values: list[Tensor], slopes: list[Tensor]) -> Calls:
-        activation, slope = self._activations[layer], slopes[layer + 1]
-        calls: Calls = [] if activation is None else [DERIVATIVES[activation](slope, values[layer + 1])]
+    def derivative(self, layer: int) -> Calls:
+        """Return the calls that multiply the gradient in a layer's output by the derivative of its activation."""
+        slope = self.slopes[layer + 1]
+        calls = self.times_derivative(layer, slope)
         return calls if layer >= len(self._norms) else [*calls, partial(self._norms[layer].backward, slope)]
+
+    def times_derivative(self, layer: int, of: Tensor, rows: slice = slice(None)) -> Calls:
+        """Return the calls that multiply numbers (R, rows, q) by the derivative of a layer's activation in place."""
+        activation = self._activations[layer]
+        return [] if activation is None else [DERIVATIVES[activation](of, self.values[layer + 1][:, rows])]
+
+    def in_matrix(self, layer: int) -> Calls:
+        """Return the calls that compute the gradient in a layer's matrix from that in its output and its input."""
+        (p, q), h, g, found = self.layers[layer], self.values[layer], self.slopes[layer + 1], self.in_parts[layer][0]
+        if not p < NARROW < q:
+            return [partial(torch.bmm, g.mT, h, out=found)]
+        transposed = g.new_empty(len(g), p, q)
+        return [partial(torch.bmm, h.mT, g, out=transposed), partial(found.copy_, transposed.mT)]
 
 
 def _shared(scratch: dict[Any, Any] | None, layer: int, like: Tensor) -> Tensor:
