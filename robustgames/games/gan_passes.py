@@ -65,93 +65,86 @@ class Terms(NamedTuple):
         return Terms(OBJECTIVES[game.objective], penalty, place, game.penalty)
 
 
-class Rows(NamedTuple):
-    """Rows of the discriminator's inputs."""
-
-    real: slice | None
-    fake: slice
-    mix: slice | None
-    inner: slice | None
-    """Rows in which its slope is computed: the fakes if the generator moves, and those of the penalty."""
-    bent: slice | None
-    """Rows of the penalty."""
-
-    @staticmethod
-    def of(b: int, player: int | None, place: str | None) -> Rows:
-        """Return the rows for minibatches of b points, the field of a player or both, and a penalty's place."""
-        if player == 0:
-            return Rows(None, slice(0, b), None, slice(0, b), None)
-        real, fake, mix = slice(0, b), slice(b, 2 * b), slice(2 * b, 3 * b)
-        bent = {"real": real, "between": mix}.get(place or "")
-        wanted = [rows for rows in (None if player == 1 else fake, bent) if rows is not None]
-        inner = slice(min(r.start for r in wanted), max(r.stop for r in wanted)) if wanted else None
-        return Rows(real, fake, mix if bent is mix else None, inner, bent)
-
-    def count(self) -> int:
-        """Return the number of rows."""
-        return (self.mix or self.fake).stop
-
-
 class Pass:
-    """One forward and backward pass through both networks, for R runs and B points, in memory of its own."""
+    """One forward and one backward pass through both networks, for R runs of B points, in memory of its own.
 
-    def __init__(self, generator: MLP, critic: MLP, rows: Rows, runs: int, b: int, like: Tensor) -> None:
-        self._rows, self._b = rows, b
-        self._generator = Passes(generator, runs, b, like)
-        self._critic = ScorePasses(critic, runs, rows.count(), like, rows.inner, rows.bent)
-        self._ascent = like.new_zeros(runs, rows.count(), 1)  # of the discriminator in its scores; 0 between points
+    Args:
+        generator: Network G.
+        critic: Network D.
+        player: Player whose field is computed; if None, of both.
+        place: Place of the penalty: "real", "between" or None.
+        runs, b: R and B.
+        like: Tensor of the device and dtype.
+    """
 
-    def forward(self, x: Tensor, weights: Tensor, batch: Minibatch) -> None:
-        """Compute the scores, and the slopes of the discriminator that the rest needs."""
-        fakes, inputs, rows = self._generator.forward(x, batch.noise), self._critic.inputs, self._rows
-        inputs[:, rows.fake].copy_(fakes)
-        if rows.real is not None:
-            inputs[:, rows.real].copy_(batch.real)
-        if rows.mix is not None:
-            assert batch.mix is not None
-            torch.lerp(fakes, batch.real, batch.mix, out=inputs[:, rows.mix])
-        scores = self._critic.forward(weights)
-        self._real, self._fake = None if rows.real is None else scores[:, rows.real], scores[:, rows.fake]
-        self._slopes = self._critic.in_inputs()
+    def __init__(
+        self, generator: MLP, critic: MLP, player: int | None, place: str | None, runs: int, b: int, like: Tensor
+    ) -> None:
+        real, fake, mix = (slice(k * b, (k + 1) * b) for k in ((0, 1, 2) if player != 0 else (0, 0, 0)))
+        bent = {"real": real, "between": mix}.get(place or "") if player != 0 else None
+        wanted = [rows for rows in (fake if player != 1 else None, bent) if rows is not None]
+        inner = slice(min(r.start for r in wanted), max(r.stop for r in wanted)) if wanted else None
+        scratch: dict[Any, Any] = {}
+        self.runs, self._player, self._b = runs, player, b
+        self._critic = ScorePasses(critic, runs, max(fake.stop, bent.stop if bent else 0), like, inner, bent, scratch)
+        self._generator = Passes(generator, runs, b, like, scratch=scratch)
+        self._real, self._fake = (_Rows.of(self._critic, rows, inner) for rows in (real, fake))
+        self._bent = None if bent is None else _Rows.of(self._critic, bent, inner)
+
+    def run(self, x: Tensor, weights: Tensor, batch: Minibatch, terms: Terms) -> tuple[Tensor | None, Tensor | None]:
+        """Return (-∇x ℓx, (R, n), -∇y ℓy, (R, m)) or None for a player that does not move, in memory of the pass."""
+        objective, real, fake, b = terms.objective, self._real, self._fake, self._b
+        fake.points.copy_(self._generator.forward(x, batch.noise))
+        in_weights = None
+        if self._player == 0:
+            self._critic.forward(weights)
+            self._critic.in_inputs()
+        else:
+            real.points.copy_(batch.real)
+            if batch.mix is not None and self._bent is not None:
+                torch.lerp(fake.points, real.points, batch.mix, out=self._bent.points)
+            self._critic.forward(weights)
+            torch.div(objective.real.slope(real.scores), -b, out=real.c)
+            torch.div(objective.fake.slope(fake.scores), -b, out=fake.c)
+            in_weights = self._critic.in_weights(self._in_slopes(terms))
+        if self._player == 1:
+            return None, in_weights
+        curve = objective.generator
+        ascent = objective.fake.slope(fake.scores) / b if curve is None else curve.slope(fake.scores) / -b
+        torch.mul(fake.slopes, ascent, out=self._generator.slope)
+        return self._generator.in_weights(), in_weights
 
     def losses(self, terms: Terms) -> Tensor:
-        """Return (ℓx, ℓy), (2, R)."""
-        objective, penalty, _, weight = terms
-        assert self._real is not None
-        of_critic = (objective.real(self._real) + objective.fake(self._fake)).mean((-2, -1))
-        of_generator = -of_critic if objective.generator is None else objective.generator(self._fake).mean((-2, -1))
-        if penalty is not None:
-            of_critic = of_critic + weight * penalty(self._bent().square().sum(-1)).mean(-1)
+        """Return (ℓx, ℓy) of the last pass, of both players, (2, R)."""
+        objective, real, fake = terms.objective, self._real.scores, self._fake.scores
+        of_critic = (objective.real(real) + objective.fake(fake)).mean((-2, -1))
+        of_generator = -of_critic if objective.generator is None else objective.generator(fake).mean((-2, -1))
+        if self._bent is not None and terms.penalty is not None:
+            of_critic = of_critic + terms.weight * terms.penalty(self._bent.slopes.square().sum(-1)).mean(-1)
         return torch.stack([of_generator, of_critic])
 
-    def of_generator(self, terms: Terms) -> Tensor:
-        """Return -∇x ℓx, (R, n), in memory of the pass."""
-        curve, fake = terms.objective.generator, terms.objective.fake
-        ascent = fake.slope(self._fake) / self._b if curve is None else curve.slope(self._fake) / -self._b
-        torch.mul(self._within(self._rows.fake), ascent, out=self._generator.slope)
-        return self._generator.in_weights()
+    def _in_slopes(self, terms: Terms) -> Tensor | None:
+        """Return the gradient of minus the penalty in the slopes of the discriminator; None without a penalty."""
+        if self._bent is None or terms.penalty is None:
+            return None
+        self._critic.in_inputs()
+        slopes = self._bent.slopes
+        return slopes * (terms.penalty.slope(slopes.square().sum(-1, keepdim=True)) * (-2 * terms.weight / self._b))
 
-    def of_critic(self, terms: Terms) -> Tensor:
-        """Return -∇y ℓy, (R, m), in memory of the pass; the last call, as it overwrites activations."""
-        objective, penalty, _, weight = terms
-        assert self._real is not None
-        torch.div(objective.real.slope(self._real), -self._b, out=self._ascent[:, self._rows.real])
-        torch.div(objective.fake.slope(self._fake), -self._b, out=self._ascent[:, self._rows.fake])
-        if penalty is None:
-            return self._critic.in_weights(self._ascent)
-        slopes = self._bent()
-        bend = penalty.slope(slopes.square().sum(-1, keepdim=True))
-        return self._critic.in_weights(self._ascent, slopes * (bend * (-2 * weight / self._b)))
 
-    def _bent(self) -> Tensor:
-        assert self._rows.bent is not None
-        return self._within(self._rows.bent)
+class _Rows(NamedTuple):
+    """Some rows of the memory of the discriminator."""
 
-    def _within(self, rows: slice) -> Tensor:
-        """Return the discriminator's slopes in some rows, (R, rows, p)."""
-        assert self._slopes is not None and self._rows.inner is not None
-        first = self._rows.inner.start
-        return self._slopes[:, rows.start - first : rows.stop - first]
+    points: Tensor
+    scores: Tensor
+    c: Tensor
+    slopes: Tensor
+
+    @staticmethod
+    def of(critic: ScorePasses, rows: slice, inner: slice | None) -> _Rows:
+        first = 0 if inner is None else inner.start
+        slopes = critic.slopes[:, max(rows.start - first, 0) : max(rows.stop - first, 0)]
+        return _Rows(critic.inputs[:, rows], critic.scores[:, rows], critic.c[:, rows], slopes)
 
 
 class GANPasses:
@@ -187,45 +180,47 @@ class GANPasses:
             player: Player whose block is wanted; if None, both.
             losses: Memory of (ℓx, ℓy) in every run, (2, runs), to which they are written; of both players only.
         """
-        terms, n, flat = Terms.of(game), game.generator.size, z.reshape(-1, z.shape[-1])
-        x, y = flat[:, :n], flat[:, n:]
-        spectral = isinstance(game.critic, Spectral)
+        terms, spectral = Terms.of(game), isinstance(game.critic, Spectral)
+        flat, batch = z.reshape(-1, z.shape[-1]), Minibatch(*(_flat(t) for t in sample))  # type: ignore[arg-type]
+        x, y = flat.tensor_split((game.generator.size,), -1)
         weights = game.critic.normalized(y) if spectral else y
-        v = torch.empty_like(flat if player is None else (x, y)[player], memory_format=torch.contiguous_format)
-        v_x, v_y = (v[:, :n], v[:, n:]) if player is None else (v, v)
+        blocks = [x.shape[-1] if player != 1 else 0, y.shape[-1] if player != 0 else 0]
+        v = flat.new_empty(len(flat), sum(blocks))
+        v_x, v_y = v.split_with_sizes(blocks, -1)
         v_weights = torch.empty_like(weights) if spectral else v_y
-        batch = Minibatch(*(None if t is None else t.reshape(-1, *t.shape[-2:]) for t in sample))  # type: ignore[arg-type]
-        for part, passes in self._turns(game, terms, batch, flat, player):
-            passes.forward(x[part], weights[part], batch.of_runs(part))
+        for first, passes in self._turns(game, batch, player, terms.place):
+            part = slice(first, first + passes.runs)
+            in_x, in_weights = passes.run(x[part], weights[part], batch.of_runs(part), terms)
+            if in_x is not None:
+                v_x[part] = in_x
+            if in_weights is not None:
+                v_weights[part] = in_weights
             if losses is not None:
                 losses[:, part] = passes.losses(terms)
-            if player != 1:
-                v_x[part] = passes.of_generator(terms)
-            if player != 0:
-                v_weights[part] = passes.of_critic(terms)
         if spectral and player != 0:
             v_y.copy_(game.critic.pull_back(y, v_weights))
         return v.view(*z.shape[:-1], -1)
 
     def _turns(
-        self, game: Perceptrons, terms: Terms, batch: Minibatch, flat: Tensor, player: int | None
-    ) -> Iterator[tuple[slice, Pass]]:
-        """Yield the runs that are computed side by side, and their passes."""
-        b, generator, critic = batch.noise.shape[-2], game.generator, _critic_of(game)
-        rows = Rows.of(b, player, terms.place)
-        numbers = 2 * (b * sum(generator.widths) + rows.count() * sum(critic.widths))
-        runs = max(1, CACHE // (numbers * flat.element_size()))
-        for first in range(0, len(flat), runs):
-            side = min(runs, len(flat) - first)
-            key = (get_ident(), _kind(generator), _kind(critic), player, terms.place, side, b, flat.dtype)
-            passes = self._built.get(key)
-            if passes is None:
+        self, game: Perceptrons, batch: Minibatch, player: int | None, place: str | None
+    ) -> Iterator[tuple[int, Pass]]:
+        """Yield (first run, passes) for the runs that are computed side by side."""
+        runs, b, _ = batch.noise.shape
+        generator, critic, dtype = game.generator, _critic_of(game), batch.noise.dtype
+        most = max(1, CACHE // (2 * b * dtype.itemsize * (sum(generator.widths) + 2 * sum(critic.widths))))
+        kind = (get_ident(), _kind(generator), _kind(critic), player, place, b, dtype)
+        for first in range(0, runs, most):
+            key = (*kind, min(most, runs - first))
+            if key not in self._built:
                 if len(self._built) >= MOST:
                     self._built.clear()
                 with torch.inference_mode(False), torch.no_grad():  # memory that serves in and out of inference mode
-                    like = torch.empty(0, dtype=flat.dtype)
-                    passes = self._built[key] = Pass(generator, critic, rows, side, b, like)
-            yield slice(first, first + side), passes
+                    self._built[key] = Pass(generator, critic, player, place, key[-1], b, torch.empty(0, dtype=dtype))
+            yield first, self._built[key]
+
+
+def _flat(t: Tensor | None) -> Tensor | None:
+    return t if t is None or t.dim() == 3 else t.reshape(-1, *t.shape[-2:])
 
 
 def _kind(net: MLP) -> tuple:

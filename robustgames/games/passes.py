@@ -47,7 +47,9 @@ class Passes:
         runs, rows: R and B.
         like: Tensor of the device and dtype.
         first: First input in which `in_inputs` gives gradients.
-        scratch: Memory in which passes of one shape share the gradients in their layers, all overwritten by each pass.
+        scratch: Memory in which passes share the gradients in their layers, all overwritten by each pass.
+        keep: Whether the gradients in all layers outlast a pass, in memory of their own. By default the layers take
+            turns in the memory of two, which stays in the cache.
 
     Example:
         >>> net = MLP((2, 3, 1), "tanh")
@@ -62,7 +64,14 @@ class Passes:
     """
 
     def __init__(
-        self, net: MLP, runs: int, rows: int, like: Tensor, first: int = 0, scratch: dict[Any, Any] | None = None
+        self,
+        net: MLP,
+        runs: int,
+        rows: int,
+        like: Tensor,
+        first: int = 0,
+        scratch: dict[Any, Any] | None = None,
+        keep: bool = False,
     ) -> None:
         self.layers = list(pairwise(net.widths))
         self._activations = [net.activation] * (len(self.layers) - 1) + [net.last]
@@ -70,7 +79,10 @@ class Passes:
         self.weights, self.found = like.new_empty(runs, net.size), like.new_empty(runs, net.size)
         self.values = [like.new_empty(runs, rows, q) for q in net.widths]
         """Inputs, and outputs of the layers."""
-        self.slopes = [_shared(scratch, i, value) for i, value in enumerate(self.values)]
+        memory = {} if scratch is None else scratch
+        self.slopes = [
+            torch.empty_like(value) if keep else _shared(memory, i % 2, value) for i, value in enumerate(self.values)
+        ]
         """The gradients in them."""
         self.inputs, self.output = self.values[0], self.values[-1]
         self.slope = self.slopes[-1]
@@ -161,13 +173,12 @@ class Passes:
         return [partial(torch.bmm, h.mT, g, out=transposed), partial(found.copy_, transposed.mT)]
 
 
-def _shared(scratch: dict[Any, Any] | None, layer: int, like: Tensor) -> Tensor:
-    if scratch is None:
-        return torch.empty_like(like)
-    key = ("slope", layer, like.shape, like.dtype, like.device)
-    if key not in scratch:
-        scratch[key] = torch.empty_like(like)
-    return scratch[key]
+def _shared(scratch: dict[Any, Any], turn: int, like: Tensor) -> Tensor:
+    """Return memory like a tensor, the same for all that have their turn at a time."""
+    key = ("slope", turn, like.dtype, like.device)
+    if key not in scratch or len(scratch[key]) < like.numel():
+        scratch[key] = like.new_empty(like.numel())
+    return scratch[key][: like.numel()].view(like.shape)
 
 
 class _Norm:

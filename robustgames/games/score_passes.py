@@ -9,6 +9,8 @@ its gradient in s_b, carried forwards through the layers without biases, it is �
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,8 +29,9 @@ class ScorePasses:
         critic: Network D.
         runs, rows: R and B.
         like: Tensor of the device and dtype.
-        inner: Rows in which `in_inputs` computes ∇_a D(a), or None.
-        bent: Rows of whose ∇_a D(a) a function can be differentiated; among those of `inner`; None for no rows.
+        inner: Rows in which a backward pass computes ∇_a D(a), or None.
+        bent: Rows of `inner` of whose ∇_a D(a) the loss contains a function, or None.
+        scratch: Memory of the gradients, see `Passes`.
 
     Example:
         >>> critic = MLP((2, 3, 1))
@@ -36,23 +39,37 @@ class ScorePasses:
         >>> passes = ScorePasses(critic, 1, 4, weights, inner=slice(0, 4))
         >>> passes.inputs.copy_(points).shape, passes.forward(weights).shape
         (torch.Size([1, 4, 2]), torch.Size([1, 4, 1]))
-        >>> passes.in_inputs()[0, 0]
-        tensor([3., 3.])
-        >>> passes.in_weights(torch.ones(1, 4, 1)).shape
-        torch.Size([1, 13])
+        >>> passes.c.fill_(1.0).shape
+        torch.Size([1, 4, 1])
+        >>> passes.in_weights().shape, passes.slopes[0, 0]
+        (torch.Size([1, 13]), tensor([3., 3.]))
     """
 
     def __init__(
-        self, critic: MLP, runs: int, rows: int, like: Tensor, inner: slice | None = None, bent: slice | None = None
+        self,
+        critic: MLP,
+        runs: int,
+        rows: int,
+        like: Tensor,
+        inner: slice | None = None,
+        bent: slice | None = None,
+        scratch: dict[Any, Any] | None = None,
     ) -> None:
-        self._net = Passes(critic, runs, rows, like)
-        self.inputs, self.forward = self._net.inputs, self._net.forward
-        self._in_inputs = None if inner is None else self._net.slopes[0][:, inner].clone()
-        self._back = self._plan_back(inner)
-        self._tangents: list[Tensor] = []
+        self._net = net = Passes(critic, runs, rows, like, scratch=scratch, keep=bent is not None)
+        self.inputs, self.scores, self.forward = net.inputs, net.output, net.forward
+        self.slopes = net.inputs[:, EVERY if inner is None else inner].clone()
+        """∇_a D(a) in the rows `inner`, (R, rows, p), after a backward pass."""
+        self.c = like.new_zeros(runs, rows, 1)
+        """Weights of the scores in the loss, to be written here before a backward pass."""
+        layers, self._bent = range(len(net.layers) - 1, -1, -1), bent
+        self._tangents = [] if bent is None else [torch.empty_like(h[:, bent]) for h in net.values[:-1]]
+        back = [self._plan_back(i, inner) for i in layers]
+        sums = [self._plan_sums(i) for i in layers]
+        self._back = [call for calls in back for call in calls]
+        # each gradient is used while it is in the cache, unless the weights of the loss depend on the last of them
+        self._sums = [call for calls in sums for call in calls]
+        self._both = [call for pair in zip(back, sums, strict=True) for calls in pair for call in calls]
         self._ahead = [] if bent is None else self._plan_ahead(bent)
-        self._bent = EVERY if bent is None else bent
-        self._sums = self._plan_sums()
 
     @staticmethod
     def fits(critic: object, bent: bool = False) -> bool:
@@ -61,53 +78,54 @@ class ScorePasses:
             return False
         return not bent or (not critic.norm and {critic.activation, critic.last} <= set(PIECEWISE_LINEAR))
 
-    def in_inputs(self) -> Tensor | None:
-        """Return ∇_a D(a) in the rows `inner`, (R, rows, p), after `forward`; to be called before `in_weights`."""
-        for call in self._back:
-            call()
-        return self._in_inputs
+    def in_inputs(self) -> Tensor:
+        """Return `slopes`, after `forward`."""
+        _run(self._back)
+        return self.slopes
 
-    def in_weights(self, c: Tensor, u: Tensor | None = None) -> Tensor:
-        """Return the gradient of Σ_b c_b D(a_b) + f(slopes) in the weights, (R, size), after `in_inputs`.
+    def in_weights(self, u: Tensor | None = None) -> Tensor:
+        """Return the gradient of Σ_b c_b D(a_b) in the weights, (R, size), after `forward`; writes `slopes` as well.
 
         Args:
-            c: Weights of the scores, (R, B, 1).
-            u: Gradient of f in the slopes of the rows `bent`, (R, rows, p).
+            u: Gradient of f in the slopes of the rows `bent`, (R, rows, p): then the gradient is that of Σ_b c_b D(a_b)
+                + f(slopes), after `in_inputs`.
         """
-        if u is not None:
+        if u is None:
+            _run(self._both)
+        else:
             self._tangents[0].copy_(u)
-            for call in self._ahead:
-                call()
-        for i, (h, (_, in_bias)) in enumerate(zip(self._net.values, self._net.in_parts, strict=False)):
-            h.mul_(c)
-            if u is not None:
-                h[:, self._bent].add_(self._tangents[i])
-            torch.bmm(c.mT, self._net.slopes[i + 1], out=in_bias)
-        for call in self._sums:
-            call()
+            _run(self._ahead)
+            _run(self._sums)
         return self._net.found
 
-    def _plan_back(self, inner: slice | None) -> Calls:
+    def _plan_back(self, i: int, inner: slice | None) -> Calls:
+        """Plan the way of the gradient from the output of layer i, before its activation, to that of the layer below."""
         net = self._net
-        calls: Calls = [partial(net.slope.fill_, 1.0)]
-        for i in reversed(range(len(net.layers))):
-            calls += net.derivative(i)
-            if i > 0:
-                calls.append(partial(torch.bmm, net.slopes[i + 1], net.matrices[i], out=net.slopes[i]))
-            elif self._in_inputs is not None and inner is not None:
-                calls += _product(net.slopes[1][:, inner], net.matrices[0], self._in_inputs)
-        return calls
+        calls = [partial(net.slope.fill_, 1.0), *net.derivative(i)] if i == len(net.layers) - 1 else []
+        if i > 0:
+            calls.append(partial(torch.bmm, net.slopes[i + 1], net.matrices[i], out=net.slopes[i]))
+            return [*calls, *net.derivative(i - 1)]
+        return calls if inner is None else [*calls, *_product(net.slopes[1][:, inner], net.matrices[0], self.slopes)]
+
+    def _plan_sums(self, i: int) -> Calls:
+        """Plan the gradients in matrix and bias of layer i; its input is overwritten by c_b h_b + u_b."""
+        net, h = self._net, self._net.values[i]
+        in_bias = partial(torch.bmm, self.c.mT, net.slopes[i + 1], out=net.in_parts[i][1])
+        tangent = [] if self._bent is None else [partial(h[:, self._bent].add_, self._tangents[i])]
+        return [in_bias, partial(h.mul_, self.c), *tangent, *net.in_matrix(i)]
 
     def _plan_ahead(self, bent: slice) -> Calls:
+        """Plan the way of u forwards."""
         net, calls = self._net, []
-        self._tangents = [torch.empty_like(h[:, bent]) for h in net.values[:-1]]
-        for i, (u, after) in enumerate(zip(self._tangents, self._tangents[1:], strict=False)):
+        for i, (u, after) in enumerate(pairwise(self._tangents)):
             calls.append(partial(torch.bmm, u, net.matrices[i].mT, out=after))
             calls += net.times_derivative(i, after, bent)
         return calls
 
-    def _plan_sums(self) -> Calls:
-        return [call for i in reversed(range(len(self._net.layers))) for call in self._net.in_matrix(i)]
+
+def _run(calls: Calls) -> None:
+    for call in calls:
+        call()
 
 
 def _product(g: Tensor, w: Tensor, out: Tensor) -> Calls:
