@@ -84,35 +84,38 @@ class Pass:
         bent = {"real": real, "between": mix}.get(place or "") if player != 0 else None
         wanted = [rows for rows in (fake if player != 1 else None, bent) if rows is not None]
         inner = slice(min(r.start for r in wanted), max(r.stop for r in wanted)) if wanted else None
-        scratch: dict[Any, Any] = {}
+        rows, scratch = max(part.stop for part in (fake, bent) if part is not None), {}
+        self._z, v = (like.new_empty(runs, generator.size + critic.size) for _ in range(2))
+        of_generator, of_critic = zip(*(t.tensor_split((generator.size,), -1) for t in (self._z, v)), strict=True)
+        self._critic = ScorePasses(critic, runs, rows, like, inner, bent, scratch, of_critic)
+        self._generator = Passes(generator, runs, b, like, 0, scratch, of_generator)
         self.runs, self._player, self._b = runs, player, b
-        self._critic = ScorePasses(critic, runs, max(fake.stop, bent.stop if bent else 0), like, inner, bent, scratch)
-        self._generator = Passes(generator, runs, b, like, scratch=scratch)
+        self._v = v if player is None else (of_generator, of_critic)[player][1]
         self._real, self._fake = (_Rows.of(self._critic, rows, inner) for rows in (real, fake))
         self._bent = None if bent is None else _Rows.of(self._critic, bent, inner)
 
-    def run(self, x: Tensor, weights: Tensor, batch: Minibatch, terms: Terms) -> tuple[Tensor | None, Tensor | None]:
-        """Return (-∇x ℓx, (R, n), -∇y ℓy, (R, m)) or None for a player that does not move, in memory of the pass."""
+    def run(self, z: Tensor, batch: Minibatch, terms: Terms) -> Tensor:
+        """Return V, or the block of the player, in memory of the pass: z (R, n + m)."""
         objective, real, fake, b = terms.objective, self._real, self._fake, self._b
-        fake.points.copy_(self._generator.forward(x, batch.noise))
-        in_weights = None
+        self._z.copy_(z)
+        fake.points.copy_(self._generator.forward(inputs=batch.noise))
         if self._player == 0:
-            self._critic.forward(weights)
+            self._critic.forward()
             self._critic.in_inputs()
         else:
             real.points.copy_(batch.real)
             if batch.mix is not None and self._bent is not None:
                 torch.lerp(fake.points, real.points, batch.mix, out=self._bent.points)
-            self._critic.forward(weights)
+            self._critic.forward()
             torch.div(objective.real.slope(real.scores), -b, out=real.c)
             torch.div(objective.fake.slope(fake.scores), -b, out=fake.c)
-            in_weights = self._critic.in_weights(self._in_slopes(terms))
-        if self._player == 1:
-            return None, in_weights
-        curve = objective.generator
-        ascent = objective.fake.slope(fake.scores) / b if curve is None else curve.slope(fake.scores) / -b
-        torch.mul(fake.slopes, ascent, out=self._generator.slope)
-        return self._generator.in_weights(), in_weights
+            self._critic.in_weights(self._in_slopes(terms))
+        if self._player != 1:
+            curve = objective.generator
+            ascent = objective.fake.slope(fake.scores) / b if curve is None else curve.slope(fake.scores) / -b
+            torch.mul(fake.slopes, ascent, out=self._generator.slope)
+            self._generator.in_weights()
+        return self._v
 
     def losses(self, terms: Terms) -> Tensor:
         """Return (ℓx, ℓy) of the last pass, of both players, (2, R)."""
@@ -180,25 +183,21 @@ class GANPasses:
             player: Player whose block is wanted; if None, both.
             losses: Memory of (ℓx, ℓy) in every run, (2, runs), to which they are written; of both players only.
         """
-        terms, spectral = Terms.of(game), isinstance(game.critic, Spectral)
-        flat, batch = z.reshape(-1, z.shape[-1]), Minibatch(*(_flat(t) for t in sample))  # type: ignore[arg-type]
-        x, y = flat.tensor_split((game.generator.size,), -1)
-        weights = game.critic.normalized(y) if spectral else y
-        blocks = [x.shape[-1] if player != 1 else 0, y.shape[-1] if player != 0 else 0]
-        v = flat.new_empty(len(flat), sum(blocks))
-        v_x, v_y = v.split_with_sizes(blocks, -1)
-        v_weights = torch.empty_like(weights) if spectral else v_y
+        terms, flat = Terms.of(game), z.reshape(-1, z.shape[-1])
+        y = flat[:, game.generator.size :]
+        if spectral := isinstance(game.critic, Spectral):
+            flat = torch.cat([flat[:, : game.generator.size], game.critic.normalized(y)], -1)
+        batch = Minibatch(*(t if t is None or t.dim() == 3 else t.reshape(-1, *t.shape[-2:]) for t in sample))  # type: ignore[arg-type]
+        width = flat.shape[-1] if player is None else (game.generator.size, _critic_of(game).size)[player]
+        v = flat.new_empty(len(flat), width)
         for first, passes in self._turns(game, batch, player, terms.place):
             part = slice(first, first + passes.runs)
-            in_x, in_weights = passes.run(x[part], weights[part], batch.of_runs(part), terms)
-            if in_x is not None:
-                v_x[part] = in_x
-            if in_weights is not None:
-                v_weights[part] = in_weights
+            v[part] = passes.run(flat[part], batch.of_runs(part), terms)
             if losses is not None:
                 losses[:, part] = passes.losses(terms)
         if spectral and player != 0:
-            v_y.copy_(game.critic.pull_back(y, v_weights))
+            first = v.shape[-1] - _critic_of(game).size
+            v = torch.cat([v[:, :first], game.critic.pull_back(y, v[:, first:])], -1)
         return v.view(*z.shape[:-1], -1)
 
     def _turns(
@@ -217,10 +216,6 @@ class GANPasses:
                 with torch.inference_mode(False), torch.no_grad():  # memory that serves in and out of inference mode
                     self._built[key] = Pass(generator, critic, player, place, key[-1], b, torch.empty(0, dtype=dtype))
             yield first, self._built[key]
-
-
-def _flat(t: Tensor | None) -> Tensor | None:
-    return t if t is None or t.dim() == 3 else t.reshape(-1, *t.shape[-2:])
 
 
 def _kind(net: MLP) -> tuple:

@@ -48,6 +48,7 @@ class Passes:
         like: Tensor of the device and dtype.
         first: First input in which `in_inputs` gives gradients.
         scratch: Memory in which passes share the gradients in their layers, all overwritten by each pass.
+        place: Memory of weights and gradient, each (R, size); its own by default.
         keep: Whether the gradients in all layers outlast a pass, in memory of their own. By default the layers take
             turns in the memory of two, which stays in the cache.
 
@@ -71,12 +72,13 @@ class Passes:
         like: Tensor,
         first: int = 0,
         scratch: dict[Any, Any] | None = None,
+        place: tuple[Tensor, Tensor] | None = None,
         keep: bool = False,
     ) -> None:
         self.layers = list(pairwise(net.widths))
         self._activations = [net.activation] * (len(self.layers) - 1) + [net.last]
         self._norms = [_Norm(runs, rows, q, like) for _, q in self.layers[:-1]] if net.norm else []
-        self.weights, self.found = like.new_empty(runs, net.size), like.new_empty(runs, net.size)
+        self.weights, self.found = place or (like.new_empty(runs, net.size), like.new_empty(runs, net.size))
         self.values = [like.new_empty(runs, rows, q) for q in net.widths]
         """Inputs, and outputs of the layers."""
         memory = {} if scratch is None else scratch
@@ -96,9 +98,10 @@ class Passes:
         self._backward = self._plan_in_weights()
         self._through = self._plan_in_inputs(first)
 
-    def forward(self, weights: Tensor, inputs: Tensor | None = None) -> Tensor:
-        """Return h_w(inputs), (R, B, q): weights (R, size), inputs (R, B, p), those in `inputs` by default."""
-        self.weights.copy_(weights.detach() if weights.requires_grad else weights)
+    def forward(self, weights: Tensor | None = None, inputs: Tensor | None = None) -> Tensor:
+        """Return h_w(inputs), (R, B, q): weights (R, size), inputs (R, B, p), by default those in memory."""
+        if weights is not None:
+            self.weights.copy_(weights.detach() if weights.requires_grad else weights)
         if inputs is not None:
             self.inputs.copy_(inputs.detach() if inputs.requires_grad else inputs)
         for call in self._forward:

@@ -31,7 +31,7 @@ class ScorePasses:
         like: Tensor of the device and dtype.
         inner: Rows in which a backward pass computes ∇_a D(a), or None.
         bent: Rows of `inner` of whose ∇_a D(a) the loss contains a function, or None.
-        scratch: Memory of the gradients, see `Passes`.
+        scratch, place: Memory, see `Passes`.
 
     Example:
         >>> critic = MLP((2, 3, 1))
@@ -54,8 +54,9 @@ class ScorePasses:
         inner: slice | None = None,
         bent: slice | None = None,
         scratch: dict[Any, Any] | None = None,
+        place: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        self._net = net = Passes(critic, runs, rows, like, scratch=scratch, keep=bent is not None)
+        self._net = net = Passes(critic, runs, rows, like, 0, scratch, place, keep=bent is not None)
         self.inputs, self.scores, self.forward = net.inputs, net.output, net.forward
         self.slopes = net.inputs[:, EVERY if inner is None else inner].clone()
         """∇_a D(a) in the rows `inner`, (R, rows, p), after a backward pass."""
@@ -99,7 +100,7 @@ class ScorePasses:
         return self._net.found
 
     def _plan_back(self, i: int, inner: slice | None) -> Calls:
-        """Plan the way of the gradient from the output of layer i, before its activation, to that of the layer below."""
+        """Plan the way of the gradient from the output of layer i, before its activation, to that of layer i - 1."""
         net = self._net
         calls = [partial(net.slope.fill_, 1.0), *net.derivative(i)] if i == len(net.layers) - 1 else []
         if i > 0:
