@@ -37,6 +37,10 @@ class GAN(GeneralSumGame):
     discriminator's loss alone: as y ascends, it is subtracted from the objective of y. A clipped y stays in its box by
     projection, which every solver applies, also at the points where it looks ahead.
 
+    The field is autograd of `losses`. On a CPU that of two `MLP`s is computed by written-out passes instead, equal up
+    to rounding (`robustgames.games.gan_passes`), unless a penalty meets smooth activations (tanh, elu), a derivative of
+    the field is requested, or a subclass defines losses, scores or penalties of its own.
+
     Source: lecture "Wasserstein GANs formulation"; Goodfellow et al. 2014; Arjovsky et al. 2017.
 
     Args:

@@ -128,7 +128,7 @@ def two_networks(rounds: int, device: str) -> Iterator[Row]:
         "GAN, runs (1,)": rg.GameAgent(rg.GameVectorEnv(ring_gan(), num_envs=1, device=device), solver),
         "any payoff, runs (1,)": rg.GameAgent(rg.GameVectorEnv(ring, num_envs=1, device=device), solver),
     }
-    contestants = {name: Contestant(learning(agent, 2), 100) for name, agent in agents.items()}
+    contestants = {name: Contestant(learning(agent, 2), 300) for name, agent in agents.items()}
     peers = {"one step of two Adams": adam_step, "two-call ExtraAdam": extra_adam_step}
     most = {"GAN": (1.5, 0.75), "any": (2.2, 1.0)}
     for name, peer in peers.items():

@@ -34,7 +34,7 @@ def agent(seeds: int, device: str, lipschitz: str = "none") -> rg.GameAgent:
 def against_the_loop(rounds: int, device: str, seeds: int) -> Iterator[Row]:
     """Time a step of ExtraAdam (two fields) of all seeds against two rounds of two Adams (two gradients of each)."""
     contestants = {
-        "ours": Contestant(learning(agent(seeds, device), 2), max(100, 300 // seeds)),
+        "ours": Contestant(learning(agent(seeds, device), 2), 300),
         "loop": Contestant(repeat(twice(plain_loop(device))), 60),
     }
     t = seconds_per_step(contestants, rounds, device)
