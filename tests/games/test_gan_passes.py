@@ -14,7 +14,8 @@ from robustgames.games.densities import GaussianMixture
 from robustgames.games.gan import GANSample
 from robustgames.games.lipschitz import LIPSCHITZ, PENALTIES, Spectral
 from robustgames.games.objectives import OBJECTIVES
-from robustgames.solvers import trajectory
+from robustgames.solvers import Adam, Extragradient, FusedAdam, trajectory
+from robustgames.testing import check_solver
 
 KIND = torch.float64
 SMOOTH = ("tanh", "elu")
@@ -276,3 +277,22 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
     first.save(tmp_path)
     resumed = rg.GameAgent.load(tmp_path, agent().env).learn(12, reset_num_timesteps=False)
     assert torch.equal(resumed.z, whole.z)
+
+
+def test_the_second_half_step_of_extragradient_overwrites_only_its_own_moments():
+    game = make()
+    z = game.initial((2,), generator())
+
+    def by_hand(rule, steps=6):
+        oracle, point, state = rg.Oracle(game, (2,)), z, rule.init(z)
+        for _ in range(steps):
+            oracle.draw()
+            half, ahead = rule.step(point, oracle(point), state, oracle.generator)
+            oracle.draw()
+            point, state = rule.step(point, oracle(half), ahead, oracle.generator)
+        return point
+
+    for rule in (FusedAdam(1e-3), Adam(1e-3)):
+        check_solver(Extragradient(rule))  # a step leaves its arguments as they were
+        check_solver(Extragradient((rule, rule)))
+        assert torch.equal(trajectory(Extragradient(rule), game, z, 6)[-1], by_hand(rule))
