@@ -17,16 +17,17 @@ those whose ranges of ratios do not overlap.
     (float64, as one writes it, and in Horner form), against a loop in C if there is a compiler, and against two calls
     of a compiled hand-written field, which update nothing; and `agent.learn` with its default logs.
 (b) One run in eager mode, in microseconds a step, against the same steps as a bare loop around `torch.autograd.grad`.
-(c) A generator and a critic of 3 x 128 hidden units by ExtraAdam, in milliseconds a step, against one *simultaneous*
-    step of two fused torch Adams (half the field evaluations) and against ExtraAdam as `extrapolation()` and `step()`
-    with loops over parameters (as in the code of Gidel et al. 2019), which must first agree with ours to 1e-5.
+(c) A generator and a critic of 3 x 128 hidden units by ExtraAdam, in milliseconds a step, as a `GAN` and as a payoff of
+    a user, against one *simultaneous* step of two fused torch Adams (half the field evaluations) and against ExtraAdam
+    as `extrapolation()` and `step()` with loops over parameters (as in the code of Gidel et al. 2019), which must first
+    agree with ours to 1e-5.
 
 The suite `attacks`, in images per second on MNIST's held-out images, on a standard and a robust network that are
 trained first (about a minute): robustgames against a bare loop, torchattacks, foolbox, ART and pyautoattack, which are
 skipped if they are not installed. Under each row: accuracy left, and passes forward + back per image, ours : peer.
 
 The suite `gans`: ExtraAdam on the 25 Gaussians (generator and discriminator of 3 x 128, minibatch 256) against the
-usual loop of modules and two torch Adams with as many gradients; one run, and ten seeds as one batch on two threads.
+usual loop of modules and two torch Adams with as many gradients; one run, and ten seeds as one batch.
 
 The suite `control`, in steps of the env per CPU second: plain DDPG and TD3 (alpha = 0), acting and learning in Pendulum
 and Hopper, against Stable-Baselines3 with the same networks and hyper-parameters; the cost of an adversary, of eight

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Generator, Tensor
 from robustgames.errors import GameError, unknown
 from robustgames.games.densities import Source
 from robustgames.games.game import GeneralSumGame, gradients, join
+from robustgames.games.gan_passes import GANPasses
 from robustgames.games.lipschitz import LIPSCHITZ, PENALTIES, Spectral, squared_slope
 from robustgames.games.networks import MLP, Network
 from robustgames.games.objectives import OBJECTIVES
@@ -34,6 +36,10 @@ class GAN(GeneralSumGame):
     x are the weights of the generator G, y those of the discriminator D. A penalty on the slope of D belongs to the
     discriminator's loss alone: as y ascends, it is subtracted from the objective of y. A clipped y stays in its box by
     projection, which every solver applies, also at the points where it looks ahead.
+
+    The field is autograd of `losses`. On a CPU that of two `MLP`s is computed by written-out passes instead, equal up
+    to rounding (`robustgames.games.gan_passes`), unless a penalty meets smooth activations (tanh, elu), a derivative of
+    the field is requested, or a subclass defines losses, scores or penalties of its own.
 
     Source: lecture "Wasserstein GANs formulation"; Goodfellow et al. 2014; Arjovsky et al. 2017.
 
@@ -125,11 +131,31 @@ class GAN(GeneralSumGame):
         objective, fake = OBJECTIVES[self.objective], self.score(y, self.generate(x, sample.noise))
         return (-objective.fake(fake) if objective.generator is None else objective.generator(fake)).mean(-1)
 
+    def field(self, z: Tensor, sample: GANSample | None = None, player: int | None = None) -> Tensor:
+        if self._is_written_out(z, sample) and self._is_of_gan("evaluate"):
+            return self._passes.field(self, z, sample, player)
+        return super().field(z, sample, player)
+
     def evaluate(self, z: Tensor, sample: GANSample | None = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        if self._is_written_out(z, sample):
+            (loss_x, loss_y), v = self._passes.evaluate(self, z, sample)
+            return (-loss_x, -loss_y), v
         if not self.zero_sum or sample is None:
             return super().evaluate(z, sample)
         loss, ((g_x, g_y),) = gradients(lambda x, y: (self.loss(x, y, sample, 1),), self.split(z), ((0, 1),))
         return (loss[0], -loss[0]), join([g_x, -g_y], z)  # one backward pass for both players
+
+    @cached_property
+    def _passes(self) -> GANPasses:
+        return GANPasses()
+
+    def _is_written_out(self, z: Tensor, sample: GANSample | None) -> bool:
+        """Return whether the field is computed by `GANPasses`; its definition is autograd of the losses."""
+        return sample is not None and self._is_of_gan(*LOSSES) and self._passes.fit(self, z, sample)
+
+    def _is_of_gan(self, *names: str) -> bool:
+        """Return whether neither a subclass nor this object has methods of its own by these names."""
+        return all(getattr(type(self), name) is getattr(GAN, name) and name not in vars(self) for name in names)
 
     def _penalty(self, y: Tensor, sample: GANSample, fakes: Tensor) -> Tensor | float:
         if self.lipschitz not in PENALTIES:
@@ -151,6 +177,9 @@ class GAN(GeneralSumGame):
             return z
         x, y = self.split(z)
         return join([x, self.critic.settle_fully(y)], z)
+
+
+LOSSES = ("losses", "loss", "generate", "score", "_penalty", "zero_sum", "split")  # what the passes write out
 
 
 def _check_numbers(latent: int, clip: float, penalty: float, batch_size: int) -> None:

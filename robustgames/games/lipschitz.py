@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
+from robustgames.games.curves import Curve
 from robustgames.games.networks import MLP, Network
 from robustgames.tensors import Movable
 
@@ -52,11 +53,11 @@ def r1(squared: Tensor) -> Tensor:
     return squared / 2
 
 
-# the penalty, and its place: between real and generated points, or at the real ones
-PENALTIES: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "gp": (two_sided, "between"),
-    "gp_one_sided": (one_sided, "between"),
-    "r1": (r1, "real"),
+# the penalty as a function of |∇D|², and its place: between real and generated points, or at the real ones
+PENALTIES: dict[str, tuple[Curve, str]] = {
+    "gp": (Curve(two_sided, lambda q: 1 - 1 / _root(q)), "between"),
+    "gp_one_sided": (Curve(one_sided, lambda q: (1 - 1 / _root(q)).clamp_min(0)), "between"),
+    "r1": (Curve(r1, lambda q: torch.full_like(q, 0.5)), "real"),
 }
 LIPSCHITZ = ("none", "clip", "spectral", *PENALTIES)
 
@@ -111,6 +112,28 @@ class Spectral(Movable):
                 part, k = part / sigma.unsqueeze(-1), k + 1
             out.append(part)
         return torch.cat(out, -1)
+
+    @torch.no_grad()
+    def pull_back(self, weights: Tensor, gradient: Tensor) -> Tensor:
+        """Return the gradient in the weights of a function of `normalized(weights)`, given its gradient there.
+
+        That of a matrix is (g - <g, W / σ> u⁺ vᵀ) / σ, as σ = u⁺ᵀWv, and that of the vectors u is 0.
+
+        Args:
+            weights: Weights, (*S, size).
+            gradient: Gradient in the normalized weights of the network, (*S, network.size).
+        """
+        parts, vectors = self._split(weights)
+        out, k = [], 0
+        for g, part, shape in zip(gradient.split(self._parts, -1), parts, self._shapes, strict=True):
+            if len(shape) > 1:
+                matrix = part.unflatten(-1, (shape[0], -1))
+                u, v = _refine(matrix, vectors[k])
+                sigma = torch.einsum("...i,...ij,...j->...", u, matrix, v).unsqueeze(-1)
+                along = (g * part).sum(-1, keepdim=True) / sigma
+                g, k = (g - along * (u.unsqueeze(-1) * v.unsqueeze(-2)).flatten(-2)) / sigma, k + 1
+            out.append(g)
+        return torch.cat([*out, *(torch.zeros_like(u) for u in vectors)], -1)
 
     @torch.no_grad()
     def settle(self, weights: Tensor, steps: int = 1) -> Tensor:

@@ -10,14 +10,19 @@ from robustgames.errors import GameError
 from robustgames.games.oracle import Oracle
 from robustgames.games.sets import Product, Simplex
 from robustgames.solvers.best_response import BestResponse
+from robustgames.solvers.fused_adam import fused
 from robustgames.solvers.players import player_of
 from robustgames.solvers.rules import Entropic, Rule, Sign, Steepest
 from robustgames.solvers.schemes import Scheme
 from robustgames.tensors import Keys, rebuild
 
+LARGE = 2**12  # coordinates of a game from which on a fused kernel matters; those of toys stay exact formulas
+
 
 def fit(solver: Scheme, oracle: Oracle) -> Scheme:
     """Return the solver with its rates on the device and in the dtype of the game, and its rows as wide as an image.
+
+    Every `Adam` of a large game is fused: the same steps up to rounding.
 
     Raises:
         GameError: The solver is not a scheme, a tensor of rates does not hold one per run, entropic steps leave the
@@ -37,7 +42,8 @@ def fit(solver: Scheme, oracle: Oracle) -> Scheme:
             return _fit_rows(node, path, oracle)
         return node
 
-    return rebuild(solver, fitted)
+    solver = rebuild(solver, fitted)
+    return fused(solver) if sum(oracle.game.sizes) >= LARGE else solver
 
 
 def _fit_rate(lr: Tensor, oracle: Oracle) -> Tensor:

@@ -38,6 +38,12 @@ class FusedAdam(Adam):
         z, m, s = (t.clone(memory_format=torch.contiguous_format) for t in (z, state["m"], state["s"]))
         return z, self.step_(z, v, {"k": state["k"], "m": m, "s": s})
 
+    def consume(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
+        if z.requires_grad or v.requires_grad or not self.fits(z):
+            return Adam.step(self, z, v, state, generator)
+        z = z.clone(memory_format=torch.contiguous_format)
+        return z, self.step_(z, v, {"k": state["k"], "m": state["m"].contiguous(), "s": state["s"].contiguous()})
+
     def step_(self, z: Tensor, v: Tensor, state: State) -> State:
         """Take the step in place, on contiguous z and moments, and return the next state, of the same moments."""
         k, m, s, lr = state["k"] + 1, state["m"], state["s"], float(self.lr)  # type: ignore[arg-type]

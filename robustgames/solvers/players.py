@@ -25,13 +25,15 @@ def init_rules(rules: Rules, oracle: Oracle, z: Tensor) -> State:
     return {name: r.init(b) for name, r, b in zip(NAMES, pair(rules), oracle.game.split(z), strict=True)}
 
 
-def move_rules(rules: Rules, oracle: Oracle, z: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
-    """Apply a rule to all of z, or one rule to each player's block."""
+def move_rules(
+    rules: Rules, oracle: Oracle, z: Tensor, v: Tensor, state: State, own: bool = False
+) -> tuple[Tensor, State]:
+    """Apply a rule to all of z, or one rule to each player's block; a state of one's `own` may be overwritten."""
     if isinstance(rules, Rule) and not rules.blockwise:
-        return rules.step(z, v, state, oracle.generator)
+        return (rules.consume if own else rules.step)(z, v, state, oracle.generator)
     split = oracle.game.split
     moved = [
-        rule.step(block, ascent, state[name], oracle.generator)
+        (rule.consume if own else rule.step)(block, ascent, state[name], oracle.generator)
         for name, rule, block, ascent in zip(NAMES, pair(rules), split(z), split(v), strict=True)
     ]
     return join([block for block, _ in moved], z), {n: s for n, (_, s) in zip(NAMES, moved, strict=True)}
@@ -44,10 +46,12 @@ def rewind(rules: Rules, state: State, before: State) -> State:
     return {name: rule.rewind(state[name], before[name]) for name, rule in zip(NAMES, pair(rules), strict=True)}
 
 
-def move_together(rules: Rules, oracle: Oracle, base: Tensor, point: Tensor, state: State) -> tuple[Tensor, State]:
-    """Move both players from base with the field at point."""
+def move_together(
+    rules: Rules, oracle: Oracle, base: Tensor, point: Tensor, state: State, own: bool = False
+) -> tuple[Tensor, State]:
+    """Move both players from base with the field at point; a state of one's `own` may be overwritten."""
     oracle.draw()
-    z, state = move_rules(rules, oracle, base, oracle(point), state)
+    z, state = move_rules(rules, oracle, base, oracle(point), state, own)
     return oracle.project(z), state
 
 

@@ -40,6 +40,10 @@ class Rule(ABC):
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
         """Return (the point that follows z when the field there is v, the next state), both of new memory."""
 
+    def consume(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
+        """Return what `step` does; the tensors of the state may be overwritten, as nobody else holds them."""
+        return self.step(z, v, state, generator)
+
     def rewind(self, state: State, before: State) -> State:
         """Return the state after a look-ahead, for the step from the point before it.
 

@@ -186,7 +186,7 @@ class Extragradient(Scheme):
             half, ahead = move_in_turn(rules, oracle, base=z, point=z, state=state)
             return move_in_turn(rules, oracle, base=z, point=half, state=rewind(rules, ahead, state))
         half, ahead = move_together(self.rule, oracle, base=z, point=z, state=state)
-        return move_together(self.rule, oracle, base=z, point=half, state=rewind(self.rule, ahead, state))
+        return move_together(self.rule, oracle, base=z, point=half, state=rewind(self.rule, ahead, state), own=True)
 
     def tally(self) -> Tally:
         return Tally(calls=4 if self.alternating else 2, x=2, y=2)

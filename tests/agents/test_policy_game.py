@@ -9,13 +9,13 @@ from torch import Generator, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import robustgames as rg
-from robustgames.agents.control.backward import DERIVATIVES, Backprop, Passes
 from robustgames.agents.control.critic_training import CriticTraining
 from robustgames.agents.control.critics import TemporalDifference
 from robustgames.agents.control.policies import Policies
 from robustgames.agents.control.policy_game import Fixed, PolicyGame
 from robustgames.agents.control.replay import Replay
 from robustgames.games import MLP, Network, Oracle
+from robustgames.games.passes import DERIVATIVES, Backprop, Passes
 from robustgames.solvers import SGD, Adam, BestResponse, FusedAdam, Turns, make_solver, respond
 from robustgames.solvers.config import from_config, to_config
 from robustgames.tensors import Movable

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from robustgames.agents.control.backward import RowPass
 from robustgames.agents.control.exploration import (
     BLOCK,
     ActionNoise,
@@ -17,6 +16,7 @@ from robustgames.agents.control.exploration import (
     OrnsteinUhlenbeck,
 )
 from robustgames.agents.control.policies import Policies
+from robustgames.agents.control.row_pass import RowPass
 from robustgames.agents.control.settings import Settings
 from robustgames.checkpoints import CHECKPOINT, check_like
 from robustgames.errors import GameError

@@ -8,11 +8,11 @@ from functools import cached_property
 import torch
 from torch import Generator, Tensor
 
-from robustgames.agents.control.backward import Backprop
 from robustgames.agents.control.policies import FlatNetwork, Policies, initial
 from robustgames.agents.control.replay import Transitions
 from robustgames.errors import GameError
 from robustgames.games.networks import MLP
+from robustgames.games.passes import Backprop
 from robustgames.solvers.fused_adam import FusedAdam
 from robustgames.solvers.rules import Rule, State
 from robustgames.streams import normal

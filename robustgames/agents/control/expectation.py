@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustgames.agents.control.backward import Passes
 from robustgames.envs.control.action_couplings import ActionCoupling, Share
 from robustgames.errors import GameError
+from robustgames.games.passes import Passes
 from robustgames.tensors import Movable
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustgames.agents.control.backward import Backprop, Passes
 from robustgames.games.networks import MLP
+from robustgames.games.passes import Backprop, Passes
 
 
 class FastPolicies:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustgames.agents.control.backward import RowPass
 from robustgames.agents.control.normalization import RunningNorm
 from robustgames.agents.control.policies import FlatNetwork
+from robustgames.agents.control.row_pass import RowPass
 from robustgames.errors import GameError
 from robustgames.games import MLP
 

@@ -8,12 +8,12 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Generator, Tensor
 
-from robustgames.agents.control.backward import Backprop
 from robustgames.agents.control.fast_policies import FastPolicies
 from robustgames.agents.control.policies import FlatNetwork, Policies, initial
 from robustgames.errors import GameError
 from robustgames.games.game import ZeroSumGame
 from robustgames.games.networks import MLP
+from robustgames.games.passes import Backprop
 from robustgames.tensors import Movable
 
 

@@ -13,7 +13,6 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,7 +47,10 @@ class Passes:
         runs, rows: R and B.
         like: Tensor of the device and dtype.
         first: First input in which `in_inputs` gives gradients.
-        scratch: Memory in which passes of one shape share the gradients in their layers, all overwritten by each pass.
+        scratch: Memory in which passes share the gradients in their layers, all overwritten by each pass.
+        place: Memory of weights and gradient, each (R, size); its own by default.
+        keep: Whether the gradients in all layers outlast a pass, in memory of their own. By default the layers take
+            turns in the memory of two, which stays in the cache.
 
     Example:
         >>> net = MLP((2, 3, 1), "tanh")
@@ -63,26 +65,43 @@ class Passes:
     """
 
     def __init__(
-        self, net: MLP, runs: int, rows: int, like: Tensor, first: int = 0, scratch: dict[Any, Any] | None = None
+        self,
+        net: MLP,
+        runs: int,
+        rows: int,
+        like: Tensor,
+        first: int = 0,
+        scratch: dict[Any, Any] | None = None,
+        place: tuple[Tensor, Tensor] | None = None,
+        keep: bool = False,
     ) -> None:
-        self._layers = list(pairwise(net.widths))
-        self._activations = [net.activation] * (len(self._layers) - 1) + [net.last]
-        self._norms = [_Norm(runs, rows, q, like) for _, q in self._layers[:-1]] if net.norm else []
-        self.weights, self._found = like.new_empty(runs, net.size), like.new_empty(runs, net.size)
-        values = [like.new_empty(runs, rows, q) for q in net.widths]
-        slopes = [_shared(scratch, i, value) for i, value in enumerate(values)]
-        self.inputs, self.output = values[0], values[-1]
-        self.slope = slopes[-1]
+        self.layers = list(pairwise(net.widths))
+        self._activations = [net.activation] * (len(self.layers) - 1) + [net.last]
+        self._norms = [_Norm(runs, rows, q, like) for _, q in self.layers[:-1]] if net.norm else []
+        self.weights, self.found = place or (like.new_empty(runs, net.size), like.new_empty(runs, net.size))
+        self.values = [like.new_empty(runs, rows, q) for q in net.widths]
+        """Inputs, and outputs of the layers."""
+        memory = {} if scratch is None else scratch
+        self.slopes = [
+            torch.empty_like(value) if keep else _shared(memory, i % 2, value) for i, value in enumerate(self.values)
+        ]
+        """The gradients in them."""
+        self.inputs, self.output = self.values[0], self.values[-1]
+        self.slope = self.slopes[-1]
         """The gradient in the output, (R, B, q), to be written here before a backward pass."""
         self.head, self.tail = self.inputs[..., :first], self.inputs[..., first:]
         self._in_tail = like.new_empty(runs, rows, net.widths[0] - first)
-        self._forward = self._plan_forward(values)
-        self._backward = self._plan_in_weights(values, slopes)
-        self._through = self._plan_in_inputs(values, slopes, first)
+        self.matrices = [w for w, _ in self._parts(self.weights)]
+        self.in_parts = self._parts(self.found)
+        """The gradients in matrices and biases, views of `found`."""
+        self._forward = self._plan_forward()
+        self._backward = self._plan_in_weights()
+        self._through = self._plan_in_inputs(first)
 
-    def forward(self, weights: Tensor, inputs: Tensor | None = None) -> Tensor:
-        """Return h_w(inputs), (R, B, q): weights (R, size), inputs (R, B, p), those in `inputs` by default."""
-        self.weights.copy_(weights.detach() if weights.requires_grad else weights)
+    def forward(self, weights: Tensor | None = None, inputs: Tensor | None = None) -> Tensor:
+        """Return h_w(inputs), (R, B, q): weights (R, size), inputs (R, B, p), by default those in memory."""
+        if weights is not None:
+            self.weights.copy_(weights.detach() if weights.requires_grad else weights)
         if inputs is not None:
             self.inputs.copy_(inputs.detach() if inputs.requires_grad else inputs)
         for call in self._forward:
@@ -93,7 +112,7 @@ class Passes:
         """Return the gradient in the weights, (R, size), given that in the output in `slope`, which it overwrites."""
         for call in self._backward:
             call()
-        return self._found
+        return self.found
 
     def in_inputs(self) -> Tensor:
         """Return the gradient in the inputs from `first` on, (R, B, p - first), given that in the output in `slope`."""
@@ -103,16 +122,16 @@ class Passes:
 
     def _parts(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return views of flat weights: per layer the matrix (R, q, p) and the bias (R, 1, q)."""
-        runs, sizes = len(flat), [n for p, q in self._layers for n in (p * q, q)]
+        runs, sizes = len(flat), [n for p, q in self.layers for n in (p * q, q)]
         parts = flat.split(sizes, -1)
         return [
-            (parts[2 * i].view(runs, q, p), parts[2 * i + 1].view(runs, 1, q)) for i, (p, q) in enumerate(self._layers)
+            (parts[2 * i].view(runs, q, p), parts[2 * i + 1].view(runs, 1, q)) for i, (p, q) in enumerate(self.layers)
         ]
 
-    def _plan_forward(self, values: list[Tensor]) -> Calls:
+    def _plan_forward(self) -> Calls:
         calls: Calls = []
         for i, (w, b) in enumerate(self._parts(self.weights)):
-            h, out, activation = values[i], values[i + 1], self._activations[i]
+            h, out, activation = self.values[i], self.values[i + 1], self._activations[i]
             norm = self._norms[i] if i < len(self._norms) else None
             calls.append(partial(torch.baddbmm, b, h, w.mT, out=out if norm is None else norm.before))
             if norm is not None:
@@ -121,42 +140,48 @@ class Passes:
                 calls.append(partial(IN_PLACE[activation], out))
         return calls
 
-    def _plan_in_weights(self, values: list[Tensor], slopes: list[Tensor]) -> Calls:
+    def _plan_in_weights(self) -> Calls:
         calls: Calls = []
-        matrices, found = self._parts(self.weights), self._parts(self._found)
-        for i in reversed(range(len(self._layers))):
-            (p, q), h, g, (in_w, in_b) = self._layers[i], values[i], slopes[i + 1], found[i]
-            calls += self._derivative(i, values, slopes)
-            if p < NARROW < q:
-                transposed = g.new_empty(len(g), p, q)
-                calls += [partial(torch.bmm, h.mT, g, out=transposed), partial(in_w.copy_, transposed.mT)]
-            else:
-                calls.append(partial(torch.bmm, g.mT, h, out=in_w))
-            calls.append(partial(torch.sum, g, -2, keepdim=True, out=in_b))
+        for i in reversed(range(len(self.layers))):
+            calls += [*self.derivative(i), *self.in_matrix(i)]
+            calls.append(partial(torch.sum, self.slopes[i + 1], -2, keepdim=True, out=self.in_parts[i][1]))
             if i > 0:
-                calls.append(partial(torch.bmm, g, matrices[i][0], out=slopes[i]))
+                calls.append(partial(torch.bmm, self.slopes[i + 1], self.matrices[i], out=self.slopes[i]))
         return calls
 
-    def _plan_in_inputs(self, values: list[Tensor], slopes: list[Tensor], first: int) -> Calls:
+    def _plan_in_inputs(self, first: int) -> Calls:
         calls: Calls = []
-        for i, (w, _) in reversed(list(enumerate(self._parts(self.weights)))):
-            wanted, out = (w, slopes[i]) if i > 0 else (w[..., first:], self._in_tail)
-            calls += [*self._derivative(i, values, slopes), partial(torch.bmm, slopes[i + 1], wanted, out=out)]
+        for i, w in reversed(list(enumerate(self.matrices))):
+            wanted, out = (w, self.slopes[i]) if i > 0 else (w[..., first:], self._in_tail)
+            calls += [*self.derivative(i), partial(torch.bmm, self.slopes[i + 1], wanted, out=out)]
         return calls
 
-    def _derivative(self, layer: int, values: list[Tensor], slopes: list[Tensor]) -> Calls:
-        activation, slope = self._activations[layer], slopes[layer + 1]
-        calls: Calls = [] if activation is None else [DERIVATIVES[activation](slope, values[layer + 1])]
+    def derivative(self, layer: int) -> Calls:
+        """Return the calls that multiply the gradient in a layer's output by the derivative of its activation."""
+        slope = self.slopes[layer + 1]
+        calls = self.times_derivative(layer, slope)
         return calls if layer >= len(self._norms) else [*calls, partial(self._norms[layer].backward, slope)]
 
+    def times_derivative(self, layer: int, of: Tensor, rows: slice = slice(None)) -> Calls:
+        """Return the calls that multiply numbers (R, rows, q) by the derivative of a layer's activation in place."""
+        activation = self._activations[layer]
+        return [] if activation is None else [DERIVATIVES[activation](of, self.values[layer + 1][:, rows])]
 
-def _shared(scratch: dict[Any, Any] | None, layer: int, like: Tensor) -> Tensor:
-    if scratch is None:
-        return torch.empty_like(like)
-    key = ("slope", layer, like.shape, like.dtype, like.device)
-    if key not in scratch:
-        scratch[key] = torch.empty_like(like)
-    return scratch[key]
+    def in_matrix(self, layer: int) -> Calls:
+        """Return the calls that compute the gradient in a layer's matrix from that in its output and its input."""
+        (p, q), h, g, found = self.layers[layer], self.values[layer], self.slopes[layer + 1], self.in_parts[layer][0]
+        if not p < NARROW < q:
+            return [partial(torch.bmm, g.mT, h, out=found)]
+        transposed = g.new_empty(len(g), p, q)
+        return [partial(torch.bmm, h.mT, g, out=transposed), partial(found.copy_, transposed.mT)]
+
+
+def _shared(scratch: dict[Any, Any], turn: int, like: Tensor) -> Tensor:
+    """Return memory like a tensor, the same for all that have their turn at a time."""
+    key = ("slope", turn, like.dtype, like.device)
+    if key not in scratch or len(scratch[key]) < like.numel():
+        scratch[key] = like.new_empty(like.numel())
+    return scratch[key][: like.numel()].view(like.shape)
 
 
 class _Norm:
@@ -204,43 +229,3 @@ class Backprop:
             with torch.inference_mode(False), torch.no_grad():  # memory that serves in and out of inference mode
                 passes = self._built[key] = Passes(self.net, runs, rows, like, self.first, self._scratch)
         return passes
-
-
-class RowPass:
-    """h_w(s) of an `MLP` of ReLUs with tanh at its end, for one state.
-
-    Args:
-        net: Network, whose own call is the reference of the tests.
-
-    Example:
-        >>> net = MLP((3, 8, 1), last="tanh")
-        >>> RowPass(net)(np.zeros(net.size, np.float32), np.zeros(3, np.float32))
-        array([0.], dtype=float32)
-    """
-
-    def __init__(self, net: MLP) -> None:
-        self._weights = np.empty(net.size, np.float32)
-        self._layers: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        at = 0
-        for p, q in pairwise(net.widths):
-            matrix, bias = self._weights[at : at + p * q].reshape(q, p), self._weights[at + p * q : at + p * q + q]
-            self._layers.append((matrix, bias, np.empty(q, np.float32)))
-            at += p * q + q
-
-    @staticmethod
-    def fits(net: object) -> bool:
-        """Return whether a network is of this kind."""
-        return type(net) is MLP and net.activation == "relu" and net.last == "tanh" and not net.norm
-
-    def __call__(self, weights: np.ndarray, state: np.ndarray) -> np.ndarray:
-        """Return the action, (k,), which the next call overwrites: weights (n,), state (p,)."""
-        self._weights[:] = weights
-        h = state
-        for matrix, bias, out in self._layers[:-1]:
-            np.matmul(matrix, h, out=out)
-            out += bias
-            h = np.maximum(out, 0, out=out)
-        matrix, bias, out = self._layers[-1]
-        np.matmul(matrix, h, out=out)
-        out += bias
-        return np.tanh(out, out=out)
