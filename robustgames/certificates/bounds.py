@@ -11,6 +11,7 @@ from torch import Tensor
 from robustgames.certificates.certificate import Certificate, Task
 from robustgames.certificates.relaxation import Relaxation
 from robustgames.certificates.verdicts import Verdicts
+from robustgames.games.layers import Affine, Layer, Monotone, Sum
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class CROWN(Certificate):
 
     name: ClassVar[str] = "crown"
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    layers: ClassVar[tuple[type[Layer], ...]] = (Affine, Monotone, Sum)
+    without: ClassVar[str] = "use ibp, or smoothing, which certifies every network in l2"
 
     def run(self, task: Task) -> Verdicts:
         margin = smallest(crown_margins(Relaxation(task)), task.labels)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from robustgames.attacks.problem import Bounds, Problem, Radius, pose_problem
-from robustgames.attacks.victim import Model
+from robustgames.attacks.reach import evaluation_mode
+from robustgames.attacks.victim import Model, Victim
 from robustgames.certificates.verdicts import Verdicts, joined, row_mask
 from robustgames.errors import GameError
 from robustgames.games.layers import Layer
@@ -37,6 +38,10 @@ class Certificate(ABC):
     """Whether the verdicts are about the smoothed classifier."""
     batch: ClassVar[int] = 50
     """Images in a batch."""
+    layers: ClassVar[tuple[type[Layer], ...]] = (Layer,)
+    """Kinds of layers that it has bounds of."""
+    without: ClassVar[str] = ""
+    """What to type for a network with another layer."""
 
     @abstractmethod
     def run(self, task: Task) -> Verdicts:
@@ -44,7 +49,7 @@ class Certificate(ABC):
 
     def certify(
         self,
-        model: Model,
+        model: Model | Victim,
         x: Tensor,
         y: Tensor,
         eps: Radius,
@@ -66,8 +71,8 @@ class Certificate(ABC):
         Raises:
             GameError: Wrong input, a norm that the method does not cover, or a layer that it has no bounds of.
         """
-        self.check_norm(norm)
         with pose_problem(model, x, y, eps, norm, bounds) as p:
+            self.check(model, x, norm)
             found: list[Verdicts] = []
             for rows in torch.arange(len(x), device=x.device).split(self.batch) or (torch.arange(0),):
                 began = time.perf_counter()
@@ -85,6 +90,24 @@ class Certificate(ABC):
                 f"{self.name} certifies in {' and '.join(self.norms)}, not in {wanted}: use {self.instead}, or "
                 f"norm={self.norms[0]!r}"
             )
+
+    def check(self, model: Model | Victim, x: Tensor, norm: str | float) -> None:
+        """Refuse a norm that the method does not cover, and a model with a layer that it has no bounds of.
+
+        Args:
+            model: Classifier.
+            x: Images, of which one is used.
+            norm: Norm of the balls.
+        """
+        self.check_norm(norm)
+        if self.of_smoothed:
+            return
+        model = _module(model)
+        with evaluation_mode(model):
+            graph = trace(model, x[:2])
+        for step, layer in zip(graph.steps, _layers(model, graph), strict=True):
+            if not isinstance(layer, self.layers):
+                raise GameError(f"{self.name} has no bounds of {step.name}: {self.without}")
 
 
 class Task:
@@ -126,14 +149,9 @@ class Task:
         Raises:
             GameError: The model is not a module, has a layer without bounds, or computes something else than them.
         """
-        model = self.p.victim.model
-        if not isinstance(model, nn.Module):
-            raise GameError(
-                f"the model is a {type(model).__name__}: bounds need a torch.nn.Module, whose layers they follow; "
-                "smoothing certifies every function"
-            )
-        graph = trace(model, self.x)
-        layers = graph.layers(lambda path: _in_double(attribute_of(model, path)))
+        model = _module(self.p.victim)
+        graph = trace(model, self.x[:2])
+        layers = _layers(model, graph)
         dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), self.x.dtype)
         unit = max(torch.finfo(dtype).eps / 2, LEAST_UNIT)
         self._check(model, graph, layers, unit)
@@ -148,7 +166,7 @@ class Task:
             gap = float(torch.maximum(low - z, z - high).max())
             raise GameError(
                 f"the logits of {type(model).__name__} differ by {gap:.2g} from those of its layers: hooks and code "
-                "outside of layers cannot be certified; smoothing certifies every function"
+                "outside of layers cannot be certified; smoothing certifies every function, in l2"
             )
 
     def verdicts(
@@ -166,6 +184,20 @@ class Task:
             raise AssertionError(f"{method.name} certified an image whose ball has a misclassified input")
         images = self.x if x_adv is None else torch.where(row_mask(falsified, self.x), x_adv, self.x)
         return Verdicts(method.name, certified, falsified, margin, images, radius, of_smoothed=method.of_smoothed)
+
+
+def _module(model: Model | Victim) -> nn.Module:
+    model = model.model if isinstance(model, Victim) else model
+    if not isinstance(model, nn.Module):
+        raise GameError(
+            f"the model is a {type(model).__name__}: bounds follow the layers of a torch.nn.Module; smoothing "
+            "certifies every function, in l2"
+        )
+    return model
+
+
+def _layers(model: nn.Module, graph: Graph) -> list[Layer]:
+    return graph.layers(lambda path: _in_double(attribute_of(model, path)))
 
 
 def _in_double(value: Tensor | None) -> Tensor | None:

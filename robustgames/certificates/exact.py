@@ -23,7 +23,7 @@ from robustgames.certificates.certificate import Certificate, Task
 from robustgames.certificates.relaxation import Relaxation
 from robustgames.certificates.verdicts import Verdicts, row_mask
 from robustgames.errors import GameError
-from robustgames.games.layers import Affine, Rectifier, Sum
+from robustgames.games.layers import Affine, Layer, Rectifier, Sum
 
 TOLERANCE = 1e-4  # of the solver in a margin: it accepts violations of 1e-6 in every constraint
 INFEASIBLE = 2  # status of scipy.optimize.milp
@@ -50,6 +50,8 @@ class MILP(Certificate):
 
     name: ClassVar[str] = "milp"
     batch: ClassVar[int] = 10
+    layers: ClassVar[tuple[type[Layer], ...]] = (Affine, Rectifier, Sum)
+    without: ClassVar[str] = "only piecewise linear networks have a MILP, use crown"
 
     def __post_init__(self) -> None:
         if not 0 < self.time_limit < float("inf"):
@@ -57,9 +59,6 @@ class MILP(Certificate):
 
     def run(self, task: Task) -> Verdicts:
         found = Relaxation(task)
-        for step, layer in zip(found.graph.steps, found.layers, strict=True):
-            if not isinstance(layer, Affine | Rectifier | Sum):
-                raise GameError(f"{step.name} is not piecewise linear, so no MILP is exact: use crown")
         rows = crown_margins(found)
         margin, falsified, x_adv = smallest(rows, task.labels), task.misclassified(), task.x.clone()
         if not self.minimize:
@@ -183,8 +182,8 @@ class Program:
         found = milp(
             goal,
             integrality=np.concatenate(self.integral),
-            bounds=Bounds(np.concatenate(self.low), np.concatenate(self.high)),
-            constraints=[LinearConstraint(csr_array(block), ub=most) for block, most in blocks],
+            bounds=Bounds(np.concatenate(self.low), np.concatenate(self.high)),  # type: ignore[arg-type]
+            constraints=[LinearConstraint(csr_array(block), ub=most) for block, most in blocks],  # type: ignore[arg-type]
             options={"time_limit": seconds, "mip_rel_gap": 0.0 if minimize else 1e9},
         )
         if found.status == INFEASIBLE and not minimize:

@@ -13,8 +13,7 @@ from robustgames.certificates.bounds import differences, smallest
 from robustgames.certificates.certificate import Certificate, Task
 from robustgames.certificates.relaxation import Relaxation
 from robustgames.certificates.verdicts import Verdicts, row_mask
-from robustgames.errors import GameError
-from robustgames.games.layers import Affine, Sum
+from robustgames.games.layers import Affine, Layer, Sum
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,11 @@ class Linear(Certificate):
     name: ClassVar[str] = "linear"
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     batch: ClassVar[int] = 250
+    layers: ClassVar[tuple[type[Layer], ...]] = (Affine, Sum)
+    without: ClassVar[str] = "the model is not linear, use crown or milp"
 
     def run(self, task: Task) -> Verdicts:
         found = Relaxation(task)
-        for step, layer in zip(found.graph.steps, found.layers, strict=True):
-            if not isinstance(layer, Affine | Sum):
-                raise GameError(f"the model has a {step.name} and is not linear: use crown or milp")
         inputs = torch.eye(task.a.shape[1], dtype=torch.float64, device=task.a.device)
         points = torch.cat([torch.zeros_like(inputs[:1]), inputs]).view(-1, *task.x.shape[1:])
         z, _ = found.graph.bounds(found.layers, points, points)[found.graph.last]

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from robustgames.certificates.certificate import Task
-from robustgames.errors import GameError
 from robustgames.games.interval import margins
-from robustgames.games.layers import Affine, Interval, Layer, Monotone, Sum
+from robustgames.games.layers import Affine, Interval, Layer, Monotone, Rectifier, Sum
 
 NUMBERS = 2**23  # of the largest tensor of coefficients, in float64 64 MB
 
@@ -38,10 +37,8 @@ class Relaxation:
         self.slack: list[Tensor | float] = [0.0]
         mixed = [0]  # layers behind a value in which inputs meet
         for step, layer in zip(self.graph.steps, self.layers, strict=True):
-            if linear:
-                _check_linear(step.name, layer)
             if linear and isinstance(layer, Monotone) and (mixed[step.inputs[0]] > 1 or task.p.threat.norm != "linf"):
-                self._tighten(step.inputs[0])
+                self._tighten(step.inputs[0], layer)
             inputs = [self.values[i] for i in step.inputs]
             self.values.append(layer.bounds(self.unit, *inputs))
             self.slack.append(layer.rounding(self.unit, *inputs))
@@ -101,11 +98,14 @@ class Relaxation:
         dual = torch.linalg.vector_norm(rows, {"l2": 2.0, "l1": float("inf")}[norm], dim=-1)
         return torch.maximum(found, _dot(rows, task.a) - task.radius * dual)
 
-    def _tighten(self, index: int) -> None:
-        """Replace the bounds of a value by linear ones where they are tighter, for numbers that may have both signs."""
+    def _tighten(self, index: int, layer: Monotone) -> None:
+        """Replace the bounds of the input of a layer by linear ones where they are tighter and matter to the layer."""
         low, high = (bound.flatten(1) for bound in self.values[index])
         shape, width = self.values[index][0].shape[1:], low.shape[1]
-        chosen = ((low < 0) & (high > 0)).any(0).nonzero().squeeze(-1)
+        curved = (low < 0) & (high > 0) if isinstance(layer, Rectifier) else low < high
+        chosen = curved.any(0).nonzero().squeeze(-1)
+        if len(chosen) == 0:
+            return
         low, high = low.clone(), high.clone()
         largest = max(value.shape[1:].numel() for value, _ in self.values[: index + 1])
         for part in chosen.split(max(1, NUMBERS // (2 * len(low) * largest))):
@@ -113,14 +113,10 @@ class Relaxation:
             rows.scatter_(1, part.unsqueeze(1), 1.0)
             both = torch.cat([rows, -rows]).expand(len(low), -1, -1).reshape(len(low), -1, *shape)
             found_low, found_high = self.minimum(index, both).split(len(part), 1)
-            low[:, part] = torch.maximum(low[:, part], found_low)
-            high[:, part] = torch.minimum(high[:, part], -found_high)
+            where = curved[:, part]  # of each image: its bounds must not depend on the others of the batch
+            low[:, part] = torch.where(where, torch.maximum(low[:, part], found_low), low[:, part])
+            high[:, part] = torch.where(where, torch.minimum(high[:, part], -found_high), high[:, part])
         self.values[index] = (low.view(-1, *shape), high.view(-1, *shape))
-
-
-def _check_linear(name: str, layer: Layer) -> None:
-    if not isinstance(layer, Affine | Monotone | Sum):
-        raise GameError(f"{name} has no linear bounds: use ibp, or smoothing, which certifies every network in l2")
 
 
 def _dot(rows: Tensor, values: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from robustgames.attacks.problem import Bounds, Radius
-from robustgames.attacks.victim import Model
+from robustgames.attacks.victim import Model, Victim
 from robustgames.certificates.bounds import CROWN, IBP
 from robustgames.certificates.certificate import Certificate
 from robustgames.certificates.exact import MILP
@@ -36,7 +36,7 @@ def certificate_of(method: str, **settings: Any) -> Certificate:
 
 
 def certify(
-    model: Model,
+    model: Model | Victim,
     x: Tensor,
     y: Tensor,
     eps: Radius,

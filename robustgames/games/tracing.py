@@ -185,8 +185,11 @@ class _Reader:
             return _always(Sum())
         if name in ("add", "sub", "mul", "truediv") and values == 1 and len(node.args) == 2:
             return self._scale(node, name)
-        plain = len(node.args) == 1 and not set(node.kwargs) - {"inplace"}
-        return _always(FUNCTIONS[name]) if name in FUNCTIONS and plain else None
+        if name not in FUNCTIONS or len(node.args) > 1:
+            return None
+        settings = {key: value for key, value in node.kwargs.items() if key not in ("inplace", "input")}
+        layer = FUNCTIONS[name](**settings)
+        return None if layer is None else _always(layer)
 
     def _reshape(self, node: fx.Node) -> Build | None:
         before, after = (self.shapes[part] for part in (node.all_input_nodes[0], node))
@@ -284,11 +287,11 @@ MODULES: dict[type[nn.Module], Callable[[Any, str], Build | None]] = {
 }
 RESHAPES = (nn.Flatten, nn.Unflatten)
 RESHAPING = ("flatten", "view", "reshape", "unflatten", "unsqueeze", "squeeze")
-FUNCTIONS: dict[str, Layer] = {
-    "relu": RELU,
-    "tanh": TANH,
-    "sigmoid": SIGMOID,
-    "elu": ELU,
-    "leaky_relu": Rectifier(0.01),
+FUNCTIONS: dict[str, Callable[..., Layer | None]] = {
+    "relu": lambda: RELU,
+    "tanh": lambda: TANH,
+    "sigmoid": lambda: SIGMOID,
+    "elu": lambda alpha=1.0: ELU if alpha == 1 else None,
+    "leaky_relu": lambda negative_slope=0.01: Rectifier(negative_slope),
 }
 KNOWN = f"{', '.join(kind.__name__ for kind in (*MODULES, *RESHAPES))} and sums of branches"
