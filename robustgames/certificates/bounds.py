@@ -11,7 +11,8 @@ from torch import Tensor
 from robustgames.certificates.certificate import Certificate, Task
 from robustgames.certificates.relaxation import Relaxation
 from robustgames.certificates.verdicts import Verdicts
-from robustgames.games.layers import Affine, Layer, Monotone, Sum
+from robustgames.games.activations import Monotone
+from robustgames.games.layers import Affine, Layer, Sum
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ class Certificate(ABC):
             found: list[Verdicts] = []
             for rows in torch.arange(len(x), device=x.device).split(self.batch) or (torch.arange(0),):
                 began = time.perf_counter()
-                found.append(_timed(self.run(Task(p.rows(rows))), began))
+                first = int(rows[0]) if len(rows) else 0
+                found.append(_timed(self.run(Task(p.rows(rows), first)), began))
                 if progress is not None:
                     done = sum(len(part.certified) for part in found)
                     progress(done, len(x), sum(int(part.certified.sum()) for part in found))
@@ -115,10 +116,11 @@ class Task:
 
     Args:
         p: The attack's problem on the same images: model, inputs, balls.
+        first: Place of the first image among all.
     """
 
-    def __init__(self, p: Problem) -> None:
-        self.p = p
+    def __init__(self, p: Problem, first: int = 0) -> None:
+        self.p, self.first = p, first
         self.x = p.images(torch.zeros_like(p.a))
         self.a = p.a.double()
         self.eps = torch.as_tensor(p.threat.eps, dtype=torch.float64, device=p.a.device).reshape(-1, 1)

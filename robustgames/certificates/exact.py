@@ -23,7 +23,8 @@ from robustgames.certificates.certificate import Certificate, Task
 from robustgames.certificates.relaxation import Relaxation
 from robustgames.certificates.verdicts import Verdicts, row_mask
 from robustgames.errors import GameError
-from robustgames.games.layers import Affine, Layer, Rectifier, Sum
+from robustgames.games.activations import Rectifier
+from robustgames.games.layers import Affine, Layer, Sum
 
 TOLERANCE = 1e-4  # of the solver in a margin: it accepts violations of 1e-6 in every constraint
 INFEASIBLE = 2  # status of scipy.optimize.milp
@@ -135,7 +136,7 @@ class Program:
         """Return the expressions of the outputs; add a variable and a sign for each input of two signs."""
         shape, m, k = k.shape[1:], m.flatten(1), k.flatten()
         two = ((low < 0) & (high > 0)).nonzero().squeeze(-1)
-        scale = torch.where(low >= 0, 1.0, slope).to(m)
+        scale = torch.where(low >= 0, m.new_tensor(1.0), m.new_tensor(slope))
         scale[two] = 0
         first, n = self.count, len(two)
         out, const = _padded(m * scale, first + n), k * scale

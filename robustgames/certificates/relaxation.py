@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from robustgames.certificates.certificate import Task
+from robustgames.games.activations import Monotone, Rectifier
 from robustgames.games.interval import margins
-from robustgames.games.layers import Affine, Interval, Layer, Monotone, Rectifier, Sum
+from robustgames.games.layers import Affine, Interval, Layer, Sum
 
 NUMBERS = 2**23  # of the largest tensor of coefficients, in float64 64 MB
 

@@ -56,7 +56,7 @@ class Smoothing(Certificate):
                 raise GameError(f"{name} is {getattr(self, name)}: at least 1 draw of the noise, e.g. {name}=1000")
 
     def run(self, task: Task) -> Verdicts:
-        generator = Generator(task.x.device).manual_seed(self.seed)
+        generator = Generator(task.x.device).manual_seed(self.seed + task.first)
         count, labels = len(task.x), task.labels
         if not count:
             empty = torch.zeros(0, device=task.x.device)

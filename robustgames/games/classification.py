@@ -14,12 +14,11 @@ from robustgames.errors import GameError, unknown
 from robustgames.games.attackers import ATTACKERS, ImageBatch, Radii
 from robustgames.games.augmentation import distort
 from robustgames.games.game import ZeroSumGame, join
-from robustgames.games.interval import check_interval_training, graph_of, network_margins
+from robustgames.games.interval import graph_of, mixed, network_margins
 from robustgames.games.losses import CLASS_LOSSES, as_logits, predictions
 from robustgames.games.networks import MLP, Frozen, Network
 from robustgames.games.sets import Space
 from robustgames.games.threat import ThreatModel
-from robustgames.games.tracing import Graph
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
@@ -91,7 +90,7 @@ class AdversarialClassification(ZeroSumGame):
         self.sets = (Space(), self.attacker.strategies)
         self.sets_follow_sample = self.attacker.follows_sample
         self.sizes = (network.size, self.attacker.size)
-        self.graph = _graph(self) if isinstance(self.attacker, Radii) else None
+        self.graph = graph_of(self) if isinstance(self.attacker, Radii) else None
 
     def draw(self, shape: tuple[int, ...], generator: Generator) -> ImageBatch | None:
         count = len(self.images)
@@ -134,10 +133,9 @@ class AdversarialClassification(ZeroSumGame):
 
     def payoff(self, x: Tensor, y: Tensor, sample: ImageBatch) -> Tensor:
         attacked = self.logits(x, self.attacker.attacked(y, sample))
-        if self.graph is not None:  # κ decreases from 1 with the radius, as in the paper's schedule
-            robust = (1 - self.kappa) * y / max(self.eps, 1e-12)
+        if self.graph is not None:
             clean, worst = (CLASS_LOSSES[self.loss](z, sample.labels) for z in (attacked, -self.margins(x, y, sample)))
-            return ((1 - robust) * clean + robust * worst).mean(-1)
+            return mixed(clean, worst, y, self.eps, self.kappa).mean(-1)
         if not self.trades:
             return CLASS_LOSSES[self.loss](attacked, sample.labels).mean(-1)
         clean = self.logits(x, sample.images)
@@ -256,18 +254,6 @@ def small_cnn(first: int = 32, second: int = 64, hidden: int = 256) -> nn.Sequen
         nn.ReLU(),
         nn.Linear(hidden, 10),
     )
-
-
-def _graph(game: AdversarialClassification) -> Graph:
-    check_interval_training(
-        norm=game.norm, loss=game.loss, trades=game.trades, precision=game.precision, kappa=game.kappa
-    )
-    if isinstance(game.network, Frozen):
-        raise GameError("a frozen classifier is not trained: use attacker='minibatch', or robustgames.certificates")
-    graph = graph_of(game.network, game.images)
-    if graph.shapes[graph.last] == (1,):
-        raise GameError("the network has one output: attacker='interval' compares classes, give it two outputs")
-    return graph
 
 
 def _check_data(images: Tensor, labels: Tensor, eps: float, norm: str, batch_size: int | None) -> None:

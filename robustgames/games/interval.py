@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from robustgames.errors import GameError
+from robustgames.games.layer_table import Parameters
 from robustgames.games.layers import Dense, Interval
-from robustgames.games.networks import MLP, Network
-from robustgames.games.tracing import Graph, Parameters, attribute_of, trace
+from robustgames.games.networks import MLP, Frozen, Network
+from robustgames.games.tracing import Graph, attribute_of, trace
 
 
 def margins(graph: Graph, layers: list[Any], values: list[Interval], labels: Tensor, unit: float = 0.0) -> Tensor:
@@ -48,10 +49,10 @@ def margins(graph: Graph, layers: list[Any], values: list[Interval], labels: Ten
     return found.scatter(-1, at, 0)
 
 
-def graph_of(network: MLP | Network, images: Tensor) -> Graph:
-    """Return the layers of a network on views of z, see `tracing.trace`; `images` (N, p) are examples of its inputs."""
-    module = network.as_module(images.new_zeros(network.size)) if isinstance(network, MLP) else network.module
-    return trace(module, images[:1].to(next(module.parameters())))
+def mixed(clean: Tensor, worst: Tensor, radii: Tensor, eps: float, kappa: float) -> Tensor:
+    """Return (1 - w) clean + w worst with w = (1 - κ) ρ / eps: κ falls from 1 as the radius grows, as in the paper."""
+    w = (1 - kappa) * radii / max(eps, 1e-12)
+    return (1 - w) * clean + w * worst
 
 
 def network_margins(
@@ -87,13 +88,25 @@ def network_margins(
     return torch.stack(found).reshape(*runs, *found[0].shape)
 
 
-def check_interval_training(**settings: float | str) -> None:
-    """Refuse the settings of a game that its interval attacker does not go with."""
+def graph_of(game: Any) -> Graph:
+    """Return the layers of the classifier of a game with the interval attacker.
+
+    Raises:
+        GameError: Interval bounds do not go with a setting of the game, or with a layer of the network.
+    """
     for name, needed in (("norm", "linf"), ("loss", "cross_entropy"), ("trades", 0), ("precision", "float32")):
-        if settings[name] != needed:
+        if getattr(game, name) != needed:
             raise GameError(
-                f"{name} is {settings[name]}: attacker='interval' needs {name}={needed!r}; leave {name} out, or choose "
-                "attacker='minibatch'"
+                f"{name} is {getattr(game, name)}: attacker='interval' needs {name}={needed!r}; leave {name} out, or "
+                "choose attacker='minibatch'"
             )
-    if not 0 <= float(settings["kappa"]) <= 1:
-        raise GameError(f"kappa is {settings['kappa']}: the weight of the clean loss is between 0 and 1, e.g. 0.5")
+    if not 0 <= game.kappa <= 1:
+        raise GameError(f"kappa is {game.kappa}: the weight of the clean loss is between 0 and 1, e.g. kappa=0.5")
+    network, images = game.network, game.images
+    if isinstance(network, Frozen):
+        raise GameError("a frozen classifier is not trained: use attacker='minibatch', or robustgames.certificates")
+    module = network.as_module(images.new_zeros(network.size)) if isinstance(network, MLP) else network.module
+    graph = trace(module, images[:2].to(next(module.parameters())))
+    if graph.shapes[graph.last] == (1,):
+        raise GameError("the network has one output: attacker='interval' compares classes, give it two outputs")
+    return graph

@@ -1,4 +1,4 @@
-"""Layers of a network as bounds see them: affine maps, sums of two branches, and monotone functions.
+"""Layers of a network as bounds see them: affine maps, and sums of two branches; `activations` has the others.
 
 The computed value of a layer differs from the exact one by rounding. `rounding` bounds that difference for sums in any
 order, from the unit roundoff u of the model: γ_n (|A| |x| + |b|) with γ_n = n u / (1 - n u) for n terms.
@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,15 +20,6 @@ from robustgames.games.networks import affine
 
 Interval = tuple[Tensor, Tensor]
 """Bounds (low, high) of equal shape."""
-
-
-class Lines(NamedTuple):
-    """Lines that bound a function: slope x + offset, from below and from above."""
-
-    low_slope: Tensor
-    low_offset: Tensor
-    high_slope: Tensor
-    high_offset: Tensor
 
 
 def largest(interval: Interval) -> Tensor:
@@ -228,80 +218,3 @@ class Sum(Layer):
 
     def rounding(self, unit: float, *inputs: Interval) -> Tensor | float:
         return unit * (largest(inputs[0]) + largest(inputs[1]))
-
-
-class Monotone(Layer):
-    """A nondecreasing function, number by number."""
-
-    @abstractmethod
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return the function."""
-
-    @abstractmethod
-    def lines(self, low: Tensor, high: Tensor) -> Lines:
-        """Return lines that bound the function on [low, high]."""
-
-    def interval(self, *inputs: Interval) -> Interval:
-        ((low, high),) = inputs
-        return self(low), self(high)
-
-
-@dataclass(frozen=True)
-class Rectifier(Monotone):
-    """max(x, slope x) with 0 <= slope <= 1: ReLU, or leaky ReLU."""
-
-    slope: float = 0.0
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x.clamp_min(0) if self.slope == 0 else torch.maximum(x, self.slope * x)
-
-    def rounding(self, unit: float, *inputs: Interval) -> Tensor | float:
-        return unit * self.slope * largest(inputs[0]) if self.slope else 0.0
-
-    def lines(self, low: Tensor, high: Tensor) -> Lines:
-        """Return the chord above, and below the line of slope 1 or `slope`, whichever leaves the smaller area.
-
-        Source: Zhang et al. 2018 (CROWN), section 3.3.
-        """
-        crossing = (low < 0) & (high > 0)
-        width = torch.where(crossing, high - low, 1)
-        chord = torch.where(crossing, (high - self.slope * low) / width, torch.where(low >= 0, 1.0, self.slope))
-        below = torch.where(crossing, torch.where(high > -low, 1.0, self.slope), chord)
-        none = torch.zeros_like(low)
-        return Lines(below, none, chord, torch.where(crossing, (self.slope - chord) * low, none))
-
-
-@dataclass(frozen=True)
-class Smooth(Monotone):
-    """A smooth increasing function whose slope on an interval is least at one of its ends: tanh, sigmoid, ELU."""
-
-    function: Callable[[Tensor], Tensor]
-    derivative: Callable[[Tensor], Tensor]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.function(x)
-
-    def rounding(self, unit: float, *inputs: Interval) -> Tensor | float:
-        return 4 * unit * (1 + largest(self.interval(*inputs)))  # library functions err by a few units
-
-    def lines(self, low: Tensor, high: Tensor) -> Lines:
-        """Return the lines of the least slope k through both ends: f(x) - k x does not decrease.
-
-        Source: Singh et al. 2019 (DeepPoly), theorem 3.2.
-        """
-        k = torch.minimum(self.derivative(low), self.derivative(high))
-        return Lines(k, self(low) - k * low, k, self(high) - k * high)
-
-
-@dataclass(frozen=True)
-class MaxPool(Layer):
-    """Maxima over windows; only intervals are known."""
-
-    function: Callable[[Tensor], Tensor]
-
-    def interval(self, *inputs: Interval) -> Interval:
-        ((low, high),) = inputs
-        return self.function(low), self.function(high)
-
-    def rounding(self, unit: float, *inputs: Interval) -> Tensor | float:
-        return 0.0

@@ -1,44 +1,27 @@
-"""The layers of a `torch.nn.Module`, listed by torch.fx: what bounds are computed from.
-
-A new layer is one line of `MODULES` or `FUNCTIONS`.
-"""
+"""The layers of a `torch.nn.Module` and how they are connected, found by torch.fx: what bounds are computed from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional
 
 from robustgames.errors import GameError
-from robustgames.games.layers import (
-    AveragePool,
-    Convolution,
-    Dense,
-    Interval,
-    Layer,
-    MaxPool,
-    Rectifier,
-    Reshape,
-    Scale,
-    Smooth,
-    Sum,
+from robustgames.games.layer_table import (
+    FUNCTIONS,
+    IDENTITIES,
+    KNOWN,
+    MODULES,
+    RESHAPES,
+    RESHAPING,
+    Build,
+    Parameters,
+    always,
 )
-
-Parameters = Callable[[str], Any]
-"""Path of a parameter or buffer of the module, e.g. "0.weight" -> its value, None if the layer has none."""
-
-RELU = Rectifier()
-TANH = Smooth(torch.tanh, lambda x: 1 - torch.tanh(x) ** 2)
-SIGMOID = Smooth(torch.sigmoid, lambda x: torch.sigmoid(x) * (1 - torch.sigmoid(x)))
-ELU = Smooth(functional.elu, lambda x: x.clamp_max(0).exp())
-IDENTITY = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.AlphaDropout)  # in evaluation mode
-
-Build = Callable[[Parameters], Layer]
+from robustgames.games.layers import Interval, Layer, Reshape, Scale, Sum
 
 
 @dataclass(frozen=True)
@@ -156,7 +139,7 @@ class _Reader:
         module = self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
         name = f"{type(module).__name__} ({_own(str(node.target))})" if module is not None else _name(node)
         values = [part for part in node.args if isinstance(part, fx.Node) and part in self.place]
-        if isinstance(module, IDENTITY):  # as `evaluation_mode` makes it
+        if isinstance(module, IDENTITIES):  # as `evaluation_mode` makes it
             self.place[node] = self._at(node.args[0], name)
             return
         build = self._of_module(node, module) if module is not None else self._of_function(node, len(values))
@@ -182,18 +165,18 @@ class _Reader:
         if name in RESHAPING:
             return self._reshape(node)
         if name == "add" and values == 2:
-            return _always(Sum())
+            return always(Sum())
         if name in ("add", "sub", "mul", "truediv") and values == 1 and len(node.args) == 2:
             return self._scale(node, name)
         if name not in FUNCTIONS or len(node.args) > 1:
             return None
         settings = {key: value for key, value in node.kwargs.items() if key not in ("inplace", "input")}
         layer = FUNCTIONS[name](**settings)
-        return None if layer is None else _always(layer)
+        return None if layer is None else always(layer)
 
     def _reshape(self, node: fx.Node) -> Build | None:
         before, after = (self.shapes[part] for part in (node.all_input_nodes[0], node))
-        return _always(Reshape(after[1:])) if before[0] == after[0] and prod(before) == prod(after) else None
+        return always(Reshape(after[1:])) if before[0] == after[0] and prod(before) == prod(after) else None
 
     def _scale(self, node: fx.Node, name: str) -> Build | None:
         """Return x -> a x + b of a sum, difference, product or quotient with a constant."""
@@ -232,66 +215,3 @@ def _own(path: str) -> str:
 
 def _name(node: fx.Node) -> str:
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-
-
-def _always(layer: Layer) -> Build:
-    return lambda parameters: layer
-
-
-def _dense(module: Any, path: str) -> Build:
-    return lambda parameters: Dense(parameters(f"{path}.weight"), parameters(f"{path}.bias"))
-
-
-def _convolution(module: Any, path: str) -> Build | None:
-    if module.padding_mode != "zeros" or isinstance(module.padding, str):
-        return None
-    geometry = (module.stride, module.padding, module.dilation, module.groups)
-    return lambda parameters: Convolution(parameters(f"{path}.weight"), parameters(f"{path}.bias"), *geometry)
-
-
-def _batch_norm(module: Any, path: str) -> Build | None:
-    """Return the layer with the running statistics; those of the batch would tie its images to each other."""
-    if module.running_mean is None:
-        return None
-    shape = (-1, 1, 1) if isinstance(module, nn.BatchNorm2d) else (-1,)
-
-    def build(parameters: Parameters) -> Layer:
-        names = ("running_mean", "running_var", "weight", "bias")
-        mean, variance, weight, bias = (parameters(f"{path}.{name}") for name in names)
-        factor = (variance + module.eps).rsqrt() * (1 if weight is None else weight)
-        shift = torch.zeros_like(mean) if bias is None else bias
-        parts = (factor, shift - factor * mean, (factor * mean).abs() + shift.abs())
-        return Scale(*(part.view(shape) for part in parts))
-
-    return build
-
-
-def _pool(module: Any, path: str) -> Build:
-    k = module.kernel_size
-    window = k**2 if isinstance(k, int) else prod(k)
-    return _always(MaxPool(module) if isinstance(module, nn.MaxPool2d) else AveragePool(module, window))
-
-
-MODULES: dict[type[nn.Module], Callable[[Any, str], Build | None]] = {
-    nn.Linear: _dense,
-    nn.Conv2d: _convolution,
-    nn.BatchNorm1d: _batch_norm,
-    nn.BatchNorm2d: _batch_norm,
-    nn.AvgPool2d: _pool,
-    nn.MaxPool2d: _pool,
-    nn.ReLU: lambda module, path: _always(RELU),
-    nn.LeakyReLU: lambda module, path: _always(Rectifier(module.negative_slope)),
-    nn.Tanh: lambda module, path: _always(TANH),
-    nn.Sigmoid: lambda module, path: _always(SIGMOID),
-    nn.ELU: lambda module, path: _always(ELU) if module.alpha == 1 else None,
-}
-RESHAPES = (nn.Flatten, nn.Unflatten)
-RESHAPING = ("flatten", "view", "reshape", "unflatten", "unsqueeze", "squeeze")
-FUNCTIONS: dict[str, Callable[..., Layer | None]] = {
-    "relu": lambda: RELU,
-    "tanh": lambda: TANH,
-    "sigmoid": lambda: SIGMOID,
-    "elu": lambda alpha=1.0: ELU if alpha == 1 else None,
-    "leaky_relu": lambda negative_slope=0.01: Rectifier(negative_slope),
-}
-KNOWN = f"{', '.join(kind.__name__ for kind in (*MODULES, *RESHAPES))} and sums of branches"

@@ -170,8 +170,8 @@ def ibp_training(
     """
     if ramp < 0:
         raise GameError(f"ramp is {ramp}: the oracle calls over which the radius grows, or 0 for half the horizon")
-    exact = BestResponse(Adam(lr, betas), Sign(1.0), inner_steps=0, start="exact", ramp=ramp or horizon // 2)
-    solver = _scheduled(exact, lr, horizon)
+    solver = _scheduled(BestResponse(Adam(lr, betas), Sign(1.0), inner_steps=0, start="exact"), lr, horizon)
+    solver = replace(solver, ramp=ramp or horizon // 2)
     return Averaged(solver, ema) if ema else solver
 
 
