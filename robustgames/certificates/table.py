@@ -66,10 +66,7 @@ def certify(
             message names it), or wrong input as in `robustgames.attacks`.
 
     Example:
-        >>> net = torch.nn.Linear(2, 2, bias=False).requires_grad_(False)
-        >>> net.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-        tensor([[1., 0.],
-                [0., 1.]])
+        >>> net = torch.nn.Identity()
         >>> x, y = torch.tensor([[0.9, 0.2], [0.6, 0.5]]), torch.tensor([0, 0])
         >>> found = certify(net, x, y, eps=0.2, method="ibp")
         >>> found.certified.tolist(), found.margin.round(decimals=3).tolist()

@@ -71,6 +71,8 @@ class AdversarialClassification(ZeroSumGame):
                 raise unknown(what, name, known)
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
+        if attacker != "interval" and kappa != 0.5:
+            raise GameError(f"kappa is {kappa}: it belongs to attacker='interval'; leave it out with {attacker!r}")
         if not 0 <= trades < float("inf"):
             raise GameError(f"trades is {trades}: the weight of the robust term is >= 0, e.g. trades=6")
         if augment and attacker == "remembered":
@@ -84,7 +86,8 @@ class AdversarialClassification(ZeroSumGame):
             raise GameError(f"labels go up to {int(labels.max())}: a network with one output takes labels 0 and 1")
         self.images, self.labels, self.network = images, labels, network
         self.eps, self.batch_size, self.norm, self.loss, self.trades = eps, batch_size, norm, loss, trades
-        self.augment, self.precision, self.kappa = augment, precision, kappa
+        self.augment, self.precision = augment, precision
+        self.kappa = kappa if attacker == "interval" else None  # in no fingerprint of a game that has no use for it
         self.threat = ThreatModel(norm, eps)
         self.attacker = ATTACKERS[attacker](self.threat, images, batch_size or len(images))
         self.sets = (Space(), self.attacker.strategies)
@@ -135,7 +138,7 @@ class AdversarialClassification(ZeroSumGame):
         attacked = self.logits(x, self.attacker.attacked(y, sample))
         if self.graph is not None:
             clean, worst = (CLASS_LOSSES[self.loss](z, sample.labels) for z in (attacked, -self.margins(x, y, sample)))
-            return mixed(clean, worst, y, self.eps, self.kappa).mean(-1)
+            return mixed(clean, worst, y / max(self.eps, 1e-12), self.kappa).mean(-1)
         if not self.trades:
             return CLASS_LOSSES[self.loss](attacked, sample.labels).mean(-1)
         clean = self.logits(x, sample.images)

@@ -49,9 +49,9 @@ def margins(graph: Graph, layers: list[Any], values: list[Interval], labels: Ten
     return found.scatter(-1, at, 0)
 
 
-def mixed(clean: Tensor, worst: Tensor, radii: Tensor, eps: float, kappa: float) -> Tensor:
-    """Return (1 - w) clean + w worst with w = (1 - κ) ρ / eps: κ falls from 1 as the radius grows, as in the paper."""
-    w = (1 - kappa) * radii / max(eps, 1e-12)
+def mixed(clean: Tensor, worst: Tensor, share: Tensor, kappa: float | None) -> Tensor:
+    """Return (1 - w) clean + w worst, w = (1 - κ) ρ / eps; `share` is ρ / eps, with which the paper's κ falls from 1."""
+    w = (1 - (kappa or 0.0)) * share
     return (1 - w) * clean + w * worst
 
 

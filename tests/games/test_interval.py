@@ -13,13 +13,14 @@ from robustgames.games import AdversarialClassification, DigitsAdversarial, Netw
 from robustgames.games.activations import ELU, SIGMOID, TANH, Rectifier
 from robustgames.games.layers import Affine, AveragePool, Convolution, Dense, Scale
 from robustgames.solvers import BestResponse, make_solver
+from robustgames.testing import check_game, check_solver
 
 
-def some_game(batch=4, eps=0.1, network=None, **settings):
+def some_game(batch=4, eps=0.1, network=None, attacker="interval", **settings):
     generator = torch.Generator().manual_seed(0)
     images, labels = torch.rand(8, 3, generator=generator), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
     network = network or rg.MLP((3, 5, 4, 3))
-    game = AdversarialClassification(images, labels, network, eps, batch, attacker="interval", **settings)
+    game = AdversarialClassification(images, labels, network, eps, batch, attacker=attacker, **settings)
     return game.to(dtype=torch.float64)
 
 
@@ -149,6 +150,7 @@ def test_certified_training_certifies(network):
         ({"loss": "hinge"}, "loss is hinge: attacker='interval' needs loss='cross_entropy'"),
         ({"trades": 6.0}, "trades is 6.0: attacker='interval' needs trades=0"),
         ({"precision": "bfloat16"}, "precision is bfloat16: attacker='interval' needs precision='float32'"),
+        ({"attacker": "minibatch", "kappa": 0.3}, "kappa is 0.3: it belongs to attacker='interval'; leave it out"),
         ({"kappa": 1.5}, "kappa is 1.5: the weight of the clean loss is between 0 and 1"),
         ({"network": rg.MLP((3, 4, 3), norm=True)}, r"LayerNorm \(1\) has no bounds"),
     ],
@@ -156,6 +158,11 @@ def test_certified_training_certifies(network):
 def test_what_interval_training_cannot_do_is_refused(settings, message):
     with pytest.raises(rg.GameError, match=message):
         some_game(**settings)
+
+
+def test_the_game_keeps_the_contract_of_a_game():
+    check_game(DigitsAdversarial(hidden=(8,), attacker="interval", batch_size=4))
+    check_solver(make_solver("ibp_training", ramp=3))
 
 
 def test_a_game_without_a_known_best_response_is_refused():
