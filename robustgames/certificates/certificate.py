@@ -74,13 +74,15 @@ class Certificate(ABC):
         with pose_problem(model, x, y, eps, norm, bounds) as p:
             self.check(model, x, norm)
             found: list[Verdicts] = []
-            for rows in torch.arange(len(x), device=x.device).split(self.batch) or (torch.arange(0),):
+            for rows in torch.arange(len(x), device=x.device).split(self.batch) if len(x) else ():
                 began = time.perf_counter()
-                first = int(rows[0]) if len(rows) else 0
-                found.append(_timed(self.run(Task(p.rows(rows), first)), began))
+                found.append(_timed(self.run(Task(p.rows(rows), int(rows[0]))), began))
                 if progress is not None:
                     done = sum(len(part.certified) for part in found)
                     progress(done, len(x), sum(int(part.certified.sum()) for part in found))
+        if not found:
+            none = torch.zeros(0, dtype=torch.bool, device=x.device)
+            return Verdicts(self.name, none, none, none.double(), x.clone(), of_smoothed=self.of_smoothed)
         return joined(found)
 
     def check_norm(self, norm: str | float) -> None:
@@ -125,7 +127,7 @@ class Task:
         self.a = p.a.double()
         self.eps = torch.as_tensor(p.threat.eps, dtype=torch.float64, device=p.a.device).reshape(-1, 1)
         # every input that counts as one of the ball in an attack: a + η and projections are rounded
-        count = p.a.shape[1] ** (1 / NORMS[p.threat.norm]) if p.a.shape[1] else 0.0
+        count = p.a.shape[1] ** (1 / NORMS[p.threat.norm])
         slack = torch.finfo(p.a.dtype).eps * (count * self.a.abs().amax(-1, keepdim=True) + 100 * self.eps)
         self.radius = self.eps + slack
         low, high = (torch.as_tensor(bound, dtype=torch.float64) for bound in (p.threat.low, p.threat.high))

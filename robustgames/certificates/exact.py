@@ -71,7 +71,9 @@ class MILP(Certificate):
             if self.minimize or (margin[i] <= 0 and not falsified[i]):
                 margin[i], point = self._solve(found, i, rows[i])
                 if point is not None and not falsified[i]:
-                    image = task.p.rows(torch.tensor([i])).images((point - task.a[i]).to(task.p.a).unsqueeze(0))
+                    image = task.p.rows(torch.tensor([i])).images(
+                        (point.to(task.a) - task.a[i]).to(task.p.a).unsqueeze(0)
+                    )
                     if bool(task.p.victim.logits(image).argmax(-1) != task.labels[i]):
                         x_adv[i], falsified[i] = image[0], True
         return task.verdicts(self, torch.where(falsified, margin.clamp_max(0), margin), falsified, x_adv)
@@ -110,12 +112,12 @@ class Program:
         self.low, self.high = [task.low[i].numpy(force=True)], [task.high[i].numpy(force=True)]
         self.integral, self.rows = [np.zeros(task.a.shape[1])], list[tuple[Array, Array]]()
         shape = task.x.shape[1:]
-        pixels = torch.eye(task.a.shape[1], dtype=torch.float64).view(-1, *shape)
-        values = [(pixels, torch.zeros(1, *shape, dtype=torch.float64))]
+        pixels = torch.eye(task.a.shape[1], dtype=torch.float64, device=task.a.device).view(-1, *shape)
+        values = [(pixels, torch.zeros_like(pixels[:1]))]
         for step, layer in zip(found.graph.steps, found.layers, strict=True):
             inputs = [values[j] for j in step.inputs]
             if isinstance(layer, Rectifier):
-                bounds = [bound[i].flatten().cpu() for bound in found.values[step.inputs[0]]]
+                bounds = [bound[i].flatten() for bound in found.values[step.inputs[0]]]
                 values.append(self._activate(layer.slope, *inputs[0], *bounds))
             elif isinstance(layer, Affine):
                 m, k = inputs[0]
@@ -125,7 +127,7 @@ class Program:
                 (m, k), (other, const) = inputs
                 count = max(len(m), len(other))
                 values.append((_padded(m, count) + _padded(other, count), k + const))
-        self.logits = values[found.graph.last]
+        self.logits = tuple(part.cpu() for part in values[found.graph.last])
 
     @property
     def count(self) -> int:
@@ -140,15 +142,16 @@ class Program:
         scale[two] = 0
         first, n = self.count, len(two)
         out, const = _padded(m * scale, first + n), k * scale
-        out[first + torch.arange(n), two] = 1.0
+        out[first + torch.arange(n, device=two.device), two] = 1.0
         self._add(slope * low[two], high[two], integral=False)
         self._add(torch.zeros(n), torch.ones(n), integral=True)
-        self._constrain(slope, m[:, two].T.numpy(), k[two].numpy(), low[two].numpy(), high[two].numpy(), first)
+        z, offset, least, most = (part.numpy(force=True) for part in (m[:, two].T, k[two], low[two], high[two]))
+        self._constrain(slope, z, offset, least, most, first)
         return out.view(-1, *shape), const.view(1, *shape)
 
     def _add(self, low: Tensor, high: Tensor, integral: bool) -> None:
-        self.low.append(low.numpy())
-        self.high.append(high.numpy())
+        self.low.append(low.numpy(force=True))
+        self.high.append(high.numpy(force=True))
         self.integral.append(np.full(len(low), float(integral)))
 
     def _constrain(self, s: float, z: Array, k: Array, low: Array, high: Array, first: int) -> None:

@@ -57,10 +57,7 @@ class Smoothing(Certificate):
 
     def run(self, task: Task) -> Verdicts:
         generator = Generator(task.x.device).manual_seed(self.seed + task.first)
-        count, labels = len(task.x), task.labels
-        if not count:
-            empty = torch.zeros(0, device=task.x.device)
-            return task.verdicts(self, empty.double(), empty.bool(), radius=empty.double(), certified=empty.bool())
+        labels = task.labels
         guess = self.votes(task.p.victim.logits, task.x, self.guesses, generator).argmax(-1)
         votes = self.votes(task.p.victim.logits, task.x, self.draws, generator)
         won = votes.gather(-1, guess.unsqueeze(-1)).squeeze(-1)
@@ -75,7 +72,7 @@ class Smoothing(Certificate):
     def votes(self, model: Model, x: Tensor, draws: int, generator: Generator) -> Tensor:
         """Return how often each class wins under noise, (N, C)."""
         total: Tensor | None = None
-        for part in _shares(draws, max(1, ROWS // max(len(x), 1))):
+        for part in _shares(draws, max(1, ROWS // len(x))):
             noise = torch.randn(part, *x.shape, generator=generator, device=x.device, dtype=x.dtype)
             logits = model((x + self.sigma * noise).flatten(0, 1))
             won = torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).unflatten(0, (part, -1)).sum(0)

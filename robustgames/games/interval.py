@@ -50,7 +50,7 @@ def margins(graph: Graph, layers: list[Any], values: list[Interval], labels: Ten
 
 
 def mixed(clean: Tensor, worst: Tensor, share: Tensor, kappa: float | None) -> Tensor:
-    """Return (1 - w) clean + w worst, w = (1 - κ) ρ / eps; `share` is ρ / eps, with which the paper's κ falls from 1."""
+    """Return (1 - w) clean + w worst with w = (1 - κ) ρ / eps, for `share` = ρ / eps: the paper's κ falls from 1."""
     w = (1 - (kappa or 0.0)) * share
     return (1 - w) * clean + w * worst
 

@@ -164,9 +164,9 @@ class _Reader:
         name = _name(node)
         if name in RESHAPING:
             return self._reshape(node)
-        if name == "add" and values == 2:
+        if name == "add" and values == 2 and not node.kwargs:
             return always(Sum())
-        if name in ("add", "sub", "mul", "truediv") and values == 1 and len(node.args) == 2:
+        if name in ("add", "sub", "mul", "truediv") and values == 1 and len(node.args) == 2 and not node.kwargs:
             return self._scale(node, name)
         if name not in FUNCTIONS or len(node.args) > 1:
             return None

@@ -233,8 +233,9 @@ def test_one_radius_per_image_other_bounds_and_batches():
     assert torch.allclose(whole.margin, single, atol=1e-6)
     wide = certify(net, x, y, 0.1, bounds=(-1, 2)).margin
     assert (wide <= certify(net, x, y, 0.1).margin + 1e-9).all()
-    empty = certify(net, x[:0], y[:0], 0.1, method="ibp")
-    assert len(empty.certified) == 0 and empty.x_adv.shape == (0, 64)
+    for method, norm in (*((name, "linf") for name in BOUNDS), ("smoothing", "l2")):
+        empty = certify(net, x[:0], y[:0], 0.1, norm, method)
+        assert len(empty.certified) == 0 and empty.x_adv.shape == (0, 64)
 
 
 def test_a_time_limit_leaves_images_unknown_and_wrong_ones_none():
