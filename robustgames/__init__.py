@@ -15,6 +15,7 @@ from robustgames.lazy import attach
 if TYPE_CHECKING:
     from robustgames import agents as agents
     from robustgames import attacks as attacks
+    from robustgames import certificates as certificates
     from robustgames import data as data
     from robustgames import evaluation as evaluation
     from robustgames import experiment as experiment

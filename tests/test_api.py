@@ -12,6 +12,7 @@ from pathlib import Path
 MODULES = (
     "robustgames",
     "robustgames.attacks",
+    "robustgames.certificates",
     "robustgames.data",
     "robustgames.envs",
     "robustgames.envs.parallel",

@@ -51,6 +51,7 @@ LAYERS = {
     "data": 2,
     "games": 3,
     "attacks": 4,
+    "certificates": 4,
     "envs": 4,
     "solvers": 4,
     "evaluation": 5,

@@ -16,6 +16,7 @@ PAIRS = [
     for id in IDS
     for name in RECIPES
     if "Entropic" not in repr(rg.make_solver(name)) or isinstance(gym.make(id).unwrapped.game.sets[0], Simplex)
+    if name != "ibp_training" or isinstance(gym.make(id).unwrapped.game.sets[0], Simplex)  # they know best responses
 ]
 
 

@@ -21,7 +21,8 @@ from robustgames.attacks.members import MEMBERS, names_of
 from robustgames.attacks.passes import check_passes
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, to_8_bit
-from robustgames.cli import flags
+from robustgames.certificates import CERTIFICATES, Certificate, Verdicts
+from robustgames.cli import certify, flags
 from robustgames.cli.attack_report import Outcome, content_of, predict, show, write
 from robustgames.cli.screen import plain
 from robustgames.errors import GameError, check_writable, unknown
@@ -37,6 +38,9 @@ ATTACKS = (
     "autoattack (= standard), plus, rand, or names; each attack runs on the images that are still robust: "
     f"{' '.join(MEMBERS)}."
 )
+CERTIFICATES_HELP = (
+    f"Certificates of the same images, before the attacks: {' '.join(CERTIFICATES)}. Several may be named."
+)
 FEW, STEPS = 250, 20  # images and PGD steps of the check for catastrophic overfitting
 
 
@@ -49,6 +53,13 @@ class AttackOptions:
     model: str | None = None
     """module:function in your folder, which returns a torch.nn.Module (or is one): images to logits."""
     attack: Annotated[tuple[str, ...], tyro.conf.arg(help=ATTACKS)] = ("autoattack",)
+    certify: Annotated[tuple[str, ...], tyro.conf.arg(help=CERTIFICATES_HELP)] = ()
+    time_limit: float = 60.0
+    """Seconds of milp for one image."""
+    sigma: float = 0.25
+    """Standard deviation of the noise of smoothing."""
+    draws: int = 10_000
+    """Draws of the noise of smoothing for one image."""
     eps: float | None = None
     """Radius of the ball; by default that of the run's game, or 0.3 (digits: 0.1) for --model."""
     norm: str | None = None
@@ -76,12 +87,12 @@ class AttackOptions:
 
 
 def attack(words: list[str]) -> int:
-    """Attack, write the files, print the table; return 130 if Ctrl-C ended it early, else 0."""
+    """Attack, write the files, print the table; return 130 after Ctrl-C, 1 if a certificate is contradicted, else 0."""
     options = flags.read(AttackOptions, "robustgames attack", words)
     names = _check(options)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        outcome = _attack(options, names)
+        outcome = _attack(options, names, certify.certificates_of(options))
     except KeyboardInterrupt:
         console.print("[red]robustgames:[/] interrupted: nothing is written")
         return 130
@@ -90,7 +101,10 @@ def attack(words: list[str]) -> int:
     show(outcome, content, folder)
     if outcome.interrupted:
         console.print(f"[red]robustgames:[/] interrupted; the results so far are in {plain(folder)}")
-    return 130 if outcome.interrupted else 0
+    for name, found in outcome.verdicts.items():
+        for line in certify.contradictions(name, outcome.reports[name], found):
+            console.print(f"[bold red]robustgames:[/] {plain(line)}")
+    return 130 if outcome.interrupted else 1 if outcome.contradicted else 0
 
 
 def _check(options: AttackOptions) -> tuple[str, ...]:
@@ -112,6 +126,9 @@ def _check(options: AttackOptions) -> tuple[str, ...]:
         raise unknown("precision", options.precision, PRECISIONS)
     ThreatModel(options.norm or "linf", options.eps if options.eps is not None else 0.0)  # refuses the wrong ones
     choose_device(options.device)
+    for method in certify.certificates_of(options).values():
+        if options.norm is not None:
+            method.check_norm(options.norm)
     found = [name for word in options.attack for name in names_of("standard" if word == "autoattack" else word)]
     return names_of(list(dict.fromkeys(found)))
 
@@ -133,32 +150,36 @@ def _subject(options: AttackOptions) -> Classifiers:
 
 
 # -- attacking ------------------------------------------------------------------------------------------
-def _attack(options: AttackOptions, names: tuple[str, ...]) -> Outcome:
+def _attack(options: AttackOptions, names: tuple[str, ...], methods: dict[str, Certificate]) -> Outcome:
     with warnings.catch_warnings(record=True) as caught:  # printed below the table
         warnings.simplefilter("always")
         subject, began = _subject(options), time.perf_counter()
         _folder(options, subject)
-        reports, interrupted = _attack_each(subject, names, options)
+        certify.check(subject, methods)
+        reports, verdicts, interrupted = _attack_each(subject, names, options, methods)
         quantized = {name: _quantize(subject, name, report) for name, report in reports.items()}
     notes = list(dict.fromkeys(str(warning.message) for warning in caught))
-    return Outcome(subject, reports, quantized, notes, interrupted, time.perf_counter() - began)
+    return Outcome(subject, reports, verdicts, quantized, notes, interrupted, time.perf_counter() - began)
 
 
 def _attack_each(
-    subject: Classifiers, names: tuple[str, ...], options: AttackOptions
-) -> tuple[dict[str, Report], bool]:
-    """Return {classifier: report}, and whether Ctrl-C ended the attack."""
+    subject: Classifiers, names: tuple[str, ...], options: AttackOptions, methods: dict[str, Certificate]
+) -> tuple[dict[str, Report], dict[str, dict[str, Verdicts]], bool]:
+    """Return {classifier: report}, {classifier: verdicts of each certificate}, and whether Ctrl-C ended it."""
     reports: dict[str, Report] = {}
+    verdicts: dict[str, dict[str, Verdicts]] = {}
     for name in subject.models:
         try:
+            found = certify.certify(subject, name, methods)
             reports[name] = _attack_one(subject, name, names, options)
         except KeyboardInterrupt:
             if reports:
-                return reports, True
+                return reports, verdicts, True
             raise
+        verdicts[name] = found
         if reports[name].interrupted:
-            return reports, True
-    return reports, False
+            return reports, verdicts, True
+    return reports, verdicts, False
 
 
 def _attack_one(subject: Classifiers, name: str, names: tuple[str, ...], options: AttackOptions) -> Report:

@@ -13,6 +13,8 @@ from torch import Tensor
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, save_examples
 from robustgames.attacks.victim import Model
+from robustgames.certificates import Verdicts
+from robustgames.cli import certify
 from robustgames.cli.screen import plain
 from robustgames.errors import writing
 from robustgames.evaluation import metric_of, summarize
@@ -31,6 +33,7 @@ class Outcome:
     Attributes:
         subject: The classifiers and their images.
         reports: One report per classifier that was attacked, by its name.
+        verdicts: Verdicts of each certificate on each of these classifiers, {classifier: {method: verdicts}}.
         quantized: The adversarial images in 8 bits, by the same names.
         warnings: Signs that the accuracies are too optimistic.
         interrupted: Whether Ctrl-C ended the attack early.
@@ -39,10 +42,16 @@ class Outcome:
 
     subject: Classifiers
     reports: dict[str, Report]
+    verdicts: dict[str, dict[str, Verdicts]]
     quantized: dict[str, Quantized]
     warnings: list[str]
     interrupted: bool
     seconds: float
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether a certificate and an attack contradict each other."""
+        return any(certify.contradictions(name, self.reports[name], found) for name, found in self.verdicts.items())
 
 
 def content_of(outcome: Outcome, settings: Content) -> Content:
@@ -57,6 +66,7 @@ def content_of(outcome: Outcome, settings: Content) -> Content:
         **threat,
         "images": len(subject.images),
         **summarize({key: torch.tensor(values, dtype=torch.float64) for key, values in shares.items()}),
+        **certify.content_of(list(outcome.verdicts.values())),
         "classifiers": {name: report.table() | _counts(outcome, name) for name, report in reports.items()},
         "warnings": outcome.warnings,
         "interrupted": outcome.interrupted,
@@ -64,11 +74,12 @@ def content_of(outcome: Outcome, settings: Content) -> Content:
     }
 
 
-def _counts(outcome: Outcome, name: str) -> dict[str, int]:
-    """Return the number of adversarial examples, and of those that no longer fool the classifier in 8 bits."""
+def _counts(outcome: Outcome, name: str) -> Content:
+    """Return the number of adversarial examples, of those that no longer fool in 8 bits, and the certificates."""
     fooled = outcome.reports[name].clean & ~outcome.reports[name].robust
     lost = fooled & ~outcome.quantized[name].adversarial
-    return {"examples": int(fooled.sum()), "lost_in_8_bits": int(lost.sum())}
+    certificates = {method: found.table() for method, found in outcome.verdicts[name].items()}
+    return {"examples": int(fooled.sum()), "lost_in_8_bits": int(lost.sum()), "certificates": certificates}
 
 
 def write(folder: Path, outcome: Outcome, content: Content) -> None:
@@ -92,7 +103,14 @@ def write(folder: Path, outcome: Outcome, content: Content) -> None:
         quantized=Quantized(images, adversarial, inside, sum(q.lost for q in parts)),
         classifiers=list(reports),
         interrupted=outcome.interrupted,
+        certified=_certified(outcome),
     )
+
+
+def _certified(outcome: Outcome) -> dict[str, list[list[int]]]:
+    """Return the indices of the certified images by method, a list for each classifier."""
+    each = list(outcome.verdicts.values())
+    return {m: [one[m].certified.nonzero().squeeze(-1).tolist() for one in each] for m in (each[0] if each else {})}
 
 
 def _stack(parts: list[Tensor]) -> Tensor:
@@ -107,6 +125,8 @@ def show(outcome: Outcome, content: Content, folder: Path) -> None:
     console.print(f"[bold]{plain(content['subject'])}[/]: {threat}{spread}", soft_wrap=True)
     for metric in map(metric_of, ACCURACIES):
         console.print(f"{metric.label:<16} {cell(metric, content[metric.name], several)}{_noise(outcome, metric.name)}")
+    for line in certify.rows_of(content):
+        console.print(plain(line), soft_wrap=True)
     console.print(_table(list(content["classifiers"].values())))
     rows = content["classifiers"].values()
     examples, lost, left = (sum(row[key] for row in rows) for key in ("examples", "lost_in_8_bits", "unfinished"))

@@ -76,7 +76,8 @@ def accuracies(game: AdversarialClassification, z: Tensor, attack_steps: int = F
     """Return the shares of the game's images classified correctly: clean, under FGSM and under PGD, (*S,).
 
     An image counts as robust only if it is also classified correctly when clean, and under PGD in every iterate. NaN
-    for a run that diverged (non-finite scores).
+    for a run that diverged (non-finite scores). A game with the interval attacker adds the certified accuracy, the
+    share of images with a positive bound on the margin over the whole box.
 
     Args:
         game: A game on all its images (`batch_size=None`).
@@ -93,7 +94,17 @@ def accuracies(game: AdversarialClassification, z: Tensor, attack_steps: int = F
     for metric, steps in ((FGSM_ACCURACY, 1), (pgd_accuracy(attack_steps), attack_steps)):
         perturbed = images + attack(game, x, steps).view(images.shape)
         shares[metric.name] = right & (predictions(game.logits(x, perturbed)) == game.labels)
+    if game.graph is not None:
+        shares["certified_accuracy"] = _certified(game, x)
     return {name: hits.to(z).mean(-1).where(finite, float("nan")) for name, hits in shares.items()}
+
+
+def _certified(game: AdversarialClassification, x: Tensor) -> Tensor:
+    """Return the images that interval bounds certify at radius eps, (*S, N)."""
+    sample = game.everything(tuple(x.shape[:-1]))
+    margins = game.margins(x, x.new_full(sample.labels.shape, game.eps), sample)
+    wrong = torch.ones_like(margins, dtype=torch.bool).scatter(-1, sample.labels.unsqueeze(-1), False)
+    return ((margins > 0) | ~wrong).all(-1)
 
 
 def catastrophic_overfitting(shares: dict[str, Tensor], attack_steps: int = FINAL_ATTACK_STEPS) -> Tensor | None:

@@ -51,6 +51,7 @@ METRICS: dict[str, Metric] = {
         Metric("batch_accuracy", "batch accuracy", SHARE, "higher"),
         Metric("clean_accuracy", "clean accuracy", SHARE, "higher"),
         Metric("robust_accuracy", "robust accuracy", SHARE, "higher"),
+        Metric("certified_accuracy", "certified accuracy (IBP)", SHARE, "higher"),
         FGSM_ACCURACY,
         pgd_accuracy(FINAL_ATTACK_STEPS),
         # generators

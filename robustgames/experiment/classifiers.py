@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import warnings
 from dataclasses import dataclass, replace
@@ -11,14 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from robustgames.attacks.victim import Model
 from robustgames.checkpoints import restoring
 from robustgames.data import digits, mnist
 from robustgames.errors import GameError, unknown
 from robustgames.experiment.driver import read_experiment
 from robustgames.experiment.folder import check_files
-from robustgames.games import AdversarialClassification, HeldOut, Network
-from robustgames.games.losses import as_logits
+from robustgames.games import MLP, AdversarialClassification, Frozen, HeldOut
 from robustgames.games.threat import ThreatModel
 from robustgames.tensors import choose_device
 
@@ -31,7 +28,7 @@ class Classifiers:
 
     Attributes:
         title: Heading of a report.
-        models: Functions images -> logits (N, C), by name.
+        models: Modules, images -> logits (N, C), by name.
         images: Images, (N, ...).
         labels: Their classes, (N,).
         threat: Norm and radius of the attack.
@@ -39,7 +36,7 @@ class Classifiers:
     """
 
     title: str
-    models: dict[str, Model]
+    models: dict[str, nn.Module]
     images: Tensor
     labels: Tensor
     threat: ThreatModel
@@ -126,7 +123,7 @@ def from_module(
     return Classifiers(name, {name: model}, images, y, threat, Path("attacks") / name.replace(":", "-"))
 
 
-def _models(game: AdversarialClassification, weights: Tensor, only: int | None) -> dict[str, Model]:
+def _models(game: AdversarialClassification, weights: Tensor, only: int | None) -> dict[str, nn.Module]:
     """Return {run: classifier} of weights (runs, n), without those that diverged."""
     if only is not None and not 0 <= only < len(weights):
         raise GameError(f"--run is {only}: the folder holds {len(weights)} runs, --run 0 to --run {len(weights) - 1}")
@@ -143,16 +140,19 @@ def _models(game: AdversarialClassification, weights: Tensor, only: int | None) 
     return found
 
 
-def _classifier(game: AdversarialClassification, weights: Tensor) -> Model:
-    if isinstance(game.network, Network):  # a plain module: its convolutions have a fast gradient in the input
-        module = copy.deepcopy(game.network.module)
-        nn.utils.vector_to_parameters(weights, module.parameters())
-        return module.requires_grad_(False)
+def _classifier(game: AdversarialClassification, weights: Tensor) -> nn.Module:
+    """Return the network as a module: attacks use the fast gradient of its convolutions, certificates its layers."""
+    assert not isinstance(game.network, Frozen)
+    module = game.network.as_module(weights)
+    one = isinstance(game.network, MLP) and game.network.widths[-1] == 1
+    return nn.Sequential(module, _as_logits().to(weights)).requires_grad_(False) if one else module
 
-    def logits(images: Tensor) -> Tensor:
-        return as_logits(game.logits(weights, images))
 
-    return logits
+def _as_logits() -> nn.Linear:
+    """Return one score s -> the logits (-s / 2, s / 2), see `games.losses.as_logits`."""
+    layer = nn.Linear(1, 2, bias=False)
+    layer.weight.data = torch.tensor([[-0.5], [0.5]])
+    return layer
 
 
 def _load(name: str) -> nn.Module:

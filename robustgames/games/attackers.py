@@ -1,4 +1,5 @@
-"""Meanings of the attacker's strategy y: one perturbation per image of a minibatch, per image of the data, or one.
+"""Meanings of the attacker's strategy y: one perturbation per image of a minibatch, per image of the data, or one
+for all; or a radius per image.
 
 An attacker maps its block y of z to the images that the classifier sees, and has a strategy set.
 """
@@ -8,9 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from robustgames.games.sets import Product, Set
+from robustgames.games.sets import Box, Product, Set
 from robustgames.games.threat import ThreatModel
 from robustgames.tensors import Movable
 
@@ -47,6 +49,10 @@ class Attacker(Movable, ABC):
     def project(self, y: Tensor, sample: ImageBatch | None) -> Tensor:
         """Return the projection of y onto the strategy set."""
         return self.strategies.project(y)
+
+    def best(self, like: Tensor) -> Tensor | None:
+        """Return the best strategy against every classifier, shaped as y; None if it depends on the classifier."""
+        return None
 
 
 class PerMinibatch(Attacker):
@@ -90,4 +96,27 @@ class Universal(Attacker):
         return (sample.images + y.unsqueeze(-2)).clamp(self.threat.low, self.threat.high)  # type: ignore[arg-type]
 
 
-ATTACKERS: dict[str, type[Attacker]] = {"minibatch": PerMinibatch, "remembered": Remembered, "universal": Universal}
+class Radii(Attacker):
+    """y = (ρ_1 … ρ_B): the attacker chooses how large the boxes around the images are, and plays everywhere in them.
+
+    The loss is bounded by interval arithmetic and grows with ρ, so ρ = eps is best against every classifier.
+    Source: Gowal et al. 2018.
+    """
+
+    def __init__(self, threat: ThreatModel, images: Tensor, batch: int) -> None:
+        self.eps = float(threat.eps)
+        self.size, self.strategies = batch, Box(0.0, self.eps)
+
+    def attacked(self, y: Tensor, sample: ImageBatch) -> Tensor:
+        return sample.images
+
+    def best(self, like: Tensor) -> Tensor | None:
+        return torch.full_like(like, self.eps)
+
+
+ATTACKERS: dict[str, type[Attacker]] = {
+    "minibatch": PerMinibatch,
+    "remembered": Remembered,
+    "universal": Universal,
+    "interval": Radii,
+}

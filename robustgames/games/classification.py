@@ -11,9 +11,10 @@ from torch.nn import functional
 
 from robustgames.data import Split, digits, mnist
 from robustgames.errors import GameError, unknown
-from robustgames.games.attackers import ATTACKERS, ImageBatch
+from robustgames.games.attackers import ATTACKERS, ImageBatch, Radii
 from robustgames.games.augmentation import distort
 from robustgames.games.game import ZeroSumGame, join
+from robustgames.games.interval import graph_of, mixed, network_margins
 from robustgames.games.losses import CLASS_LOSSES, as_logits, predictions
 from robustgames.games.networks import MLP, Frozen, Network
 from robustgames.games.sets import Space
@@ -40,9 +41,11 @@ class AdversarialClassification(ZeroSumGame):
         loss: Loss L: cross_entropy, logistic, squared or hinge.
         trades: Weight β; 0 gives the payoff above.
         attacker: Meaning of y: "minibatch" (η_i per image of the minibatch), "remembered" (η_i per image of the data,
-            kept from visit to visit) or "universal" (one η for all).
+            kept from visit to visit), "universal" (one η for all) or "interval" (certified training: y_i = ρ_i is the
+            radius of a box around a_i, and L is bounded over all of it, see `robustgames.games.interval`).
         augment: Whether to distort the images of each minibatch (square gray images; see `augmentation.distort`).
         precision: "float32" or "bfloat16": precision of the network under autocast; z keeps its own.
+        kappa: Weight κ of the clean loss against the interval attacker of full radius.
     """
 
     players = ("classifier", "attacker")
@@ -60,6 +63,7 @@ class AdversarialClassification(ZeroSumGame):
         attacker: str = "minibatch",
         augment: bool = False,
         precision: str = "float32",
+        kappa: float = 0.5,
     ) -> None:
         _check_data(images, labels, eps, norm, batch_size)
         for what, name, known in (("loss", loss, CLASS_LOSSES), ("attacker", attacker, ATTACKERS)):
@@ -67,6 +71,8 @@ class AdversarialClassification(ZeroSumGame):
                 raise unknown(what, name, known)
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
+        if attacker != "interval" and kappa != 0.5:
+            raise GameError(f"kappa is {kappa}: it belongs to attacker='interval'; leave it out with {attacker!r}")
         if not 0 <= trades < float("inf"):
             raise GameError(f"trades is {trades}: the weight of the robust term is >= 0, e.g. trades=6")
         if augment and attacker == "remembered":
@@ -81,11 +87,13 @@ class AdversarialClassification(ZeroSumGame):
         self.images, self.labels, self.network = images, labels, network
         self.eps, self.batch_size, self.norm, self.loss, self.trades = eps, batch_size, norm, loss, trades
         self.augment, self.precision = augment, precision
+        self.kappa = kappa if attacker == "interval" else None  # in no fingerprint of a game that has no use for it
         self.threat = ThreatModel(norm, eps)
         self.attacker = ATTACKERS[attacker](self.threat, images, batch_size or len(images))
         self.sets = (Space(), self.attacker.strategies)
         self.sets_follow_sample = self.attacker.follows_sample
         self.sizes = (network.size, self.attacker.size)
+        self.graph = graph_of(self) if isinstance(self.attacker, Radii) else None
 
     def draw(self, shape: tuple[int, ...], generator: Generator) -> ImageBatch | None:
         count = len(self.images)
@@ -107,6 +115,17 @@ class AdversarialClassification(ZeroSumGame):
             return self.network.initial(shape, generator, self.dtype)
         return super().start(player, shape, generator)
 
+    def best_response(self, z: Tensor, player: int) -> Tensor | None:
+        """Return the radius eps of the interval attacker, which is best against every classifier; None otherwise."""
+        return self.attacker.best(self.split(z)[1]) if player == 1 else None
+
+    def margins(self, x: Tensor, radii: Tensor, sample: ImageBatch) -> Tensor:
+        """Return lower bounds of z_y - z_c over boxes of radii (*S, B) around the images, (*S, B, classes)."""
+        if self.graph is None:
+            raise GameError("margins over boxes are those of attacker='interval'; robustgames.certificates has others")
+        images, labels, radii = sample.images, sample.labels, radii.unsqueeze(-1)
+        return network_margins(self.network, self.graph, x, images, labels, radii)  # type: ignore[arg-type]
+
     def logits(self, x: Tensor, images: Tensor) -> Tensor:
         """Return h_x(images): (*S, n), (*S, B, p) -> (*S, B, classes)."""
         lower = PRECISIONS[self.precision]
@@ -117,6 +136,9 @@ class AdversarialClassification(ZeroSumGame):
 
     def payoff(self, x: Tensor, y: Tensor, sample: ImageBatch) -> Tensor:
         attacked = self.logits(x, self.attacker.attacked(y, sample))
+        if self.graph is not None:
+            clean, worst = (CLASS_LOSSES[self.loss](z, sample.labels) for z in (attacked, -self.margins(x, y, sample)))
+            return mixed(clean, worst, y / max(self.eps, 1e-12), self.kappa).mean(-1)
         if not self.trades:
             return CLASS_LOSSES[self.loss](attacked, sample.labels).mean(-1)
         clean = self.logits(x, sample.images)
@@ -139,13 +161,15 @@ class AdversarialClassification(ZeroSumGame):
         if sample is None:
             return {}
         x, y = self.split(z)
-        hit = predictions(self.logits(x, self.attacker.attacked(y, sample))) == sample.labels
+        scores = self.logits(x, self.attacker.attacked(y, sample))
+        hit = predictions(scores if self.graph is None else -self.margins(x, y, sample)) == sample.labels
         return {"loss": self.payoff(x, y, sample), "batch_accuracy": hit.to(z).mean(-1)}
 
     def on(self, images: Tensor, labels: Tensor, precision: str = "float32") -> AdversarialClassification:
         """Return the game of the same classifier and threat on other images, all in one batch, for evaluation."""
+        attacker = "minibatch" if self.graph is None else "interval"
         return AdversarialClassification(
-            images, labels, self.network, self.eps, None, self.norm, self.loss, precision=precision
+            images, labels, self.network, self.eps, None, self.norm, self.loss, 0.0, attacker, precision=precision
         ).to(self.device, self.dtype)
 
 
@@ -182,7 +206,8 @@ class DigitsAdversarial(HeldOut):
     Args:
         eps: Radius of the attack, for pixels in [0, 1].
         hidden: Widths of the hidden layers (ReLU).
-        **settings: Settings of `HeldOut`: validation, batch_size, norm, loss, trades, attacker, augment, precision.
+        **settings: Settings of `HeldOut`: validation, batch_size, norm, loss, trades, attacker, augment, precision,
+            kappa.
     """
 
     def __init__(self, eps: float = 0.1, hidden: tuple[int, ...] = (128, 128, 128, 128), **settings: Any) -> None:
@@ -202,7 +227,7 @@ class MnistAdversarial(HeldOut):
         hidden: Width of the hidden layer.
         batch_size: Images in a minibatch.
         data: Folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
-        **settings: Other settings of `HeldOut`: validation, norm, loss, trades, attacker, augment, precision.
+        **settings: Other settings of `HeldOut`: validation, norm, loss, trades, attacker, augment, precision, kappa.
     """
 
     def __init__(

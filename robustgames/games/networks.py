@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from math import prod
@@ -25,6 +26,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": nn.functional.elu,
     "leaky_relu": nn.functional.leaky_relu,
 }
+_MODULES = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "leaky_relu": nn.LeakyReLU}
 
 
 class MLP(Movable):
@@ -72,8 +74,26 @@ class MLP(Movable):
         for i, (p, q) in enumerate(pairwise(self.widths)):
             if i > 0:
                 h = ACTIVATIONS[self.activation](nn.functional.layer_norm(h, (p,)) if self.norm else h)
-            h = _affine(h, parts[2 * i].unflatten(-1, (q, p)), parts[2 * i + 1])
+            h = affine(h, parts[2 * i].unflatten(-1, (q, p)), parts[2 * i + 1])
         return h if self.last is None else ACTIVATIONS[self.last](h)
+
+    def parts(self, weights: Tensor) -> list[Tensor]:
+        """Return the matrices (*S, q, p) and biases (*S, q) of weights (*S, size), in the order of the layers."""
+        flat = weights.split(self._parts, -1)
+        return [part.unflatten(-1, shape) for part, shape in zip(flat, self.parameter_shapes, strict=True)]
+
+    def as_module(self, weights: Tensor) -> nn.Sequential:
+        """Return the network of one run as a module with frozen parameters: weights (size,)."""
+        layers: list[nn.Module] = []
+        parts = self.parts(weights.detach())
+        for i, (p, q) in enumerate(pairwise(self.widths)):
+            if i > 0:
+                layers += [nn.LayerNorm(p, elementwise_affine=False)] if self.norm else []
+                layers.append(_MODULES[self.activation]())
+            linear = nn.utils.skip_init(nn.Linear, p, q, device=weights.device, dtype=weights.dtype)
+            linear.weight.data, linear.bias.data = parts[2 * i], parts[2 * i + 1]
+            layers.append(linear)
+        return nn.Sequential(*layers, *([] if self.last is None else [_MODULES[self.last]()])).requires_grad_(False)
 
     def initial(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
         """Draw weights as `torch.nn.Linear` does: weights and biases uniform in ±1/sqrt(fan-in)."""
@@ -83,7 +103,7 @@ class MLP(Movable):
         return (2 * u - 1) * bound.to(u)
 
 
-def _affine(h: Tensor, w: Tensor, b: Tensor) -> Tensor:
+def affine(h: Tensor, w: Tensor, b: Tensor) -> Tensor:
     """Return h wᵀ + b for h (*S, B, p), w (*S, q, p), b (*S, q)."""
     if w.dim() == 2:
         return nn.functional.linear(h, w, b)
@@ -157,9 +177,21 @@ class Network(Movable):
             out = torch.func.vmap(self._call_one)(weights, inputs)
         return out.unflatten(0, runs)
 
-    def _call_one(self, weights: Tensor, inputs: Tensor) -> Tensor:
+    def views(self, weights: Tensor) -> dict[str, Tensor]:
+        """Return the parameters of one run by name, as views of its weights (size,)."""
         parts = weights.split([prod(shape) for _, shape in self._shapes])
-        views = {name: part.view(shape) for (name, shape), part in zip(self._shapes, parts, strict=True)}
+        return {name: part.view(shape) for (name, shape), part in zip(self._shapes, parts, strict=True)}
+
+    def as_module(self, weights: Tensor) -> nn.Module:
+        """Return the network of one run as a module with frozen parameters: weights (size,)."""
+        module = copy.deepcopy(self.module)
+        own = dict(module.named_parameters())
+        for name, view in self.views(weights.detach()).items():
+            own[name].data = view.clone()
+        return module.requires_grad_(False)
+
+    def _call_one(self, weights: Tensor, inputs: Tensor) -> Tensor:
+        views = self.views(weights)
         if not self._checked and can_check(inputs):
             check_pure(self.module, views, inputs)
             self._checked = True

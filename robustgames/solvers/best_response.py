@@ -28,8 +28,8 @@ class BestResponse(Scheme):
         outer: Rule of player 0. With a look-ahead both half steps apply it.
         inner: Rule of player 1.
         inner_steps: Steps of player 1 per answer, K >= 0.
-        start: Start of y in each step: "random" (drawn by the game), "zero" or "keep" (the last answer; the state of
-            the inner rule is then kept as well).
+        start: Start of y in each step: "random" (drawn by the game), "zero", "keep" (the last answer; the state of
+            the inner rule is then kept as well) or "exact" (the best response that the game knows).
         hold: Whether an answer and its gradient share one ζ (adversarial training). If False, every call draws a new
             one (WGAN's critic steps).
         lookahead: "none", "extra" or "past".
@@ -42,7 +42,7 @@ class BestResponse(Scheme):
     outer: Rule
     inner: Rule
     inner_steps: int = 1
-    start: Literal["random", "zero", "keep"] = "random"
+    start: Literal["random", "zero", "keep", "exact"] = "random"
     hold: bool = True
     lookahead: Literal["none", "extra", "past"] = "none"
     ramp: int = 0
@@ -50,14 +50,19 @@ class BestResponse(Scheme):
     def __post_init__(self) -> None:
         if self.inner_steps < 0:
             raise GameError(f"inner_steps is {self.inner_steps}: a number >= 0 of steps of player 1 is expected")
-        if self.start not in ("random", "zero", "keep"):
-            raise GameError(f"start is {self.start!r}: one of random, zero, keep")
+        if self.start not in ("random", "zero", "keep", "exact"):
+            raise GameError(f"start is {self.start!r}: one of random, zero, keep, exact")
         if self.lookahead not in ("none", "extra", "past"):
             raise GameError(f"lookahead is {self.lookahead!r}: one of none, extra, past")
         if self.ramp < 0:
             raise GameError(f"ramp is {self.ramp}: a number of steps >= 0")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
+        if self.start == "exact" and oracle.game.best_response(z, 1) is None:
+            raise GameError(
+                f"{oracle.game!r} knows no best response of its player {oracle.game.players[1]}: against a classifier "
+                "the interval attacker has one, --set attacker=interval"
+            )
         state = {**init_rules((self.outer, self.inner), oracle, z), "k": 0}
         return {**state, "v": torch.zeros_like(oracle.game.split(z)[0])} if self.lookahead == "past" else state
 
@@ -90,7 +95,7 @@ class BestResponse(Scheme):
         if self.hold or self.start != "keep":  # otherwise every call draws its own
             oracle.draw()
         if self.start != "keep":
-            z = oracle.restart(z, 1, zero=self.start == "zero")
+            z = self._restart(oracle, z)
             inner = self.inner.init(oracle.game.split(z)[1])
         z, inner = respond(self.inner, oracle, z, player=1, steps=self.inner_steps, state=inner, hold=self.hold)
         if k + 1 < self.ramp:
@@ -100,6 +105,11 @@ class BestResponse(Scheme):
             if oracle.game.sets_follow_sample:
                 z = oracle.project(z)
         return z, oracle(z, 0), inner
+
+    def _restart(self, oracle: Oracle, z: Tensor) -> Tensor:
+        if self.start == "exact" and (best := oracle.game.best_response(z, 1)) is not None:
+            return oracle.place(z, 1, best)
+        return oracle.restart(z, 1, zero=self.start == "zero")
 
 
 def respond(

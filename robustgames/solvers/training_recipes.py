@@ -147,6 +147,34 @@ def standard_training(
     return Averaged(solver, ema) if ema else solver
 
 
+def ibp_training(
+    lr: float = 3e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    ramp: int = 0,
+    horizon: int = 0,
+    ema: float = 0.99,
+) -> Scheme:
+    """Certified training: Adam on a bound of the loss over all of each box, whose radius grows to eps.
+
+    For games with attacker=interval, whose payoff mixes the clean loss (weight kappa at radius eps, 1 at radius 0) and
+    its bound by interval arithmetic. A step is one oracle call.
+    Source: Gowal et al. 2018, "On the effectiveness of interval bound propagation", section 3.
+
+    Args:
+        lr: Learning rate of the classifier.
+        betas: Decay of Adam's moments.
+        ramp: Oracle calls over which the radius grows from 0 to eps. If 0, the first half of the horizon.
+        horizon: Oracle calls of the whole run. Over its first quarter the learning rate rises, then it falls to 0. If
+            0, it is constant.
+        ema: Decay of the average of the weights that is evaluated. 0 evaluates the last weights.
+    """
+    if ramp < 0:
+        raise GameError(f"ramp is {ramp}: the oracle calls over which the radius grows, or 0 for half the horizon")
+    solver = _scheduled(BestResponse(Adam(lr, betas), Sign(1.0), inner_steps=0, start="exact"), lr, horizon)
+    solver = replace(solver, ramp=ramp or horizon // 2)
+    return Averaged(solver, ema) if ema else solver
+
+
 def _scheduled(solver: S, lr: float, horizon: int) -> S:
     """Return the solver with a triangular learning rate of the classifier over a run; horizon 0 keeps it constant."""
     if horizon < 0:
@@ -163,5 +191,6 @@ TRAINING: dict[str, Callable[..., Scheme]] = {
     "fast_training": fast_training,
     "free_training": free_training,
     "game_training": game_training,
+    "ibp_training": ibp_training,
     "standard_training": standard_training,
 }

@@ -60,3 +60,30 @@ class OneDimensional(nn.Module):
 
 def one_dimensional():
     return OneDimensional()
+
+
+def softmax():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(-1))
+
+
+class Depends(nn.Module):
+    def forward(self, x):
+        return x.flatten(1)[:, :10] if x.sum() > 0 else -x.flatten(1)[:, :10]
+
+
+def depends():
+    return Depends()
+
+
+def pooled():
+    return nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 10))
+
+
+def two_layers():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10))
+
+
+def hooked():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    net[1].register_forward_hook(lambda module, inputs, output: 2 * output)
+    return net

@@ -147,7 +147,12 @@ def rates_of(part):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in RECIPES if "mirror_d" not in n and n not in ("mirror_prox", "optimistic_mwu", "mixed_ne_ld")]
+    "name",
+    [
+        n
+        for n in RECIPES
+        if "mirror_d" not in n and n not in ("mirror_prox", "optimistic_mwu", "mixed_ne_ld", "ibp_training")
+    ],
 )
 def test_every_solver_is_annealed_over_its_run(name):
     """The last rate of a run is (nearly) 0, and no rule runs out before the end."""

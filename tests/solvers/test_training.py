@@ -296,7 +296,8 @@ def test_a_horizon_ends_near_zero_with_the_run(name, settings):
         ("free_training", {"replays": 0}, "replays is 0: a sample serves at least 1 step"),
         ("standard_training", {"epochs": 3}, "unknown setting of standard_training 'epochs'"),
         *((n, {"horizon": -1}, "horizon is -1: the oracle calls of the whole run") for n in
-          ("adversarial_training", "free_training", "game_training", "standard_training", "fast_training")),
+          ("adversarial_training", "free_training", "game_training", "standard_training", "fast_training",
+           "ibp_training")),
     ],
 )  # fmt: skip
 def test_impossible_recipes_are_refused(name, settings, message):

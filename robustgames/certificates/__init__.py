@@ -1,0 +1,23 @@
+"""Certificates of classifiers: proofs, image by image, that no input of a ball is misclassified."""
+
+from robustgames.certificates.bounds import CROWN, IBP
+from robustgames.certificates.certificate import Certificate
+from robustgames.certificates.exact import MILP
+from robustgames.certificates.linear import Linear
+from robustgames.certificates.smoothing import Smoothing
+from robustgames.certificates.table import CERTIFICATES, certificate_of, certify
+from robustgames.certificates.verdicts import Verdicts, clopper_pearson
+
+__all__ = [
+    "CERTIFICATES",
+    "CROWN",
+    "IBP",
+    "MILP",
+    "Certificate",
+    "Linear",
+    "Smoothing",
+    "Verdicts",
+    "certificate_of",
+    "certify",
+    "clopper_pearson",
+]
