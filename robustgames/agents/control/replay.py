@@ -77,7 +77,8 @@ class Replay:
         self.width = 2 * state_size + action_size + 2
         # never touched before it is written: the system hands out the memory as the replay fills
         self._rows = torch.empty(capacity, self._runs, self.width, device=device, dtype=dtype)
-        self._lines = self._rows.view(-1, self.width)
+        self.lines = self._rows.view(-1, self.width)
+        """The transitions of all runs, (capacity * S, width): line c * S + i is number c of run i."""
         self._first = torch.arange(self._runs, device=device).unsqueeze(-1)  # the number of each run within a row
         self.size = self.position = 0
         self._arrays = self._parts(self._rows.numpy()) if self._rows.device.type == "cpu" else None
@@ -134,10 +135,14 @@ class Replay:
         """
         if self.size == 0:
             raise GameError("the replay is empty: add transitions before sampling")
-        index = integers(self.size, (self._runs, batch_size), generator)
+        return self.at(integers(self.size, (self._runs, batch_size), generator))
+
+    def at(self, index: Tensor) -> Transitions:
+        """Return the transitions at places (S, B), (1, B) for one run, that are below `size`."""
+        batch_size = index.size(1)
         if self._runs > 1:
             index = index * self._runs + self._first
-        rows = self._lines.index_select(0, index.view(-1)).view(*self.shape, batch_size, self.width)
+        rows = self.lines.index_select(0, index.view(-1)).view(*self.shape, batch_size, self.width)
         p, k = self.state_size, self.action_size
         s, a, next_s, r, continues = rows.split_with_sizes([p, k, p, 1, 1], -1)
         return Transitions(rows, rows[..., : p + k], s, a, next_s, r, continues)
