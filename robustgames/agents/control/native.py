@@ -19,7 +19,7 @@ from robustgames.games import MLP
 from robustgames.solvers import Adam, FusedAdam, Scheme, Simultaneous
 from robustgames.solvers.players import NAMES, pair
 from robustgames.solvers.rules import LEAST_EPS, Rule, State, rate_at
-from robustgames.streams import Streams, normal
+from robustgames.streams import Streams, normal_array
 
 NONE = np.empty((0, 0), np.float32)
 NO_NOISE, NO_ACTIONS = np.empty((0, 0, 0), np.float32), np.empty((0, 0, 0, 0), np.float32)
@@ -54,17 +54,23 @@ def _is_adam(rule: Rule) -> bool:
 
 
 class Arrays:
-    """NumPy arrays of tensors, which share their memory; kept as long as the tensors are the same ones."""
+    """NumPy arrays of tensors, which share their memory, each kept as long as its place holds the same tensor."""
 
     def __init__(self) -> None:
-        self._tensors: list[Tensor] = []
-        self._arrays: list[np.ndarray] = []
+        self._kept: dict[str, tuple[Tensor, np.ndarray]] = {}
 
-    def of(self, tensors: list[Tensor]) -> list[np.ndarray]:
-        """Return the arrays of as many tensors as in the last call."""
-        if len(tensors) != len(self._tensors) or any(a is not b for a, b in zip(tensors, self._tensors, strict=True)):
-            self._tensors, self._arrays = tensors, [tensor.numpy() for tensor in tensors]
-        return self._arrays
+    def __call__(self, place: str, tensor: Tensor) -> np.ndarray:
+        """Return the array of the tensor at a place."""
+        kept = self._kept.get(place)
+        if kept is None or kept[0] is not tensor:
+            kept = self._kept[place] = tensor, tensor.numpy()
+        return kept[1]
+
+    def tensor(self, place: str, array: np.ndarray) -> Tensor:
+        """Return the tensor of an array, and keep both at the place."""
+        tensor = torch.from_numpy(array)
+        self._kept[place] = tensor, array
+        return tensor
 
 
 class NativeUpdates:
@@ -108,7 +114,7 @@ class NativeUpdates:
         self._error = np.empty((runs * heads, rows, 1), np.float32)
         self._shown = torch.from_numpy(self._states), torch.from_numpy(self._error)
         self._drawn = np.empty((2, runs, rows, k), np.float32)
-        self._arrays = Arrays()
+        self.arrays = Arrays()
 
     def step(self, z: Tensor, state: State, due: bool) -> tuple[Tensor, State]:
         """Return the players and the state of their solver after an update; critic and targets change in place."""
@@ -119,23 +125,23 @@ class NativeUpdates:
         rule = critic["rule"]
         for i, (own, rates) in enumerate(((x, self._rules_of[0]), (y, self._rules_of[1]), (rule, self._critic_rule))):
             self._set_rule(i, rates, own["k"] + 1)
-        kept = [replay.lines, z, x["m"], x["s"], y["m"], y["s"]]
-        kept += [practice.target, critic["w"], critic["target"], rule["m"], rule["s"]]
-        lines, now, mx, sx, my, sy, target, w, w_target, m, s = self._arrays.of(kept)
+        of, now = self.arrays, self.arrays("z", z)
         following = np.empty_like(now) if due else now
         self._flags[5] = due
         shift, scale = (NONE, NONE) if practice.norm is None else practice.norm.arrays()
         kernels.update(
             self._flags, self._policy, self._critic, self._numbers, self._rules, self._alphas, replay.size, block, first,
-            lines, shift, scale, noise, self._drawn, now, target, following, (mx, my), (sx, sy), w, w_target, m, s,
-            self._memory, self._slopes, self._gradient, self._states, self._error,
+            of("lines", replay.lines), shift, scale, noise, self._drawn, now, of("target", practice.target), following,
+            (of("mx", x["m"]), of("my", y["m"])), (of("sx", x["s"]), of("sy", y["s"])),
+            of("w", critic["w"]), of("w target", critic["target"]), of("m", rule["m"]), of("s", rule["s"]), self._memory,
+            self._slopes, self._gradient, self._states, self._error,
         )  # fmt: skip
         critic["rule"] = {**rule, "k": rule["k"] + 1}
         practice.states, practice.error = self._shown
         if not due:
             return z, state
         x, y = {**x, "k": x["k"] + 1}, {**y, "k": y["k"] + 1}
-        return torch.from_numpy(following), x if "k" in state else dict(zip(NAMES, (x, y), strict=True))
+        return of.tensor("z", following), x if "k" in state else dict(zip(NAMES, (x, y), strict=True))
 
     def _set_rule(self, i: int, rule: Adam, k: int) -> None:
         """Set what the next application of a rule depends on, its number k and its rates."""
@@ -150,7 +156,7 @@ class NativeUpdates:
         if self._random:
             self._drawn[0] = self._actions_at_random()
         if learning.smoothing:
-            noise = normal((len(z), self._many, len(self._drawn[0, 0, 0])), self.generator, torch.float32).numpy()
+            noise = normal_array((len(z), self._many, len(self._drawn[0, 0, 0])), self.generator)
         if self.behavior.weights is not None:
             self.behavior.adapt(z, lambda: self.practice.states_at(u))
         if due and self._random:
@@ -182,11 +188,12 @@ class NativeActing:
         behavior: Policies with exploration.
         norm: Running scale of the observations, or None.
         runs: S.
+        arrays: Arrays of the updates, which have that of the weights.
     """
 
-    def __init__(self, behavior: Behavior, norm: RunningNorm | None, runs: int) -> None:
-        self.behavior, self.norm = behavior, norm
-        actor, self._arrays = behavior.policies.actor, Arrays()
+    def __init__(self, behavior: Behavior, norm: RunningNorm | None, runs: int, arrays: Arrays) -> None:
+        self.behavior, self.norm, self._arrays = behavior, norm, arrays
+        actor = behavior.policies.actor
         assert isinstance(actor, MLP)
         self._players = 1 if behavior.policies.adversary is None else 2
         self._norm, self._forgiving = actor.norm, runs > 1 or norm is not None
@@ -200,17 +207,18 @@ class NativeActing:
         drawn = behavior.policies.draw((runs, 1), behavior.generator, torch.float32)
         if drawn is not None:
             self._actions[:, 1] = drawn[:, 0].numpy()
-        left, tensors = 0, [behavior.acting(z)]
+        left, noise = 0, NO_NOISE
         if isinstance(behavior.noise, GaussianNoise):
-            behavior.state = state = behavior.noise.advance(behavior.state, (runs, k), behavior.generator, torch.float32)
-            tensors, left = [*tensors, state["block"]], state["left"]
+            behavior.state = state = behavior.noise.advance(
+                behavior.state, (runs, k), behavior.generator, torch.float32
+            )
+            noise, left = self._arrays("noise", state["block"]), state["left"]
         elif behavior.noise is not None:
             drawn, behavior.state = behavior.noise.step(behavior.state, z.new_empty(runs, k), behavior.generator)
-            tensors.append(drawn.unsqueeze(1))
-        weights, *noise = self._arrays.of(tensors)
+            noise = drawn.unsqueeze(1).numpy()
         shift, scale = (NONE, NONE) if self.norm is None else self.norm.arrays()
         kernels.act(
-            self._players, self._norm, self._forgiving, self._widths, weights, observations, shift, scale,
-            noise[0] if noise else NO_NOISE, left, self._actions, self._memory,
+            self._players, self._norm, self._forgiving, self._widths, self._arrays("z", behavior.acting(z)), observations,
+            shift, scale, noise, left, self._actions, self._memory,
         )  # fmt: skip
         return self._actions

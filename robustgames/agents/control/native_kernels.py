@@ -127,8 +127,7 @@ def _backward(weights, widths, norm, inputs, memory, at, slope, slopes, found, i
             out = memory[end - rows * q : end].reshape(rows, q)
             for b in range(rows):
                 for j in range(q):
-                    if out[b, j] <= ZERO:
-                        slope[b, j] = ZERO
+                    slope[b, j] = ZERO if out[b, j] <= ZERO else slope[b, j]
             if norm:
                 normalized = memory[at : at + rows * q].reshape(rows, q)
                 _through_norm(slope, normalized, memory[at + rows * q : at + rows * q + rows])
@@ -164,8 +163,11 @@ def _clamp(value, bound):
 
 
 @_part
-def _adam(w, out, v, m, s, rule):
-    """Ascend v by application k of Adam: rule holds (lr, beta1, beta2, eps, k), in float64."""
+def _adam(w, v, m, s, rule):
+    """Ascend v in place by application k of Adam: rule holds (lr, beta1, beta2, eps, k), in float64.
+
+    No two arguments share memory: the loop would be compiled for that, and take eight times as long.
+    """
     lr, b1, b2, k = rule[0], rule[1], rule[2], rule[4]
     rate, root = np.float32(lr / (1 - b1**k)), np.float32(np.sqrt(1 - b2**k))
     fresh, decay, eps = np.float32(1 - b1), np.float32(b2), np.float32(rule[3])
@@ -173,7 +175,7 @@ def _adam(w, out, v, m, s, rule):
     for i in range(len(w)):
         m[i] += fresh * (v[i] - m[i])
         s[i] = decay * s[i] + young * v[i] * v[i]
-        out[i] = w[i] + rate * m[i] / (np.sqrt(s[i]) / root + eps)
+        w[i] += rate * m[i] / (np.sqrt(s[i]) / root + eps)
 
 
 @_part
@@ -231,11 +233,13 @@ def _descend_critic(w, v, inputs, targets, error, widths, norm, memory, slopes, 
     if l2 > ZERO:
         for i in range(len(w)):
             v[i] -= l2 * w[i]
-    _adam(w, w, v, m, s, rule)
+    _adam(w, v, m, s, rule)
 
 
 @_part
-def _ascend(weights, out, v, factor, action, in_action, first, widths, norm, states, memory, at, slopes, m, s, rule):
+def _ascend(
+    weights, following, v, factor, action, in_action, first, widths, norm, states, memory, at, slopes, m, s, rule
+):
     """Take a step of one player along factor times the critic's gradient in its action."""
     rows, k = action.shape
     slope = slopes[2, : rows * k].reshape(rows, k)
@@ -243,7 +247,8 @@ def _ascend(weights, out, v, factor, action, in_action, first, widths, norm, sta
         for j in range(k):
             slope[b, j] = factor * in_action[b, first + j] * (ONE - action[b, j] * action[b, j])
     _backward(weights, widths, norm, states, memory, at, slope, slopes, v, states[:0])
-    _adam(weights, out, v, m, s, rule)
+    following[:] = weights
+    _adam(following, v, m, s, rule)
 
 
 @_compiled
