@@ -85,7 +85,7 @@ class TorchLoop:
         self.descend(1, nn.functional.mse_loss(self.critic(torch.cat([s, a], 1)), target))
         self.descend(0, -self.critic(torch.cat([s, self.actor(s)], 1)).mean())
         with torch.no_grad():
-            torch._foreach_lerp_(self.slow, self.fast, self.tau)
+            torch._foreach_lerp_(self.slow, self.fast, self.tau)  # type: ignore
 
     def descend(self, number: int, loss: Tensor) -> None:
         """Take a step of Adam on a loss; gradients that another loss left are dropped."""

@@ -39,7 +39,7 @@ def make_engine(
     if engine != "torch":
         reason = why_not_native(practice, solver)
         if reason is None:
-            native, runs = import_module("robustgames.agents.control.native"), practice.replay.shape[0]
+            native, runs = import_module("robustgames.agents.control.native"), len(practice.target)
             updates = native.NativeUpdates(practice, solver, behavior, generator)
             return updates, native.NativeActing(behavior, norm, runs, updates.arrays)
         if engine == "native":

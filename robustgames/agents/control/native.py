@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from robustgames.agents.control import native_kernels as kernels
 from robustgames.agents.control.behavior import Behavior
@@ -93,7 +93,7 @@ class NativeUpdates:
         learning, replay, policies = practice.learning, practice.replay, practice.learning.policies
         law, critic, actor = policies.expectation, learning.critic, policies.actor
         assert isinstance(actor, MLP) and isinstance(critic, MLP)
-        runs, rows, k = replay.shape[0], practice.batch_size, replay.action_size
+        runs, rows, k = len(practice.target), practice.batch_size, replay.action_size
         learned = policies.adversary is not None
         self._random, self._many, heads = not (learned or law.alone), law.rows(rows), 2 if learning.twin else 1
         offset = 0 if isinstance(solver.rule, tuple) else policies.sizes[0]
@@ -103,9 +103,9 @@ class NativeUpdates:
         self._policy, self._critic = np.array(actor.widths, np.int64), np.array(critic.widths, np.int64)
         alpha = law.share.alpha
         self._alphas = alpha.view(-1).numpy() if isinstance(alpha, Tensor) else np.full(runs, alpha, np.float32)
-        self._rules_of, self._critic_rule = pair(solver.rule), learning.rule
+        self._rules_of = cast("list[Adam]", [*pair(solver.rule), learning.rule])  # of both players and the critic
         self._rules = np.empty((3, runs, 6))
-        for own, rule in zip(self._rules, (*self._rules_of, learning.rule), strict=True):
+        for own, rule in zip(self._rules, self._rules_of, strict=True):
             own[:, 0], own[:, 1:3], own[:, 3] = rule.lr if isinstance(rule.lr, float) else 0.0, rule.betas, rule.eps
             own[:, 5] = -1 if isinstance(rule, FusedAdam) and rule.fits(practice.target) else 1
         self._memory = np.empty(_room(actor, critic, rows), np.float32)
@@ -124,18 +124,19 @@ class NativeUpdates:
         noise = self._draw(z, block[:, first : first + practice.batch_size], due)
         x, y = (state, state) if "k" in state else (state[name] for name in NAMES)
         rule = critic["rule"]
-        for i, (own, rates) in enumerate(((x, self._rules_of[0]), (y, self._rules_of[1]), (rule, self._critic_rule))):
-            self._set_rule(i, rates, own["k"] + 1)
+        for i, own in enumerate((x, y, rule)):
+            self._set_rule(i, own["k"] + 1)
         of, now = self.arrays, self.arrays("z", z)
         following = np.empty_like(now) if due else now
         self._flags[5] = due
         shift, scale = (NONE, NONE) if practice.norm is None else practice.norm.arrays()
         kernels.update(
-            self._flags, self._policy, self._critic, self._numbers, self._rules, self._alphas, replay.size, block, first,
-            of("lines", replay.lines), shift, scale, noise, self._drawn, now, of("target", practice.target), following,
+            self._flags, self._policy, self._critic, self._numbers, self._rules, self._alphas, replay.size,
+            block, first, of("lines", replay.lines), shift, scale, noise, self._drawn, now,
+            of("target", practice.target), following,
             (of("mx", x["m"]), of("my", y["m"])), (of("sx", x["s"]), of("sy", y["s"])),
-            of("w", critic["w"]), of("w target", critic["target"]), of("m", rule["m"]), of("s", rule["s"]), self._memory,
-            self._slopes, self._gradient, self._states, self._error,
+            of("w", critic["w"]), of("w target", critic["target"]), of("m", rule["m"]), of("s", rule["s"]),
+            self._memory, self._slopes, self._gradient, self._states, self._error,
         )  # fmt: skip
         critic["rule"] = {**rule, "k": rule["k"] + 1}
         practice.states, practice.error = self._shown
@@ -144,9 +145,9 @@ class NativeUpdates:
         x, y = {**x, "k": x["k"] + 1}, {**y, "k": y["k"] + 1}
         return of.tensor("z", following), x if "k" in state else dict(zip(NAMES, (x, y), strict=True))
 
-    def _set_rule(self, i: int, rule: Adam, k: int) -> None:
-        """Set what the next application of a rule depends on, its number k and its rates."""
-        self._rules[i, :, 4] = k
+    def _set_rule(self, i: int, k: int) -> None:
+        """Set what application k of a rule depends on: k, and the rates if they are not a number."""
+        self._rules[i, :, 4], rule = k, self._rules_of[i]
         if not isinstance(rule.lr, float):
             rate = rate_at(rule.lr, k)
             self._rules[i, :, 0] = rate.flatten().numpy() if isinstance(rate, Tensor) else rate
@@ -219,7 +220,7 @@ class NativeActing:
             noise = drawn.unsqueeze(1).numpy()
         shift, scale = (NONE, NONE) if self.norm is None else self.norm.arrays()
         kernels.act(
-            self._players, self._norm, self._forgiving, self._widths, self._arrays("z", behavior.acting(z)), observations,
-            shift, scale, noise, left, self._actions, self._memory,
+            self._players, self._norm, self._forgiving, self._widths, self._arrays("z", behavior.acting(z)),
+            observations, shift, scale, noise, left, self._actions, self._memory,
         )  # fmt: skip
         return self._actions

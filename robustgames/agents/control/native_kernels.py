@@ -2,7 +2,8 @@
 
 The formulas are those of `TemporalDifference` and `PolicyGame`, whose passes in PyTorch are the definition. Matrix
 products go to the BLAS of SciPy, into memory that is kept; the loops around them are compiled. At the sizes of control
-an update then costs what its products cost. `native.py` calls the two functions without an underscore.
+an update then costs what its products cost. `native.py` calls the two functions without an underscore. All is in one
+file, because Numba compiles again what it keeps on disk if the file of the called function changes, not of others.
 
 NaN is never hidden: the compiler may reorder sums and contract products, but has to assume that NaN and inf occur
 (no "nnan", no "ninf"), and every comparison below lets NaN pass, as those of PyTorch do.
@@ -190,7 +191,7 @@ def _follow(target, w, tau):
 # -- the update ----------------------------------------------------------------------------------------------------
 @_part
 def _gather(run, runs, high, block, first, lines, shift, scale, states, played, after, rewards, continues):
-    """Copy the transitions number floor(u * high), u from the block; observations are scaled if `scale` is not empty."""
+    """Copy the transitions number floor(u * high), u in the block; observations are scaled if `scale` is not empty."""
     p, k = states.shape[1], played.shape[1] - states.shape[1]
     for b in range(len(states)):
         row = lines[int(block[run, first + b] * high) * runs + run]
