@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 import torch
+from scipy.special import ndtri
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
@@ -42,6 +43,7 @@ class Streams(Generator):
         each = torch.as_tensor(seeds, dtype=torch.int64, device=self.device)
         self.keys, self.runs, self.count = _mix(each), len(each), 0
         self._block, self._first, self._held = torch.empty(len(each), 0), 0, 0  # numbers [first, first + held)
+        self._array: tuple[Tensor | None, np.ndarray] = None, np.empty((0, 0))  # the block in NumPy
         self.manual_seed(int(each[0]))
 
     def take(self, shape: Sequence[int]) -> Tensor:
@@ -53,14 +55,27 @@ class Streams(Generator):
         n = prod(shape[1:])
         if not shape or shape[0] != self.runs:
             raise GameError(f"a draw of shape {tuple(shape)} from {self.runs} streams: the first dimension is of runs")
+        at = self._at(n)
+        self.count += n
+        taken = self._block.narrow(1, at, n)
+        return taken if len(shape) == 2 else taken.view(shape)
+
+    def take_array(self, n: int) -> tuple[np.ndarray, int]:
+        """Return the next n numbers of a CPU as (block, at): they are block[:, at : at + n], of a block (S, any)."""
+        at = self._at(n)
+        self.count += n
+        if self._array[0] is not self._block:
+            self._array = self._block, self._block.numpy()
+        return self._array[1], at
+
+    def _at(self, n: int) -> int:
+        """Return the place in the block of the next n numbers, which are computed if it does not hold them."""
         at = self.count - self._first
         if at < 0 or at + n > self._held:
             self._first, at = self.count, 0
             self._held = max(n, min(BLOCK, MOST // self.runs))
             self._block = self._numbers(self._held)
-        self.count += n
-        taken = self._block.narrow(1, at, n)
-        return taken if len(shape) == 2 else taken.view(shape)
+        return at
 
     def _numbers(self, n: int) -> Tensor:
         with torch.inference_mode(False), torch.no_grad():  # memory that serves in and out of inference mode
@@ -131,6 +146,14 @@ def normal(shape: Sequence[int], generator: Generator, dtype: torch.dtype) -> Te
             )
         return torch.special.ndtri(generator.take(shape)).to(dtype)
     return torch.randn(tuple(shape), generator=generator, device=generator.device, dtype=dtype)
+
+
+def normal_array(shape: tuple[int, ...], generator: Streams) -> np.ndarray:
+    """Draw the numbers of `normal` on a CPU, in float32, as an array: in a third of the time of its calls."""
+    if (n := prod(shape[1:])) >= LARGE:
+        return normal(shape, generator, torch.float32).numpy()
+    block, at = generator.take_array(n)
+    return ndtri(block[:, at : at + n]).astype(np.float32).reshape(shape)
 
 
 def integers(high: int, shape: Sequence[int], generator: Generator) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from robustgames.agents.agent import Agent
 from robustgames.agents.control.behavior import Behavior
+from robustgames.agents.control.engines import make_engine, why_not_native
 from robustgames.agents.control.episode_factory import make_episodes
 from robustgames.agents.control.interaction import Interaction
 from robustgames.agents.control.normalization import RunningNorm
@@ -117,7 +118,10 @@ class RobustDDPG(Agent):
             raise GameError(f"{self.solver!r} averages, but these policies are last iterates: leave average out")
         self.practice.begin(self.z)
         self.behavior = Behavior(self.policies, s, self.z, self.generator)
-        self.interaction = Interaction(self.ongoing, self.behavior, self.norm, self.generator, self.device)
+        self.engine, acting = make_engine(
+            s.engine, self.practice, self.solver, self.oracle, self.behavior, self.norm, self.generator
+        )
+        self.interaction = Interaction(self.ongoing, self.behavior, self.norm, self.generator, self.device, acting)
         self.num_timesteps = self.updates = 0
         self._owed: list[bool] | None = None  # ends of episodes in a stored step whose updates are not yet taken
 
@@ -135,9 +139,12 @@ class RobustDDPG(Agent):
     def _reset_timesteps(self) -> None:
         self.num_timesteps = 0
 
-    @torch.inference_mode()  # a tenth less time than without gradients only
     def _advance(self, room: int = 0) -> None:
         """Play one step in every env, store it, and take the update that it pays for."""
+        with self.engine.mode():
+            self._take_step()
+
+    def _take_step(self) -> None:
         if self._owed is not None:
             self._follow_up(self._owed)
         s, replay = self.settings, self.practice.replay
@@ -164,7 +171,7 @@ class RobustDDPG(Agent):
         If that fails, everything is as it was when the step was stored, and the next step begins with another try.
         """
         before = self.z, self.state, self.behavior.state, self.updates
-        weights, drawn = self.practice.weights(), self.generator.mark()
+        mark = self.engine.mark()
         try:
             if any(ended):
                 self.behavior.restart(self.z, ended)
@@ -172,8 +179,7 @@ class RobustDDPG(Agent):
                 self._update()
         except BaseException:
             self.z, self.state, self.behavior.state, self.updates = before
-            self.practice.go_back(weights)
-            self.generator.go_back(drawn)
+            self.engine.go_back(mark)
             raise
         self._owed = None
 
@@ -185,12 +191,8 @@ class RobustDDPG(Agent):
 
     def _update(self) -> None:
         """Take one step of the critic, and one of the players and target networks if it is due."""
-        self.practice.learn(self.generator)
         self.updates += 1
-        self.behavior.adapt(self.z, self.practice.states)
-        if self.updates % self.settings.delay == 0:
-            self.z, self.state = self.solver.step(self.oracle, self.z, self.state)
-            self.practice.follow(self.z)
+        self.z, self.state = self.engine.step(self.z, self.state, self.updates % self.settings.delay == 0)
 
     def _end(self) -> None:
         """Replace tensors made in inference mode, which cannot be differentiated, by equal ones."""
@@ -307,6 +309,7 @@ class RobustDDPG(Agent):
         content = {
             "agent": type(self).__name__,
             "settings": asdict(self.settings) | {"hidden": list(self.settings.hidden)},
+            "engine": self.engine.name,
             "solver": to_config(self.solver),
             "seed": self.seed,
             "alphas": self.ongoing.alphas,
@@ -340,7 +343,8 @@ class RobustDDPG(Agent):
             path: Folder that `save` wrote.
             env: Env as in the constructor.
             env_settings: Settings as in the constructor.
-            **options: `device`, `tensorboard_log`, `verbose`.
+            **options: `device`, `tensorboard_log`, `verbose`, and `engine`, by default that of the run, with which it
+                resumes bit for bit; if that is "native" and does not serve here, torch continues, with a warning.
 
         Raises:
             GameError: There is no undamaged checkpoint, or it is one of another agent or env.
@@ -350,13 +354,16 @@ class RobustDDPG(Agent):
             saved = one_line(content.get("agent", "another agent"))
             raise GameError(f"the checkpoint in {path} is of {saved}, not {cls.__name__}")
         for name in options:
-            if name not in (known := ("device", "tensorboard_log", "verbose")):
+            if name not in (known := ("device", "tensorboard_log", "verbose", "engine")):
                 raise unknown("option of load", name, known)
         checkpoint = f"the checkpoint in {path}"
         check_counts(content, checkpoint, "seed", "timesteps", "updates")
         with restoring(checkpoint):
             solver, runs = from_config(content["solver"]), len(content["z"])
-            agent = cls(env, solver, content["seed"], runs, env_settings, **options, **content["settings"])
+            used = content.get("engine", "torch")  # 0.1.0 had no other
+            settings = {**content["settings"], "engine": "auto" if used == "native" else used, **options}
+            agent = cls(env, solver, content["seed"], runs, env_settings, **settings)
+            agent._keep_engine(used, content["settings"], options)
             agent._check_same_env(content, path)
             content = {"owed": None, "callbacks": {}, **content}  # 0.1.0 wrote neither
             owed = None if content["owed"] is None else [False] * runs
@@ -364,6 +371,15 @@ class RobustDDPG(Agent):
             check_like(content, own, checkpoint)
             agent._restore(content)
         return agent
+
+    def _keep_engine(self, used: str, settings: dict[str, Any], options: dict[str, Any]) -> None:
+        """Warn if a run continues with another engine, and keep the word of its settings for its next checkpoint."""
+        if "engine" in options:
+            return
+        if self.engine.name != used:
+            reason = why_not_native(self.practice, self.solver)
+            warnings.warn(f"the run was trained by engine native, {reason}: torch continues it", stacklevel=3)
+        self.settings = self.settings.changed({"engine": settings.get("engine", "auto")})
 
     def _check_same_env(self, content: dict[str, Any], path: str | Path) -> None:
         there, here = tuple(content["z"].shape), tuple(self.z.shape)

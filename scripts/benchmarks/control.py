@@ -1,4 +1,7 @@
-"""Control: steps of the env per CPU second, acting and learning, against Stable-Baselines3 with the same settings."""
+"""Control: steps of the env per CPU second, acting and learning, with the same settings as the peers.
+
+The peers are Stable-Baselines3, and DDPG written tightly in PyTorch (`torch_loop.py`).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from benchmarks.harness import Contestant, Row, Steps, seconds_per_step
+from benchmarks.torch_loop import TorchLoop
 from stable_baselines3 import DDPG, TD3
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import NormalActionNoise
@@ -25,27 +28,29 @@ RATE, COST = "steps/CPU s", "us/step"
 
 @dataclass(frozen=True)
 class Task:
-    """An env with networks and a minibatch, and the rate that its rows must reach."""
+    """An env with networks and a minibatch, and what its rows must reach: DDPG against SB3 and the loop, and TD3."""
 
     env_id: str = "Pendulum-v1"
     hidden: tuple[int, ...] = (64, 64)
     batch: int = 128
     at_least: float | None = None
+    loop_at_least: float | None = None
+    td3_at_least: float | None = None
 
     def __str__(self) -> str:
         return f"{self.env_id} {list(self.hidden)} batch {self.batch}"
 
     def blocks(self, share: float = 1.0) -> tuple[int, int]:
         """Return the numbers of steps of ours and of the peer that last some tenths of a second."""
-        ours, peer = (300, 100) if self.batch == 128 else (60, 40)
+        ours, peer = (800, 100) if self.batch == 128 else (60, 40)
         return max(10, round(ours * share)), max(5, round(peer * share))
 
 
 TASKS = (
-    Task("Pendulum-v1", at_least=6.0),
-    Task("Hopper-v5", at_least=6.0),
-    Task("Pendulum-v1", (256, 256), 256, at_least=1.8),
-    Task("Hopper-v5", (256, 256), 256, at_least=1.8),
+    Task("Pendulum-v1", at_least=12.0, loop_at_least=6.0, td3_at_least=9.0),
+    Task("Hopper-v5", at_least=8.0, loop_at_least=4.0, td3_at_least=6.0),
+    Task("Pendulum-v1", (256, 256), 256, at_least=2.2, loop_at_least=1.6),
+    Task("Hopper-v5", (256, 256), 256, at_least=2.2, loop_at_least=1.6),
 )
 
 
@@ -59,6 +64,7 @@ def control(rounds: int, device: str, quick: bool) -> Iterator[Row]:
     for task in TASKS[:2]:
         yield from td3(task, rounds, share)
     yield from robustness(TASKS[0], rounds, share)
+    yield from engines(TASKS[0], rounds, share)
     yield from many_seeds(TASKS[0], rounds, share)
     yield from solvers(TASKS[0], rounds, share)
 
@@ -71,12 +77,14 @@ def ddpg(task: Task, rounds: int, share: float) -> Iterator[Row]:
     contestants = {
         "ours": Contestant(learning(own), blocks[0]),
         "peer": Contestant(learning(other), blocks[1]),
+        "loop": Contestant(loop(task).learn, blocks[1]),
         "our update": Contestant(updating(own), blocks[0]),
         "peer's update": Contestant(training(other), blocks[1]),
     }
     rate = rates(contestants, rounds)
     yield Row(f"DDPG, {task} : SB3", RATE, rate["ours"], rate["peer"], task.at_least)
-    yield Row("  the update alone", "updates/CPU s", rate["our update"], rate["peer's update"])
+    yield Row(f"DDPG, {task} : a tight loop in PyTorch", RATE, rate["ours"], rate["loop"], task.loop_at_least)
+    yield Row("  the update alone : SB3", "updates/CPU s", rate["our update"], rate["peer's update"])
 
 
 def td3(task: Task, rounds: int, share: float) -> Iterator[Row]:
@@ -87,7 +95,7 @@ def td3(task: Task, rounds: int, share: float) -> Iterator[Row]:
         "peer": Contestant(learning(peer(TD3, task)), blocks[1]),
     }
     rate = rates(contestants, rounds)
-    yield Row(f"TD3, {task} : SB3", RATE, rate["ours"], rate["peer"])
+    yield Row(f"TD3, {task} : SB3", RATE, rate["ours"], rate["peer"], task.td3_at_least)
 
 
 def robustness(task: Task, rounds: int, share: float) -> Iterator[Row]:
@@ -101,7 +109,15 @@ def robustness(task: Task, rounds: int, share: float) -> Iterator[Row]:
     contestants = {name: Contestant(learning(ours(task, env_settings=own)), block) for name, own in settings.items()}
     rate = rates(contestants, rounds)
     for name in ("noisy", "probabilistic"):
-        yield Row(f"DDPG, {task}, {name} alpha 0.1 : alpha 0", COST, 1e6 / rate[name], 1e6 / rate["plain"])
+        yield Row(f"DDPG, {task}, {name} alpha 0.1 : alpha 0", COST, 1e6 / rate[name], 1e6 / rate["plain"], at_most=1.3)
+
+
+def engines(task: Task, rounds: int, share: float) -> Iterator[Row]:
+    """Time the compiled engine against that of PyTorch, end to end."""
+    block = task.blocks(share)[0]
+    contestants = {name: Contestant(learning(ours(task, engine=name)), block) for name in ("native", "torch")}
+    rate = rates(contestants, rounds)
+    yield Row(f"DDPG, {task}, engine native : torch", RATE, rate["native"], rate["torch"])
 
 
 def many_seeds(task: Task, rounds: int, share: float) -> Iterator[Row]:
@@ -111,7 +127,7 @@ def many_seeds(task: Task, rounds: int, share: float) -> Iterator[Row]:
         "batch": Contestant(learning(ours(task, runs=SEEDS)), max(5, block // SEEDS)),
         "one": Contestant(learning(ours(task)), block),
     }
-    rate = rates(contestants, rounds)
+    rate = rates(contestants, rounds)  # of one thread, as all rates of this suite
     title = f"DDPG, {task}, {SEEDS} seeds as one batch : one run"
     yield Row(title, "seed-steps/CPU s", SEEDS * rate["batch"], rate["one"], at_least=1.0)
 
@@ -120,7 +136,9 @@ def solvers(task: Task, rounds: int, share: float) -> Iterator[Row]:
     """Time the update with two fields of the players in a step against that with one."""
     block, robust = task.blocks(share)[0], {"alpha": 0.1}
     contestants = {
-        name: Contestant(updating(ours(task, solver=rg.make_solver(name, lr=LR), env_settings=robust)), block)
+        name: Contestant(
+            updating(ours(task, solver=rg.make_solver(name, lr=LR), env_settings=robust, engine="torch")), block
+        )
         for name in ("extra_adam", "adam")
     }
     rate = rates(contestants, rounds)
@@ -170,6 +188,11 @@ def peer(kind: type[TD3], task: Task) -> TD3:
     return model.learn(STARTS + 10, log_interval=NEVER)
 
 
+def loop(task: Task) -> TorchLoop:
+    """Return the loop in PyTorch with those settings, at the same place."""
+    return TorchLoop(task.env_id, task.hidden, task.batch, STARTS, BUFFER, LR, TAU, NOISE).learn(STARTS + 10)
+
+
 def learning(agent: RobustDDPG | TD3) -> Steps:
     """Return `learn` as steps of the env, each with an update and without logs in between."""
     return lambda steps: agent.learn(steps, log_interval=NEVER, reset_num_timesteps=False)
@@ -178,12 +201,10 @@ def learning(agent: RobustDDPG | TD3) -> Steps:
 def updating(agent: RobustDDPG) -> Steps:
     """Return updates of critic, players and target networks, without steps of the env."""
 
-    @torch.inference_mode()
     def run(steps: int) -> None:
-        for _ in range(steps):
-            agent.practice.learn(agent.generator)
-            agent.z, agent.state = agent.solver.step(agent.oracle, agent.z, agent.state)
-            agent.practice.follow(agent.z)
+        with agent.engine.mode():
+            for _ in range(steps):
+                agent.z, agent.state = agent.engine.step(agent.z, agent.state, due=True)
 
     return run
 

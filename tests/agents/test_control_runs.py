@@ -179,11 +179,13 @@ def test_an_env_moved_by_others_begins_a_new_episode(env, foreign, tmp_path):
 
 
 # -- between two steps ---------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("place", ["players", "follow", "critic"])
+@pytest.mark.parametrize("place", ["players", "follow", "critic", "native"])
 @pytest.mark.parametrize(("env", "settings"), [*KINDS, (PENDULUM, {"normalize": True, "noise": 0.0})])
 def test_a_failed_update_is_owed_and_taken_bit_for_bit(env, settings, place, tmp_path, monkeypatch):
-    whole, agent = (RobustDDPG(env, seed=3, runs=2, **SMALL, **settings) for _ in "ab")
+    engine = "native" if place == "native" else "torch"
+    whole, agent = (RobustDDPG(env, seed=3, runs=2, engine=engine, **SMALL, **settings) for _ in "ab")
     owner, name = {
+        "native": (agent.engine, "_draw"),  # all that can fail comes before the compiled call
         "players": (agent.practice, "draw"),
         "follow": (agent.practice.learning, "follow_"),
         "critic": (agent.practice.learning, "step_"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -96,8 +97,8 @@ class Behavior:
         elif self.weights is not None:
             self.state = self.weights.restart(self.state, z, over, self.generator)
 
-    def adapt(self, z: Tensor, states: Tensor) -> None:
-        """Count an update, and adapt parameter noise in states (S, B, p) if it is due."""
+    def adapt(self, z: Tensor, states: Tensor | Callable[[], Tensor]) -> None:
+        """Count an update, and adapt parameter noise in states (S, B, p), or those of a function, if it is due."""
         if self.weights is not None:
             self.state = self.weights.adapt(self.state, self._both, z, states, self.generator)
 

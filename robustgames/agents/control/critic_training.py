@@ -63,8 +63,14 @@ class CriticTraining:
         self.states = self.held.states
         self.error = self.learning.step_(self.held, self.target, self.state, generator)
 
+    def states_at(self, u: np.ndarray) -> Tensor:
+        """Return the states of the minibatch that numbers u in [0, 1), (S, B), choose as those of a `Streams` do."""
+        return self._scaled(self.replay.at(torch.from_numpy((u * self.replay.size).astype(np.int64)))).states
+
     def _sample(self, generator: Generator) -> Transitions:
-        batch = self.replay.sample(self.batch_size, generator)
+        return self._scaled(self.replay.sample(self.batch_size, generator))
+
+    def _scaled(self, batch: Transitions) -> Transitions:
         if self.norm is not None:
             self.norm.apply_(batch.states)  # [s | a] holds these states also
             self.norm.apply_(batch.next_states)

@@ -7,7 +7,7 @@ the generator of the runs, a `Streams` if every run draws its own numbers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,15 +56,19 @@ class GaussianNoise(ActionNoise):
         return {}
 
     def step(self, state: State, actions: Tensor, generator: Generator) -> tuple[Tensor, State]:
-        left = state.get("left", 0)
-        block = state["block"] if left else self._drawn(actions, generator)
-        left = (left or BLOCK) - 1
-        return block[..., left, :], {"block": block, "left": left}
+        state = self.advance(state, actions.shape, generator, actions.dtype)
+        return state["block"][..., state["left"], :], state
 
-    def _drawn(self, actions: Tensor, generator: Generator) -> Tensor:
+    def advance(self, state: State, shape: Sequence[int], generator: Generator, dtype: torch.dtype) -> State:
+        """Return the next state, {"block": (*S, BLOCK, k), "left"}, whose noise is block[..., left, :]."""
+        left = state.get("left", 0)
+        block = state["block"] if left else self._drawn(shape, generator, dtype)
+        return {"block": block, "left": (left or BLOCK) - 1}
+
+    def _drawn(self, shape: Sequence[int], generator: Generator, dtype: torch.dtype) -> Tensor:
         std = self.std.unsqueeze(-1) if isinstance(self.std, Tensor) else self.std
-        *runs, k = actions.shape
-        return std * normal((*runs, BLOCK, k), generator, actions.dtype)
+        *runs, k = shape
+        return std * normal((*runs, BLOCK, k), generator, dtype)
 
 
 @dataclass(frozen=True)
@@ -164,14 +168,18 @@ class AdaptiveParameterNoise:
         state: State,
         policy: Callable[[Tensor, Tensor], Tensor],
         weights: Tensor,
-        states: Tensor,
+        states: Tensor | Callable[[], Tensor],
         generator: Generator,
     ) -> State:
-        """Count a step, and adapt std if one is due: policy(weights (*S, n), states (*S, B, p)) -> (*S, B, k)."""
+        """Count a step, and adapt std if that is due: policy(weights (*S, n), states (*S, B, p)) -> (*S, B, k).
+
+        States that are a function are computed only then.
+        """
         k = state["k"] + 1
         if k % self.interval:
             return {**state, "k": k}
-        d = self.distance(policy, weights, self._disturbed(weights, state["std"], generator), states)
+        others = self._disturbed(weights, state["std"], generator)
+        d = self.distance(policy, weights, others, states if isinstance(states, Tensor) else states())
         change = torch.where(d <= self.delta, self.factor, 1 / self.factor).unsqueeze(-1)
         return {**state, "k": k, "std": state["std"] * change.to(state["std"])}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from robustgames.agents.control.behavior import Behavior
 from robustgames.agents.control.episodes import Episodes, Played
 from robustgames.agents.control.normalization import RunningNorm
 from robustgames.streams import uniform
+
+if TYPE_CHECKING:
+    from robustgames.agents.control.native import NativeActing
 
 
 class Interaction:
@@ -26,6 +29,7 @@ class Interaction:
         norm: Running scale of the observations, or None.
         generator: Generator of the run.
         device: Device of the policies.
+        acting: Compiled code that acts in the place of `behavior`, or None.
     """
 
     def __init__(
@@ -35,8 +39,9 @@ class Interaction:
         norm: RunningNorm | None,
         generator: Generator,
         device: torch.device,
+        acting: NativeActing | None = None,
     ) -> None:
-        self.episodes, self.behavior, self.norm = episodes, behavior, norm
+        self.episodes, self.behavior, self.norm, self.acting = episodes, behavior, norm, acting
         self.generator, self.device = generator, device
         self.halfway = False
 
@@ -66,12 +71,21 @@ class Interaction:
 
     def _act(self, z: Tensor, observations: Any) -> tuple[Any, Any]:
         """Return the actions of both players in every env: (S, k) each, on the device of the envs."""
+        if self.acting is not None:
+            return self._act_natively(self.acting, z, observations)
         if self.behavior.row_by_row and self.norm is None:
             own, other = self.behavior.act_alone(z, observations[0])
             return own[None], other[None]
         states = torch.as_tensor(observations, device=self.device).unsqueeze(-2)
         both = self.behavior.act(z, states if self.norm is None else self.norm.apply_(states.clone()))
         own, other = (actions.nan_to_num().to(self.episodes.device) for actions in both)  # of diverged runs
+        return own, other
+
+    def _act_natively(self, acting: NativeActing, z: Tensor, observations: Any) -> tuple[Any, Any]:
+        if isinstance(observations, np.ndarray):
+            both = acting.act(z, observations)
+            return both[:, 0], both[:, 1]
+        own, other = torch.from_numpy(acting.act(z, observations.float().contiguous().numpy()).copy()).unbind(1)
         return own, other
 
     def measures(self) -> dict[str, float]:

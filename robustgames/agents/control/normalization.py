@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,6 +57,10 @@ class RunningNorm:
         """Scale observations (S, B, p) of all runs, or (B, p) of one run, in place, and return them."""
         runs = slice(None) if run is None else run
         return observations.sub_(self._shift[runs]).mul_(self._scale[runs]).clamp_(-CLIP, CLIP)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return (shift, factor) of the observations of a CPU, (S, p) each: s -> (s - shift) factor."""
+        return self._shift.squeeze(1).numpy(), self._scale.squeeze(1).numpy()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes."""

@@ -77,15 +77,18 @@ class Replay:
         self.width = 2 * state_size + action_size + 2
         # never touched before it is written: the system hands out the memory as the replay fills
         self._rows = torch.empty(capacity, self._runs, self.width, device=device, dtype=dtype)
-        self._lines = self._rows.view(-1, self.width)
+        self.lines = self._rows.view(-1, self.width)
+        """The transitions of all runs, (capacity * S, width): line c * S + i is number c of run i."""
         self._first = torch.arange(self._runs, device=device).unsqueeze(-1)  # the number of each run within a row
         self.size = self.position = 0
+        self._shapes = tuple((*shape, n) for n in (state_size, action_size, state_size))
         self._arrays = self._parts(self._rows.numpy()) if self._rows.device.type == "cpu" else None
 
     def _parts(self, rows: Any) -> tuple[Any, ...]:
         p, k = self.state_size, self.action_size
         bounds = (0, p, p + k, 2 * p + k, 2 * p + k + 1, 2 * p + k + 2)
-        return tuple(rows[..., a:b] for a, b in pairwise(bounds))
+        parts = [rows[..., a:b] for a, b in pairwise(bounds)]
+        return (*parts[:3], parts[3][..., 0], parts[4][..., 0])
 
     def add(self, state: Array, action: Array, next_state: Array, reward: Array, terminated: Array) -> None:
         """Add one transition of every run: (*S, p), (*S, k), (*S, p), (*S,), (*S,), numpy arrays or tensors."""
@@ -93,12 +96,11 @@ class Replay:
             values = (state, action, next_state, reward, terminated)
             self.extend(*(torch.as_tensor(v, device=self._rows.device).unsqueeze(0) for v in values))
             return
-        shapes = [(*self.shape, n) for n in (self.state_size, self.action_size, self.state_size)]
-        if [np.shape(state), np.shape(action), np.shape(next_state)] != shapes:
+        if (np.shape(state), np.shape(action), np.shape(next_state)) != self._shapes:
             raise self._misfit(state, action)
         at, (s, a, next_s, r, continues) = self.position, self._arrays
-        s[at], a[at], next_s[at], r[at, :, 0] = state, action, next_state, reward
-        continues[at, :, 0] = 1 - np.asarray(terminated, dtype=np.float32)
+        s[at], a[at], next_s[at], r[at] = state, action, next_state, reward
+        continues[at] = np.logical_not(terminated)
         self._advance(1)
 
     def extend(self, states: Tensor, actions: Tensor, next_states: Tensor, rewards: Tensor, terminated: Tensor) -> None:
@@ -134,10 +136,14 @@ class Replay:
         """
         if self.size == 0:
             raise GameError("the replay is empty: add transitions before sampling")
-        index = integers(self.size, (self._runs, batch_size), generator)
+        return self.at(integers(self.size, (self._runs, batch_size), generator))
+
+    def at(self, index: Tensor) -> Transitions:
+        """Return the transitions at places (S, B), (1, B) for one run, that are below `size`."""
+        batch_size = index.size(1)
         if self._runs > 1:
             index = index * self._runs + self._first
-        rows = self._lines.index_select(0, index.view(-1)).view(*self.shape, batch_size, self.width)
+        rows = self.lines.index_select(0, index.view(-1)).view(*self.shape, batch_size, self.width)
         p, k = self.state_size, self.action_size
         s, a, next_s, r, continues = rows.split_with_sizes([p, k, p, 1, 1], -1)
         return Transitions(rows, rows[..., : p + k], s, a, next_s, r, continues)

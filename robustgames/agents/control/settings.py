@@ -9,6 +9,7 @@ from robustgames.errors import GameError, unknown
 
 Exploration = Literal["gaussian", "ou", "parameter"]
 Adversary = Literal["learned", "random"]
+Engine = Literal["auto", "torch", "native"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Settings:
             K steps, instead of the first alone (Kamalaruban et al. 2020, whose target networks also follow as often).
         adversary: Kind of adversary: learned, or random, with uniform actions, the control that a claim of robustness
             has to beat.
+        engine: What computes updates and actions. torch serves every solver and device. native is compiled code, for
+            simultaneous Adam on a CPU, and needs numba. auto is native where that is possible, else torch.
 
     Raises:
         GameError: Numbers out of range, or unknown words.
@@ -65,6 +68,7 @@ class Settings:
     delay: int = 1
     every_draw: bool = False
     adversary: Adversary = "learned"
+    engine: Engine = "auto"
 
     def __post_init__(self) -> None:
         for name, usual in (("batch_size", 128), ("buffer_size", 1_000_000), ("delay", 2)):
@@ -83,8 +87,8 @@ class Settings:
             raise GameError(f"{got}: the replay must hold more, or there is no update")
         if self.exploration == "parameter" and not self.noise > 0:
             raise GameError(f"noise is {self.noise}: parameter noise holds a distance > 0 of actions, e.g. noise=0.2")
-        for name, known in (("exploration", get_args(Exploration)), ("adversary", get_args(Adversary))):
-            if getattr(self, name) not in known:
+        for name, kind in (("exploration", Exploration), ("adversary", Adversary), ("engine", Engine)):
+            if getattr(self, name) not in (known := get_args(kind)):
                 raise unknown(name, str(getattr(self, name)), known)
 
     def changed(self, settings: dict[str, Any]) -> Settings:

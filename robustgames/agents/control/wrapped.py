@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any
 
 import gymnasium as gym
@@ -95,12 +94,13 @@ def stored(name: str, value: Any, out: np.ndarray, shape: tuple[int, ...]) -> No
     array = np.asarray(value)
     if array.shape != shape or array.dtype.kind not in "fiub":
         raise GameError(f"{name} has shape {array.shape} and type {array.dtype}: expected numbers of shape {shape}")
-    if array.dtype == out.dtype:
-        out[:] = array.ravel()
-    else:
-        with np.errstate(over="ignore"):
-            out[:] = array.ravel()
-    if not (isfinite(np.vdot(out, out)) or np.isfinite(out).all()):  # the product is faster; large numbers overflow it
+    flat = array.ravel()
+    if array.dtype.kind == "f" and np.vdot(flat, flat) < LARGEST:  # the product is faster; large numbers overflow it
+        out[:] = flat
+        return
+    with np.errstate(over="ignore"):
+        out[:] = flat
+    if not np.isfinite(out).all():
         raise _too_large(name, value)
 
 

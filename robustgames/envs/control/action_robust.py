@@ -18,6 +18,8 @@ from robustgames.envs.control.perturbations import AXES, NOISES, Distribution, P
 from robustgames.envs.joint_actions import JointActions
 from robustgames.errors import GameError, unknown
 
+FEW = 32
+
 
 class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
     """A protagonist controls an env, and an adversary disturbs it.
@@ -86,6 +88,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         self._warned: set[str] = set()
         self._steps = self.moves = 0  # moves: resets and steps so far, by which an agent notices those of others
         self._low, self._high = box.low, box.high
+        self._unit = bool((box.low == -1).all() and (box.high == 1).all())
         self._shapes = {"protagonist": box.shape, "adversary": self.coupling.shape(self)}
         self._kind: Any = box.dtype
         own, other = (gym.spaces.Box(-1.0, 1.0, shape, np.float32) for shape in self._shapes.values())
@@ -166,8 +169,10 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
             self.physics.set(self.perturbation, play.scales)
         self._steps += 1
         self.moves += 1
-        applied = (self._center + self._half * executed).astype(self._kind)
-        applied = np.minimum(np.maximum(applied, self._low), self._high)  # rounding may leave the box by a digit
+        applied = executed.astype(self._kind)
+        if play.acted or not self._unit:  # else it is an action of the box already
+            applied = (self._center + self._half * executed).astype(self._kind)
+            applied = np.minimum(np.maximum(applied, self._low), self._high)  # rounding may leave the box by a digit
         observation, reward, terminated, truncated, info = self.inner.step(applied)
         terminated = checked_flag("terminated", terminated, self.inner)
         truncated = checked_flag("truncated", truncated, self.inner)
@@ -209,10 +214,15 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         value = np.asarray(action[player], dtype=np.float32)
         if value.shape != shape:
             raise GameError(f"the {player}'s action has shape {value.shape}: expected {shape}")
-        square = float(np.vdot(value, value))  # at most 1: finite and within [-1, 1], the common case at little cost
-        if not isfinite(square):
+        if value.size <= FEW:  # a loop over numbers costs less than a call of NumPy
+            for number in value.ravel().tolist():
+                if not -1 <= number <= 1:
+                    break
+            else:
+                return value
+        if not np.isfinite(value).all():
             raise GameError(f"the {player}'s action is {value}: expected numbers in [-1, 1]")
-        return value if square <= 1 else np.minimum(np.maximum(value, -1), 1)
+        return np.minimum(np.maximum(value, -1), 1)
 
     def _replaced(self, action: np.ndarray) -> np.ndarray:
         probability = self.perturbation.get("action_noise", 0.0)

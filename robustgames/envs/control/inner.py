@@ -166,7 +166,9 @@ def checked_flag(name: str, value: Any, env: gym.Env) -> bool:
     Raises:
         GameError: It is neither True nor False, e.g. the word "no", which Python takes for True.
     """
-    if not isinstance(value, bool | np.bool_) and str(getattr(value, "dtype", "")) not in ("bool", "torch.bool"):
+    if value is True or value is False:  # at once, in every step
+        return value
+    if not isinstance(value, np.bool_) and str(getattr(value, "dtype", "")) not in ("bool", "torch.bool"):
         kind, shown = type(value).__name__, shorten(" ".join(str(value).split()))
         raise GameError(f"{env.unwrapped} returned {name} {shown!r}, a {kind}: return True or False, bool(...)")
     return bool(value)
