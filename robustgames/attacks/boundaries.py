@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from robustgames.attacks.problem import Problem
+from robustgames.attacks.problem import FAR, Problem
 
 DUALS = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}
-FAR = 1e18  # replaces infinity on an open side of the box, because 0 * inf is nan
 
 
 def nearest_boundary(p: Problem, values: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,11 +22,6 @@ def nearest_boundary(p: Problem, values: Tensor, g: Tensor) -> tuple[Tensor, Ten
 def slope(p: Problem, g: Tensor) -> Tensor:
     """Return |g|_dual, the steepest rise along a perturbation of norm 1, at least 1e-12."""
     return torch.linalg.vector_norm(g, DUALS[p.threat.norm], dim=-1).clamp_min(1e-12)
-
-
-def walls(p: Problem) -> tuple[Tensor, Tensor]:
-    """Return the least and the largest perturbation of each coordinate inside the box, finite."""
-    return (p.threat.low - p.a).clamp_min(-FAR), (p.threat.high - p.a).clamp_max(FAR)
 
 
 def to_hyperplane(w: Tensor, gap: Tensor, low: Tensor, high: Tensor, norm: str, rounds: int = 24) -> Tensor:

@@ -101,7 +101,7 @@ def ascend(problem: Problem, start: Tensor, step: Step, steps: int, early: Early
 def _last(problem: Problem, eta: Tensor, step: Step, steps: int) -> Tensor:
     rows = step.init(problem, eta)
     for k in range(steps):
-        _, _, g = problem.gradient(eta)
+        g = problem.slope(eta)
         stalled = problem.stalled(g)
         moved, rows = step.move(problem, eta, g, rows, k)
         eta = moved if stalled is None else torch.where(stalled, eta, moved)

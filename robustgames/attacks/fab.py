@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.attacks.attack import Attack
-from robustgames.attacks.boundaries import nearest_boundary, to_hyperplane, walls
+from robustgames.attacks.boundaries import nearest_boundary, to_hyperplane
 from robustgames.attacks.engine import Rows, check_steps
 from robustgames.attacks.minimum_norm import nearer, nothing, shrink
 from robustgames.attacks.problem import Bounds, Problem, Radius
@@ -102,7 +102,7 @@ class FAB(Attack):
 
     def _mix(self, p: Problem, eta: Tensor, value: Tensor, w: Tensor, fooled: Tensor) -> Tensor:
         """Return the next iterate from f = value and ∇f = w at η."""
-        low, high = walls(p)
+        low, high = p.walls
         back = self.back if self.back is not None else 0.9 if p.threat.norm == "linf" else 0.8
         base = eta * torch.where(fooled, back, 1.0).to(eta).unsqueeze(-1)
         points = torch.stack([base, torch.zeros_like(base)])
