@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
 from robustgames.attacks.attack import Attack
+from robustgames.attacks.local import Local, local_logits
 from robustgames.attacks.losses import LabelLoss
 from robustgames.attacks.passes import stronger
 from robustgames.attacks.problem import Bounds, Problem, Radius
 from robustgames.attacks.victim import Model, Victim
 from robustgames.attacks.windows import Grid, Window, draw_windows
 from robustgames.errors import GameError
+
+Draws = Iterable[tuple[Tensor, Window]]  # the corner of each channel, and where
+SMALL = 9  # windows of at most a ninth of an image are evaluated locally: larger ones reach all of the second layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +94,18 @@ def _corners(p: Problem, queries: int, p_init: float) -> Tensor:
     best, done = _query(judge, images)
     if p.eot > 1:
         done = torch.zeros_like(p.labels, dtype=torch.bool)  # another window may fool more passes
-    coins = _coins(p, queries, grid.channels, 1, 1)
-    for coin, window in zip(coins, draw_windows(p, grid, queries, p_init), strict=True):
+    coins, untried = _coins(p, queries, grid.channels, 1, 1), p.eot == 1 and p.dtype is None
+    draws = zip(coins, draw_windows(p, grid, queries, p_init), strict=True)
+    for coin, window in draws:
+        if untried and SMALL * window.height * window.width <= grid.height * grid.width:
+            alive, untried = (~done).nonzero().squeeze(-1), False
+            local = local_logits(p.victim, images[alive], p.shape)
+            if local is not None:
+                draws = chain([(coin, window)], draws)
+                up[alive] = _locally(
+                    judge.rows(alive), local, up[alive], bright[alive], dark[alive], best[alive], draws
+                )
+                break
         rows = (~done & (window.of(up) != coin).flatten(1).any(-1)).nonzero().squeeze(-1)
         if len(rows) == 0:
             if bool(done.all()):
@@ -106,6 +122,49 @@ def _corners(p: Problem, queries: int, p_init: float) -> Tensor:
         if p.eot == 1:
             done[kept] = fooled[better]
     return torch.where(up.flatten(1), high, low)
+
+
+def _locally(
+    p: Problem,
+    local: Local,
+    up: Tensor,
+    bright: Tensor,
+    dark: Tensor,
+    best: Tensor,
+    draws: Iterable[tuple[Tensor, Window]],
+) -> Tensor:
+    """Return the corners, up or down, at which the same search ends from there, on rows that are not fooled yet."""
+    out, alive = up.clone(), torch.arange(len(up))
+    for coin, window in draws:
+        changed = (window.of(up) != coin).flatten(1).any(-1)
+        count = int(changed.sum())
+        if count == 0:
+            if len(alive) == 0:
+                break
+            continue
+        logits, updates = local.logits(window, torch.where(coin, window.of(bright), window.of(dark)))
+        p.victim.count_pass(logits, count)
+        fooled = p.fooled(logits) & changed
+        won = fooled.nonzero().squeeze(-1)
+        if len(won) > 0:  # up to rounding: the model itself has the last word
+            trial = up[won]
+            window.of(trial).copy_(coin.expand_as(window.of(trial)))
+            logits[won] = p.victim.plain(torch.where(trial, bright[won], dark[won]).view(-1, *p.shape))
+            fooled = p.fooled(logits) & changed
+        value = p.losses_of(logits)
+        chosen = (((value > best) | fooled) & changed).nonzero().squeeze(-1)
+        if len(chosen) == 0:
+            continue
+        window.of(up)[chosen], best[chosen] = coin, value[chosen]
+        local.accept(chosen, updates)
+        if len(won) > 0:
+            out[alive[fooled]] = up[fooled]
+            rows = (~fooled).nonzero().squeeze(-1)
+            local.keep(rows)
+            p, alive, up, best = p.rows(rows), alive[rows], up[rows], best[rows]
+            bright, dark = bright[rows], dark[rows]
+    out[alive] = up
+    return out
 
 
 def _query(p: Problem, images: Tensor) -> tuple[Tensor, Tensor]:

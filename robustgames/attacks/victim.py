@@ -55,7 +55,7 @@ class Victim:
         self._checked, self._classes, self._changes_inputs = False, 2, False
         self._zeros: Tensor | None = None  # 0 times the logits of the unchecked passes, so far as these are finite
         self._unchecked = 0
-        self._width = 0  # bytes of the largest output of a layer for one row; 0 if unknown
+        self.row_bytes = 0  # bytes of the largest output of a layer for one row; 0 if unknown
 
     @contextmanager
     def under_attack(self, classes: int = 2) -> Iterator[None]:
@@ -135,10 +135,20 @@ class Victim:
     def _parts(self, inputs: Tensor) -> list[slice]:
         """Return the rows that pass through the model together: on a CPU so few that its layers stay in the cache."""
         count = len(inputs)
-        if inputs.is_cuda or count * self._width <= CACHE:
+        if inputs.is_cuda or count * self.row_bytes <= CACHE:
             return WHOLE
-        each = -(-count // min(-(-count * self._width // CACHE), max(count // LEAST, 1)))
+        each = -(-count // min(-(-count * self.row_bytes // CACHE), max(count // LEAST, 1)))
         return [slice(k, k + each) for k in range(0, count, each)]
+
+    def plain(self, inputs: Tensor) -> Tensor:
+        """Return the logits of inputs that were counted and checked before."""
+        with torch.no_grad():
+            return self._forward(inputs.clone() if self._changes_inputs else inputs)
+
+    def count_pass(self, logits: Tensor, count: int) -> None:
+        """Count and check a pass of some images whose logits were computed otherwise."""
+        self.forwards += count
+        self._check_later(logits)
 
     def _usable(self, g: Tensor, logits: Tensor, dims: int) -> Tensor:
         """Return the gradients (N, ...) with 0 in place of those that are NaN, and count them."""
@@ -193,7 +203,7 @@ class Victim:
         else:
             with self._modes.catch() as caught, largest_output() as largest:
                 logits = self._forward(given)
-            self._width = largest() // max(len(inputs), 1)
+            self.row_bytes = largest() // max(len(inputs), 1)
             if caught:
                 warnings.warn(
                     f"a {type(caught[0]).__name__} that the model does not reach through attributes, closures or "
