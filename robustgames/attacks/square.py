@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
 from robustgames.attacks.attack import Attack
-from robustgames.attacks.local import Local, local_logits
+from robustgames.attacks.corners import coins_of, now, search_corners
 from robustgames.attacks.losses import LabelLoss
 from robustgames.attacks.passes import stronger
 from robustgames.attacks.problem import Bounds, Problem, Radius
 from robustgames.attacks.victim import Model, Victim
 from robustgames.attacks.windows import Grid, Window, draw_windows
 from robustgames.errors import GameError
-
-Draws = Iterable[tuple[Tensor, Window]]  # the corner of each channel, and where
-SMALL = 9  # windows of at most a ninth of an image are evaluated locally: larger ones reach all of the second layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +34,7 @@ class Square(Attack):
             raise GameError(f"p_init is {self.p_init}: it is a share of the coordinates, in (0, 1], e.g. 0.8")
 
     def run(self, p: Problem) -> Tensor:
-        return (_corners if p.threat.norm == "linf" else _bumps)(p, self.queries, self.p_init)
+        return (search_corners if p.threat.norm == "linf" else _bumps)(p, self.queries, self.p_init)
 
 
 def square(
@@ -61,8 +56,9 @@ def square(
 
     In ℓ∞ a window moves to a corner of the ball, +eps or -eps per channel. In ℓ2 and ℓ1 it takes the budget of a second
     window, in the form of two bumps of opposite sign. Windows shrink with a fixed schedule. A proposal that would not
-    change a row costs it no forward pass (about one in seven in ℓ∞). A fooled row leaves the search; the host
-    waits for the device in every query.
+    change a row costs it no forward pass (about one in seven in ℓ∞; on a GPU it does). Fooled rows leave the search, on
+    a GPU every 20 queries. On a CPU small windows are evaluated as in `robustgames.attacks.local` if the model is a
+    chain of layers.
 
     Inputs of one dimension (tables) have intervals of neighboring coordinates as windows; of inputs with more than
     two, the last two dimensions are height and width. Source: Andriushchenko, Croce, Flammarion and Hein 2020, with
@@ -82,105 +78,6 @@ def square(
     return attack(model, x, y, eps, norm, loss=loss, targets=targets, bounds=bounds, generator=generator, eot=eot)
 
 
-# -- ℓ∞ ---------------------------------------------------------------------------------------------------------
-def _corners(p: Problem, queries: int, p_init: float) -> Tensor:
-    """Return the perturbations of a search over corners of the ball."""
-    grid, full = Grid.from_shape(p.shape), p.threat.eps * torch.ones_like(p.a)
-    low, high = (p.project(corner) for corner in (-full, full))
-    dark, bright = (p.inputs(corner).view(-1, *grid) for corner in (low, high))
-    up = _coins(p, len(p.a), grid.channels, 1, grid.width).repeat(1, 1, grid.height, 1)  # vertical stripes
-    images = torch.where(up, bright, dark)
-    judge = replace(p, a=p.a[:, :0])  # labels and targets only, because the images are kept here
-    best, done = _query(judge, images)
-    if p.eot > 1:
-        done = torch.zeros_like(p.labels, dtype=torch.bool)  # another window may fool more passes
-    coins, untried = _coins(p, queries, grid.channels, 1, 1), p.eot == 1 and p.dtype is None
-    draws = zip(coins, draw_windows(p, grid, queries, p_init), strict=True)
-    for coin, window in draws:
-        if untried and SMALL * window.height * window.width <= grid.height * grid.width:
-            alive, untried = (~done).nonzero().squeeze(-1), False
-            local = local_logits(p.victim, images[alive], p.shape)
-            if local is not None:
-                draws = chain([(coin, window)], draws)
-                up[alive] = _locally(
-                    judge.rows(alive), local, up[alive], bright[alive], dark[alive], best[alive], draws
-                )
-                break
-        rows = (~done & (window.of(up) != coin).flatten(1).any(-1)).nonzero().squeeze(-1)
-        if len(rows) == 0:
-            if bool(done.all()):
-                break
-            continue
-        trial, corner = images[rows], torch.where(coin, window.of(bright), window.of(dark))[rows]
-        window.of(trial).copy_(corner)
-        part = judge.rows(rows)
-        value, fooled = _query(part, trial)
-        better = (value > best[rows]) | fooled if p.eot == 1 else stronger(fooled, value, *_now(part, images[rows]))
-        kept = rows[better]
-        window.of(images)[kept], window.of(up)[kept] = corner[better], coin
-        best[kept] = value[better]
-        if p.eot == 1:
-            done[kept] = fooled[better]
-    return torch.where(up.flatten(1), high, low)
-
-
-def _locally(
-    p: Problem,
-    local: Local,
-    up: Tensor,
-    bright: Tensor,
-    dark: Tensor,
-    best: Tensor,
-    draws: Iterable[tuple[Tensor, Window]],
-) -> Tensor:
-    """Return the corners, up or down, at which the same search ends from there, on rows that are not fooled yet."""
-    out, alive = up.clone(), torch.arange(len(up))
-    for coin, window in draws:
-        changed = (window.of(up) != coin).flatten(1).any(-1)
-        count = int(changed.sum())
-        if count == 0:
-            if len(alive) == 0:
-                break
-            continue
-        logits, updates = local.logits(window, torch.where(coin, window.of(bright), window.of(dark)))
-        p.victim.count_pass(logits, count)
-        fooled = p.fooled(logits) & changed
-        won = fooled.nonzero().squeeze(-1)
-        if len(won) > 0:  # up to rounding: the model itself has the last word
-            trial = up[won]
-            window.of(trial).copy_(coin.expand_as(window.of(trial)))
-            logits[won] = p.victim.plain(torch.where(trial, bright[won], dark[won]).view(-1, *p.shape))
-            fooled = p.fooled(logits) & changed
-        value = p.losses_of(logits)
-        chosen = (((value > best) | fooled) & changed).nonzero().squeeze(-1)
-        if len(chosen) == 0:
-            continue
-        window.of(up)[chosen], best[chosen] = coin, value[chosen]
-        local.accept(chosen, updates)
-        if len(won) > 0:
-            out[alive[fooled]] = up[fooled]
-            rows = (~fooled).nonzero().squeeze(-1)
-            local.keep(rows)
-            p, alive, up, best = p.rows(rows), alive[rows], up[rows], best[rows]
-            bright, dark = bright[rows], dark[rows]
-    out[alive] = up
-    return out
-
-
-def _query(p: Problem, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (losses (N,), fooled (N,)) of images."""
-    return p.losses_at(images.view(-1, *p.shape))
-
-
-def _now(p: Problem, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (shares of the passes that are fooled, losses) of images, under the noise of the proposal.
-
-    The rows differ from query to query and with them their noise, so older means cannot be compared.
-    """
-    value, share = _query(p, images)
-    return share, value
-
-
 # -- ℓ2 and ℓ1 --------------------------------------------------------------------------------------------------
 def _bumps(p: Problem, queries: int, p_init: float) -> Tensor:
     """Return the perturbations of a search over bumps."""
@@ -198,7 +95,7 @@ def _bumps(p: Problem, queries: int, p_init: float) -> Tensor:
                 return out
         trial = _move(p, eta.view(-1, *grid), window, source)
         value, fooled = p.losses(trial)
-        better = (value > best) | fooled if p.eot == 1 else stronger(fooled, value, *_now(p, p.inputs(eta)))
+        better = (value > best) | fooled if p.eot == 1 else stronger(fooled, value, *now(p, p.inputs(eta)))
         eta, best = torch.where(better.unsqueeze(-1), trial, eta), torch.where(better, value, best)
     out[alive] = eta
     return out
@@ -263,12 +160,8 @@ def _pyramid(height: int, width: int, order: int, like: Tensor) -> Tensor:
 
 
 # -- draws and norms --------------------------------------------------------------------------------------------
-def _coins(p: Problem, *shape: int) -> Tensor:
-    return torch.rand(shape, generator=p.generator, device=p.a.device) < 0.5
-
-
 def _signs(p: Problem, count: int, channels: int) -> Tensor:
-    return 1 - 2 * _coins(p, count, channels, 1, 1).to(p.a.dtype)
+    return 1 - 2 * coins_of(p, count, channels, 1, 1).to(p.a.dtype)
 
 
 def _order(p: Problem) -> int:
