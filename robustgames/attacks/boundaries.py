@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from robustgames.attacks.problem import Problem
+from robustgames.attacks.engine import PATIENCE
+from robustgames.attacks.problem import FAR, Problem
 
 DUALS = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}
-FAR = 1e18  # replaces infinity on an open side of the box, because 0 * inf is nan
 
 
 def nearest_boundary(p: Problem, values: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,11 +23,6 @@ def nearest_boundary(p: Problem, values: Tensor, g: Tensor) -> tuple[Tensor, Ten
 def slope(p: Problem, g: Tensor) -> Tensor:
     """Return |g|_dual, the steepest rise along a perturbation of norm 1, at least 1e-12."""
     return torch.linalg.vector_norm(g, DUALS[p.threat.norm], dim=-1).clamp_min(1e-12)
-
-
-def walls(p: Problem) -> tuple[Tensor, Tensor]:
-    """Return the least and the largest perturbation of each coordinate inside the box, finite."""
-    return (p.threat.low - p.a).clamp_min(-FAR), (p.threat.high - p.a).clamp_max(FAR)
 
 
 def to_hyperplane(w: Tensor, gap: Tensor, low: Tensor, high: Tensor, norm: str, rounds: int = 24) -> Tensor:
@@ -52,17 +47,18 @@ def to_hyperplane(w: Tensor, gap: Tensor, low: Tensor, high: Tensor, norm: str, 
 
 def _level(gain: Tensor, gap: Tensor, room: Tensor, norm: str, rounds: int) -> Tensor:
     """Return |d| in ℓ∞ and ℓ2, by Newton's method on λ."""
-    u = torch.ones_like(gain) if norm == "linf" else gain
-    rates, tiny = u * gain, torch.finfo(gain.dtype).tiny
+    u = 1.0 if norm == "linf" else gain
+    rates, tiny, open_ = u * gain, torch.finfo(gain.dtype).tiny, torch.empty_like(room)
     level = (gap / rates.sum(-1, keepdim=True).clamp_min(tiny)).clamp_max(FAR)
     for _ in range(rounds):
         reach = level * u
         rest = gap - torch.linalg.vecdot(torch.minimum(reach, room), gain).unsqueeze(-1)
-        rise = torch.linalg.vecdot((room > reach).to(gain.dtype), rates).unsqueeze(-1)
+        torch.gt(room, reach, out=open_)  # 1 or 0: to convert a mask took three times as long
+        rise = torch.linalg.vecdot(open_, rates).unsqueeze(-1)
         higher = (level + rest.clamp_min(0) / rise.clamp_min(tiny)).clamp_max(FAR)
         converged = higher <= level * (1 + 4 * torch.finfo(gain.dtype).eps)
         level = higher
-        if not gain.is_cuda and bool(converged.all()):
+        if gain.device.type not in PATIENCE and bool(converged.all()):
             break
     return torch.minimum(level * u, room)
 

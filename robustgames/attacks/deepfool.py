@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from robustgames.attacks.boundaries import nearest_boundary, slope, walls
+from robustgames.attacks.boundaries import nearest_boundary, slope
 from robustgames.attacks.engine import check_steps
 from robustgames.attacks.minimum_norm import MinimumNorm
 from robustgames.attacks.problem import Bounds, Problem
@@ -56,7 +56,7 @@ class DeepFool(MinimumNorm):
         """Return the next (sum of the steps, η)."""
         _, values, g = p.differences(eta, order)
         value, w = nearest_boundary(p, values, g)
-        low, high = walls(p)
+        low, high = p.walls
         length = (value.abs() / slope(p, w) + LEAST * p.threat.size(total)).unsqueeze(-1)
         step = length * (w.sign() if p.threat.norm == "linf" else normalize(w))
         total = (total + step).clamp_min(low).clamp_max(high)

@@ -17,6 +17,7 @@ from robustgames.attacks.problem import Problem
 from robustgames.errors import GameError, unknown
 
 Early = Literal["best", "last", "drop", "loss"]
+PATIENCE = {"cuda": 20}  # steps after which fooled rows leave, if each look at them waits for the device; 1 elsewhere
 Rows = dict[str, Tensor]
 
 
@@ -49,10 +50,11 @@ def ascend(problem: Problem, start: Tensor, step: Step, steps: int, early: Early
         step: Move of an iterate.
         steps: Number of gradient steps.
         early: Iterate that is returned for each row. "best": the last one that fools the classifier, else the one of
-            highest loss; one more forward pass evaluates the last iterate. "last": the last one, not evaluated.
-            "drop": as "best", but a fooled row leaves the loop at once; this waits for the device in every step and
-            pays off on a weak classifier. "loss": the one of highest loss, fooled or not. If `problem.eot` is above 1,
-            "best" and "drop" are the one that fools in most passes, and of equals that of highest mean loss.
+            highest loss; one more forward pass evaluates the last iterate. "last": the last one, not evaluated. "drop":
+            the first one that fools the classifier, else as "best"; fooled rows leave the loop, at once on a CPU, every
+            20 steps on a GPU, which the host waits for then. "loss": the one of highest loss, fooled or not. If
+            `problem.eot` is above 1, "best" and "drop" are the one that fools in most passes, and of equals that of
+            highest mean loss.
     """
     check_steps(steps, early)
     if early == "last":
@@ -61,7 +63,8 @@ def ascend(problem: Problem, start: Tensor, step: Step, steps: int, early: Early
     out, alive = start.clone(), torch.arange(len(start), device=start.device)
     returns = type(step).check is not Step.check  # only then the gradient at the best point is needed
     eta, rows, top = start, step.init(problem, start), _no_best(start, returns)
-    won, champion = torch.zeros(len(start), dtype=torch.bool, device=start.device), Rows()
+    won, champion, held = torch.zeros(len(start), dtype=torch.bool, device=start.device), Rows(), start
+    patience = PATIENCE.get(start.device.type, 1)
     for k in range(steps + 1):
         last = k == steps
         value, fooled, g = (*problem.losses(eta), eta) if last else problem.gradient(eta)
@@ -72,12 +75,15 @@ def ascend(problem: Problem, start: Tensor, step: Step, steps: int, early: Early
             new = {"eta": eta, "share": fooled, "loss": value}
             champion = new if k == 0 else _champion(champion, new)
         elif early == "drop":
-            if bool(fooled.any()):
-                out[alive[fooled]] = eta[fooled]
-                keep = (~fooled).nonzero().squeeze(-1)
+            held = eta if patience == 1 else torch.where((fooled & ~won).unsqueeze(-1), eta, held)
+            won = won | fooled
+            if (k % patience == 0) and bool(won.any()):
+                out[alive[won]] = held[won]
+                keep = (~won).nonzero().squeeze(-1)
                 alive, eta, g, problem = alive[keep], eta[keep], g[keep], problem.rows(keep)
                 rows, top = ({name: value[keep] for name, value in part.items()} for part in (rows, top))
                 stalled = None if stalled is None else stalled[keep]
+                held, won = held[keep], won[keep]
             if len(alive) == 0:
                 return out
         elif early == "best":
@@ -93,7 +99,7 @@ def ascend(problem: Problem, start: Tensor, step: Step, steps: int, early: Early
     if shares:
         return champion["eta"]
     if early == "drop":
-        out[alive] = top["eta"]
+        out[alive] = torch.where(won.unsqueeze(-1), held, top["eta"])
         return out
     return torch.where(won.unsqueeze(-1), out, top["eta"])
 
@@ -101,7 +107,7 @@ def ascend(problem: Problem, start: Tensor, step: Step, steps: int, early: Early
 def _last(problem: Problem, eta: Tensor, step: Step, steps: int) -> Tensor:
     rows = step.init(problem, eta)
     for k in range(steps):
-        _, _, g = problem.gradient(eta)
+        g = problem.slope(eta)
         stalled = problem.stalled(g)
         moved, rows = step.move(problem, eta, g, rows, k)
         eta = moved if stalled is None else torch.where(stalled, eta, moved)

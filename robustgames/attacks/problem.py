@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
@@ -22,11 +23,13 @@ from robustgames.attacks.inputs import (
 from robustgames.attacks.losses import LOSSES, LabelLoss, classes_needed, margin, targeted_dlr
 from robustgames.attacks.narrow import NARROW, round_toward, widen
 from robustgames.attacks.passes import check_passes, common_noise, draw_seed, mean_over, seeded
-from robustgames.attacks.victim import Model, Victim
+from robustgames.attacks.victim import ALL, Model, Victim
 from robustgames.errors import GameError, unknown
 from robustgames.games.threat import ThreatModel, norm_name
 
 __all__ = ["Bounds", "Problem", "Radius", "pose_problem"]
+
+FAR = 1e18  # replaces infinity on an open side of the box, because 0 * inf is nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +80,16 @@ class Problem:
 
     def gradient(self, eta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (losses (N,), fooled (N,), gradient of the losses in η (N, p)); with `eot`, means."""
-        inputs = self.inputs(eta)
         if self.eot > 1:
-            (g,) = mean_over(self.eot, lambda: self.victim.gradient(inputs, self.losses_of)[2:])
-            return *self.losses_at(inputs), g.view_as(self.a)
-        logits, values, g = self.victim.gradient(inputs, self.losses_of)
+            return *self.losses(eta), self.slope(eta)
+        logits, values, g = self.victim.gradient(self.inputs(eta), self.losses_of)
         return values, self.fooled(logits), g.view_as(self.a)
+
+    def slope(self, eta: Tensor) -> Tensor:
+        """Return the gradient of the losses in η alone, (N, p)."""
+        inputs = self.inputs(eta)
+        (g,) = mean_over(self.eot, lambda: self.victim.gradient(inputs, self.losses_of)[2:])
+        return g.view_as(self.a)
 
     def stalled(self, g: Tensor) -> Tensor | None:
         """Return the rows (N, 1) that stay where they are: their gradient g, the last one, was NaN in every pass."""
@@ -104,10 +111,10 @@ class Problem:
         """Return (fooled (N,), f (N, k), ∇f (N, k, p)) at η: f_k = z_k - z_y, or the margin of a target to reach."""
         images = self.images(eta)
 
-        def values_of(logits: Tensor) -> Tensor:
+        def values_of(logits: Tensor, rows: slice) -> Tensor:
             if self.targets is not None and self.reach:
-                return self.margin(logits).unsqueeze(-1)
-            return logits.gather(-1, classes) - logits.gather(-1, self.labels.unsqueeze(-1))
+                return -margin(logits, self.targets[rows]).unsqueeze(-1)
+            return logits.gather(-1, classes[rows]) - logits.gather(-1, self.labels[rows].unsqueeze(-1))
 
         def once() -> tuple[Tensor, Tensor, Tensor]:
             logits, values, g = self.victim.gradients(images, values_of)
@@ -138,9 +145,19 @@ class Problem:
         wrong = logits.scatter(-1, self.labels.unsqueeze(-1), -float("inf"))
         return wrong.topk(min(classes, logits.shape[1] - 1), dim=-1).indices
 
+    @cached_property
+    def room(self) -> tuple[Tensor, Tensor]:
+        """Least and largest η of each coordinate, (N, p): the box of the inputs, in ℓ∞ joined with the ball."""
+        return self.threat.room(self.a)
+
+    @cached_property
+    def walls(self) -> tuple[Tensor, Tensor]:
+        """Least and largest η of each coordinate inside the box alone, finite, (N, p)."""
+        return (self.threat.low - self.a).clamp_min(-FAR), (self.threat.high - self.a).clamp_max(FAR)
+
     def project(self, eta: Tensor) -> Tensor:
         """Return the nearest allowed perturbation."""
-        return self.threat.project(self.a, eta)
+        return self.threat.project_into(eta, *self.room)
 
     def rows(self, keep: Tensor) -> Problem:
         """Return the problem of some rows, given by an index or a mask."""
@@ -152,13 +169,14 @@ class Problem:
         inside = (self.a + eta).clamp_min(self.threat.low).clamp_max(self.threat.high)  # one bound may be a number
         return self._as_inputs(inside)
 
-    def losses_of(self, logits: Tensor) -> Tensor:
-        """Return the losses (N,) of logits; those of a target are negated."""
+    def losses_of(self, logits: Tensor, rows: slice = ALL) -> Tensor:
+        """Return the losses (N,) of the logits of some rows; those of a target are negated."""
         _check_classes(logits, classes_needed(self.loss, self.targets is not None))
-        if self.targets is not None and self.loss == "dlr":
-            return targeted_dlr(logits, self.labels, self.targets)
+        labels, targets = (part if part is None or rows == ALL else part[rows] for part in (self.labels, self.targets))
+        if targets is not None and self.loss == "dlr":
+            return targeted_dlr(logits, labels, targets)
         loss = LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
-        return loss(logits, self.labels) if self.targets is None else -loss(logits, self.targets)
+        return loss(logits, labels) if targets is None else -loss(logits, targets)
 
     def inputs(self, eta: Tensor) -> Tensor:
         """Return a + η in the shape and data type of the inputs."""

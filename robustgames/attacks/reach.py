@@ -6,7 +6,7 @@ import functools
 import threading
 import types
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -112,11 +112,11 @@ class _Modes:
         """Set one more module to evaluation mode."""
         self._before.append((module, module.training))
         self.mattered |= module.training and isinstance(module, MODE_DEPENDENT)
-        module.training = False
+        _set_mode(module, False)
 
     def restore(self) -> None:
         for module, mode in reversed(self._before):
-            module.training = mode
+            _set_mode(module, mode)
 
     @contextmanager
     def catch(self) -> Iterator[list[nn.Module]]:
@@ -134,3 +134,25 @@ class _Modes:
             yield caught
         finally:
             hook.remove()
+
+
+def _set_mode(module: nn.Module, training: bool) -> None:
+    if module.training is not training:  # to set it takes long
+        module.training = training
+
+
+@contextmanager
+def largest_output() -> Iterator[Callable[[], int]]:
+    """Yield a function that returns the bytes of the largest output of the modules that this thread runs."""
+    largest, thread = 0, threading.get_ident()
+
+    def after_forward(module: nn.Module, inputs: object, output: object) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor) and threading.get_ident() == thread:
+            largest = max(largest, output.numel() * output.element_size())
+
+    hook = nn.modules.module.register_module_forward_hook(after_forward)
+    try:
+        yield lambda: largest
+    finally:
+        hook.remove()

@@ -11,12 +11,16 @@ import torch
 from torch import Tensor
 
 from robustgames.attacks.narrow import widen
-from robustgames.attacks.reach import evaluation_mode
+from robustgames.attacks.reach import evaluation_mode, largest_output
 from robustgames.errors import GameError
 from robustgames.games.fast import fast_input_gradients
 
 Model = Callable[[Tensor], Tensor]
-Loss = Callable[[Tensor], Tensor]  # logits (N, C) -> (N,)
+Loss = Callable[[Tensor, slice], Tensor]  # (logits of some rows, which rows) -> (rows,) or (rows, k)
+CACHE = 2**22  # bytes of the largest layer: memory beyond the cache is slow, and new with every layer from 2**25 on
+ALL = slice(None)
+WHOLE = [ALL]  # all rows in one part
+LEAST = 16  # fewest rows that pass together, because each pass has a cost of its own
 KEPT = 256  # passes that are checked together, because each check waits for the device
 
 
@@ -51,6 +55,7 @@ class Victim:
         self._checked, self._classes, self._changes_inputs = False, 2, False
         self._zeros: Tensor | None = None  # 0 times the logits of the unchecked passes, so far as these are finite
         self._unchecked = 0
+        self.row_bytes = 0  # bytes of the largest output of a layer for one row; 0 if unknown
 
     @contextmanager
     def under_attack(self, classes: int = 2) -> Iterator[None]:
@@ -87,27 +92,63 @@ class Victim:
     def logits(self, inputs: Tensor) -> Tensor:
         """Return the logits (N, C), without a graph."""
         with torch.no_grad():
-            return self._call(inputs)
+            parts = self._parts(inputs)
+            return self._call(inputs) if parts is WHOLE else torch.cat([self._call(inputs[rows]) for rows in parts])
 
     def gradient(self, inputs: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
         """Return (logits (N, C), losses (N,), gradient of each loss in its own input)."""
-        inputs = inputs.detach().requires_grad_()
-        with torch.enable_grad():
-            logits = self._call(inputs)
-            values = loss(logits)
-        self.backwards += len(inputs)
-        return logits.detach(), values.detach(), self._usable(_gradient_of(values, inputs), logits, 1)
+        logits, values, g = self._by_parts(self._gradient, inputs, loss)
+        return logits, values, self._usable(g, logits, 1)
 
     def gradients(self, inputs: Tensor, losses: Loss) -> tuple[Tensor, Tensor, Tensor]:
         """Return (logits (N, C), k losses (N, k), gradient of each in its own input (N, k, ...)), from one graph."""
+        logits, values, g = self._by_parts(self._gradients, inputs, losses)
+        return logits, values, self._usable(g, logits, 2)
+
+    def _gradient(self, inputs: Tensor, loss: Loss, rows: slice) -> tuple[Tensor, ...]:
         inputs = inputs.detach().requires_grad_()
         with torch.enable_grad():
             logits = self._call(inputs)
-            values = losses(logits)
+            values = loss(logits, rows)
+            g = _gradient_of(values, inputs)
+        self.backwards += len(inputs)
+        return logits.detach(), values.detach(), g
+
+    def _gradients(self, inputs: Tensor, losses: Loss, rows: slice) -> tuple[Tensor, ...]:
+        inputs = inputs.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = self._call(inputs)
+            values = losses(logits, rows)
             columns = values.unbind(1)
+            gs = [_gradient_of(v, inputs, keep=i < len(columns) - 1) for i, v in enumerate(columns)]
         self.backwards += len(inputs) * len(columns)
-        gs = [_gradient_of(v, inputs, keep=i < len(columns) - 1) for i, v in enumerate(columns)]
-        return logits.detach(), values.detach(), self._usable(torch.stack(gs, 1), logits, 2)
+        return logits.detach(), values.detach(), torch.stack(gs, 1)
+
+    def _by_parts(self, once: Callable[..., tuple[Tensor, ...]], inputs: Tensor, loss: Loss) -> tuple[Tensor, ...]:
+        """Return what `once` returns for the parts of the rows, joined."""
+        parts = self._parts(inputs)
+        if parts is WHOLE:
+            return once(inputs, loss, ALL)
+        done = [once(inputs[rows], loss, rows) for rows in parts]
+        return tuple(torch.cat(part) for part in zip(*done, strict=True))
+
+    def _parts(self, inputs: Tensor) -> list[slice]:
+        """Return the rows that pass through the model together: on a CPU so few that its layers stay in the cache."""
+        count = len(inputs)
+        if inputs.is_cuda or count * self.row_bytes <= CACHE:
+            return WHOLE
+        each = -(-count // min(-(-count * self.row_bytes // CACHE), max(count // LEAST, 1)))
+        return [slice(k, k + each) for k in range(0, count, each)]
+
+    def plain(self, inputs: Tensor) -> Tensor:
+        """Return the logits of inputs that were counted and checked before."""
+        with torch.no_grad():
+            return self._forward(inputs.clone() if self._changes_inputs else inputs)
+
+    def count_pass(self, logits: Tensor, count: int) -> None:
+        """Count and check a pass of some images whose logits were computed otherwise."""
+        self.forwards += count
+        self._check_later(logits)
 
     def _usable(self, g: Tensor, logits: Tensor, dims: int) -> Tensor:
         """Return the gradients (N, ...) with 0 in place of those that are NaN, and count them."""
@@ -160,8 +201,9 @@ class Victim:
         if self._modes is None:
             logits = self._forward(given)
         else:
-            with self._modes.catch() as caught:
+            with self._modes.catch() as caught, largest_output() as largest:
                 logits = self._forward(given)
+            self.row_bytes = largest() // max(len(inputs), 1)
             if caught:
                 warnings.warn(
                     f"a {type(caught[0]).__name__} that the model does not reach through attributes, closures or "
@@ -177,7 +219,7 @@ def _gradient_of(values: Tensor, inputs: Tensor, keep: bool = False) -> Tensor:
     """Return the gradient of the values in the inputs."""
     g = None
     if values.requires_grad:
-        (g,) = torch.autograd.grad(values, inputs, torch.ones_like(values), retain_graph=keep, allow_unused=True)
+        (g,) = torch.autograd.grad(values.sum(), inputs, retain_graph=keep, allow_unused=True)
     if g is None:
         raise GameError("no gradient reaches the input: the model detaches it, rounds it or leaves torch")
     return g

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from robustgames.attacks import Victim
 from robustgames.attacks.problem import Problem, pose_problem
-from robustgames.attacks.victim import Model
+from robustgames.attacks.victim import ALL, Model
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.statistics import mean_and_std
 
@@ -39,7 +39,7 @@ def input_gradient(model: Model | Victim, x: Tensor, y: Tensor) -> Tensor:
         tensor([[2., 4.]])
     """
     with pose_problem(model, x, y, 0.0, "linf", ANYWHERE) as p:
-        return x.clone() if len(x) == 0 else p.victim.gradient(x, lambda logits: _logit(p, logits))[2]
+        return x.clone() if len(x) == 0 else p.victim.gradient(x, lambda logits, rows: _logit(p, logits, rows))[2]
 
 
 def integrated_gradients(
@@ -90,8 +90,8 @@ MAPS: dict[str, Callable[[Model | Victim, Tensor, Tensor], Tensor]] = {
 }
 
 
-def _logit(p: Problem, logits: Tensor) -> Tensor:
-    return logits.gather(-1, p.labels.unsqueeze(-1)).squeeze(-1)
+def _logit(p: Problem, logits: Tensor, rows: slice = ALL) -> Tensor:
+    return logits.gather(-1, p.labels[rows].unsqueeze(-1)).squeeze(-1)
 
 
 def _captum() -> Any:  # captum has no types

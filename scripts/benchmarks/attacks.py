@@ -9,7 +9,7 @@ import torch
 from benchmarks.attack_peers import Attack, Build, art_pgd, autoattack, bare_pgd, foolbox, torchattacks
 from benchmarks.harness import Row
 from benchmarks.races import Trial, compare, race, rows
-from benchmarks.victims import adversarial, held_out, natural
+from benchmarks.victims import adversarial, convolutions, held_out, natural, noise, perceptron
 from torch import Tensor, nn
 
 from robustgames.attacks import Victim, apgd, fgsm, pgd
@@ -23,6 +23,8 @@ def attacks(rounds: int, device: str, quick: bool = False) -> Iterator[Row]:
     robust, standard = adversarial(device, quick), natural(device)
     trial = Trial(robust, held_out(many, device), rounds, device)
     yield from dense(trial)
+    yield from stride_one(trial._replace(images=noise((3, 32, 32), few, device)))
+    yield from small_network(trial._replace(images=noise((64,), many, device)))
     yield from dropping(trial._replace(model=standard))
     yield from precision(trial)
     yield from one_step(trial)
@@ -30,7 +32,7 @@ def attacks(rounds: int, device: str, quick: bool = False) -> Iterator[Row]:
     yield from auto_pgd(trial._replace(rounds=min(rounds, 3)))
     yield from sparse(trial._replace(images=held_out(few, device), rounds=1))
     yield from minimum_norm(trial._replace(model=standard, images=held_out(few, device), rounds=1))
-    yield from ensemble(trial._replace(images=held_out(few, device), rounds=1))
+    yield from ensemble(trial._replace(images=held_out(few, device), rounds=min(rounds, 3)))
 
 
 def ours(attack: Callable[..., Tensor], *args: Any, precision: torch.dtype | None = None, **kwargs: Any) -> Build:
@@ -55,6 +57,26 @@ def dense(trial: Trial) -> Iterator[Row]:
     }
     least = {"torchattacks": 1.0, "foolbox": 1.7, "art": 1.7}
     yield from rows("PGD-40, robust net", trial, contestants, least, tolerance=1.5)
+
+
+def stride_one(trial: Trial) -> Iterator[Row]:
+    """PGD-40 in ℓ∞ on untrained networks of CIFAR's size, of stride 1, whose layers leave the cache."""
+    for width in (16, 32):
+        contestants = {
+            "ours": ours(pgd, 0.3, **PGD),
+            "torchattacks": torchattacks("PGD", eps=0.3, alpha=0.01, steps=40),
+            "bare loop": bare_pgd(),
+        }
+        title = f"PGD-40, 3x32x32, stride 1, {width} channels"
+        model = convolutions(width, trial.device)
+        yield from rows(title, trial._replace(model=model), contestants, {"bare loop": 0.98}, tolerance=100.0)
+
+
+def small_network(trial: Trial) -> Iterator[Row]:
+    """PGD-40 in ℓ∞ on an untrained network 64-64-10: what the checks and the protocol cost."""
+    contestants = {"ours": ours(pgd, 0.3, **PGD), "bare loop": bare_pgd()}
+    model = perceptron(trial.device)
+    yield from rows("PGD-40, MLP 64-64-10", trial._replace(model=model), contestants, {}, tolerance=100.0)
 
 
 def dropping(trial: Trial) -> Iterator[Row]:

@@ -56,13 +56,16 @@ class Counted(nn.Module):
 
 
 class Runner:
-    """One contestant on one trial."""
+    """One contestant on one trial. Its passes are counted in a first run, which warms up and is not timed."""
 
     def __init__(self, build: Build, trial: Trial) -> None:
-        self.trial, self.model, self.seconds = trial, Counted(trial.model), []
-        self.attack = build(self.model)
+        self.trial, self.seconds = trial, []
         self.outputs: list[Tensor] = []
-        self.passes = (0, 0)
+        counted = Counted(trial.model)
+        self.attack = build(counted)
+        self.run()
+        self.passes = counted.forwards, counted.backwards
+        self.attack = build(trial.model.eval())  # as it is: a wrapper would hide its layers
 
     def run(self, steps: int = 1) -> None:
         """Attack all images, batch by batch."""
@@ -73,9 +76,7 @@ class Runner:
 
     def round(self) -> None:
         """Time one run."""
-        self.model.forwards = self.model.backwards = 0
         self.seconds.append(timed(Contestant(self.run, 1), self.trial.device))
-        self.passes = self.model.forwards, self.model.backwards
 
     def result(self) -> Result:
         """Return the measurements. A perturbed image that leaves its box counts as robust."""
@@ -96,11 +97,8 @@ class Runner:
 
 
 def race(trial: Trial, contestants: dict[str, Build]) -> dict[str, Result]:
-    """Time the contestants in turn, after one batch of each to warm up (unless there is one round)."""
+    """Time the contestants in turn, each warm."""
     runners = {name: Runner(build, trial) for name, build in available(contestants).items()}
-    if trial.rounds > 1:
-        for runner in runners.values():
-            runner.attack(*(part[:BATCH] for part in trial.images))
     for _ in range(trial.rounds):
         for runner in runners.values():
             runner.round()

@@ -58,3 +58,24 @@ def network(device: str) -> nn.Module:
     features = [nn.Conv2d(1, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.ReLU(), nn.Flatten()]
     head = [nn.Linear(32 * 49, 100), nn.ReLU(), nn.Linear(100, 10)]
     return nn.Sequential(*features, *head).to(device)
+
+
+def convolutions(width: int, device: str) -> nn.Module:
+    """Return an untrained network of stride 1 for images of 3 x 32 x 32."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, width, 3, 1, 1), nn.ReLU(), nn.Conv2d(width, width, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Conv2d(width, 2 * width, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(2 * width * 64, 10)).to(device).eval()
+
+
+def perceptron(device: str) -> nn.Module:
+    """Return an untrained network 64-64-10."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)).to(device).eval()
+
+
+def noise(shape: tuple[int, ...], count: int, device: str) -> tuple[Tensor, Tensor]:
+    """Return random inputs and labels of ten classes."""
+    generator = Generator().manual_seed(0)
+    labels = torch.randint(10, (count,), generator=generator)
+    return torch.rand(count, *shape, generator=generator).to(device), labels.to(device)

@@ -25,6 +25,7 @@ def everywhere(monkeypatch):
     """Use it in float64 too, for any number of rows, where it never pays."""
     monkeypatch.setattr(fast, "CHANNELS", {torch.float32: 3, torch.float64: 3, torch.bfloat16: 1})
     monkeypatch.setattr(fast, "LEAST_ROWS", 1)
+    monkeypatch.setattr(fast, "FEW_OUTPUTS", 0)
 
 
 def conv(channels=1, out=4, **kwargs):
@@ -185,9 +186,16 @@ def test_not_used(reason, x):
 
 def test_rule_as_measured(monkeypatch):
     monkeypatch.undo()
-    cases = {(torch.float32, 3, 8): True, (torch.float32, 3, 7): False, (torch.float64, 1, 50): False}
-    for (dtype, channels, rows), expected in cases.items():
-        module = conv(channels, dtype=dtype)
+    cases = {
+        (torch.float32, 1, 8, 4, 1): True,
+        (torch.float32, 1, 7, 4, 1): False,
+        (torch.float64, 1, 50, 4, 1): False,
+        (torch.float32, 3, 8, 16, 1): False,
+        (torch.float32, 3, 8, 17, 1): True,
+        (torch.float32, 3, 8, 16, 2): True,
+    }
+    for (dtype, channels, rows, out, stride), expected in cases.items():
+        module = conv(channels, out, dtype=dtype, stride=stride)
         with fast_input_gradients(module):
             assert used(module, images(channels, rows, dtype=dtype)) == (
                 expected and torch.backends.mkldnn.is_available()
