@@ -29,10 +29,11 @@ from robustgames.agents.learning import record_runs
 from robustgames.checkpoints import CHECKPOINT, check_counts, check_like, load_checkpoint, restoring, save_checkpoint
 from robustgames.errors import DivergedError, GameError, one_line, unknown
 from robustgames.games import Oracle
-from robustgames.solvers import Scheme
+from robustgames.solvers import FusedAdam, Scheme
 from robustgames.solvers.config import from_config, to_config
+from robustgames.solvers.rules import Rule
 from robustgames.streams import Streams
-from robustgames.tensors import choose_device, map_tensors
+from robustgames.tensors import choose_device, map_tensors, rebuild
 
 OLDER = "a checkpoint of an earlier version, in which all runs drew from one stream: from here each run has its own"
 
@@ -365,6 +366,8 @@ class RobustDDPG(Agent):
             agent = cls(env, solver, content["seed"], runs, env_settings, **settings)
             agent._keep_engine(used, content["settings"], options)
             agent._check_same_env(content, path)
+            if "engine" not in content:
+                content = agent._with_moments_of_ascent(content)
             content = {"owed": None, "callbacks": {}, **content}  # 0.1.0 wrote neither
             owed = None if content["owed"] is None else [False] * runs
             own = {"z": agent.z, "state": agent.state, "owed": owed, "callbacks": {}}
@@ -380,6 +383,20 @@ class RobustDDPG(Agent):
             reason = why_not_native(self.practice, self.solver)
             warnings.warn(f"the run was trained by engine native, {reason}: torch continues it", stacklevel=3)
         self.settings = self.settings.changed({"engine": settings.get("engine", "auto")})
+
+    def _with_moments_of_ascent(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Return a checkpoint of a version in which the first moments of fused rules had the other sign."""
+        rules: list[Rule] = []
+        rebuild(self.solver, lambda node, _: (rules.append(node) if isinstance(node, Rule) else None) or node)
+        flipped = [isinstance(rule, FusedAdam) and rule.fits(self.z) for rule in rules]
+        if any(flipped) and not all(flipped):
+            raise GameError(f"the checkpoint is of an earlier version and of {self.solver!r}: repeat the run")
+        if any(flipped):
+            content = {**content, "state": _negated(content["state"])}
+        rule = self.practice.learning.rule
+        if isinstance(rule, FusedAdam) and rule.fits(self.z):
+            content = {**content, "practice": _negated(content["practice"])}
+        return content
 
     def _check_same_env(self, content: dict[str, Any], path: str | Path) -> None:
         there, here = tuple(content["z"].shape), tuple(self.z.shape)
@@ -421,6 +438,11 @@ class RobustTD3(RobustDDPG):
     """
 
     preset = Settings(tau=0.005, twin=True, smoothing=0.2, delay=2)
+
+
+def _negated(tree: Any) -> Any:
+    """Return a tree with its first moments, the tensors called m, negated."""
+    return rebuild(tree, lambda node, path: -node if path[-1:] == ("m",) and isinstance(node, Tensor) else node)
 
 
 def _ordinary(tensor: Tensor) -> Tensor:

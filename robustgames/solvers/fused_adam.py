@@ -45,7 +45,11 @@ class FusedAdam(Adam):
         return z, self.step_(z, v, {"k": state["k"], "m": state["m"].contiguous(), "s": state["s"].contiguous()})
 
     def step_(self, z: Tensor, v: Tensor, state: State) -> State:
-        """Take the step in place, on contiguous z and moments, and return the next state, of the same moments."""
+        """Take the step in place, on contiguous z and moments, and return the next state, of the same moments.
+
+        The kernel descends. With the rate -lr it ascends, and its moments are those of `Adam`, so a state of either
+        rule continues in the other.
+        """
         k, m, s, lr = state["k"] + 1, state["m"], state["s"], float(self.lr)  # type: ignore[arg-type]
         torch._fused_adam_(  # type: ignore  # what torch.optim.Adam(fused=True) calls
             [z],
@@ -54,13 +58,13 @@ class FusedAdam(Adam):
             [s],
             [],
             [torch.scalar_tensor(k, dtype=torch.float32)],
-            lr=lr,
+            lr=-lr,
             beta1=self.betas[0],
             beta2=self.betas[1],
             weight_decay=0.0,
             eps=self.eps,
             amsgrad=False,
-            maximize=True,
+            maximize=False,
         )
         return {"k": k, "m": m, "s": s}
 

@@ -12,8 +12,10 @@ from torch import nn
 import robustgames as rg
 from robustgames.agents.learning import Checkpoint
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
+from robustgames.checkpoints import load_checkpoint, save_checkpoint
 from robustgames.evaluation.rollouts import play
 from robustgames.solvers import make_solver
+from robustgames.tensors import rebuild
 
 PENDULUM = "robustgames/ActionRobustPendulum-v0"
 SMALL = {"hidden": (8, 8), "learning_starts": 20, "batch_size": 8}
@@ -341,6 +343,28 @@ class Hangs(Breaks):
             for _ in "ab":
                 signal.raise_signal(signal.SIGINT)
         return np.full(2, self.t / 100, np.float32), 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("solver", ["adam", "extra_adam"])
+def test_a_checkpoint_whose_moments_have_the_sign_of_descent_continues(tmp_path, solver):
+    """Those of versions before the engines."""
+    env = "robustgames/ActionRobustPendulum-v0"
+    agent = RobustDDPG(env, solver, runs=2, engine="torch", **SMALL).learn(40)
+    agent.save(tmp_path / "new")
+    content = load_checkpoint(tmp_path / "new")
+    del content["engine"], content["settings"]["engine"]
+    moments = []
+
+    def older(node, path):
+        if path[-1:] != ("m",) or not isinstance(node, torch.Tensor):
+            return node
+        moments.append(path)
+        return -node
+
+    save_checkpoint(tmp_path / "old", rebuild(content, older))
+    assert len(moments) >= 2  # of the players, and of the critic
+    resumed = RobustDDPG.load(tmp_path / "old", env)
+    assert torch.equal(resumed.learn(20, reset_num_timesteps=False).z, agent.learn(20, reset_num_timesteps=False).z)
 
 
 def test_a_second_ctrl_c_stops_an_env_that_hangs_and_its_step_is_dropped(tmp_path):

@@ -49,7 +49,10 @@ def test_the_transpose_and_the_absolute_matrix_are_those_of_the_layer(name):
     assert torch.allclose(layer.absolute(inputs).flatten(1), matrix.abs(), atol=1e-5)
 
 
-@pytest.mark.parametrize("layer", [Rectifier(), Rectifier(0.3), TANH, SIGMOID, ELU], ids=str)
+IDS = ("relu", "leaky", "tanh", "sigmoid", "elu")  # a function has its address in its name
+
+
+@pytest.mark.parametrize("layer", [Rectifier(), Rectifier(0.3), TANH, SIGMOID, ELU], ids=IDS)
 def test_lines_bound_the_function_on_the_interval(layer):
     ends = torch.linspace(-4, 4, 33, dtype=torch.float64)
     pairs = torch.tensor([(a, b) for a, b in itertools.product(ends, ends) if a <= b], dtype=torch.float64)

@@ -104,10 +104,9 @@ class NativeUpdates:
         alpha = law.share.alpha
         self._alphas = alpha.view(-1).numpy() if isinstance(alpha, Tensor) else np.full(runs, alpha, np.float32)
         self._rules_of = cast("list[Adam]", [*pair(solver.rule), learning.rule])  # of both players and the critic
-        self._rules = np.empty((3, runs, 6))
+        self._rules = np.empty((3, runs, 5))
         for own, rule in zip(self._rules, self._rules_of, strict=True):
             own[:, 0], own[:, 1:3], own[:, 3] = rule.lr if isinstance(rule.lr, float) else 0.0, rule.betas, rule.eps
-            own[:, 5] = -1 if isinstance(rule, FusedAdam) and rule.fits(practice.target) else 1
         self._memory = np.empty(_room(actor, critic, rows), np.float32)
         self._slopes = np.empty((3, 2 * rows * max(critic.widths)), np.float32)
         self._gradient = np.empty(max(critic.size, actor.size), np.float32)

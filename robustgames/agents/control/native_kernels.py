@@ -165,19 +165,16 @@ def _clamp(value, bound):
 
 @_part
 def _adam(w, v, m, s, rule):
-    """Ascend v in place by application k of Adam: rule holds (lr, beta1, beta2, eps, k, sign), in float64.
-
-    The moment is that of sign * v: PyTorch's fused kernel keeps the moment of the descent.
+    """Ascend v in place by application k of Adam: rule holds (lr, beta1, beta2, eps, k), in float64.
 
     No two arguments share memory: the loop would be compiled for that, and take eight times as long.
     """
     lr, b1, b2, k = rule[0], rule[1], rule[2], rule[4]
     rate, root = np.float32(lr / (1 - b1**k)), np.float32(np.sqrt(1 - b2**k))
     fresh, decay, eps = np.float32(1 - b1), np.float32(b2), np.float32(rule[3])
-    young, sign = np.float32(1 - b2), np.float32(rule[5])
-    rate *= sign
+    young = np.float32(1 - b2)
     for i in range(len(w)):
-        m[i] += fresh * (sign * v[i] - m[i])
+        m[i] += fresh * (v[i] - m[i])
         s[i] = decay * s[i] + young * v[i] * v[i]
         w[i] += rate * m[i] / (np.sqrt(s[i]) / root + eps)
 
