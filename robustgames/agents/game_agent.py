@@ -92,15 +92,20 @@ class GameAgent(Agent):
         return repr(self.game)
 
     def _start(self, z0: Tensor | list[float] | None) -> Tensor:
-        shape = (*self.oracle.shape, sum(self.game.sizes))
+        shape = self._shape
         if z0 is None:
-            return self.game.initial(self.oracle.shape, self.oracle.generator)
+            return self.oracle.initial()
         z = torch.as_tensor(z0, dtype=self.game.dtype, device=self.game.device)
         if z.shape not in (shape, shape[-1:]):
             raise GameError(f"z0 has shape {tuple(z.shape)}: expected {shape[-1:]} (the same for all runs) or {shape}")
         if not bool(torch.isfinite(z).all()):
             raise GameError("z0 has non-finite values: pass finite ones, or leave it out")
-        return self.oracle.project(z.expand(shape).clone())
+        return self.oracle.project(self.oracle.divided(z.expand(shape).clone()))
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """Shape of z with the coordinates of all processes."""
+        return (*self.oracle.shape, sum(self.oracle.whole.sizes))
 
     # -- training ------------------------------------------------------------------------------------------
     @property
@@ -138,10 +143,9 @@ class GameAgent(Agent):
         return z, state
 
     def _log(self, rate: float) -> None:
-        point, sample = self.best(), self.oracle.sample
-        if sample is None:  # nothing is drawn before the first step: use a sample that the run's generator never draws
-            sample = self.game.draw(self.oracle.shape, Generator(self.game.device).manual_seed(self.seed))
-        values = {f"game/{name}": value for name, value in self.game.metrics(self.z, sample).items()}
+        self.oracle.check_same(self.z)
+        point = self.best()
+        values = {f"game/{name}": value for name, value in self.oracle.metrics(self.z, self.seed).items()}
         evaluate = certificates if point is self.z else final_certificates  # the metrics above are not of an average
         values |= {f"eval/{name}": value for name, value in evaluate(self.game, point, LOG_ATTACK_STEPS, True).items()}
         record_runs(self.logger, values, self.z.dim() > 1)
@@ -153,7 +157,7 @@ class GameAgent(Agent):
 
     # -- divergence --------------------------------------------------------------------------------------
     def _finite(self) -> Tensor:
-        return torch.isfinite(self.z).all(-1).reshape(-1)
+        return self.oracle.processes.all(torch.isfinite(self.z).all(-1).reshape(-1))
 
     @property
     def diverged(self) -> int:
@@ -240,11 +244,11 @@ class GameAgent(Agent):
     # -- disk ------------------------------------------------------------------------------------------------
     @cached_property
     def _fingerprint(self) -> str:
-        return self.game.fingerprint()  # digests all the data: once, not at every checkpoint
+        return self.oracle.whole.fingerprint()  # digests all the data: once, not at every checkpoint
 
     def save(self, path: str | Path) -> None:
         content = {
-            "game": repr(self.game),
+            "game": repr(self.oracle.whole),
             "fingerprint": self._fingerprint,
             "solver": to_config(self.solver),
             "seed": self.seed,
@@ -255,7 +259,9 @@ class GameAgent(Agent):
             "generator": self.oracle.generator.get_state(),
             "callbacks": self.callback_states,
         }
-        save_checkpoint(path, content)
+        content = self.oracle.gathered(content)
+        if self.oracle.processes.is_first:
+            save_checkpoint(path, content)
         self._remember()
 
     @classmethod
@@ -278,6 +284,7 @@ class GameAgent(Agent):
         with restoring(checkpoint):
             agent = cls(env, solver or from_config(content["solver"]), content["seed"], **settings)
             agent._check_same_game(content, path)
+            content = agent.oracle.divided(content)
             check_like(content["state"], agent.state, checkpoint, ("state",), optional=LATER)
             content = {"callbacks": {}, **content}  # 0.1.0 wrote none
             check_like(content["callbacks"], {}, checkpoint, ("callbacks",))
@@ -286,14 +293,14 @@ class GameAgent(Agent):
         return agent
 
     def _check_same_game(self, content: dict[str, Any], path: str | Path) -> None:
-        there, here = content["z"], self.z
-        same = there.shape == here.shape and there.dtype == here.dtype
+        there, here = content["z"], (self._shape, self.z.dtype)
+        same = (there.shape, there.dtype) == here
         if same and content["fingerprint"] == self._fingerprint:
             return
         raise GameError(
             f"the checkpoint in {path} is of {one_line(content['game'])} with z {tuple(there.shape)} in {there.dtype}, "
-            f"the env is {self.game!r} with z {tuple(here.shape)} in {here.dtype}: make the env as in the run"
-            + (" (their settings or data differ)" if same and content["game"] == repr(self.game) else "")
+            f"the env is {self.oracle.whole!r} with z {here[0]} in {here[1]}: make the env as in the run"
+            + (" (their settings or data differ)" if same and content["game"] == repr(self.oracle.whole) else "")
         )
 
     def _check_restorable(self, content: dict[str, Any], checkpoint: str) -> None:
