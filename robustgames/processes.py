@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from robustgames.errors import GameError
 
@@ -69,7 +70,7 @@ class Processes:
             dist.all_to_all_single(got, sent)
             total = _sum(got.view(shards, width)) / shards
             out = total.new_empty(self.world * width)
-            dist.all_gather_into_tensor(out, total)
+            dist.all_gather(list(out.chunk(self.world)), total)
         return out[:n].view(own.shape[1:])
 
     def gather(self, part: Tensor, dim: int = -1) -> Tensor:
@@ -85,6 +86,10 @@ class Processes:
         """Return the part of this process of a tensor that `gather` would join."""
         return whole if self.world == 1 else whole.chunk(self.world, dim)[self.rank]
 
+    def rows(self, count: int) -> slice:
+        """Return the rows of this process, of a number that W need not divide."""
+        return slice(count * self.rank // self.world, count * (self.rank + 1) // self.world)
+
     def all(self, mask: Tensor) -> Tensor:
         """Return where a mask is true in all processes."""
         if self.world == 1:
@@ -93,6 +98,23 @@ class Processes:
         with self._exchanging():
             dist.all_reduce(agreed, dist.ReduceOp.MIN)
         return agreed.bool()
+
+    def merge(self, tensor: Tensor, own: Tensor) -> Tensor:
+        """Return a tensor with each row (the first dimension) of the process whose mask `own` has it."""
+        if self.world == 1:
+            return tensor
+        rows = own.view(-1, *(1 for _ in tensor.shape[1:]))
+        merged = torch.where(rows, tensor, 0).to(torch.uint8 if tensor.dtype == torch.bool else tensor.dtype)
+        return self.add(merged).to(tensor.dtype)
+
+    def add(self, part: Tensor) -> Tensor:
+        """Return the sum over the processes of parts whose sum is exact, e.g. of counts."""
+        if self.world == 1:
+            return part
+        total = part.clone()
+        with self._exchanging():
+            dist.all_reduce(total)
+        return total
 
     def any(self, flag: bool) -> bool:
         """Return whether a flag is true in one of the processes; no GPU is waited for."""
@@ -134,7 +156,7 @@ class Processes:
             return
         digest = hashlib.sha256()
         for tensor in tensors:
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         found = self.collect(digest.hexdigest())
         if others := [rank for rank, other in enumerate(found) if other != found[0]]:
             raise GameError(
@@ -208,7 +230,7 @@ def start() -> Processes:
     if own_gpu:
         torch.cuda.set_device(local)
     try:
-        store, rank, world = next(dist.rendezvous("env://", timeout=LONGEST))
+        store, rank, world = next(rendezvous("env://", timeout=LONGEST))
         backend = "cpu:gloo,cuda:nccl" if own_gpu else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=LONGEST)
     except (RuntimeError, ValueError, StopIteration) as error:

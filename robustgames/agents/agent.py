@@ -9,11 +9,18 @@ from typing import Any, ClassVar, Self
 
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
-from torch import Tensor, no_grad
+from torch import Tensor, isfinite, no_grad
 
-from robustgames.agents.learning import Callbacks, ProgressBar, callback_list, deferred_interrupt, make_logger
+from robustgames.agents.learning import (
+    Callbacks,
+    ProgressBar,
+    Stopped,
+    callback_list,
+    deferred_interrupt,
+    make_logger,
+)
 from robustgames.agents.training_envs import TrainingEnvs
-from robustgames.errors import GameError
+from robustgames.errors import DivergedError, GameError
 from robustgames.notebook import html_table
 from robustgames.solvers import Scheme
 from robustgames.solvers.rules import State
@@ -120,8 +127,10 @@ class Agent(ABC):
             self._begin()
             with deferred_interrupt(lambda: self._busy) as pressed:
                 self._loop(target, log_interval or max(1, total_timesteps // 100), callbacks, pressed)
-        except BaseException:
+        except BaseException as stop:
             self._recall()
+            if not isinstance(stop, DivergedError | Stopped):  # which all processes raise together
+                self._part()
             raise
         finally:
             callbacks.on_training_end()
@@ -129,11 +138,11 @@ class Agent(ABC):
         return self
 
     def _loop(self, target: int, interval: int, callbacks: CallbackList, pressed: list[int]) -> None:
-        first, watched = self.num_timesteps, bool(callbacks.callbacks)
+        first, watched, stopped = self.num_timesteps, bool(callbacks.callbacks), False
         self._began, self._logged = (time.perf_counter(), first), -1
         # logs come at multiples of the interval, so a resumed run has the same ones as an uninterrupted run
         due = min((first // interval + 1) * interval, target)
-        while self.num_timesteps < target and not pressed:
+        while self.num_timesteps < target and not (stopped := self._stops(pressed)):
             if watched:
                 callbacks.on_rollout_start()
             self._advance(0 if watched else due - self.num_timesteps)
@@ -144,8 +153,8 @@ class Agent(ABC):
             if watched and not self._called(callbacks):
                 break
         self._check_finite()
-        if pressed:
-            raise KeyboardInterrupt
+        if stopped or pressed:
+            raise Stopped
 
     def _called(self, callbacks: CallbackList) -> bool:
         """Call the callbacks after a step, which is a rollout of its own, and return whether training continues."""
@@ -183,6 +192,17 @@ class Agent(ABC):
     @abstractmethod
     def _recall(self) -> None:
         """Put the agent between two steps after an exception, which may have stopped it inside of one."""
+
+    def is_finite(self) -> bool:
+        """Return whether a run is finite."""
+        return bool(isfinite(self.z).all(-1).any())
+
+    def _stops(self, pressed: list[int]) -> bool:
+        """Return whether Ctrl-C ends the training before the next step."""
+        return bool(pressed)
+
+    def _part(self) -> None:  # noqa: B027
+        """Leave the processes that train together, after an error that may be of this process alone."""
 
     def _begin(self) -> None:  # noqa: B027
         """Prepare for the first step of a `learn`."""

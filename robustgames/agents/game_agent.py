@@ -16,10 +16,11 @@ from robustgames.agents.learning import record_runs
 from robustgames.checkpoints import check_counts, check_like, lacks, load_checkpoint, restoring, save_checkpoint
 from robustgames.errors import DivergedError, GameError, one_line
 from robustgames.evaluation import certificates, final_certificates
-from robustgames.games import Game, Oracle
+from robustgames.games import Game, Oracle, ShardedOracle
 from robustgames.solvers import Scheme, make_solver
 from robustgames.solvers.config import from_config, to_config
 from robustgames.solvers.fitting import fit
+from robustgames.solvers.partitioned import own_state, partitioned, whole_solver, whole_state
 from robustgames.solvers.rules import State
 from robustgames.tensors import map_tensors, tensors_of
 
@@ -45,6 +46,7 @@ class GameAgent(Agent):
         z0: First joint strategy, (n + m,) for all runs or (S, n + m); drawn by the game by default.
         compile: If True, steps run through `torch.compile`; pays for long runs of cheap games with many runs.
         device: "auto", "cpu" or "cuda", if `env` is an id.
+        shard_optimizer: If True, the processes of a sharded oracle divide the state of the solver, see `Partitioned`.
         tensorboard_log: Folder of event files; if None, none are written.
         verbose: If 1, every log is printed as a table, as in Stable-Baselines3.
 
@@ -70,6 +72,7 @@ class GameAgent(Agent):
         device: str = "auto",
         tensorboard_log: str | None = None,
         verbose: int = 0,
+        shard_optimizer: bool = False,
     ) -> None:
         self.env = envs.make(env, runs=1, device=device) if isinstance(env, str) else env
         if isinstance(env, Game) or not isinstance(self.env.unwrapped, envs.GameEnv | envs.GameVectorEnv):
@@ -77,6 +80,8 @@ class GameAgent(Agent):
         self.oracle: Oracle = self.env.unwrapped.oracle
         self.game: Game = self.oracle.game
         self.solver = fit(make_solver(solver) if isinstance(solver, str) else solver, self.oracle)
+        if shard_optimizer and isinstance(self.oracle, ShardedOracle):
+            self.solver = partitioned(self.solver, self.oracle)
         self.seed, self.tensorboard_log, self.verbose = seed, tensorboard_log, verbose
         self.oracle.calls = 0
         self.oracle.generator.manual_seed(seed)
@@ -84,6 +89,7 @@ class GameAgent(Agent):
         with torch.no_grad():
             self.state = self.solver.init(self.oracle, self.z)
         self.steps = self._cost = 0
+        self._busy = self.oracle.processes.world > 1  # a second Ctrl-C waits until all processes can stop
         self._step = torch.compile(self.solver.step) if compile else self.solver.step
         self._leap = torch.compile(self._steps) if compile and sum(self.game.sizes) <= SMALL else None
         self._remember()
@@ -147,7 +153,8 @@ class GameAgent(Agent):
         point = self.best()
         values = {f"game/{name}": value for name, value in self.oracle.metrics(self.z, self.seed).items()}
         evaluate = certificates if point is self.z else final_certificates  # the metrics above are not of an average
-        values |= {f"eval/{name}": value for name, value in evaluate(self.game, point, LOG_ATTACK_STEPS, True).items()}
+        found = evaluate(self.oracle.whole, point, LOG_ATTACK_STEPS, True, self.oracle.processes)
+        values |= {f"eval/{name}": value for name, value in found.items()}
         record_runs(self.logger, values, self.z.dim() > 1)
         self.logger.record("time/timesteps", self.num_timesteps)
         self.logger.record("time/iterations", self.steps)
@@ -155,9 +162,20 @@ class GameAgent(Agent):
         self._record_varying("runs/diverged", self.diverged)
         self.logger.dump(self.num_timesteps)
 
+    # -- several processes ---------------------------------------------------------------------------------
+    def _stops(self, pressed: list[int]) -> bool:
+        return self.oracle.processes.any(bool(pressed))
+
+    def _part(self) -> None:
+        self.oracle.processes.part()
+
     # -- divergence --------------------------------------------------------------------------------------
     def _finite(self) -> Tensor:
         return self.oracle.processes.all(torch.isfinite(self.z).all(-1).reshape(-1))
+
+    def is_finite(self) -> bool:
+        """Return whether a run is finite in all processes; of a process that has left the others, False."""
+        return not self.oracle.processes.parted and bool(self._finite().any())
 
     @property
     def diverged(self) -> int:
@@ -250,12 +268,12 @@ class GameAgent(Agent):
         content = {
             "game": repr(self.oracle.whole),
             "fingerprint": self._fingerprint,
-            "solver": to_config(self.solver),
+            "solver": to_config(whole_solver(self.solver)),
             "seed": self.seed,
             "timesteps": self.num_timesteps,
             "steps": self.steps,
             "z": self.z,
-            "state": self.state,
+            "state": whole_state(self.state, self.oracle.processes),
             "generator": self.oracle.generator.get_state(),
             "callbacks": self.callback_states,
         }
@@ -274,7 +292,7 @@ class GameAgent(Agent):
             path: Folder that `save` wrote.
             env: Env as in the constructor.
             solver: Solver of the run; needed only if it is made of classes that are not imported.
-            **settings: `compile`, `device`, `tensorboard_log`, `verbose` of the constructor.
+            **settings: `compile`, `device`, `tensorboard_log`, `verbose`, `shard_optimizer` of the constructor.
 
         Raises:
             GameError: There is no undamaged checkpoint, or it is one of another game.
@@ -285,6 +303,7 @@ class GameAgent(Agent):
             agent = cls(env, solver or from_config(content["solver"]), content["seed"], **settings)
             agent._check_same_game(content, path)
             content = agent.oracle.divided(content)
+            content["state"] = own_state(content["state"], agent.state, agent.oracle.processes)
             check_like(content["state"], agent.state, checkpoint, ("state",), optional=LATER)
             content = {"callbacks": {}, **content}  # 0.1.0 wrote none
             check_like(content["callbacks"], {}, checkpoint, ("callbacks",))

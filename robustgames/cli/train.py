@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STABLE_BASELINES = ("A2C", "DDPG", "DQN", "HER", "PPO", "SAC", "TD3")
 MAIN_ENV = "robustgames/DigitsAdversarial-v0"
+SHARED = "train extra_adam robustgames/DigitsGAN-v0 --shards 4"
 Env = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]
 
 
@@ -62,6 +63,10 @@ class RunOptions(CommonOptions):
     patience: int = 0
     """Evaluations (50 a run) without a rise of the attacked accuracy before the run stops and keeps its best weights;
     0 disables it. See --set validation=500."""
+    shards: int = 1
+    """Parts of every minibatch, computed one after the other, or by as many processes of torchrun as divide them."""
+    shard_optimizer: bool = False
+    """Let these processes also divide the state of the solver, which saves memory."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +168,8 @@ def _game(name: str, words: list[str]) -> tuple[GameExperiment, Path]:
         compile=run.compile,
         checkpoint=run.checkpoint,
         patience=run.patience,
+        shards=run.shards,
+        shard_optimizer=run.shard_optimizer,
     )
     return experiment, run.out
 
@@ -201,9 +208,10 @@ def _solver_settings(options: PolicySolverOptions) -> dict[str, Any]:
 
 def _env_settings(words: tuple[str, ...]) -> dict[str, Any]:
     settings = pairs(words)
-    for key in ("game", "num_envs", "runs", "device"):
+    for key in ("game", "num_envs", "runs", "device", "shards"):
         if key in settings:
-            raise GameError(f"--set cannot change {key}: it is not a setting of the game; see --runs and --device")
+            wanted = "it is not a setting of the game; see --runs, --device and --shards"
+            raise GameError(f"--set cannot change {key}: {wanted}")
     return settings
 
 
@@ -238,7 +246,10 @@ def _resume(words: list[str]) -> None:
 
 def _main_job(options: MainOptions) -> None:
     from robustgames.experiment import GameExperiment, train
+    from robustgames.processes import current
 
+    if (world := current().world) > 1:
+        raise GameError(f"{world} processes train one game: name an agent and an env, e.g. {SHARED}")
     common = {"runs": options.runs, "seed": options.seed, "device": options.device}
     jobs = [
         GameExperiment("standard_training", MAIN_ENV, steps=max(1, options.steps // 4), **common),

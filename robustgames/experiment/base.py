@@ -105,6 +105,14 @@ class Experiment(ABC, Generic[A]):
         """
 
     @abstractmethod
+    def check_processes(self, world: int) -> None:
+        """Check that several processes can train this together.
+
+        Raises:
+            GameError: W processes have no equal shares of the work.
+        """
+
+    @abstractmethod
     def load_agent(self, folder: Path, first: A) -> A:
         """Return the agent of the newest checkpoint in a run folder.
 

@@ -62,6 +62,7 @@ class GAN(GeneralSumGame):
     """
 
     players = ("generator", "discriminator")
+    batch_size: int
 
     def __init__(
         self,

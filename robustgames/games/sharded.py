@@ -139,7 +139,7 @@ class ShardedOracle(Oracle):
         x = self.processes.mean((block for block, _ in blocks), self.shards)
         return torch.cat([x, torch.cat([block for _, block in blocks], -1) / self.shards], -1)
 
-    def _evaluated(self, z: Tensor, sample: Sample) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    def _evaluated(self, z: Tensor, sample: Sample = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
         found = [self.micro.evaluate(point, part) for point, part in self._shards(z, sample)]
         rewards = self.processes.mean((torch.stack(pair) for pair, _ in found), self.shards)
         return (rewards[0], rewards[1]), self._joined((v for _, v in found), None)
@@ -201,9 +201,10 @@ def _check_rows(game: Game, shards: int) -> None:
     few, half = game.narrowed(rows), game.narrowed(rows // 2)
     generator = Generator(game.device).manual_seed(0)
     z = few.initial((), generator)
-    sample = few.draw((), generator)
-    if any(part.dim() == 0 or part.shape[0] != rows for part in tensors_of(sample)) or sample is None:
+    drawn = game.draw((), generator)
+    if drawn is None or any(part.dim() == 0 or len(part) != game.batch_size for part in tensors_of(drawn)):
         raise GameError(f"a minibatch of {type(game).__name__} is not a tree of tensors (*S, B, ...): it has no shards")
+    sample = rows_of(drawn, 0, slice(0, rows))
     z = few.project(z, sample)
     v = few.split(few.field(z, sample))
     x, y = few.split(z)

@@ -1,0 +1,186 @@
+"""`robustgames train` in several processes: one folder, one line of an error, and the files of one process."""
+
+import csv
+import os
+import shlex
+import signal
+import sys
+import time
+
+import pytest
+import torch
+from in_process import in_an_empty_folder, only_run  # noqa: F401 (a fixture)
+from several import Team
+
+from robustgames.checkpoints import CURRENT, load_checkpoint
+from robustgames.cli import main
+
+CLASSIFIER = (
+    "train adversarial_training robustgames/DigitsAdversarial-v0 --steps {steps} --runs 1 --checkpoint 40 --shards 2 "
+    "--set hidden=[8] batch_size=16"
+)
+GAN = (
+    "train extra_adam robustgames/DigitsGAN-v0 --steps {steps} --runs 1 --checkpoint 40 --shards 2 "
+    "--set hidden=[8] batch_size=16 lipschitz=none"
+)
+WORKING = """
+import os, torch, robustgames as rg
+@rg.register("mine/Fails-v0")
+class Fails(rg.ZeroSumGame):
+    sizes, batch_size, calls = (2, 2), 4, 0
+    def draw(self, shape, generator):
+        return torch.rand((*shape, 4, 1), generator=generator)
+    def payoff(self, x, y, sample):
+        Fails.calls += 1
+        if os.environ.get("RANK") == os.environ["FAILING"] and Fails.calls > 40:
+            raise ArithmeticError("no more")
+        return ((sample * x.unsqueeze(-2)).sum(-1) * (sample * y.unsqueeze(-2)).sum(-1)).mean(-1)
+"""
+
+
+def run(words, world, folder, seconds=100):
+    """Run a command in W processes, each in a folder of its own except for the output; return the team."""
+
+    def call(rank):
+        (folder / f"home{rank}").mkdir(parents=True, exist_ok=True)
+        os.chdir(folder / f"home{rank}")
+        sys.path.append(str(folder))
+        return main(shlex.split(words))
+
+    return Team(call, world, folder)
+
+
+def tables(folder):
+    for path in sorted(folder.glob("progress*.csv")):
+        for row in csv.DictReader(path.read_text().splitlines()):
+            yield sorted((name, value) for name, value in row.items() if "fps" not in name)
+
+
+def assert_same_run(found, wanted):
+    assert (found / CURRENT).read_bytes() == (wanted / CURRENT).read_bytes()
+    assert {tuple(row) for row in tables(found)} >= {tuple(row) for row in tables(wanted)}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The folders of runs of one process, by command."""
+    folder, cwd = tmp_path_factory.mktemp("alone"), os.getcwd()
+    found = {}
+    for name, words in {"classifier": CLASSIFIER, "gan": GAN}.items():
+        assert main(shlex.split(words.format(steps=120) + f" --out {folder / name}")) == 0
+        found[name] = only_run(folder / name)
+    os.chdir(cwd)
+    return found
+
+
+@pytest.mark.parametrize(("name", "words"), [("classifier", CLASSIFIER), ("gan", f"{GAN} --shard-optimizer")])
+def test_two_processes_write_the_run_of_one_and_the_second_nothing(alone, name, words, tmp_path):
+    team = run(words.format(steps=120), 2, tmp_path)
+    assert team.wait() == [0, 0], team.printed()
+    found = only_run(tmp_path)
+    assert found.is_relative_to(tmp_path / "home0")
+    assert not any((tmp_path / "home1").iterdir()) and not team.printed()
+    assert "run folder" not in (tmp_path / "1").read_text()
+    assert_same_run(found, alone[name])
+    assert {path.name for path in found.iterdir()} >= {
+        path.name for path in alone[name].iterdir() if "tf" not in path.name
+    }
+
+
+def begun(folder, timesteps, seconds=60):
+    """Wait for a checkpoint after so many timesteps; return the run's folder."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        configs = list(folder.rglob("config.yaml"))
+        folder_of_run = configs[0].parent if configs else folder
+        if (folder_of_run / CURRENT).exists() and load_checkpoint(folder_of_run)["timesteps"] >= timesteps:
+            return folder_of_run
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_ends_the_other_within_seconds(rank, tmp_path):
+    team = run(CLASSIFIER.format(steps=10**6), 2, tmp_path)
+    found = begun(tmp_path, 40)
+    team.kill(rank)
+    began = time.monotonic()
+    codes = team.wait(20)
+    assert time.monotonic() - began < 10
+    assert codes[rank] == -signal.SIGKILL and codes[1 - rank] == 2
+    (line,) = team.printed()
+    assert "another of the 2 processes has ended" in line
+    assert f"to continue: robustgames train --resume {found.relative_to(tmp_path / 'home0')}" in line
+
+
+def test_a_run_that_was_killed_resumes_on_any_number_of_processes_to_the_same_bits(alone, tmp_path):
+    team = run(CLASSIFIER.format(steps=120), 2, tmp_path)
+    found = begun(tmp_path, 40)
+    team.kill(1)
+    assert team.wait(20) == [2, -signal.SIGKILL]
+    assert 40 <= load_checkpoint(found)["timesteps"] < 120
+    resumed = run(f"train --resume {found}", 1, tmp_path / "again")
+    assert resumed.wait() == [0], resumed.printed()
+    assert_same_run(found, alone["classifier"])
+
+
+def test_ctrl_c_in_one_process_stops_both_between_two_steps(alone, tmp_path):
+    team = run(CLASSIFIER.format(steps=120), 2, tmp_path)
+    found = begun(tmp_path, 40)
+    team.kill(1, signal.SIGINT)
+    assert team.wait(20) == [130, 130]
+    (line,) = team.printed()
+    assert f"interrupted; continue with: robustgames train --resume {found.relative_to(tmp_path / 'home0')}" in line
+    resumed = run(f"train --resume {found}", 2, tmp_path / "again")
+    assert resumed.wait() == [0, 0], resumed.printed()
+    assert_same_run(found, alone["classifier"])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_in_one_process_ends_both_with_one_line(rank, tmp_path, monkeypatch):
+    (tmp_path / "failing.py").write_text(WORKING)
+    monkeypatch.setenv("FAILING", str(rank))
+    team = run("train gda failing:mine/Fails-v0 --steps 1000 --runs 1 --shards 2", 2, tmp_path)
+    assert team.wait(60) == [2, 2]
+    (line,) = team.printed()
+    assert "failing.py" in line and "ArithmeticError: no more" in line and "--resume" in line
+
+
+def test_processes_that_drift_apart_are_stopped_at_the_next_log(tmp_path):
+    from robustgames.agents import GameAgent
+
+    advance = GameAgent._advance
+
+    def drifting(self, room=0):
+        advance(self, room)
+        if self.oracle.processes.rank == 1 and self.steps == 20:
+            self.z = self.z.nextafter(torch.ones(()))
+
+    GameAgent._advance = drifting
+    try:
+        team = run(GAN.format(steps=1000), 2, tmp_path)
+        assert team.wait(60) == [2, 2]
+    finally:
+        GameAgent._advance = advance
+    (line,) = team.printed()
+    assert "the joint strategy of process 1 differs from that of process 0" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train gda robustgames/Bilinear-v0 --shards 2", "Bilinear has no minibatch"),
+        ("train gda robustgames/DigitsGAN-v0", "shards is 1: 2 processes need a multiple of 2, --shards 2"),
+        ("train gda robustgames/DigitsGAN-v0 --shards 5", "shards is 5"),
+        ("train gda robustgames/DigitsGAN-v0 --shards 2 --compile", "leave out --shards or --compile"),
+        ("train gda robustgames/DigitsGAN-v0 --shards 2 --shard-optimizer", "no state to divide"),
+        ("train extra_adam robustgames/MnistGAN-v0 --shards 2", "BatchNorm2d at '2' of the generator"),
+        ("train", "name an agent"),
+        ("evaluate runs/x", "evaluate has nothing to divide"),
+    ],
+)
+def test_bad_input_is_one_line_of_both_processes(words, said, tmp_path):
+    team = run(words, 2, tmp_path)
+    assert team.wait(60) == [2, 2]
+    (line,) = team.printed()
+    assert said in line
