@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ from robustgames.errors import GameError
 T = TypeVar("T")
 LONGEST = timedelta(minutes=30)
 """Time for which a process waits for the others; the first one draws the figures meanwhile."""
-REPORTED = "robustgames/reported"
+REPORTED, LEFT = "robustgames/reported", "robustgames/left"
+LINGER = 5.0
+"""Seconds for which the process that keeps the store waits for the others at its end."""
 
 
 class LostError(GameError):
@@ -243,10 +246,17 @@ def start() -> Processes:
 def stop() -> None:
     """Leave the processes that `start` has joined, at the end of a command."""
     global _current
-    if _current.world > 1 and not _current.parted and dist.is_initialized():
-        with suppress(RuntimeError):
-            dist.destroy_process_group()
-    _current = _ALONE
+    team, _current = _current, _ALONE
+    if team._store is None:
+        return
+    if not (team.parted and "nccl" in str(dist.get_backend_config())):  # which waits for the others
+        dist.destroy_process_group()
+    with suppress(RuntimeError):
+        left, end = team._store.add(LEFT, 1), time.monotonic() + LINGER
+        keeps = team.is_first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        while keeps and left < team.world and time.monotonic() < end:  # the others ask it who prints
+            time.sleep(0.02)
+            left = team._store.add(LEFT, 0)
 
 
 def _sum(parts: Iterable[Tensor]) -> Tensor:

@@ -21,7 +21,7 @@ from robustgames.attacks.members import MEMBERS, names_of
 from robustgames.attacks.passes import check_passes
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, to_8_bit
-from robustgames.cli import flags
+from robustgames.cli import flags, launch
 from robustgames.cli.attack_report import Outcome, content_of, predict, show, write
 from robustgames.cli.screen import plain
 from robustgames.errors import GameError, check_writable, unknown
@@ -30,6 +30,7 @@ from robustgames.evaluation.metrics import FGSM_ACCURACY, pgd_accuracy
 from robustgames.experiment.classifiers import Classifiers, from_module, from_run
 from robustgames.games.classification import PRECISIONS
 from robustgames.games.threat import ThreatModel
+from robustgames.processes import current
 from robustgames.tensors import choose_device
 
 EXAMPLE = "robustgames attack runs/…/20260101-120000-seed0, or robustgames attack --model my_nets:load"
@@ -83,8 +84,11 @@ def attack(words: list[str]) -> int:
     try:
         outcome = _attack(options, names)
     except KeyboardInterrupt:
-        console.print("[red]robustgames:[/] interrupted: nothing is written")
+        if launch.may_report():
+            console.print("[red]robustgames:[/] interrupted: nothing is written")
         return 130
+    if not launch.is_first():
+        return 0
     folder, content = _folder(options, outcome.subject), content_of(outcome, asdict(options))
     write(folder, outcome, content)
     show(outcome, content, folder)
@@ -139,7 +143,7 @@ def _attack(options: AttackOptions, names: tuple[str, ...]) -> Outcome:
         subject, began = _subject(options), time.perf_counter()
         _folder(options, subject)
         reports, interrupted = _attack_each(subject, names, options)
-        quantized = {name: _quantize(subject, name, report) for name, report in reports.items()}
+        quantized = {name: _quantize(subject, name, r) for name, r in reports.items() if launch.is_first()}
     notes = list(dict.fromkeys(str(warning.message) for warning in caught))
     return Outcome(subject, reports, quantized, notes, interrupted, time.perf_counter() - began)
 
@@ -178,6 +182,7 @@ def _attack_one(subject: Classifiers, name: str, names: tuple[str, ...], options
             batch_size=options.batch,
             precision=PRECISIONS[options.precision],
             progress=progress,
+            processes=current(),
         )
 
 
@@ -187,7 +192,9 @@ def _bar(classifier: str, first: str, count: int) -> Iterator[Callable[[str, int
     robust = TextColumn("{task.fields[robust]} robust")
     columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), robust, TimeElapsedColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not (console.is_terminal and launch.is_first())
+    ) as bar:
         tasks = {first: bar.add_task(f"{classifier}  {first}", total=count, robust="…")}
 
         def progress(attack: str, done: int, total: int, robust: int) -> None:

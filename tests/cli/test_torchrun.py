@@ -1,6 +1,7 @@
 """`robustgames train` in several processes: one folder, one line of an error, and the files of one process."""
 
 import csv
+import json
 import os
 import shlex
 import signal
@@ -37,6 +38,18 @@ class Fails(rg.ZeroSumGame):
         return ((sample * x.unsqueeze(-2)).sum(-1) * (sample * y.unsqueeze(-2)).sum(-1)).mean(-1)
 """
 
+LINEAR = """
+import torch
+from robustgames.data import digits
+def load():
+    data, layer = digits(), torch.nn.Linear(64, 10)
+    x = torch.cat([data.train_images, torch.ones(len(data.train_images), 1)], 1).double()
+    wanted = torch.nn.functional.one_hot(data.train_labels, 10).double()
+    weights = torch.linalg.solve(x.T @ x + 3 * torch.eye(65), x.T @ wanted).float()
+    layer.weight.data, layer.bias.data = weights[:-1].T.contiguous(), weights[-1]
+    return layer
+"""
+
 
 def run(words, world, folder, seconds=100):
     """Run a command in W processes, each in a folder of its own except for the output; return the team."""
@@ -44,7 +57,7 @@ def run(words, world, folder, seconds=100):
     def call(rank):
         (folder / f"home{rank}").mkdir(parents=True, exist_ok=True)
         os.chdir(folder / f"home{rank}")
-        sys.path.append(str(folder))
+        sys.path += [str(folder), str(folder.parent)]
         return main(shlex.split(words))
 
     return Team(call, world, folder)
@@ -164,6 +177,30 @@ def test_processes_that_drift_apart_are_stopped_at_the_next_log(tmp_path):
         GameAgent._advance = advance
     (line,) = team.printed()
     assert "the joint strategy of process 1 differs from that of process 0" in line
+
+
+def test_an_attack_by_three_processes_is_that_of_one(tmp_path):
+    (tmp_path / "linear.py").write_text(LINEAR)
+    words = "attack --model linear:load --data digits --eps 0.05 --images 60 --batch 9 "
+    words += f"--attack pgd apgd-ce-5 --out {tmp_path}/"
+    for world in (1, 3):
+        team = run(f"{words}{world}", world, tmp_path / f"team{world}")
+        assert team.wait() == [0] * world, team.printed()
+    one, three = (json.loads((tmp_path / str(world) / "attack.json").read_text()) for world in (1, 3))
+    assert untimed(three) == untimed(one)
+    attacks = one["classifiers"]["linear:load"]["attacks"]
+    assert attacks[1]["attacked"] > 27 and attacks[0]["fooled"] > 0  # each process has batches
+    examples = [(tmp_path / str(world) / "examples.safetensors").read_bytes() for world in (1, 3)]
+    assert examples[0] == examples[1]
+
+
+def untimed(content):
+    """Return the content of attack.json without times and the folder."""
+    if isinstance(content, list):
+        return [untimed(item) for item in content]
+    if isinstance(content, dict):
+        return {key: untimed(item) for key, item in content.items() if key not in ("seconds", "out")}
+    return content
 
 
 @pytest.mark.parametrize(
