@@ -104,13 +104,17 @@ class Experiment(ABC, Generic[A]):
             GameError: Unknown names, or unusable settings.
         """
 
-    @abstractmethod
     def check_processes(self, world: int) -> None:
-        """Check that several processes can train this together.
+        """Check that W processes can train this together; by default one can.
 
         Raises:
-            GameError: W processes have no equal shares of the work.
+            GameError: They have no equal shares of the work.
         """
+        if world > 1:
+            raise GameError(
+                f"{world} processes: {self.agent} is trained by one; start robustgames alone, once per seed: --seed 0, "
+                "--seed 1 ..."
+            )
 
     @abstractmethod
     def load_agent(self, folder: Path, first: A) -> A:

@@ -83,11 +83,6 @@ class ControlExperiment(Experiment[RobustDDPG]):
             raise unknown("render_mode", str(mode), modes)
         return agent
 
-    def check_processes(self, world: int) -> None:
-        """Check that every process has runs to train, see `Experiment.check_processes`."""
-        if world > 1:
-            raise GameError(f"{world} processes: runs of control are trained by one; start robustgames alone")
-
     def load_agent(self, folder: Path, first: RobustDDPG) -> RobustDDPG:
         """Return the agent of the newest checkpoint in a run folder, in new envs."""
         with restoring(folder):

@@ -72,6 +72,8 @@ def tables(folder):
 def assert_same_run(found, wanted):
     assert (found / CURRENT).read_bytes() == (wanted / CURRENT).read_bytes()
     assert {tuple(row) for row in tables(found)} >= {tuple(row) for row in tables(wanted)}
+    one, other = (untimed(json.loads((folder / "result.json").read_text())) for folder in (found, wanted))
+    assert one == other
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +201,7 @@ def untimed(content):
     if isinstance(content, list):
         return [untimed(item) for item in content]
     if isinstance(content, dict):
-        return {key: untimed(item) for key, item in content.items() if key not in ("seconds", "out")}
+        return {key: untimed(item) for key, item in content.items() if key not in ("seconds", "cpu_seconds", "out")}
     return content
 
 
@@ -213,6 +215,7 @@ def untimed(content):
         ("train gda robustgames/DigitsGAN-v0 --shards 2 --shard-optimizer", "no state to divide"),
         ("train extra_adam robustgames/MnistGAN-v0 --shards 2", "BatchNorm2d at '2' of the generator"),
         ("train", "name an agent"),
+        ("train robust_ddpg robustgames/ActionRobustPendulum-v0", "robust_ddpg is trained by one"),
         ("evaluate runs/x", "evaluate has nothing to divide"),
     ],
 )
