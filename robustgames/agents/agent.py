@@ -153,7 +153,7 @@ class Agent(ABC):
             if watched and not self._called(callbacks):
                 break
         self._check_finite()
-        if stopped or pressed:
+        if stopped or self._stops(pressed):
             raise Stopped
 
     def _called(self, callbacks: CallbackList) -> bool:
