@@ -145,6 +145,15 @@ class Processes:
             dist.all_gather_object(found, value)
         return found
 
+    def collect_first(self, value: T) -> list[T]:
+        """Return the values of all processes to the first one, and [] to the others."""
+        if self.world == 1:
+            return [value]
+        found: list[Any] | None = [None] * self.world if self.is_first else None
+        with self._exchanging():
+            dist.gather_object(value, found, 0)
+        return found or []
+
     def wait(self) -> None:
         """Wait until all processes are here."""
         self.any(False)

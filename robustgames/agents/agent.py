@@ -22,6 +22,7 @@ from robustgames.agents.learning import (
 from robustgames.agents.training_envs import TrainingEnvs
 from robustgames.errors import DivergedError, GameError
 from robustgames.notebook import html_table
+from robustgames.processes import Processes, alone
 from robustgames.solvers import Scheme
 from robustgames.solvers.rules import State
 
@@ -39,6 +40,7 @@ class Agent(ABC):
         state: State of the solver.
         seed: Seed of everything random.
         num_timesteps: Timesteps so far, of one run.
+        processes: Processes that train together.
         callback_states: States of callbacks, by name, that the checkpoint holds, see `learning.Stateful`.
         tensorboard_log: Folder of event files, or None.
         verbose: If 1, every log is printed.
@@ -54,6 +56,7 @@ class Agent(ABC):
     num_timesteps: int
     tensorboard_log: str | None
     verbose: int
+    processes: Processes = alone()
     callback_states: dict[str, Any] = {}  # noqa: RUF012 (never changed in place)
     _recorded: dict[str, tuple[float, bool]] = {}  # noqa: RUF012 (never changed in place)
     _logger: Logger | None = None
@@ -125,12 +128,12 @@ class Agent(ABC):
         callbacks.on_training_start({"total_timesteps": target, "self": self, **given}, globals())
         try:
             self._begin()
-            with deferred_interrupt(lambda: self._busy) as pressed:
+            with deferred_interrupt(lambda: self._busy or self.processes.world > 1) as pressed:
                 self._loop(target, log_interval or max(1, total_timesteps // 100), callbacks, pressed)
         except BaseException as stop:
             self._recall()
             if not isinstance(stop, DivergedError | Stopped):  # which all processes raise together
-                self._part()
+                self.processes.part()
             raise
         finally:
             callbacks.on_training_end()
@@ -194,15 +197,13 @@ class Agent(ABC):
         """Put the agent between two steps after an exception, which may have stopped it inside of one."""
 
     def is_finite(self) -> bool:
-        """Return whether a run is finite."""
-        return bool(isfinite(self.z).all(-1).any())
+        """Return whether a run of any process is finite; False in a process that has left the others."""
+        own = bool(isfinite(self.z).all(-1).any())
+        return not self.processes.parted and self.processes.any(own)
 
     def _stops(self, pressed: list[int]) -> bool:
-        """Return whether Ctrl-C ends the training before the next step."""
-        return bool(pressed)
-
-    def _part(self) -> None:  # noqa: B027
-        """Leave the processes that train together, after an error that may be of this process alone."""
+        """Return whether Ctrl-C, in any process, ends the training before the next step."""
+        return self.processes.any(bool(pressed))
 
     def _begin(self) -> None:  # noqa: B027
         """Prepare for the first step of a `learn`."""

@@ -79,6 +79,7 @@ class GameAgent(Agent):
             raise GameError(f"{self.env} is not an env of a game: pass an id, or rg.GameVectorEnv(game, num_envs=8)")
         self.oracle: Oracle = self.env.unwrapped.oracle
         self.game: Game = self.oracle.game
+        self.processes = self.oracle.processes
         self.solver = fit(make_solver(solver) if isinstance(solver, str) else solver, self.oracle)
         if shard_optimizer and isinstance(self.oracle, ShardedOracle):
             self.solver = partitioned(self.solver, self.oracle)
@@ -89,7 +90,6 @@ class GameAgent(Agent):
         with torch.no_grad():
             self.state = self.solver.init(self.oracle, self.z)
         self.steps = self._cost = 0
-        self._busy = self.oracle.processes.world > 1  # a second Ctrl-C waits until all processes can stop
         self._step = torch.compile(self.solver.step) if compile else self.solver.step
         self._leap = torch.compile(self._steps) if compile and sum(self.game.sizes) <= SMALL else None
         self._remember()
@@ -153,7 +153,7 @@ class GameAgent(Agent):
         point = self.best()
         values = {f"game/{name}": value for name, value in self.oracle.metrics(self.z, self.seed).items()}
         evaluate = certificates if point is self.z else final_certificates  # the metrics above are not of an average
-        found = evaluate(self.oracle.whole, point, LOG_ATTACK_STEPS, True, self.oracle.processes)
+        found = evaluate(self.oracle.whole, point, LOG_ATTACK_STEPS, True, self.processes)
         values |= {f"eval/{name}": value for name, value in found.items()}
         record_runs(self.logger, values, self.z.dim() > 1)
         self.logger.record("time/timesteps", self.num_timesteps)
@@ -162,20 +162,9 @@ class GameAgent(Agent):
         self._record_varying("runs/diverged", self.diverged)
         self.logger.dump(self.num_timesteps)
 
-    # -- several processes ---------------------------------------------------------------------------------
-    def _stops(self, pressed: list[int]) -> bool:
-        return self.oracle.processes.any(bool(pressed))
-
-    def _part(self) -> None:
-        self.oracle.processes.part()
-
     # -- divergence --------------------------------------------------------------------------------------
     def _finite(self) -> Tensor:
-        return self.oracle.processes.all(torch.isfinite(self.z).all(-1).reshape(-1))
-
-    def is_finite(self) -> bool:
-        """Return whether a run is finite in all processes; of a process that has left the others, False."""
-        return not self.oracle.processes.parted and bool(self._finite().any())
+        return self.processes.all(torch.isfinite(self.z).all(-1).reshape(-1))
 
     @property
     def diverged(self) -> int:
@@ -273,12 +262,12 @@ class GameAgent(Agent):
             "timesteps": self.num_timesteps,
             "steps": self.steps,
             "z": self.z,
-            "state": whole_state(self.state, self.oracle.processes),
+            "state": whole_state(self.state, self.processes),
             "generator": self.oracle.generator.get_state(),
             "callbacks": self.callback_states,
         }
         content = self.oracle.gathered(content)
-        if self.oracle.processes.is_first:
+        if self.processes.is_first:
             save_checkpoint(path, content)
         self._remember()
 

@@ -12,8 +12,6 @@ from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 
-from stable_baselines3.common.logger import Logger
-
 from robustgames.agents.agent import Agent
 from robustgames.agents.learning import Checkpoint, ProgressBar, Stateful
 from robustgames.checkpoints import CURRENT, PREVIOUS, restoring
@@ -33,7 +31,7 @@ from robustgames.experiment.folder import (
     write_result,
 )
 from robustgames.experiment.game import GameExperiment
-from robustgames.experiment.logs import LOGS, Page, RunLogger, open_logger
+from robustgames.experiment.logs import LOGS, Page, RunLogger, SilentLogger, open_logger
 from robustgames.experiment.naming import command, hparams, label
 from robustgames.experiment.result import Result
 from robustgames.experiment.trust import check_code
@@ -180,7 +178,7 @@ def read_experiment(folder: Path, trust: bool = False) -> GameExperiment:
 
 def _learn(experiment: Experiment[A], start: Content, agent: A, folder: Path, progress_bar: bool) -> Result:
     team = current()
-    logger = _open_logger(experiment, agent, folder) if team.is_first else Logger(None, [])
+    logger = _open_logger(experiment, agent, folder) if team.is_first else SilentLogger()
     agent.set_logger(logger)
     watchers = experiment.watchers(agent, logger)
     stateful = {type(watcher).__name__: watcher for watcher in watchers if isinstance(watcher, Stateful)}
