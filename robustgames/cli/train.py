@@ -154,6 +154,8 @@ def _game(name: str, words: list[str]) -> tuple[GameExperiment, Path]:
     groups = {"solver": flags.group(name, flags.of_function(RECIPES[name])), "run": RunOptions}
     parsed = flags.parse(groups, f"robustgames train {name}", flags.summary(RECIPES[name]), words)
     run: RunOptions = parsed.run
+    if any(word.partition("=")[0] == "shards" for word in run.set):
+        raise GameError("--set cannot change shards: it is not a setting of the game; see --shards")
     experiment = GameExperiment(
         agent=name,
         env=run.env,
@@ -208,10 +210,9 @@ def _solver_settings(options: PolicySolverOptions) -> dict[str, Any]:
 
 def _env_settings(words: tuple[str, ...]) -> dict[str, Any]:
     settings = pairs(words)
-    for key in ("game", "num_envs", "runs", "device", "shards"):
+    for key in ("game", "num_envs", "runs", "device"):
         if key in settings:
-            wanted = "it is not a setting of the game; see --runs, --device and --shards"
-            raise GameError(f"--set cannot change {key}: {wanted}")
+            raise GameError(f"--set cannot change {key}: it is not a setting of the game; see --runs and --device")
     return settings
 
 
