@@ -130,6 +130,39 @@ class Streams(Generator):
         return self
 
 
+class Narrowed(Generator):
+    """A generator of one of W processes, which hold z = [x | y] with the whole of x and one W-th of y each.
+
+    `normal` draws for the whole z or y, so the generators of all processes stay in one state, and returns the part of
+    this process. Everything else is drawn as from the generator itself.
+
+    Args:
+        generator: Generator to continue.
+        x: Coordinates of x.
+        y: Coordinates of the part of y.
+        rank: Number of the part.
+        world: Number of parts.
+    """
+
+    def __new__(cls, generator: Generator, x: int, y: int, rank: int, world: int) -> Narrowed:
+        return super().__new__(cls, generator.device)  # type: ignore[call-arg]
+
+    def __init__(self, generator: Generator, x: int, y: int, rank: int, world: int) -> None:
+        self.set_state(generator.get_state())
+        self.x, self.y, self.rank, self.world = x, y, rank, world
+
+    def normal(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Draw numbers of N(0, 1) for z, for y, or for a tensor of any other last dimension, which all hold."""
+        *runs, last = shape
+        kept = {self.x + self.y: self.x, self.y: 0}.get(last)
+        width = last if kept is None else kept + self.world * self.y
+        drawn = torch.randn((*runs, width), generator=self, device=self.device, dtype=dtype)
+        if kept is None:
+            return drawn
+        first = kept + self.rank * self.y
+        return torch.cat([drawn[..., :kept], drawn[..., first : first + self.y]], -1)
+
+
 def uniform(shape: Sequence[int], generator: Generator, dtype: torch.dtype) -> Tensor:
     """Draw numbers in [0, 1], (S, ...)."""
     if isinstance(generator, Streams):
@@ -139,6 +172,8 @@ def uniform(shape: Sequence[int], generator: Generator, dtype: torch.dtype) -> T
 
 def normal(shape: Sequence[int], generator: Generator, dtype: torch.dtype) -> Tensor:
     """Draw numbers of N(0, 1), (S, ...)."""
+    if isinstance(generator, Narrowed):
+        return generator.normal(shape, dtype)
     if isinstance(generator, Streams):
         if generator.device.type == "cpu" and prod(shape[1:]) >= LARGE:
             return torch.stack(

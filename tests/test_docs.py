@@ -44,6 +44,7 @@ LAYERS = {
     "lazy": 0,
     "tensors": 1,
     "streams": 1,
+    "processes": 1,
     "tensor_file": 1,
     "checkpoints": 1,
     "disk": 1,

@@ -11,13 +11,21 @@ from typing import Any, ClassVar, Self
 
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
-from torch import Tensor, no_grad
+from torch import Tensor, isfinite, no_grad
 
 from robustgames.agents.budget import SHARE, Budget
-from robustgames.agents.learning import Callbacks, ProgressBar, callback_list, deferred_interrupt, make_logger
+from robustgames.agents.learning import (
+    Callbacks,
+    ProgressBar,
+    Stopped,
+    callback_list,
+    deferred_interrupt,
+    make_logger,
+)
 from robustgames.agents.training_envs import TrainingEnvs
-from robustgames.errors import GameError
+from robustgames.errors import DivergedError, GameError
 from robustgames.notebook import html_table
+from robustgames.processes import Processes, alone
 from robustgames.solvers import Scheme
 from robustgames.solvers.rules import State
 
@@ -35,6 +43,7 @@ class Agent(ABC):
         state: State of the solver.
         seed: Seed of everything random.
         num_timesteps: Timesteps so far, of one run.
+        processes: Processes that train together.
         callback_states: States of callbacks, by name, that the checkpoint holds, see `learning.Stateful`.
         tensorboard_log: Folder of event files, or None.
         verbose: If 1, every log is printed.
@@ -50,6 +59,7 @@ class Agent(ABC):
     num_timesteps: int
     tensorboard_log: str | None
     verbose: int
+    processes: Processes = alone()
     callback_states: dict[str, Any] = {}  # noqa: RUF012 (never changed in place)
     _recorded: dict[str, tuple[float, bool]] = {}  # noqa: RUF012 (never changed in place)
     _logger: Logger | None = None
@@ -133,10 +143,12 @@ class Agent(ABC):
         self._began, self._logged, self._target = (time.perf_counter(), self.num_timesteps), -1, target
         try:
             self._begin()
-            with deferred_interrupt(lambda: self._busy) as pressed:
+            with deferred_interrupt(lambda: self._busy or self.processes.world > 1) as pressed:
                 self._loop(target, log_interval or max(1, total_timesteps // 100), callbacks, pressed)
-        except BaseException:
+        except BaseException as stop:
             self._recall()
+            if not isinstance(stop, DivergedError | Stopped):  # which all processes raise together
+                self.processes.part()
             raise
         finally:
             callbacks.on_training_end()
@@ -144,10 +156,10 @@ class Agent(ABC):
         return self
 
     def _loop(self, target: int, interval: int | Fraction, callbacks: CallbackList, pressed: list[int]) -> None:
-        first, watched = self.num_timesteps, bool(callbacks.callbacks)
+        first, watched, stopped = self.num_timesteps, bool(callbacks.callbacks), False
         # logs come at multiples of the interval, so a resumed run has the same ones as an uninterrupted run
         due = min((first // interval + 1) * interval, target)
-        while self.num_timesteps < target and not pressed:
+        while self.num_timesteps < target and not (stopped := self._stops(pressed)):
             if watched:
                 callbacks.on_rollout_start()
             self._advance(0 if watched else ceil(due - self.num_timesteps))
@@ -158,8 +170,8 @@ class Agent(ABC):
             if watched and not self._called(callbacks):
                 break
         self._check_finite()
-        if pressed:
-            raise KeyboardInterrupt
+        if stopped or self._stops(pressed):
+            raise Stopped
 
     def _called(self, callbacks: CallbackList) -> bool:
         """Call the callbacks after a step, which is a rollout of its own, and return whether training continues."""
@@ -198,6 +210,15 @@ class Agent(ABC):
     def _recall(self) -> None:
         """Put the agent between two steps after an exception, which may have stopped it inside of one."""
 
+    def is_finite(self) -> bool:
+        """Return whether a run of any process is finite; False in a process that has left the others."""
+        own = bool(isfinite(self.z).all(-1).any())
+        return not self.processes.parted and self.processes.any(own)
+
+    def _stops(self, pressed: list[int]) -> bool:
+        """Return whether Ctrl-C, in any process, ends the training before the next step."""
+        return self.processes.any(bool(pressed))
+
     def _begin(self) -> None:  # noqa: B027
         """Prepare for the first step of a `learn`."""
 
@@ -228,10 +249,10 @@ class Agent(ABC):
         return type(self.logger) is not Logger or bool(self.logger.output_formats)
 
     def _evaluation_is_due(self) -> bool:
-        """Return whether the present log has the metrics that take long."""
+        """Return whether the present log has the metrics that take long; the clock of the first process says so."""
         first = self._began[1]
         progress = (self.num_timesteps - first) / max(1, self._target - first)
-        return progress >= 1 or self._budget.is_due(progress)
+        return progress >= 1 or self.processes.share(lambda: self._budget.is_due(progress))
 
     def _record_varying(self, name: str, value: float) -> None:
         """Record a number that is constant in most trainings; TensorBoard gets it once it has changed."""

@@ -80,7 +80,8 @@ class EarlyStopping(BaseCallback):
         self._due = self.num_timesteps + self.interval
         agent = cast(GameAgent, self.model)
         point = agent.best()
-        shares = accuracies(cast(HeldOut, agent.game).watched, point, self.attack_steps)
+        watched, team = cast(HeldOut, agent.game).watched, agent.oracle.processes
+        shares = accuracies(watched, point, self.attack_steps, team)
         accuracy = shares[f"pgd{self.attack_steps}_accuracy"].to(self.accuracy)
         better = accuracy > self.accuracy
         self._waited = 0 if bool(better.any()) else self._waited + 1

@@ -18,11 +18,12 @@ from robustgames.agents.learning import record_runs
 from robustgames.checkpoints import check_counts, check_like, lacks, load_checkpoint, restoring, save_checkpoint
 from robustgames.errors import DivergedError, GameError, one_line
 from robustgames.evaluation import certificates, final_certificates, take_long
-from robustgames.games import Game, Oracle
+from robustgames.games import Game, Oracle, ShardedOracle
 from robustgames.solvers import Scheme, make_solver
 from robustgames.solvers.columns import LEAP, Columns, columns
 from robustgames.solvers.config import from_config, to_config
 from robustgames.solvers.fitting import fit
+from robustgames.solvers.partitioned import own_state, partitioned, whole_solver, whole_state
 from robustgames.solvers.rules import State
 from robustgames.tensors import map_tensors, tensors_of
 
@@ -51,6 +52,7 @@ class GameAgent(Agent):
         z0: First joint strategy, (n + m,) for all runs or (S, n + m); drawn by the game by default.
         compile: If True, steps run through `torch.compile`; pays for long runs of cheap games with many runs.
         device: "auto", "cpu" or "cuda", if `env` is an id.
+        shard_optimizer: If True, the processes of a sharded oracle divide the state of the solver, see `Partitioned`.
         tensorboard_log: Folder of event files; if None, none are written.
         verbose: If 1, every log is printed as a table, as in Stable-Baselines3.
 
@@ -76,13 +78,17 @@ class GameAgent(Agent):
         device: str = "auto",
         tensorboard_log: str | None = None,
         verbose: int = 0,
+        shard_optimizer: bool = False,
     ) -> None:
         self.env = envs.make(env, runs=1, device=device) if isinstance(env, str) else env
         if isinstance(env, Game) or not isinstance(self.env.unwrapped, envs.GameEnv | envs.GameVectorEnv):
             raise GameError(f"{self.env} is not an env of a game: pass an id, or rg.GameVectorEnv(game, num_envs=8)")
         self.oracle: Oracle = self.env.unwrapped.oracle
         self.game: Game = self.oracle.game
+        self.processes = self.oracle.processes
         self.solver = fit(make_solver(solver) if isinstance(solver, str) else solver, self.oracle)
+        if shard_optimizer and isinstance(self.oracle, ShardedOracle):
+            self.solver = partitioned(self.solver, self.oracle)
         self.seed, self.tensorboard_log, self.verbose = seed, tensorboard_log, verbose
         self.oracle.calls = 0
         self.oracle.generator.manual_seed(seed)
@@ -99,15 +105,20 @@ class GameAgent(Agent):
         return repr(self.game)
 
     def _start(self, z0: Tensor | list[float] | None) -> Tensor:
-        shape = (*self.oracle.shape, sum(self.game.sizes))
+        shape = self._shape
         if z0 is None:
-            return self.game.initial(self.oracle.shape, self.oracle.generator)
+            return self.oracle.initial()
         z = torch.as_tensor(z0, dtype=self.game.dtype, device=self.game.device)
         if z.shape not in (shape, shape[-1:]):
             raise GameError(f"z0 has shape {tuple(z.shape)}: expected {shape[-1:]} (the same for all runs) or {shape}")
         if not bool(torch.isfinite(z).all()):
             raise GameError("z0 has non-finite values: pass finite ones, or leave it out")
-        return self.oracle.project(z.expand(shape).clone())
+        return self.oracle.project(self.oracle.divided(z.expand(shape).clone()))
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """Shape of z with the coordinates of all processes."""
+        return (*self.oracle.shape, sum(self.oracle.whole.sizes))
 
     # -- training ------------------------------------------------------------------------------------------
     @property
@@ -157,12 +168,11 @@ class GameAgent(Agent):
         return z, state
 
     def _log(self, rate: float) -> None:
-        z, point, sample = self.z, self.best(), self.oracle.sample
-        if sample is None:  # nothing is drawn before the first step: use a sample that the run's generator never draws
-            sample = self.game.draw(self.oracle.shape, Generator(self.game.device).manual_seed(self.seed))
-        if sample is None and z.dim() == 2:
+        self.oracle.check_same(self.z)
+        z, point = self.z, self.best()
+        if z.dim() == 2 and self.oracle.draws_nothing():
             z, point = (_some(z),) * 2 if point is z else (_some(z), _some(point))
-        values = {f"game/{name}": value for name, value in self.game.metrics(z, sample).items()}
+        values = {f"game/{name}": value for name, value in self.oracle.metrics(z, self.seed).items()}
         record_runs(self.logger, values, self.z.dim() > 1)
         evaluate = certificates if point is z else final_certificates  # the metrics above are not of an average
         if not take_long(self.game):
@@ -178,17 +188,18 @@ class GameAgent(Agent):
 
     def _evaluate(self, evaluate: Callable[..., dict[str, Tensor]], point: Tensor) -> None:
         """Record the certificates of the point to evaluate, which ends with a copy from the device."""
-        found = evaluate(self.game, point, LOG_ATTACK_STEPS, True)
+        found = evaluate(self.oracle.whole, point, LOG_ATTACK_STEPS, True, self.processes)
         record_runs(self.logger, {f"eval/{name}": value for name, value in found.items()}, self.z.dim() > 1)
 
     # -- divergence --------------------------------------------------------------------------------------
     def _finite(self) -> Tensor:
-        return torch.isfinite(self.z).all(-1).reshape(-1)
+        return self.processes.all(torch.isfinite(self.z).all(-1).reshape(-1))
 
     @property
     def diverged(self) -> int:
         """Number of runs that diverged (non-finite values)."""
-        if bool(torch.isfinite(self.z.sum())):  # then all are, which takes a tenth of the time
+        alone = self.processes.world == 1  # several ask each other, whatever they have found themselves
+        if alone and bool(torch.isfinite(self.z.sum())):  # then all are, which takes a tenth of the time
             return 0
         return int((~self._finite()).sum())
 
@@ -203,7 +214,8 @@ class GameAgent(Agent):
     def _check_finite(self) -> None:
         """Remember this point if a run is finite; else go back to the last such point and raise."""
         first = self.z if self.z.dim() == 1 else self.z[0]
-        if bool(torch.isfinite(first).all()) or bool(self._finite().any()):
+        alone = self.processes.world == 1
+        if (alone and bool(torch.isfinite(first).all())) or bool(self._finite().any()):
             self._remember()
             return
         reached = self.steps
@@ -273,22 +285,24 @@ class GameAgent(Agent):
     # -- disk ------------------------------------------------------------------------------------------------
     @cached_property
     def _fingerprint(self) -> str:
-        return self.game.fingerprint()  # digests all the data: once, not at every checkpoint
+        return self.oracle.whole.fingerprint()  # digests all the data: once, not at every checkpoint
 
     def save(self, path: str | Path) -> None:
         content = {
-            "game": repr(self.game),
+            "game": repr(self.oracle.whole),
             "fingerprint": self._fingerprint,
-            "solver": to_config(self.solver),
+            "solver": to_config(whole_solver(self.solver)),
             "seed": self.seed,
             "timesteps": self.num_timesteps,
             "steps": self.steps,
             "z": self.z,
-            "state": self.state,
+            "state": whole_state(self.state, self.processes),
             "generator": self.oracle.generator.get_state(),
             "callbacks": self.callback_states,
         }
-        save_checkpoint(path, content)
+        content = self.oracle.gathered(content)
+        if self.processes.is_first:
+            save_checkpoint(path, content)
         self._remember()
 
     @classmethod
@@ -301,7 +315,7 @@ class GameAgent(Agent):
             path: Folder that `save` wrote.
             env: Env as in the constructor.
             solver: Solver of the run; needed only if it is made of classes that are not imported.
-            **settings: `compile`, `device`, `tensorboard_log`, `verbose` of the constructor.
+            **settings: `compile`, `device`, `tensorboard_log`, `verbose`, `shard_optimizer` of the constructor.
 
         Raises:
             GameError: There is no undamaged checkpoint, or it is one of another game.
@@ -311,6 +325,8 @@ class GameAgent(Agent):
         with restoring(checkpoint):
             agent = cls(env, solver or from_config(content["solver"]), content["seed"], **settings)
             agent._check_same_game(content, path)
+            content = agent.oracle.divided(content)
+            content["state"] = own_state(content["state"], agent.state, agent.oracle.processes)
             check_like(content["state"], agent.state, checkpoint, ("state",), optional=LATER)
             content = {"callbacks": {}, **content}  # 0.1.0 wrote none
             check_like(content["callbacks"], {}, checkpoint, ("callbacks",))
@@ -319,14 +335,14 @@ class GameAgent(Agent):
         return agent
 
     def _check_same_game(self, content: dict[str, Any], path: str | Path) -> None:
-        there, here = content["z"], self.z
-        same = there.shape == here.shape and there.dtype == here.dtype
+        there, here = content["z"], (self._shape, self.z.dtype)
+        same = (there.shape, there.dtype) == here
         if same and content["fingerprint"] == self._fingerprint:
             return
         raise GameError(
             f"the checkpoint in {path} is of {one_line(content['game'])} with z {tuple(there.shape)} in {there.dtype}, "
-            f"the env is {self.game!r} with z {tuple(here.shape)} in {here.dtype}: make the env as in the run"
-            + (" (their settings or data differ)" if same and content["game"] == repr(self.game) else "")
+            f"the env is {self.oracle.whole!r} with z {here[0]} in {here[1]}: make the env as in the run"
+            + (" (their settings or data differ)" if same and content["game"] == repr(self.oracle.whole) else "")
         )
 
     def _check_restorable(self, content: dict[str, Any], checkpoint: str) -> None:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
-import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.logger import HumanOutputFormat, Logger
 from stable_baselines3.common.utils import configure_logger
@@ -40,6 +39,10 @@ class Learner(Protocol):
         """Timesteps so far."""
         ...
 
+    def is_finite(self) -> bool:
+        """Return whether a run is finite."""
+        ...
+
     def save(self, path: str | Path) -> None:
         """Write a checkpoint."""
         ...
@@ -56,6 +59,10 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what `state_dict` returned, before `learn`."""
         ...
+
+
+class Stopped(KeyboardInterrupt):
+    """A Ctrl-C that has taken effect between two steps."""
 
 
 @contextmanager
@@ -205,7 +212,7 @@ class Checkpoint(BaseCallback):
         agent = cast(Learner, self.model)
         timesteps, z = self._saved  # writing the same point again would push out the previous checkpoint for nothing
         written = agent.num_timesteps == timesteps and agent.z is z
-        if not written and bool(torch.isfinite(agent.z).all(-1).any()):
+        if not written and agent.is_finite():
             agent.callback_states = {name: callback.state_dict() for name, callback in self.stateful.items()}
             agent.save(self.folder)
             self._saved = agent.num_timesteps, agent.z

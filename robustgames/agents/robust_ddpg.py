@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from robustgames.agents.agent import Agent
 from robustgames.agents.control.behavior import Behavior
+from robustgames.agents.control.divided_runs import join_runs, own_runs
 from robustgames.agents.control.engines import make_engine, why_not_native
 from robustgames.agents.control.episode_factory import make_episodes
 from robustgames.agents.control.interaction import Interaction
@@ -23,7 +24,7 @@ from robustgames.agents.control.normalization import RunningNorm
 from robustgames.agents.control.parts import make_critic_training, make_policies, make_policy_solver
 from robustgames.agents.control.player import Player
 from robustgames.agents.control.policy_game import PolicyGame, PolicySample
-from robustgames.agents.control.seeds import CRITICS, POLICIES, REST, check_seed, seeds_of
+from robustgames.agents.control.seeds import CRITICS, POLICIES, REST, SeedFrom, check_seed, seeds_of
 from robustgames.agents.control.settings import Settings
 from robustgames.agents.learning import record_runs
 from robustgames.checkpoints import CHECKPOINT, check_counts, check_like, load_checkpoint, restoring, save_checkpoint
@@ -35,6 +36,8 @@ from robustgames.solvers.rules import Rule
 from robustgames.streams import Streams
 from robustgames.tensors import choose_device, map_tensors, rebuild
 
+TOGETHER = 100
+"""Timesteps after which processes with a part of the runs each agree on a Ctrl-C."""
 OLDER = "a checkpoint of an earlier version, in which all runs drew from one stream: from here each run has its own"
 
 
@@ -152,7 +155,8 @@ class RobustDDPG(Agent):
         try:
             played = self.interaction.play(self.z, random=replay.size < s.learning_starts)
         except GameError as error:
-            self._check_finite()  # the origin of non-finite values may be the policy rather than the env
+            if self.processes.world == 1:
+                self._check_finite()  # the origin of non-finite values may be the policy rather than the env
             raise GameError(f"timestep {self.num_timesteps}, {error}") from error
         self._busy = True  # weights change in place: a second Ctrl-C waits as well
         try:
@@ -208,28 +212,41 @@ class RobustDDPG(Agent):
         """
         self.interaction.abandon()
 
+    def _stops(self, pressed: list[int]) -> bool:
+        apart = self.processes.world > 1 and self.num_timesteps % TOGETHER > 0  # the runs do not wait for each other
+        return False if apart else super()._stops(pressed)
+
     def _check_finite(self) -> None:
-        if not bool(torch.isfinite(self.z).all(-1).any()):
-            who = "all runs" if len(self.z) > 1 else "the run"
+        if not self.is_finite():
+            who = "all runs" if self._runs > 1 else "the run"
             reached = f"by timestep {self.num_timesteps}"
             raise DivergedError(f"{who} diverged (non-finite values) {reached}: try a smaller lr")
 
     def _log(self, rate: float) -> None:
-        measures = self.interaction.measures()
+        team = self.processes
+        measures = self.interaction.measures(team)
         if (length := measures.pop("ep_len_mean", None)) is not None:
             self._record_varying("rollout/ep_len_mean", length)
         for name, value in measures.items():
             self.logger.record(f"rollout/{name}", value)
         if self.practice.error.numel():
-            self.logger.record("train/critic_loss", float(self.practice.error.square().mean()))
-            record_runs(self.logger, self._objectives(), len(self.z) > 1)
-        self._record_varying("train/diverged_runs", int((~torch.isfinite(self.z).all(-1)).sum()))
-        for name, value in self.behavior.measures().items():
-            self.logger.record(f"train/{name}", value)
+            loss = team.gather(self.practice.error.square().mean().reshape(1)).mean()
+            self.logger.record("train/critic_loss", float(loss))
+            objectives = {name: team.gather(value) for name, value in self._objectives().items()}
+            record_runs(self.logger, objectives, self._runs > 1)
+        self._record_varying("train/diverged_runs", int(team.add((~torch.isfinite(self.z).all(-1)).sum())))
+        each = team.collect(self.behavior.measures())
+        for name in each[0]:
+            self.logger.record(f"train/{name}", sum(measures[name] for measures in each) / len(each))
         self.logger.record("time/timesteps", self.num_timesteps)
         self.logger.record("time/updates", self.updates)
         self.logger.record("time/fps", int(rate))
         self.logger.dump(self.num_timesteps)
+
+    @property
+    def _runs(self) -> int:
+        """Runs of all processes."""
+        return len(self.z) * self.processes.world
 
     def _objectives(self) -> dict[str, Tensor]:
         """Return Φ on the last minibatch, and the critic's value of what each player does alone, (S,) each."""
@@ -312,7 +329,7 @@ class RobustDDPG(Agent):
             "settings": asdict(self.settings) | {"hidden": list(self.settings.hidden)},
             "engine": self.engine.name,
             "solver": to_config(self.solver),
-            "seed": self.seed,
+            "seed": int(self.seed),
             "alphas": self.ongoing.alphas,
             "coupling": self.ongoing.coupling,
             "timesteps": self.num_timesteps,
@@ -324,7 +341,11 @@ class RobustDDPG(Agent):
             "callbacks": self.callback_states,
             **{name: part.state_dict() for name, part in self._parts().items()},
         }
-        save_checkpoint(path, content)
+        if self.processes.world > 1:  # copies: a view of the replay would send all of it
+            parts = self.processes.collect_first(map_tensors(content, lambda t: t.detach().cpu().clone()))
+            content = join_runs(parts) if parts else None
+        if content is not None:
+            save_checkpoint(path, content)
 
     def _parts(self) -> dict[str, Any]:
         parts = {"practice": self.practice, "episodes": self.ongoing, "behavior": self.behavior}
@@ -336,6 +357,7 @@ class RobustDDPG(Agent):
         path: str | Path,
         env: gym.Env | gym.vector.VectorEnv | str,
         env_settings: dict[str, Any] | None = None,
+        own: range | None = None,
         **options: Any,
     ) -> Self:
         """Return the agent of a checkpoint, in the env of its run.
@@ -343,7 +365,8 @@ class RobustDDPG(Agent):
         Args:
             path: Folder that `save` wrote.
             env: Env as in the constructor.
-            env_settings: Settings as in the constructor.
+            env_settings: Settings as in the constructor, of the runs to load.
+            own: Numbers of the runs to load, in a process that trains some of them; by default all.
             **options: `device`, `tensorboard_log`, `verbose`, and `engine`, by default that of the run, with which it
                 resumes bit for bit; if that is "native" and does not serve here, torch continues, with a warning.
 
@@ -360,18 +383,21 @@ class RobustDDPG(Agent):
         checkpoint = f"the checkpoint in {path}"
         check_counts(content, checkpoint, "seed", "timesteps", "updates")
         with restoring(checkpoint):
-            solver, runs = from_config(content["solver"]), len(content["z"])
+            solver, seed = from_config(content["solver"]), content["seed"]
+            if own is not None:
+                content, seed = own_runs(content, own), SeedFrom(seed, own.start)
+            runs = len(content["z"])
             used = content.get("engine", "torch")  # 0.1.0 had no other
             settings = {**content["settings"], "engine": "auto" if used == "native" else used, **options}
-            agent = cls(env, solver, content["seed"], runs, env_settings, **settings)
+            agent = cls(env, solver, seed, runs, env_settings, **settings)
             agent._keep_engine(used, content["settings"], options)
             agent._check_same_env(content, path)
             if "engine" not in content:
                 content = agent._with_moments_of_ascent(content)
             content = {"owed": None, "callbacks": {}, **content}  # 0.1.0 wrote neither
             owed = None if content["owed"] is None else [False] * runs
-            own = {"z": agent.z, "state": agent.state, "owed": owed, "callbacks": {}}
-            check_like(content, own, checkpoint)
+            like = {"z": agent.z, "state": agent.state, "owed": owed, "callbacks": {}}
+            check_like(content, like, checkpoint)
             agent._restore(content)
         return agent
 

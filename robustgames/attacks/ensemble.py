@@ -12,13 +12,15 @@ from torch import Generator, Tensor
 from robustgames.attacks import checks
 from robustgames.attacks.masking import announce, lost_gradients
 from robustgames.attacks.members import MEMBERS, VERSIONS, Member, check_norm, names_of
-from robustgames.attacks.passes import stronger
+from robustgames.attacks.passes import draw_seed, seeded, stronger
 from robustgames.attacks.problem import Bounds, Problem, Radius, pose_problem
 from robustgames.attacks.report import Report, Tally
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError, unknown
 from robustgames.games.threat import NORMS, norm_name
+from robustgames.processes import Processes, alone
 
+ALONE = alone()
 Progress = Callable[[str, int, int, int], None]  # (attack, inputs done, inputs to do, inputs still robust)
 
 
@@ -75,12 +77,16 @@ def evaluate(
     precision: torch.dtype | None = None,
     self_checks: bool = True,
     progress: Progress | None = None,
+    processes: Processes = ALONE,
 ) -> Report:
     """Attack a classifier with an ensemble and report its remaining accuracy.
 
     The attacks run one after the other, each on the inputs that are still robust, in batches. Every success is verified
     by a forward pass in the model's own precision, and all of them again at the end together with ball and box: an
     example that does not pass counts as robust. Ctrl-C ends the search and returns the result until then.
+
+    Every batch of every attack draws from a generator of its own, so several processes that share the batches find what
+    one finds.
 
     A stochastic classifier has a chance to be right at each point. With `eot` above 1 every attack runs on every input,
     the point that fools most passes is kept, and accuracies are means over new passes, with standard errors.
@@ -97,6 +103,7 @@ def evaluate(
             `robustgames.attacks.checks`.
         progress: Function that is called after every batch as progress(attack, inputs done, inputs to do, inputs still
             robust).
+        processes: Processes that call this function together and attack the batches in turn. All return one result.
 
     Raises:
         GameError: If an attack, version or norm is unknown, an attack does not search balls of the norm, or batch_size
@@ -109,7 +116,7 @@ def evaluate(
     eot = max(MEMBERS[name].passes for name in names) if eot is None else eot
     search = model if isinstance(model, Victim) and precision is None else Victim(_plain(model), precision)
     with pose_problem(search, x, y, eps, norm, bounds, generator, eot=eot) as p:
-        run = _Run(p, batch_size)
+        run = _Run(p, batch_size, processes)
         notes = run.start(names)
         if self_checks and len(x) > 0:
             notes += checks.inspect(p.rows(torch.arange(min(len(x), batch_size), device=x.device)), names)
@@ -118,9 +125,11 @@ def evaluate(
                 run.attack(name, progress)
             interrupted = False
         except KeyboardInterrupt:
+            if processes.world > 1:  # they are at different points
+                raise
             interrupted = True
         x_adv, lost = run.verify(x)
-        notes += lost + lost_gradients(p)
+        notes += lost + [note for of_one in processes.collect(lost_gradients(p)) for note in of_one]
     notes += checks.black_box_wins([(tally.name, tally.fooled) for tally in run.tallies], len(x))
     announce(notes)
     return run.report(x_adv, tuple(notes), interrupted, len(names))
@@ -129,8 +138,8 @@ def evaluate(
 class _Run:
     """The state of every input between the attacks of an ensemble."""
 
-    def __init__(self, p: Problem, batch_size: int) -> None:
-        self.p, self.batch_size = p, batch_size
+    def __init__(self, p: Problem, batch_size: int, team: Processes) -> None:
+        self.p, self.batch_size, self.team = p, batch_size, team
         self.judge = p.victim if p.victim.precision is None else Victim(p.victim.model)
         self.eta, self.tried, self.classes = torch.zeros_like(p.a), torch.zeros_like(p.labels), 0
         self.right = torch.ones(p.eot, len(p.a), dtype=torch.bool, device=p.a.device)  # verdicts of the passes
@@ -138,6 +147,7 @@ class _Run:
         self.share = torch.ones(len(p.a), device=p.a.device)  # of the passes that are right at the best point so far
         self.moved = torch.zeros_like(p.labels, dtype=torch.bool)
         self.tallies: list[Tally] = []
+        self.elsewhere = torch.zeros(2, dtype=torch.int64)
 
     @property
     def robust(self) -> Tensor:
@@ -158,18 +168,31 @@ class _Run:
     def attack(self, name: str, progress: Progress | None) -> None:
         """Run one attack on the inputs that are still robust."""
         before, began, attacked, were = self._passes(), time.perf_counter(), 0, int(self.robust.sum())
-        open_ = self.share > 0
-        count, member = int(open_.sum()), MEMBERS[name]
+        open_, seed = self.share > 0, draw_seed(self.p.generator)
+        count, member, own = int(open_.sum()), MEMBERS[name], open_ & False
         try:
-            for batch in self._batches(open_):
+            for number, batch in enumerate(self._batches(open_)):
                 attacked += len(batch)
-                self._batch(member, batch)
+                if number % self.team.world == self.team.rank:
+                    own[batch] = True
+                    generator = Generator(batch.device).manual_seed((seed + number) % 2**63)
+                    with seeded(generator, self.p.eot):
+                        self._batch(member, batch, generator)
                 if progress is not None:
                     progress(name, attacked, count, int(self.robust.sum()))
+            self._merge(own | ~open_ & self.team.is_first)
+            spent = self._passes() - before
+            self.elsewhere += self.team.add(spent) - spent
         finally:
-            each = [(now - then) / max(attacked, 1) for now, then in zip(self._passes(), before, strict=True)]
+            each = ((self._passes() - before) / max(attacked, 1)).tolist()
             fooled, seconds = were - int(self.robust.sum()), time.perf_counter() - began
             self.tallies.append(Tally(name, attacked, fooled, each[0], each[1], seconds))
+
+    def _merge(self, own: Tensor) -> None:
+        """Take every row from the process that has attacked it."""
+        merge = self.team.merge
+        self.eta, self.share = merge(self.eta, own), merge(self.share, own)
+        self.tried, self.moved = merge(self.tried, own), merge(self.moved, own)
 
     def verify(self, x: Tensor) -> tuple[Tensor, list[str]]:
         """Verify every success again, with ball and box; return (x_adv, notes on the examples that did not pass)."""
@@ -208,8 +231,8 @@ class _Run:
         rows = mask.nonzero().squeeze(-1)
         return rows.split(self.batch_size) if len(rows) > 0 else ()
 
-    def _batch(self, member: Member, batch: Tensor) -> None:
-        p = replace(self.p.rows(batch), loss=member.loss_for(self.classes))
+    def _batch(self, member: Member, batch: Tensor, generator: Generator) -> None:
+        p = replace(self.p.rows(batch), loss=member.loss_for(self.classes), generator=generator)
         eta, right = self._once(member, p)
         if self.judge is not p.victim:  # successes in the coarse arithmetic alone are attacked again
             again = ((p.losses(eta)[1] > 0.5) & (right > 0.5)).nonzero().squeeze(-1)
@@ -238,9 +261,10 @@ class _Run:
         self.judge.check_finite()
         return judged
 
-    def _passes(self) -> tuple[int, int]:
+    def _passes(self) -> Tensor:
+        """Return the forward and backward passes so far, (2,), those of other processes since they were merged."""
         victims = {id(victim): victim for victim in (self.p.victim, self.judge)}.values()
-        return sum(victim.forwards for victim in victims), sum(victim.backwards for victim in victims)
+        return torch.tensor([[victim.forwards, victim.backwards] for victim in victims]).sum(0) + self.elsewhere
 
 
 def _rows_like(mask: Tensor, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 
-from robustgames.cli import guard
+from robustgames.cli import guard, launch
 from robustgames.disk import printable
 from robustgames.errors import GameError, shorten, unknown
 
@@ -85,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (Python flushes it again at its exit)
         quiet = isinstance(error, BrokenPipeError)  # `| head` has read enough
         return 1 if quiet else _refuse(f"cannot print the results: {(error.strerror or str(error)).lower()}", 2)
+    finally:
+        launch.leave()
 
 
 def _open_streams() -> None:
@@ -123,7 +125,7 @@ def _run(name: str, words: list[str]) -> int:
         if name not in COMMANDS:
             raise unknown("command", name, COMMANDS)
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: _print("[yellow]warning:[/]", str(message))
+            warnings.showwarning = lambda message, *_: _warn(str(message))
             return _command(name, words) or 0
     except (GameError, Error) as error:
         return _refuse(guard.located(error), 2)
@@ -139,8 +141,14 @@ def _is_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "not enough memory" in text or "out of memory" in text
 
 
+def _warn(text: str) -> None:
+    if launch.is_first():
+        _print("[yellow]warning:[/]", text)
+
+
 def _refuse(text: str, code: int) -> int:
-    _print("[red]robustgames:[/]", text)
+    if launch.may_report():
+        _print("[red]robustgames:[/]", text)
     return code
 
 
@@ -158,7 +166,7 @@ def _command(name: str, words: list[str]) -> int | None:
     """Import the file of a command and run it."""
     if name != "list":
         words = _set_threads(words)
-        _check_one_process()
+        launch.join(name)
         _import_matplotlib()
     module, _, function = COMMANDS[name].partition(":")
     return getattr(import_module(module), function)(words)
@@ -206,13 +214,3 @@ def _set_threads(words: list[str]) -> list[str]:
 
         torch.set_num_threads(int(threads))
     return rest
-
-
-def _check_one_process() -> None:
-    """Refuse to do the same work in each of several processes."""
-    for name in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
-        if os.environ.get(name, "1").strip() not in ("", "0", "1"):
-            raise GameError(
-                f"{name} is {os.environ[name]}: every process of torchrun or mpirun would do the same work; start "
-                "robustgames alone, with --runs N for several runs side by side"
-            )

@@ -22,7 +22,7 @@ from robustgames.attacks.passes import check_passes
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, to_8_bit
 from robustgames.certificates import CERTIFICATES, Certificate, Verdicts
-from robustgames.cli import certify, flags
+from robustgames.cli import certify, flags, launch
 from robustgames.cli.attack_report import Outcome, content_of, predict, show, write
 from robustgames.cli.screen import plain
 from robustgames.errors import GameError, check_writable, unknown
@@ -31,6 +31,7 @@ from robustgames.evaluation.metrics import FGSM_ACCURACY, pgd_accuracy
 from robustgames.experiment.classifiers import Classifiers, from_module, from_run
 from robustgames.games.classification import PRECISIONS
 from robustgames.games.threat import ThreatModel
+from robustgames.processes import current
 from robustgames.tensors import choose_device
 
 EXAMPLE = "robustgames attack runs/…/20260101-120000-seed0, or robustgames attack --model my_nets:load"
@@ -94,8 +95,11 @@ def attack(words: list[str]) -> int:
     try:
         outcome = _attack(options, names, certify.certificates_of(options))
     except KeyboardInterrupt:
-        console.print("[red]robustgames:[/] interrupted: nothing is written")
+        if launch.may_report():
+            console.print("[red]robustgames:[/] interrupted: nothing is written")
         return 130
+    if not launch.is_first():
+        return 0
     folder, content = _folder(options, outcome.subject), content_of(outcome, asdict(options))
     write(folder, outcome, content)
     show(outcome, content, folder)
@@ -157,7 +161,7 @@ def _attack(options: AttackOptions, names: tuple[str, ...], methods: dict[str, C
         _folder(options, subject)
         certify.check(subject, methods)
         reports, verdicts, interrupted = _attack_each(subject, names, options, methods)
-        quantized = {name: _quantize(subject, name, report) for name, report in reports.items()}
+        quantized = {name: _quantize(subject, name, r) for name, r in reports.items() if launch.is_first()}
     notes = list(dict.fromkeys(str(warning.message) for warning in caught))
     return Outcome(subject, reports, verdicts, quantized, notes, interrupted, time.perf_counter() - began)
 
@@ -199,6 +203,7 @@ def _attack_one(subject: Classifiers, name: str, names: tuple[str, ...], options
             batch_size=options.batch,
             precision=PRECISIONS[options.precision],
             progress=progress,
+            processes=current(),
         )
 
 
@@ -208,7 +213,9 @@ def _bar(classifier: str, first: str, count: int) -> Iterator[Callable[[str, int
     robust = TextColumn("{task.fields[robust]} robust")
     columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), robust, TimeElapsedColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not (console.is_terminal and launch.is_first())
+    ) as bar:
         tasks = {first: bar.add_task(f"{classifier}  {first}", total=count, robust="…")}
 
         def progress(attack: str, done: int, total: int, robust: int) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 STABLE_BASELINES = ("A2C", "DDPG", "DQN", "HER", "PPO", "SAC", "TD3")
 MAIN_ENV = "robustgames/DigitsAdversarial-v0"
+SHARED = "train extra_adam robustgames/DigitsGAN-v0 --shards 4"
 Env = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]
 
 
@@ -66,6 +67,10 @@ class RunOptions(CommonOptions):
     patience: int = 0
     """Logs (50 a run, or --evaluations) without a rise of the attacked accuracy before the run stops and keeps its
     best weights; 0 disables it. See --set validation=500."""
+    shards: int = 1
+    """Parts of every minibatch, computed one after the other, or by as many processes of torchrun as divide them."""
+    shard_optimizer: bool = False
+    """Let these processes also divide the state of the solver, which saves memory."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,8 @@ def _game(name: str, words: list[str], command: str, more: dict[str, type]) -> t
     groups = {"solver": flags.group(name, flags.of_function(RECIPES[name])), "run": RunOptions, **more}
     parsed = flags.parse(groups, f"robustgames {command} {name}", flags.summary(RECIPES[name]), words)
     run: RunOptions = parsed.run
+    if any(word.partition("=")[0] == "shards" for word in run.set):
+        raise GameError("--set cannot change shards: it is not a setting of the game; see --shards")
     experiment = GameExperiment(
         agent=name,
         env=run.env,
@@ -183,6 +190,8 @@ def _game(name: str, words: list[str], command: str, more: dict[str, type]) -> t
         checkpoint=run.checkpoint,
         evaluations=run.evaluations,
         patience=run.patience,
+        shards=run.shards,
+        shard_optimizer=run.shard_optimizer,
     )
     return experiment, run.out, getattr(parsed, "more", None)
 
@@ -268,7 +277,10 @@ def _resume(words: list[str]) -> None:
 
 def _main_job(options: MainOptions) -> None:
     from robustgames.experiment import GameExperiment, train
+    from robustgames.processes import current
 
+    if (world := current().world) > 1:
+        raise GameError(f"{world} processes train one game: name an agent and an env, e.g. {SHARED}")
     common = {name: getattr(options, name) for name in ("runs", "seed", "device", "evaluations")}
     jobs = [
         GameExperiment("standard_training", MAIN_ENV, steps=max(1, options.steps // 4), **common),

@@ -36,9 +36,19 @@ class ImageSource(Movable, ABC):
     kept: Tensor
     """The images that are held out, (M, size), as they are stored."""
 
-    def sample(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
-        """Draw images with replacement, (*shape, size), on the generator's device, chosen by it alone."""
-        return self.batch(torch.randint(self.count, shape, generator=generator, device=generator.device), dtype)
+    def sample(
+        self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype, rows: slice = slice(None)
+    ) -> Tensor:
+        """Draw images with replacement, (*shape, size), on the generator's device, chosen by it alone.
+
+        Args:
+            shape: Number of images of every run, as the last dimension.
+            generator: Source of the numbers of the images.
+            dtype: Data type of the images.
+            rows: Images that are read and returned, of those that are drawn.
+        """
+        index = torch.randint(self.count, shape, generator=generator, device=generator.device)
+        return self.batch(index[..., rows], dtype)
 
     @abstractmethod
     def batch(self, index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

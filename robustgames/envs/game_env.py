@@ -22,6 +22,7 @@ from robustgames.envs.joint_actions import JointActions
 from robustgames.errors import GameError, unknown
 from robustgames.games import Game, Noisy, Oracle
 from robustgames.games.game import arguments
+from robustgames.games.sharded import make_oracle
 from robustgames.tensors import choose_device
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -160,6 +161,12 @@ class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], T
     The protocol is that of `GameEnv` with torch tensors of shape (S, n) and rewards of shape (S,); nothing is copied
     to NumPy. Runs never end, so there is no automatic reset. Gymnasium's vector wrappers compute with NumPy: put
     `robustgames.envs.NumpyBatch` between them and this env.
+
+    Args:
+        game, dtype, device, noise, bias: See `GameEnv`.
+        num_envs: Number S of runs.
+        shards: Shards of every minibatch, see `games.ShardedOracle`.
+        **settings: Arguments of the game.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": [], "torch": True}
@@ -172,6 +179,7 @@ class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], T
         device: str = "cpu",
         noise: float = 0.0,
         bias: float | list[float] = 0.0,
+        shards: int = 1,
         **settings: Any,
     ) -> None:
         if num_envs < 1:
@@ -179,7 +187,8 @@ class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], T
         self.num_envs = num_envs
         self.game = _prepared(game, dtype, device, noise, bias, settings)
         self.players = self.game.players
-        self.oracle = Oracle(self.game, (num_envs,))
+        self.oracle = make_oracle(self.game, (num_envs,), shards=shards)
+        self.game = self.oracle.game
         self.single_action_space = _strategy_space(self.game)
         self.single_observation_space = _feedback_space(self.game)
         self._never = torch.zeros(num_envs, dtype=torch.bool, device=self.game.device)
@@ -204,7 +213,7 @@ class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], T
         if seed is not None or not self._seeded:
             self.oracle.generator.manual_seed(int(self.np_random.integers(2**31)))
             self._seeded = True
-        z = self.game.initial((self.num_envs,), self.oracle.generator)
+        z = self.oracle.initial()
         return self._blocks(torch.zeros_like(z)), {"strategy": self._blocks(z)}
 
     def step(self, actions: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:

@@ -13,13 +13,19 @@ from robustgames.evaluation.generators import generator_metrics
 from robustgames.evaluation.metrics import FGSM_ACCURACY, FINAL_ATTACK_STEPS, pgd_accuracy
 from robustgames.games import GAN, AdversarialClassification, Game, HeldOut, Space, ZeroSumGame
 from robustgames.games.losses import as_logits, predictions
+from robustgames.processes import Processes, alone
 from robustgames.solvers import diagnostics
 
+ALONE = alone()
 SMALL = 16  # coordinates up to which the Jacobian of every run is worth its time
 
 
 def certificates(
-    game: Game, z: Tensor, attack_steps: int = FINAL_ATTACK_STEPS, quick: bool = False
+    game: Game,
+    z: Tensor,
+    attack_steps: int = FINAL_ATTACK_STEPS,
+    quick: bool = False,
+    processes: Processes = ALONE,
 ) -> dict[str, Tensor]:
     """Return the certificates of z beyond `game.metrics`, each of shape (*S,).
 
@@ -32,11 +38,14 @@ def certificates(
         z: Joint strategies, (*S, n + m).
         attack_steps: Steps of PGD against a classifier.
         quick: If true, look at the watched images instead of the held-out ones, and at fewer generated images.
+        processes: Processes that divide the images of a classifier; the first one alone computes all else.
     """
+    if isinstance(game, HeldOut):
+        return accuracies(game.watched if quick else game.held_out, z, attack_steps, processes)
+    if not processes.is_first:
+        return {}
     if isinstance(game, GAN):
         return generator_metrics(game, z, quick)
-    if isinstance(game, HeldOut):
-        return accuracies(game.watched if quick else game.held_out, z, attack_steps)
     try:
         return {"duality_gap": diagnostics.duality_gap(game, z)}
     except GameError:
@@ -49,11 +58,17 @@ def take_long(game: Game) -> bool:
 
 
 def final_certificates(
-    game: Game, z: Tensor, attack_steps: int = FINAL_ATTACK_STEPS, quick: bool = False
+    game: Game,
+    z: Tensor,
+    attack_steps: int = FINAL_ATTACK_STEPS,
+    quick: bool = False,
+    processes: Processes = ALONE,
 ) -> dict[str, Tensor]:
     """Return all metrics of z that need no minibatch: `game.metrics` of a game without data, and `certificates`."""
     if isinstance(game, HeldOut | GAN) or game.sets_follow_sample:
-        return certificates(game, z, attack_steps, quick)
+        return certificates(game, z, attack_steps, quick, processes)
+    if not processes.is_first:
+        return {}
     sample = game.draw(tuple(z.shape[:-1]), Generator(game.device).manual_seed(0))
     return {**game.metrics(z, sample), **certificates(game, z)}
 
@@ -72,7 +87,12 @@ def verdicts(game: Game, z: Tensor) -> dict[str, int]:
 
 
 @torch.no_grad()
-def accuracies(game: AdversarialClassification, z: Tensor, attack_steps: int = FINAL_ATTACK_STEPS) -> dict[str, Tensor]:
+def accuracies(
+    game: AdversarialClassification,
+    z: Tensor,
+    attack_steps: int = FINAL_ATTACK_STEPS,
+    processes: Processes = ALONE,
+) -> dict[str, Tensor]:
     """Return the shares of the game's images classified correctly: clean, under FGSM and under PGD, (*S,).
 
     An image counts as robust only if it is also classified correctly when clean, and under PGD in every iterate. NaN
@@ -83,20 +103,24 @@ def accuracies(game: AdversarialClassification, z: Tensor, attack_steps: int = F
         game: A game on all its images (`batch_size=None`).
         z: Weights, (*S, n), or joint strategies (*S, n + m') of a game with the same network.
         attack_steps: Steps K of PGD, e.g. 40 for the usual PGD-40.
+        processes: Processes that divide the images among them; all return the shares of all images.
     """
-    x = z[..., : game.sizes[0]]
+    x, count = z[..., : game.sizes[0]], len(game.images)
+    own = processes.rows(count)
     images = game.images.expand(*x.shape[:-1], *game.images.shape)
-    scores = game.logits(x, images)
-    finite = torch.isfinite(scores).all(-1).all(-1)
+    scores, labels = game.logits(x, images[..., own, :]), game.labels[own]
+    finite = processes.all(torch.isfinite(scores).all(-1).all(-1))
     x = torch.where(finite.unsqueeze(-1), x, 0)  # diverged runs are attacked at 0, and reported as NaN
-    right = predictions(scores) == game.labels
+    right = predictions(scores) == labels
     shares = {"clean_accuracy": right}
     for metric, steps in ((FGSM_ACCURACY, 1), (pgd_accuracy(attack_steps), attack_steps)):
-        perturbed = images + attack(game, x, steps).view(images.shape)
-        shares[metric.name] = right & (predictions(game.logits(x, perturbed)) == game.labels)
+        perturbed = images + attack(game, x, steps, own).view(images.shape)
+        shares[metric.name] = right & (predictions(game.logits(x, perturbed[..., own, :])) == labels)
+    hits = processes.add(torch.stack([hits.sum(-1) for hits in shares.values()]))
+    found = {name: (n.to(z) / count).where(finite, float("nan")) for name, n in zip(shares, hits, strict=True)}
     if game.graph is not None:
-        shares["certified_accuracy"] = _certified(game, x)
-    return {name: hits.to(z).mean(-1).where(finite, float("nan")) for name, hits in shares.items()}
+        found["certified_accuracy"] = _certified(game, x).to(z).mean(-1).where(finite, float("nan"))
+    return found
 
 
 def _certified(game: AdversarialClassification, x: Tensor) -> Tensor:
@@ -125,11 +149,19 @@ def catastrophic_overfitting(shares: dict[str, Tensor], attack_steps: int = FINA
 
 
 @torch.no_grad()
-def attack(game: AdversarialClassification, z: Tensor, steps: int = FINAL_ATTACK_STEPS) -> Tensor:
+def attack(
+    game: AdversarialClassification, z: Tensor, steps: int = FINAL_ATTACK_STEPS, own: slice = slice(None)
+) -> Tensor:
     """Return perturbations of all the game's images, (*S, N p): the attacker plays, the classifier is held.
 
     PGD: `steps` steps of 2.5 eps / steps from a random start inside the ball (seed 0); of each image the last iterate
     that fools the classifier, else the one of highest loss. One step is FGSM, from zero. Source: Madry et al. 2018.
+
+    Args:
+        game: A game on all its images (`batch_size=None`).
+        z: Weights, (*S, n), or joint strategies.
+        steps: Number of steps.
+        own: Images to attack, from the starts that they have among all; what is returned of the others is not attacked.
     """
     x = z[..., : game.sizes[0]]
     runs, count = x.shape[:-1], len(game.images)
@@ -139,7 +171,13 @@ def attack(game: AdversarialClassification, z: Tensor, steps: int = FINAL_ATTACK
     labels = game.labels.expand(*runs, count).flatten()
 
     def classifiers(rows: Tensor) -> Tensor:
-        return as_logits(game.logits(x, rows.view(images.shape)).flatten(0, -2))
+        scores = game.logits(x, rows.view(images.shape)[..., own, :])
+        if scores.shape[-2] == count:
+            return as_logits(scores.flatten(0, -2))
+        every = scores.new_zeros(*runs, count, scores.shape[-1])
+        every[..., 0] = rows.view(images.shape).mean(-1).to(every)  # of the others: cheap, with a gradient
+        every[..., own, :] = scores
+        return as_logits(every.flatten(0, -2))
 
     rows = images.reshape(-1, images.shape[-1])
     if steps == 1:

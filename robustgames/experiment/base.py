@@ -123,6 +123,18 @@ class Experiment(ABC, Generic[A]):
             GameError: Unknown names, or unusable settings.
         """
 
+    def check_processes(self, world: int) -> None:
+        """Check that W processes can train this together; by default one can.
+
+        Raises:
+            GameError: They have no equal shares of the work.
+        """
+        if world > 1:
+            raise GameError(
+                f"{world} processes: {self.agent} is trained by one; start robustgames alone, once per seed: --seed 0, "
+                "--seed 1 ..."
+            )
+
     @abstractmethod
     def load_agent(self, folder: Path, first: A) -> A:
         """Return the agent of the newest checkpoint in a run folder.

@@ -68,7 +68,7 @@ def from_run(
     Raises:
         GameError: No folder of a run, a game without a classifier, images of another size, or no such run.
     """
-    experiment = replace(read_experiment(folder, trust), device=device, compile=False)
+    experiment = replace(read_experiment(folder, trust), device=device, compile=False, shards=1)
     check_files(folder)
     with restoring(folder / "config.yaml"):
         first = experiment.make_agent()

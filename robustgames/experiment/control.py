@@ -15,6 +15,7 @@ from torch import Tensor
 
 from robustgames import figures
 from robustgames.agents import RobustDDPG, RobustTD3
+from robustgames.agents.control.seeds import SeedFrom
 from robustgames.agents.learning import tqdm
 from robustgames.checkpoints import restoring
 from robustgames.envs import ActionRobustEnv, GameEnv
@@ -25,10 +26,11 @@ from robustgames.evaluation.rollouts import play
 from robustgames.experiment.base import Examination, Experiment, Progress, differing, explained, silent
 from robustgames.experiment.examination import EPISODES, Subject, check, examine
 from robustgames.experiment.folder import Content
-from robustgames.experiment.logs import RunLogger, show_figures
+from robustgames.experiment.logs import RunLogger, SilentLogger, show_figures
 from robustgames.experiment.naming import title
 from robustgames.experiment.return_curve import ReturnCurve
 from robustgames.figures import curves
+from robustgames.processes import current
 from robustgames.solvers import RECIPES, Scheme, make_solver
 
 CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {"robust_ddpg": RobustDDPG, "robust_td3": RobustTD3}
@@ -74,19 +76,31 @@ class ControlExperiment(Experiment[RobustDDPG]):
             needed = max(self.steps, settings.get("learning_starts", 0) + 1)
             settings["buffer_size"] = min(settings["buffer_size"], needed)
         _check_id(self.env, self.agent)
+        team, own = current(), self._own_runs()
+        seed = SeedFrom(self.seed, own.start) if team.world > 1 else self.seed
         with explained(self.env, self.env_settings):
             agent = CONTROL_AGENTS[self.agent](
-                self.env, solver, self.seed, self.runs, self._resolved(), self.device, **settings
+                self.env, solver, seed, len(own), self._own_settings(own), self.device, **settings
             )
+        agent.processes = team
         mode, modes = self.env_settings.get("render_mode"), agent.env.metadata.get("render_modes", [])
         if mode not in (None, *modes):  # Gymnasium only warns
             raise unknown("render_mode", str(mode), modes)
         return agent
 
+    def check_processes(self, world: int) -> None:
+        """Check that the runs can be divided among the processes, see `Experiment.check_processes`."""
+        if self.runs % world:
+            near = world * -(-self.runs // world)
+            raise GameError(f"runs is {self.runs}: {world} processes need a multiple of {world}, e.g. --runs {near}")
+
     def load_agent(self, folder: Path, first: RobustDDPG) -> RobustDDPG:
         """Return the agent of the newest checkpoint in a run folder, in new envs."""
         with restoring(folder):
-            agent = type(first).load(folder, self.env, self._resolved(), device=self.device)
+            team, own = current(), self._own_runs()
+            some = {"own": own} if team.world > 1 else {}
+            agent = type(first).load(folder, self.env, self._own_settings(own), device=self.device, **some)
+            agent.processes = team
         old, new = agent.practice.replay, first.practice.replay
         if new.capacity > old.capacity and old.size == agent.num_timesteps:  # more steps, and nothing is dropped yet
             new.load_state_dict({"rows": old.state_dict()["rows"], "position": old.size, "capacity": new.capacity})
@@ -99,7 +113,7 @@ class ControlExperiment(Experiment[RobustDDPG]):
 
     def watchers(self, agent: RobustDDPG, logger: Logger) -> list[BaseCallback]:
         """Return no callback; let the logger of a run folder record returns without exploration."""
-        if isinstance(logger, RunLogger):
+        if isinstance(logger, RunLogger | SilentLogger):
 
             def make(run: int) -> gym.Env:
                 return self._make_env(agent.ongoing.alphas[run])
@@ -115,9 +129,11 @@ class ControlExperiment(Experiment[RobustDDPG]):
         the adversary that it learned with, if it learned with one. All agents and runs play from the same seeds; NaN
         for a run that diverged.
         """
-        shown = tqdm(range(self.runs), "evaluating", unit="run", leave=False, disable=None, delay=1)  # on a terminal
+        team = agent.processes
+        shown = tqdm(range(len(agent.z)), "evaluating", unit="run", leave=False, disable=None, delay=1)  # on a terminal
         rows = [self._measure_run(agent, run) for run in shown]
-        return {name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in rows[0]}
+        found = {name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in rows[0]}
+        return {name: team.gather(values) for name, values in found.items()}
 
     def details(self, agent: RobustDDPG, values: dict[str, Tensor]) -> Content:
         """Return the env, the solver, and how many updates, episodes and diverged runs there are."""
@@ -128,7 +144,7 @@ class ControlExperiment(Experiment[RobustDDPG]):
             "solver": repr(agent.solver),
             "updates": agent.updates,
             "episodes": EPISODES,
-            "diverged": int((~torch.isfinite(agent.z).all(-1)).sum()),
+            "diverged": int(agent.processes.add((~torch.isfinite(agent.z).all(-1)).sum())),
         }
 
     def check(self, what: Examination, perturbation: Perturbation | None = None) -> None:
@@ -176,6 +192,19 @@ class ControlExperiment(Experiment[RobustDDPG]):
             with writing(folder):
                 figures.save(figure, folder / "figures" / "learning_curves.png")
 
+    def _own_runs(self) -> range:
+        """Return the numbers of the runs of this process."""
+        team, count = current(), self.runs // current().world
+        return range(team.rank * count, (team.rank + 1) * count)
+
+    def _own_settings(self, own: range) -> Content:
+        """Return the settings of the env for some runs."""
+        settings = self._resolved()
+        alpha = settings.get("alpha")
+        if not isinstance(alpha, list) or len(alpha) != self.runs:
+            return settings
+        return {**settings, "alpha": alpha[own.start : own.stop]}
+
     def _resolved(self) -> Content:
         """Return the settings of the env; if `env_id` names a module, it is imported and the name removed."""
         env_id = self.env_settings.get("env_id")
@@ -191,7 +220,7 @@ class ControlExperiment(Experiment[RobustDDPG]):
 
     def _shown_settings(self, agent: RobustDDPG) -> Content:
         """Return the settings of the env, with the coupling and the share that the agent trained with."""
-        alphas = agent.ongoing.alphas
+        alphas = [alpha for part in agent.processes.collect(agent.ongoing.alphas) for alpha in part]
         alpha = alphas[0] if len(set(alphas)) == 1 else list(alphas)
         trained = {"coupling": agent.ongoing.coupling, "alpha": alpha}
         first = {name: self.env_settings[name] for name in ("env_id",) if name in self.env_settings}

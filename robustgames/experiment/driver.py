@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -37,10 +37,11 @@ from robustgames.experiment.folder import (
     write_result,
 )
 from robustgames.experiment.game import GameExperiment
-from robustgames.experiment.logs import Page, open_logger
+from robustgames.experiment.logs import Page, RunLogger, SilentLogger, open_logger
 from robustgames.experiment.naming import command, hparams, label
 from robustgames.experiment.result import Result
 from robustgames.experiment.trust import check_code
+from robustgames.processes import Processes, current
 
 EXPERIMENTS: dict[str, type[Experiment]] = dict.fromkeys(CONTROL_AGENTS, ControlExperiment)
 """{name of an agent: class of its experiment}. Every other name is that of a solver, see `GameExperiment`."""
@@ -51,7 +52,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("agent", "env", "solver", "device"), (str,)),
     **dict.fromkeys(("settings", "solver_settings", "env_settings"), (dict,)),
     "seeds": (list, tuple),
-    **dict.fromkeys(("anneal", "compile"), (bool,)),
+    **dict.fromkeys(("anneal", "compile", "shard_optimizer"), (bool,)),
     "average": (str, int, float, type(None)),
     "evaluations": (int, type(None)),
 }
@@ -60,12 +61,17 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 def train(experiment: Experiment[A], out: str | Path = "runs", progress_bar: bool = True) -> tuple[Path, Result]:
     """Train into a new folder out/<env>/<agent>/<time>-<settings>-seed<k>; return both it and its result."""
+    team = current()
     check_writable(Path(out))  # first what takes no time
+    experiment.check_processes(team.world)
     agent = experiment.make_agent()  # before the folder exists: bad input leaves nothing behind
     start = summarize(experiment.measure(agent))
-    folder = create_folder(out, experiment.env, experiment.agent, label(experiment), f"seed{experiment.seed}")
-    with _named(folder), locked(folder):
-        _write_config(folder, experiment)
+    folder = team.share(
+        lambda: create_folder(out, experiment.env, experiment.agent, label(experiment), f"seed{experiment.seed}")
+    )
+    with _named(folder, team), _held(folder, team):
+        if team.is_first:
+            _write_config(folder, experiment)
         return folder, _learn(experiment, start, agent, folder, progress_bar)
 
 
@@ -100,7 +106,7 @@ def complete(experiment: Experiment[A], folder: str | Path, watch: Callable[[Log
                 agent = experiment.load_agent(folder, agent)
         elif not (folder / CONFIG).exists():
             _write_config(folder, experiment)
-        with _named(folder):
+        with _named(folder, current()):
             return _learn(experiment, start, agent, folder, progress_bar=False, figures=False, watch=watch)
 
 
@@ -135,16 +141,20 @@ def resume(
     extended = experiment if steps is None else experiment.extended(steps)
     with restoring(folder / "config.yaml"):
         first = extended.make_agent()
-    with locked(folder):
-        remove_unfinished(folder)
+    team = current()
+    extended.check_processes(team.world)
+    with _held(folder, team):
+        if team.is_first:
+            remove_unfinished(folder)
         finished, unused = read_result(folder), not any((folder / name).exists() for name in (CURRENT, PREVIOUS))
         with restoring(folder):
             agent = first if unused and not finished else extended.load_agent(folder, first)
         if finished and extended.is_over(agent.num_timesteps):
             return folder, Result({"settings": experiment.env_settings, **finished})  # 0.1.0 wrote no settings
-        start = summarize(extended.measure(first))
-        with _named(folder):
-            if extended != experiment:
+        start = summarize(extended.measure(first))  # after which all processes have read the folder
+        team.wait()
+        with _named(folder, team):
+            if extended != experiment and team.is_first:
                 _write_config(folder, extended)
             return folder, _learn(extended, start, agent, folder, progress_bar)
 
@@ -235,8 +245,8 @@ def _learn(
     figures: bool = True,
     watch: Callable[[Logger], None] | None = None,
 ) -> Result:
-    page = Page(f"`{command(experiment)}`\n\n{_indented(folder / 'config.yaml')}", hparams(experiment))
-    logger = open_logger(folder, agent.num_timesteps, agent.num_timesteps if agent.is_begun else -1, page)
+    team = current()
+    logger = _open_logger(experiment, agent, folder) if team.is_first else SilentLogger()
     agent.set_logger(logger)
     watchers = [w for w in experiment.watchers(agent, logger) if figures or not isinstance(w, AtTimesteps)]
     if watch is not None:
@@ -246,6 +256,7 @@ def _learn(
         for name, watcher in stateful.items():
             if name in agent.callback_states:
                 watcher.load_state_dict(agent.callback_states[name])
+    progress_bar = progress_bar and team.is_first
     bar = [ProgressBar(experiment.timestep.split()[-1])] if progress_bar else []
     began, busy = time.perf_counter(), time.process_time()
     try:
@@ -260,24 +271,35 @@ def _learn(
         if progress_bar:
             print("evaluating, drawing figures …", file=sys.stderr)
         result = _result(experiment, agent, start, seconds)
-        if figures:
-            experiment.draw(agent, watchers, folder, logger)
-        logger.close()
-        write_result(folder, "result.json", result)  # last: with a result, everything is there
+        if team.is_first:
+            if figures:
+                experiment.draw(agent, watchers, folder, logger)
+            logger.close()
+            write_result(folder, "result.json", result)  # last: with a result, everything is there
     finally:
         with suppress(GameError):  # of a full disk, which ended the run
             logger.close()
     return result
 
 
+def _open_logger(experiment: Experiment[A], agent: A, folder: Path) -> RunLogger:
+    page = Page(f"`{command(experiment)}`\n\n{_indented(folder / 'config.yaml')}", hparams(experiment))
+    return open_logger(folder, agent.num_timesteps, agent.num_timesteps if agent.is_begun else -1, page)
+
+
+def _held(folder: Path, team: Processes) -> AbstractContextManager[None]:
+    """Hold the folder for the first process, which alone writes to it."""
+    return locked(folder) if team.is_first else nullcontext()
+
+
 @contextmanager
-def _named(folder: Path) -> Iterator[None]:
+def _named(folder: Path, team: Processes) -> Iterator[None]:
     """Name the folder in what stops a run, or remove it if there is nothing to continue."""
     try:
         yield
     except BaseException as stop:
         begun, hint = (folder / "config.yaml").exists(), f"to continue: robustgames train --resume {folder}"
-        if not begun:
+        if not begun and team.is_first:
             shutil.rmtree(folder, ignore_errors=True)
         elif isinstance(stop, KeyboardInterrupt):
             raise KeyboardInterrupt(str(folder)) from None

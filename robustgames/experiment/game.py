@@ -29,6 +29,7 @@ from robustgames.figures import animation
 from robustgames.figures.style import Figure
 from robustgames.figures.video import Film
 from robustgames.games import GAN, AdversarialClassification, HeldOut
+from robustgames.processes import current
 from robustgames.solvers import RECIPES, SGD, Averaged, Scheme, make_solver
 
 RATES = ("lr", "lr_y")
@@ -49,6 +50,10 @@ class GameExperiment(Experiment[GameAgent]):
         compile: See `GameAgent`.
         patience: Looks (one at each log) at the watched images without a rise of the accuracy under attack, after
             which training stops; the best weights are kept. 0 trains to the end and keeps the last.
+        shards: Shards M of every minibatch, see `games.ShardedOracle`; as many processes as divide M share the work.
+        shard_optimizer: If true, these processes also divide the state of the solver; the results are the same.
+        seeds: Seed of the start of every run; without them, one seed draws all starts. Learning rates in `settings`
+            may then be lists, too, with one of every run.
     """
 
     timestep: ClassVar[str] = "oracle call"
@@ -56,15 +61,20 @@ class GameExperiment(Experiment[GameAgent]):
     anneal: bool = False
     compile: bool = False
     patience: int = 0
+    shards: int = 1
+    shard_optimizer: bool = False
     seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        self._check_counts(patience=0)
+        self._check_counts(patience=0, shards=1)
+        if self.compile and self.shards > 1:
+            raise GameError(f"shards is {self.shards}: a compiled step has one shard, leave out --shards or --compile")
 
     def chosen(self) -> Content:
         """Return the settings of solver and training that are not the defaults, the learning rate always and first."""
         usual = signature(RECIPES[self.agent]).parameters if self.agent in RECIPES else {}
         own = {name: getattr(self, name) for name in ("average", "anneal", "patience") if getattr(self, name)}
+        own |= {"shards": self.shards} if self.shards > 1 else {}
         return differing(self.settings, {name: part.default for name, part in usual.items()}) | own
 
     def make_agent(self) -> GameAgent:
@@ -72,8 +82,10 @@ class GameExperiment(Experiment[GameAgent]):
         horizon = self.steps if self.anneal else 0
         solver = make_solver(self.agent, average=self.average, anneal=horizon, **self._each_run(self.settings))
         with explained(self.env, self.env_settings):
-            env = envs.make(self.env, self.runs, device=self.device, **self.env_settings)
-            agent = GameAgent(env, solver, seed=self.seed, z0=self._starts(env), compile=self.compile)
+            sharded = {"shards": self.shards} if self.shards > 1 else {}
+            env = envs.make(self.env, self.runs, device=self.device, **sharded, **self.env_settings)
+            starts, divided = self._starts(env), self.shard_optimizer
+            agent = GameAgent(env, solver, self.seed, starts, compile=self.compile, shard_optimizer=divided)
         if self.patience and not isinstance(agent.game, HeldOut):
             raise GameError(f"patience is {self.patience}: {self.env} has no held-out images to stop early by")
         return agent
@@ -97,10 +109,15 @@ class GameExperiment(Experiment[GameAgent]):
         game = env.unwrapped.game  # type: ignore[attr-defined]
         return torch.cat([game.initial((1,), Generator(game.device).manual_seed(seed)) for seed in self.seeds])
 
+    def check_processes(self, world: int) -> None:
+        """Check that the shards can be divided among the processes, see `Experiment.check_processes`."""
+        if self.shards % world:
+            raise GameError(f"shards is {self.shards}: {world} processes need a multiple of {world}, --shards {world}")
+
     def load_agent(self, folder: Path, first: GameAgent) -> GameAgent:
         """Return the agent of the newest checkpoint in a run folder, in the env of `first`."""
         with restoring(folder):
-            return GameAgent.load(folder, first.env, compile=self.compile)
+            return GameAgent.load(folder, first.env, compile=self.compile, shard_optimizer=self.shard_optimizer)
 
     def extended(self, steps: int) -> Self:
         """Return the experiment with more steps, see `Experiment.extended`."""
@@ -127,6 +144,8 @@ class GameExperiment(Experiment[GameAgent]):
         early: list[BaseCallback] = []
         if self.patience:
             early.append(EarlyStopping(floor(self.log_interval), self.patience))
+        if not current().is_first:
+            return [*early]
         recorders = self._recorders(agent)
         return [*early, *recorders, *self._snapshots(agent, logger, recorders)]
 
@@ -135,18 +154,18 @@ class GameExperiment(Experiment[GameAgent]):
 
         If that is an average, those of the last iterate are added, with "last_" before their names.
         """
-        point = agent.best()
-        values = final_certificates(agent.game, point)
+        point, game, team = agent.best(), agent.oracle.whole, current()
+        values = final_certificates(game, point, processes=team)
         if point is agent.z:
             return values
-        last = values if agent.steps == 0 else final_certificates(agent.game, agent.z)
+        last = values if agent.steps == 0 else final_certificates(game, agent.z, processes=team)
         return values | {f"{LAST}{name}": value for name, value in last.items()}
 
     def details(self, agent: GameAgent, values: dict[str, Tensor]) -> Content:
         """Return the game, the solver's steps, and how many runs diverged or overfitted catastrophically."""
         collapsed = catastrophic_overfitting(values)
         return {
-            "game": repr(agent.game),
+            "game": repr(agent.oracle.whole),
             "settings": self.env_settings,
             "steps": agent.steps,
             "diverged": agent.diverged,

@@ -92,6 +92,23 @@ class RunLogger(Logger):
                 output.close()
 
 
+class SilentLogger(Logger):
+    """The logger of a process that writes nothing: its functions take part in what all processes record.
+
+    Attributes:
+        before_dump: See `RunLogger`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(None, [])
+        self.before_dump: list[Callable[[], None]] = []
+
+    def dump(self, step: int = 0) -> None:
+        for record_more in self.before_dump:
+            record_more()
+        super().dump(step)
+
+
 def show_figures(output: TensorBoardOutputFormat, drawn: Mapping[str, Figure], step: int) -> None:
     """Write figures to TensorBoard, small enough that their text is legible in its panels."""
     for name, figure in drawn.items():

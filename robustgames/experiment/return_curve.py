@@ -62,7 +62,9 @@ class ReturnCurve:
         """Play and record if a look is due at the present timestep."""
         now = self.agent.num_timesteps
         if now >= self.last or now // self.stride > (now - self.interval) // self.stride:
-            record_runs(self.agent.logger, self.measure(), len(self.agent.z) > 1)
+            team, own = self.agent.processes, self.measure()
+            every = {name: team.gather(values) for name, values in own.items()}
+            record_runs(self.agent.logger, every, len(self.agent.z) * team.world > 1)
 
     @torch.no_grad()
     def measure(self) -> dict[str, Tensor]:

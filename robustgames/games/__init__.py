@@ -28,6 +28,7 @@ from robustgames.games.sets import (
     Space,
     linf_ball,
 )
+from robustgames.games.sharded import ShardedOracle
 from robustgames.games.threat import ThreatModel
 from robustgames.games.toy import AlmostBilinear, Bilinear, DiracGAN, Forsaken, Polar, Quadratic
 
@@ -69,6 +70,7 @@ __all__ = [
     "Product",
     "Quadratic",
     "Set",
+    "ShardedOracle",
     "Simplex",
     "Space",
     "SwissRollGAN",

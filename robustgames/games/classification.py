@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isqrt
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Generator, Tensor, nn
@@ -102,6 +102,21 @@ class AdversarialClassification(ZeroSumGame):
         index = torch.randint(count, (*shape, self.batch_size), generator=generator, device=generator.device)
         images = self.images[index]
         return ImageBatch(distort(images, generator) if self.augment else images, self.labels[index], index)
+
+    @property
+    def private(self) -> bool:  # type: ignore[override]
+        """Whether the attacker perturbs every image of a minibatch by itself, and forgets it afterwards."""
+        return self.attacker.follows_sample
+
+    def narrowed(self, rows: int) -> Self:
+        narrow = super().narrowed(rows)
+        if narrow.private:
+            narrow.attacker = type(self.attacker)(self.threat, self.images, rows)
+            narrow.sets, narrow.sizes = (
+                (self.sets[0], narrow.attacker.strategies),
+                (self.sizes[0], narrow.attacker.size),
+            )
+        return narrow
 
     def everything(self, shape: tuple[int, ...]) -> ImageBatch:
         """Return all the data, in order, as one batch."""

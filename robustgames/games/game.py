@@ -10,6 +10,7 @@ Conventions of the whole package, stated here once:
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 from abc import ABC, abstractmethod
@@ -21,7 +22,7 @@ from torch import Generator, Tensor
 
 from robustgames.games.sets import Set, Space
 from robustgames.notebook import html_table
-from robustgames.tensors import Movable
+from robustgames.tensors import Movable, map_tensors
 
 Sample = Any
 """One draw of ζ: None for a deterministic game, else tensors with leading dimensions S."""
@@ -42,6 +43,10 @@ class Game(Movable, ABC):
     """The strategy sets X and Y."""
     sets_follow_sample: bool = False
     """True if `project` depends on ζ: then the oracle evaluates the field at points made feasible for its sample."""
+    batch_size: int | None = None
+    """Rows B of a minibatch ζ, along the first dimension after the runs; None if it has no rows to divide."""
+    private: bool = False
+    """True if y has as many coordinates for every row of ζ, in order, whose field depends on this row alone."""
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
 
@@ -56,6 +61,16 @@ class Game(Movable, ABC):
     def draw(self, shape: tuple[int, ...], generator: Generator) -> Sample:
         """Draw one ζ per run, with leading dimensions `shape`; None for a deterministic game."""
         return None
+
+    def draw_rows(self, shape: tuple[int, ...], generator: Generator, rows: slice) -> Sample:
+        """Draw one ζ per run as `draw` does, and return these rows of it."""
+        return rows_of(self.draw(shape, generator), len(shape), rows)
+
+    def narrowed(self, rows: int) -> Self:
+        """Return the game with minibatches of so many rows; its private coordinates are those of these rows."""
+        narrow = copy.copy(self)
+        narrow.batch_size = rows
+        return narrow
 
     def start(self, player: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
         """Draw a first strategy of one player, shape (*shape, sizes[player])."""
@@ -248,6 +263,11 @@ def _norms(v: Tensor) -> Tensor:
 
 def _runs_are_contiguous(z: Tensor) -> bool:
     return z.dim() == 2 and z.stride(0) == 1 != z.stride(1)
+
+
+def rows_of(sample: Sample, axis: int, rows: slice) -> Sample:
+    """Return these rows of a minibatch, whose rows lie along dimension `axis` of its tensors."""
+    return map_tensors(sample, lambda tensor: tensor[(slice(None),) * axis + (rows,)])
 
 
 def join(blocks: Sequence[Tensor], z: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from robustgames.data.images import ImageSource
 from robustgames.errors import GameError, unknown
 from robustgames.games.densities import Source
 from robustgames.games.game import GeneralSumGame, gradients, join
@@ -67,6 +68,7 @@ class GAN(GeneralSumGame):
     """
 
     players = ("generator", "discriminator")
+    batch_size: int
 
     def __init__(
         self,
@@ -93,12 +95,20 @@ class GAN(GeneralSumGame):
         _check_fit(self)
 
     def draw(self, shape: tuple[int, ...], generator: Generator) -> GANSample:
-        rows, device = (*shape, self.batch_size), generator.device
-        real = self.source.sample(rows, generator, self.dtype)
-        noise = torch.randn((*rows, self.latent), generator=generator, device=device, dtype=self.dtype)
-        if self.lipschitz not in PENALTIES or PENALTIES[self.lipschitz][1] != "between":
-            return GANSample(real, noise, None)
-        return GANSample(real, noise, torch.rand((*rows, 1), generator=generator, device=device, dtype=self.dtype))
+        return self.draw_rows(shape, generator, slice(None))
+
+    def draw_rows(self, shape: tuple[int, ...], generator: Generator, rows: slice) -> GANSample:
+        """Draw as `draw` does, and return these rows; of images only they are decoded."""
+        points, device = (*shape, self.batch_size), generator.device
+        if isinstance(self.source, ImageSource):
+            real = self.source.sample(points, generator, self.dtype, rows)
+        else:
+            real = self.source.sample(points, generator, self.dtype)[..., rows, :]
+        noise = torch.randn((*points, self.latent), generator=generator, device=device, dtype=self.dtype)
+        mix = None
+        if self.lipschitz in PENALTIES and PENALTIES[self.lipschitz][1] == "between":
+            mix = torch.rand((*points, 1), generator=generator, device=device, dtype=self.dtype)[..., rows, :]
+        return GANSample(real, noise[..., rows, :], mix)
 
     def start(self, player: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
         """Draw weights as the network does, moved into the box if they are clipped."""

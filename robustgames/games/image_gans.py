@@ -52,6 +52,7 @@ class ConvolutionalGAN(GAN):
         width: Feature maps of the generator before its last layer, and of the discriminator after its first.
         latent: Dimension of the generator's noise.
         lipschitz, penalty, batch_size: See `GAN`.
+        norm: Norm of the generator: "batch", "group", "layer" or "none", see `dcgan_generator`.
         **gan: Other settings of `GAN`: objective, clip.
 
     """
@@ -65,14 +66,17 @@ class ConvolutionalGAN(GAN):
         lipschitz: str = "r1",
         penalty: float = 1.0,
         batch_size: int = 64,
+        norm: str = "batch",
         **gan: Any,
     ) -> None:
         make_generator, make_critic = NETWORKS[network]
-        norm = "none" if lipschitz in ("spectral", "clip") else "layer"
-        generator = Network(lambda: make_generator(latent, source.side, source.channels, width))
-        critic = Network(lambda: make_critic(source.side, source.channels, width, norm))
+        critic_norm = "none" if lipschitz in ("spectral", "clip") else "layer"
+        generator = Network(lambda: make_generator(latent, source.side, source.channels, width, norm))
+        critic = Network(lambda: make_critic(source.side, source.channels, width, critic_norm))
         gan |= {"lipschitz": lipschitz, "penalty": penalty, "batch_size": batch_size}
         super().__init__(generator, critic, source, latent, **gan)
+        if norm != "batch":  # of checkpoints of 0.1.0, whose fingerprint lacks it
+            self.norm = norm
 
 
 class MnistGAN(ConvolutionalGAN):
@@ -84,7 +88,7 @@ class MnistGAN(ConvolutionalGAN):
         width: Feature maps of the generator before its last layer, and of the discriminator after its first.
         latent: Dimension of the generator's noise.
         data: Folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
-        **gan: Settings of `GAN`: objective, lipschitz, clip, penalty, batch_size.
+        **gan: Settings of `ConvolutionalGAN`: objective, lipschitz, clip, penalty, batch_size, norm.
     """
 
     def __init__(self, width: int = 32, latent: int = 64, data: str | None = None, **gan: Any) -> None:
@@ -110,7 +114,7 @@ class ImageGAN(ConvolutionalGAN):
         held_out: Share, or number, of the images that are kept for evaluation and never trained on.
         memory: Bytes of decoded images up to which all of them are kept on the device.
         workers: Threads that decode; one per core if None.
-        **gan: Settings of `GAN`: objective, lipschitz, clip, penalty, batch_size.
+        **gan: Settings of `ConvolutionalGAN`: objective, lipschitz, clip, penalty, batch_size, norm.
     """
 
     def __init__(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
 from robustgames.games.game import Game, Sample, ZeroSumGame
 from robustgames.games.sets import Set
+from robustgames.processes import Processes, alone
 
 DTYPES = (torch.float32, torch.float64)
 PROBES = 16  # strategies at which a field that is 0 at the start is evaluated again
@@ -21,13 +24,19 @@ class Oracle:
         shape: Shape S of the independent runs; () for a single one.
         generator: Randomness of the run; a new generator with seed 0 by default.
 
+    Attributes:
+        game: Game whose z this process holds.
+        whole: Game that all processes train together: `game`, unless the oracle is sharded.
+        processes: The processes that share it.
+
     Raises:
         GameError: The start, field or payoff of the game has the wrong shape or dtype, or a payoff has no gradient in
             a strategy that it depends on; checked here once, not in every step.
     """
 
     def __init__(self, game: Game, shape: tuple[int, ...] = (), generator: Generator | None = None) -> None:
-        self.game = game
+        self.game = self.whole = game
+        self.processes: Processes = alone()
         self.shape = shape
         self.generator = generator if generator is not None else Generator(game.device).manual_seed(0)
         self.calls = 0
@@ -36,6 +45,10 @@ class Oracle:
         self._feasible: Tensor | None = None  # what was projected for the current sample last
         self.asked = torch.empty(0)  # the point of the last call: a look-ahead if the scheme has one
         _check_shapes(game, shape)
+
+    def initial(self) -> Tensor:
+        """Draw a first joint strategy of every run."""
+        return self.game.initial(self.shape, self.generator)
 
     def draw(self) -> None:
         """Draw a new ζ, at every place where the paper writes a new ζ."""
@@ -91,6 +104,34 @@ class Oracle:
         block = self.game.split(z)[player]
         fresh = torch.zeros_like(block) if zero else self.game.start(player, self.shape, self.generator)
         return self.place(z, player, fresh)
+
+    def draws_nothing(self) -> bool:
+        """Return whether ζ is None, so the field depends on z alone."""
+        return self.sample is None and self.game.draw(self.shape, Generator(self.game.device)) is None
+
+    def metrics(self, z: Tensor, seed: int) -> dict[str, Tensor]:
+        """Return `Game.metrics` at z, on the sample it holds; before the first one, on one of a generator of its own.
+
+        Args:
+            z: Joint strategies, (*S, n + m).
+            seed: Seed of that generator.
+        """
+        sample = self.sample
+        if sample is None:
+            sample = self.game.draw(self.shape, Generator(self.game.device).manual_seed(seed))
+        return self.game.metrics(z, sample)
+
+    # -- several processes, see `sharded` ------------------------------------------------------------------
+    def check_same(self, z: Tensor) -> None:
+        """Check that all processes hold the same strategies and the same state of the generator."""
+
+    def gathered(self, tree: Any) -> Any:
+        """Return a tree of states or strategies with the coordinates of all processes."""
+        return tree
+
+    def divided(self, tree: Any) -> Any:
+        """Return the part of this process of a tree that `gathered` returned."""
+        return tree
 
 
 def _check_shapes(game: Game, shape: tuple[int, ...]) -> None:

@@ -154,9 +154,18 @@ def test_results_are_printed_on_any_stream(redirection, tmp_path):
         assert b"+-" in done.stdout and b"run/Forsaken-v0" in done.stdout
 
 
-def test_several_processes_of_torchrun_are_refused(monkeypatch, capsys, tmp_path):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "WORLD_SIZE is 2" in refused(f"{GAME} 20", capsys)
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("WORLD_SIZE", "WORLD_SIZE is 2, but RANK is not set"),
+        ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE is 2: every process of mpirun"),
+        ("PMI_SIZE", "PMI_SIZE is 2: every process of mpirun"),
+    ],
+)
+def test_processes_that_cannot_find_each_other_are_refused(name, said, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv(name, "2")
+    assert said in refused(f"{GAME} 20", capsys)
     assert not list(tmp_path.iterdir())
+    monkeypatch.delenv(name)
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert command(f"{GAME} 20") == 0

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from robustgames.agents.control.behavior import Behavior
 from robustgames.agents.control.episodes import Episodes, Played
 from robustgames.agents.control.normalization import RunningNorm
+from robustgames.processes import Processes
 from robustgames.streams import uniform
 
 if TYPE_CHECKING:
@@ -88,9 +89,10 @@ class Interaction:
         own, other = torch.from_numpy(acting.act(z, observations.float().contiguous().numpy()).copy()).unbind(1)
         return own, other
 
-    def measures(self) -> dict[str, float]:
+    def measures(self, processes: Processes) -> dict[str, float]:
         """Return the mean return and length of the last episodes, and the deviation of the runs' returns."""
-        finished = [recent for recent in self.episodes.recent if recent]
+        every = [recent for part in processes.collect(self.episodes.recent) for recent in part]
+        finished = [recent for recent in every if recent]
         if not finished:
             return {}
         returns = [float(np.mean([reward for reward, _ in recent])) for recent in finished]

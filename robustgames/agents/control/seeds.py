@@ -10,6 +10,22 @@ POLICIES, CRITICS, EPISODES, REST = range(4)
 """The separate streams of a run, so runs of one seed begin alike whatever their adversaries are."""
 
 
+class SeedFrom(int):
+    """A seed whose runs are numbered from `first` on: of a process that has some of all runs.
+
+    Example:
+        >>> seed_of(SeedFrom(3, first=4), 1) == seed_of(3, 5)
+        True
+    """
+
+    first: int
+
+    def __new__(cls, seed: int, first: int) -> SeedFrom:
+        made = super().__new__(cls, seed)
+        made.first = first
+        return made
+
+
 def check_seed(seed: int) -> None:
     """Check that a seed is a whole number >= 0.
 
@@ -36,7 +52,8 @@ def seed_of(seed: int, run: int, *purpose: int) -> int:
         ... ) // 2
         True
     """
-    return int(np.random.SeedSequence(seed, spawn_key=(run, *purpose)).generate_state(1, np.uint64)[0]) // 2
+    run += seed.first if isinstance(seed, SeedFrom) else 0
+    return int(np.random.SeedSequence(int(seed), spawn_key=(run, *purpose)).generate_state(1, np.uint64)[0]) // 2
 
 
 def seeds_of(seed: int, runs: int, *purpose: int) -> list[int]:
