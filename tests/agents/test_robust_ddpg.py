@@ -467,22 +467,14 @@ def test_a_checkpoint_of_another_agent_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])  # of seed 0, 7 of 8 runs are above -200 and one is at -215
-def test_ddpg_swings_the_pendulum_up_in_6000_steps_on_8_of_8_seeds(seed):
-    settings = {"hidden": (128, 128), "smoothing": 0.2, "engine": "torch"}
-    agent = RobustDDPG(PENDULUM, seed=seed, runs=8, env_settings={"alpha": 0.0}, **settings)
-    agent.learn(6000, log_interval=6000)
-    returns = [play(PENDULUM, agent.policy(run), episodes=20, seed=1000).returns.mean() for run in range(8)]
-    assert min(returns) > -200, returns
-
-
-@pytest.mark.slow
-def test_compiled_ddpg_swings_the_pendulum_up_in_6000_steps_on_20_of_24_seeds():
-    found = []  # other roundings are other samples: 7, 8 and 7 of 8 when this was written
+@pytest.mark.parametrize("engine", ["torch", "native"])
+def test_ddpg_swings_the_pendulum_up_in_6000_steps_on_20_of_24_seeds(engine):
+    found = []  # 22 when this was written; other roundings are other samples
     for seed in range(3):
-        agent = RobustDDPG(PENDULUM, seed=seed, runs=8, env_settings={"alpha": 0.0}, engine="native")
+        settings = {"hidden": (128, 128), "smoothing": 0.2, "engine": engine}
+        agent = RobustDDPG(PENDULUM, seed=seed, runs=8, env_settings={"alpha": 0.0}, **settings)
         agent.learn(6000, log_interval=6000)
-        found += [play(PENDULUM, agent.policy(run), episodes=10).returns.mean() for run in range(8)]
+        found += [play(PENDULUM, agent.policy(run), episodes=10, seed=1000).returns.mean() for run in range(8)]
     assert sum(r > -200 for r in found) >= 20, found
 
 
