@@ -164,7 +164,8 @@ def _slide(
     layer: Sliding, weight: Tensor | None, before: Tensor, window: Window, values: Tensor
 ) -> tuple[Tensor, Window]:
     """Return (values, window) of the output of a layer that the new values of its input in a window reach."""
-    kernel, stride, padding = _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding)
+    kernel, stride = _pair(layer.kernel_size), _pair(layer.stride)
+    padding = (0, 0) if isinstance(layer.padding, str) else _pair(layer.padding)  # `_slides` refuses strings
     spread = _pair(1 if isinstance(layer, nn.AvgPool2d) else layer.dilation)
     down, right = (
         _reach(before.shape[-2 + i], window[i], window[2 + i], kernel[i], stride[i], padding[i], spread[i])

@@ -172,7 +172,9 @@ class Problem:
     def losses_of(self, logits: Tensor, rows: slice = ALL) -> Tensor:
         """Return the losses (N,) of the logits of some rows; those of a target are negated."""
         _check_classes(logits, classes_needed(self.loss, self.targets is not None))
-        labels, targets = (part if part is None or rows == ALL else part[rows] for part in (self.labels, self.targets))
+        labels, targets = self.labels, self.targets
+        if rows != ALL:
+            labels, targets = labels[rows], None if targets is None else targets[rows]
         if targets is not None and self.loss == "dlr":
             return targeted_dlr(logits, labels, targets)
         loss = LOSSES[self.loss] if isinstance(self.loss, str) else self.loss

@@ -1,0 +1,36 @@
+"""Rows that pass in parts: the values of one pass, in the same order and count."""
+
+import pytest
+import torch
+from torch import nn
+
+from robustgames import attacks
+from robustgames.attacks import Victim, victim
+
+
+def model():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 6, 3, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 64, 5)]
+    return nn.Sequential(*layers).double().eval()
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        lambda *args: attacks.pgd(*args, 0.1, steps=5),
+        lambda *args: attacks.apgd_targeted(*args, 0.1, steps=5, classes=2),
+        lambda *args: attacks.fab(*args, 0.1, steps=5, classes=3),
+    ],
+    ids=["pgd", "targeted", "fab"],
+)
+def test_attacks_agree_and_count_alike(attack, monkeypatch):
+    x, y = torch.rand(50, 1, 8, 8, dtype=torch.float64), torch.arange(50) % 5
+    whole, parts = Victim(model()), Victim(model())
+    expected = attack(whole, x, y)
+    monkeypatch.setattr(victim, "CACHE", 20 * 6 * 64 * 8)  # 20 rows of the first layer: 3 parts of 17
+    sizes, network = [], model()
+    network.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    attack(Victim(network), x, y)
+    assert 17 in sizes and max(sizes[1:]) <= 20
+    torch.testing.assert_close(attack(parts, x, y), expected, rtol=0, atol=1e-12)
+    assert (parts.forwards, parts.backwards) == (whole.forwards, whole.backwards)
