@@ -126,8 +126,8 @@ def run(method: str, minutes: float, seed: int, options: Options) -> Line:
     """Train and evaluate one method, and return its results."""
     agent, seconds = train(method, minutes, seed, options.precision)
     agent.save(options.out / f"{method}-{minutes:g}-{seed}")
-    batch, size = agent.game.batch_size, len(agent.game.images)  # type: ignore[attr-defined]
-    trained = {"cpu_seconds": round(seconds, 1), "epochs": agent.steps * batch / size}
+    size = len(agent.game.images)  # type: ignore[attr-defined]
+    trained = {"cpu_seconds": round(seconds, 1), "epochs": agent.steps * (agent.game.batch_size or size) / size}
     return trained | evaluated(agent, options.images)
 
 
