@@ -104,7 +104,7 @@ def in_pool(function: Callable[[Job], Done], jobs: Iterable[Job], workers: int) 
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin)
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (os.getpid(),))
 
 
 def _next(jobs: Iterator[Job]) -> list[Job]:
@@ -119,12 +119,15 @@ def _worked(function: Callable[[Job], Done], job: Job) -> Done:
         os._exit(IN_A_TERMINAL)
 
 
-def _begin() -> None:
-    """Prepare a worker: one thread, no Ctrl-C but that of its driver, and the same end."""
+def _begin(driver: int) -> None:
+    """Prepare a worker: one thread, no Ctrl-C but that of its driver, and the same end.
+
+    Args:
+        driver: Process of the driver, which may have ended already.
+    """
     torch.set_num_threads(1)
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    driver = os.getppid()
 
     def look() -> None:
         while os.getppid() == driver:
