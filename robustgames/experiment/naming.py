@@ -60,7 +60,7 @@ def command(experiment: Experiment) -> str:
         words += _flag(name, value)
     words += [word for name in ("steps", "runs", "seed") for word in _flag(name, getattr(experiment, name))]
     usual = {f.name: f.default for f in fields(experiment)}
-    for name in ("checkpoint", "evaluations", "device", "compile"):
+    for name in ("checkpoint", "evaluations", "device", "compile", "shard_optimizer"):
         if hasattr(experiment, name) and getattr(experiment, name) != usual[name]:
             words += _flag(name, getattr(experiment, name))
     if experiment.env_settings:

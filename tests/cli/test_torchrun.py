@@ -20,10 +20,11 @@ from robustgames.tensors import tensors_of
 
 CLASSIFIER = (
     "train adversarial_training robustgames/DigitsAdversarial-v0 --steps {steps} --runs 1 --checkpoint 40 --shards 2 "
+    "--evaluations 4 "
     "--set hidden=[8] batch_size=16"
 )
 GAN = (
-    "train extra_adam robustgames/DigitsGAN-v0 --steps {steps} --runs 1 --checkpoint 40 --shards 2 "
+    "train extra_adam robustgames/DigitsGAN-v0 --steps {steps} --runs 1 --checkpoint 40 --shards 2 --evaluations 4 "
     "--set hidden=[8] batch_size=16 lipschitz=none"
 )
 WORKING = """

@@ -4,8 +4,8 @@ import shlex
 
 import pytest
 
-from robustgames.cli.train import _control, _game
-from robustgames.experiment import CONTROL_AGENTS, ControlExperiment, GameExperiment
+from robustgames.cli.train import parse
+from robustgames.experiment import ControlExperiment, GameExperiment
 from robustgames.experiment.naming import command, hparams, label, title
 
 GAMES = [
@@ -14,6 +14,7 @@ GAMES = [
     "wgan robustgames/SwissRoll-v0 --rule adam --lr 1e-3 --anneal --set objective=wasserstein lipschitz=gp",
     "adam robustgames/GaussianMixture-v0 --average 0.995 --checkpoint 200 --device cpu --patience 3 --evaluations 8",
     "gda robustgames/MatrixGame-v0",
+    "extra_adam robustgames/DigitsGAN-v0 --shards 4 --shard-optimizer --set batch_size=16 lipschitz=none",
 ]
 CONTROL = [
     "robust_ddpg robustgames/ActionRobust-v0 --set env_id=Pendulum-v1 alpha=0.1 --hidden 8 8 --seed 7",
@@ -23,8 +24,7 @@ CONTROL = [
 
 
 def parsed(words):
-    name, *rest = shlex.split(words)
-    return (_control if name in CONTROL_AGENTS else _game)(name, rest)[0]
+    return parse(shlex.split(words))[0]
 
 
 @pytest.mark.parametrize("words", [*GAMES, *CONTROL])

@@ -381,7 +381,7 @@ def heights(monkeypatch):
     def give(*rows):
         given = iter(rows)
 
-        def given_accuracies(game, z, steps):
+        def given_accuracies(game, z, steps, processes):
             looked.append(z.clone())
             return {f"pgd{steps}_accuracy": torch.tensor(next(given)).expand(z.shape[:-1])}
 
