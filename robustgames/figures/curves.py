@@ -112,7 +112,7 @@ def _varying(names: list[str], tables: dict[str, Table]) -> list[str]:
 def _explain(figure: Figure, tables: dict[str, Table], groups: set[str], runs: int) -> None:
     """Name the compared runs, and say below the panels what lines, bands and groups of metrics are."""
     lines = []
-    if any(axes.collections for axes in figure.axes):
+    if runs != 1 and any(axes.collections for axes in figure.axes):
         over = f"{runs} runs" if runs else "runs"
         lines += [f"line: mean over {over}, band: ± one standard deviation"]
     if len(groups) > 1:
