@@ -82,7 +82,7 @@ class Row:
 def rows_of(found: Iterable[tuple[Settings, int, Outcome]], ranking: Ranking) -> tuple[Ranking, list[Row]]:
     """Return the ranking without defaults, and the rows of (settings, seed, outcome), the best first.
 
-    Combinations without a finite value come last.
+    Combinations of which runs diverged or failed come after the others, those without a finite value last.
     """
     found = list(found)
     ranking = ranking.resolved(outcome.result for _, _, outcome in found if outcome.result)
@@ -93,8 +93,9 @@ def rows_of(found: Iterable[tuple[Settings, int, Outcome]], ranking: Ranking) ->
         row.values += outcome.values(ranking.metric)
     sign = -1 if ranking.maximize else 1
 
-    def key(row: Row) -> tuple[bool, float]:
-        estimate = row.interval.estimate
-        return math.isnan(estimate), sign * estimate
+    def key(row: Row) -> tuple[bool, bool, float]:
+        estimate, whole = row.interval.estimate, len(row.finite) == len(row.values)
+        lost = not whole or any(outcome.status != "done" for outcome in row.outcomes.values())
+        return math.isnan(estimate), lost, sign * estimate
 
     return ranking, sorted(rows.values(), key=key)

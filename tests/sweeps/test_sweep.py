@@ -107,6 +107,14 @@ def test_rates_and_seeds_of_a_small_game_are_runs_of_one_tensor(tmp_path):
     assert len({row.values[0] for row in rows}) > 50  # rates do differ
 
 
+def test_settings_of_which_runs_diverged_come_after_those_of_which_none_did(tmp_path):
+    base = GameExperiment("gda", "robustgames/Forsaken-v0", runs=1, steps=300)
+    asked = Sweep(Plan(base, {"lr": (0.1, 0.35)}, seeds=tuple(range(10))))
+    _, rows = sweeps.perform(asked, sweeps.begin(asked, tmp_path))
+    assert [row.settings["lr"] for row in rows] == [0.1, 0.35]
+    assert len(rows[0].finite) == 10 and 0 < len(rows[1].finite) < 10
+
+
 @pytest.mark.parametrize(
     "base",
     [
