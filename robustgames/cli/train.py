@@ -297,16 +297,14 @@ def _main_job(options: MainOptions) -> None:
             then = [f"; then: robustgames train {j.agent} {j.env} --steps {j.steps} --runs {j.runs}" for j in later]
             raise KeyboardInterrupt(f"{stop}{''.join(then)}") from None
     report([result for _, result in finished], [folder for folder, _ in finished])
-    _compare([folder for folder, _ in finished], [job.agent for job in jobs], options)
+    _compare([folder for folder, _ in finished], options)
 
 
-def _compare(folders: list[Path], names: list[str], options: MainOptions) -> None:
-    """Draw the learning curves of several runs in one figure next to their folders, and print its path."""
-    from robustgames.figures import save
-    from robustgames.figures.curves import learning_curves
+def _compare(folders: list[Path], options: MainOptions) -> None:
+    """Write the comparison of several runs next to their folders, see `robustgames compare`, and print its path."""
+    from robustgames.cli.compare import write
+    from robustgames.sweeps import comparison
 
-    curves = [path for folder in folders for path in sorted(folder.glob("progress*.csv"))]
-    title = f"{MAIN_ENV.rpartition('/')[2]}, {count(options.runs)}, seed {options.seed}"
-    file = folders[0].parent.parent / f"comparison-seed{options.seed}.png"
-    save(learning_curves(curves, title, names, options.runs), file)
-    Console(highlight=False).print(f"comparison   {file}", soft_wrap=True)
+    methods, out = comparison.methods_in(folders), folders[0].parent.parent / f"comparison-seed{options.seed}"
+    write(methods, comparison.common_metrics(methods), out, "steps")
+    Console(highlight=False).print(f"comparison   {out}", soft_wrap=True)
