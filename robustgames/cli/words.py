@@ -59,6 +59,36 @@ def numbers(word: str, flag: str, example: str) -> tuple[float, ...]:
     return found
 
 
+def attached(words: Sequence[str]) -> list[str]:
+    """Return the words with numbers such as -1,1 attached to their flag: alone they would be read as flags.
+
+    Example:
+        >>> attached(["--bounds", "-1,1", "--seed", "3"])
+        ['--bounds=-1,1', '--seed', '3']
+    """
+    found: list[str] = []
+    for word in words:
+        before = found[-1] if found else ""
+        if (
+            word.startswith("-")
+            and "," in word
+            and _are_numbers(word)
+            and before.startswith("--")
+            and "=" not in before
+        ):
+            found[-1] = f"{before}={word}"
+        else:
+            found.append(word)
+    return found
+
+
+def _are_numbers(word: str) -> bool:
+    try:
+        return all(map(isfinite, map(number, word.split(","))))
+    except ValueError:
+        return False
+
+
 def is_number(word: str) -> bool:
     """Return whether a word denotes a number; "nan" and "inf" do."""
     try:

@@ -88,7 +88,9 @@ def from_module(
         raise GameError(f"--norm {norm} needs its radius: give --eps too, e.g. --eps 1")
     model = load_network(name, network.settings, network.trust)
     for module in modules_of(model):
-        module.to(place).eval().requires_grad_(False)
+        module.to(place).eval()
+        for parameter in module.parameters():  # requires_grad_ of a module of TorchScript is refused
+            parameter.requires_grad_(False)
     data = load_data(options.data, options.count, options.resize)
     eps = DEFAULT_EPS.get(data.place, 0.3 if data.shuffled else None) if eps is None else eps
     if eps is None:
