@@ -174,7 +174,7 @@ def _subject(options: AttackOptions) -> Classifiers:
 
 
 def _data_options(options: AttackOptions) -> DataOptions:
-    """Return how the inputs are read; refuse words that are no numbers."""
+    """Return how the inputs are read; refuse words without meaning."""
     bounds = options.bounds and numbers(options.bounds, "--bounds", "0,1")
     if bounds and (len(bounds) != 2 or bounds[0] >= bounds[1]):
         raise GameError(

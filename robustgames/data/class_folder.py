@@ -60,7 +60,7 @@ def _classes(folder: Folder) -> tuple[Tensor, tuple[str, ...]]:
     names = sorted(set(tops))
     if all(name.lower() in PARTS for name in names):
         raise GameError(
-            f"{folder.place} has the sub-folders {', '.join(names)}, which are no classes: give one of them, e.g. "
+            f"{folder.place} has the sub-folders {', '.join(names)}, which are not classes: give one of them, e.g. "
             f"--data {os.path.join(folder.place, names[-1])}"
         )
     if len(names) == 1:

@@ -50,7 +50,7 @@ def from_dataset(place: str, dataset: Any, count: int | None = None) -> Classifi
 
 
 def is_dataset(value: Any) -> bool:
-    """Return whether a value is a torch dataset, or something like one that is no sequence of arrays."""
+    """Return whether a value is a torch dataset, or a loader of one."""
     return isinstance(value, Dataset | DataLoader)
 
 
@@ -69,7 +69,7 @@ def _item(place: str, dataset: Any, number: int) -> tuple[Tensor, int]:
         x, y = item
     except Exception as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
-        raise GameError(f"item {number} of {place} is no pair (input, label) ({reason})") from error
+        raise GameError(f"item {number} of {place} cannot be read as a pair (input, label) ({reason})") from error
     try:
         label = int(y)
         value = x.detach().cpu() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))

@@ -169,7 +169,7 @@ def _labels(data: Classified, chosen: Tensor, shift: int) -> Tensor:
 
 
 def _check_classes(data: Classified, labels: Tensor, classes: int) -> None:
-    """Refuse labels that are no outputs of the network; warn if it has more outputs than there are named classes."""
+    """Refuse labels above the outputs of the network; warn if it has more outputs than there are named classes."""
     most, least = int(labels.max()), int(labels.min())
     if most >= classes:
         shift = f"; if they begin at {least}, add --labels -{least}" if least > 0 and most - least < classes else ""

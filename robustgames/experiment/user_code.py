@@ -57,7 +57,7 @@ def call(name: str, function: Callable[..., Any], settings: dict[str, Any], flag
 
 
 def check_settings(name: str, parameters: dict[str, inspect.Parameter], settings: dict[str, Any], flag: str) -> None:
-    """Refuse settings that are no parameters, with close matches, and parameters without a value."""
+    """Refuse settings that the function does not take, with close matches, and parameters without a value."""
     named = {k for k, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for key in settings:

@@ -31,8 +31,8 @@ def load_network(name: str, settings: dict[str, Any] | None = None, trust: bool 
         trust: Whether to load a file of TorchScript, which is a program.
 
     Raises:
-        GameError: The name cannot be imported or called, or is no classifier; settings that the function does not take;
-            a file that is not TorchScript, or that nobody trusts.
+        GameError: The name cannot be imported or called, or gives something else; settings that the function does not
+            take; a file that is not TorchScript, or that nobody trusts.
     """
     settings = settings or {}
     path = Path(name).expanduser()

@@ -453,7 +453,7 @@ BAD = {
     "--data empty": "holds no image: files ending in",
     "--data flat": "holds 1 images outside of sub-folders: make one sub-folder for each class, e.g. flat/cat",
     "--data alone": "has one class, cat: a sub-folder for each of 2 or more is needed",
-    "--data halves": "has the sub-folders test, train, which are no classes: give one of them, e.g. --data",
+    "--data halves": "has the sub-folders test, train, which are not classes: give one of them, e.g. --data",
     "--data sizes": "has 8 x 8 pixels, b/1.png 9 x 7; add --resize H or HxW, e.g. --resize 224",
     "--data broken": "b/1.png cannot be read (not an image): copy it again, or take it out",
     "--data cut": "b/1.png cannot be read (",
