@@ -101,8 +101,9 @@ def _attack_part(
     kept, quantized = max(len(subject.images) - rows.start, 0), None
     if launch.is_first() and not isinstance(threat.low, Tensor) and not isinstance(threat.high, Tensor):
         bounds, eps = (threat.low, threat.high), float(threat.eps)
-        quantized = to_8_bit(model, x, report.x_adv, y, eps, threat.norm, bounds, eot=report.eot)
-        quantized = replace(quantized, images=_first(quantized.images, kept))
+        batches = zip(*(part.split(settings.batch) for part in (x, report.x_adv, y)), strict=True)
+        quantized = _joined([to_8_bit(model, *batch, eps, threat.norm, bounds, eot=report.eot) for batch in batches])
+        quantized = quantized and replace(quantized, images=_first(quantized.images, kept))
     return replace(report, x_adv=_first(report.x_adv, kept)), quantized
 
 

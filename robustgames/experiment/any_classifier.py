@@ -23,7 +23,8 @@ from robustgames.games.threat import ThreatModel
 from robustgames.tensors import choose_device
 
 DEFAULT_EPS = {"digits": 0.1}  # else 0.3 for MNIST and data in its layout
-KEPT = 2**27  # bytes of inputs whose examples are kept, and that are attacked together
+KEPT = 2**27  # bytes of inputs whose examples are kept
+PART = 2**25  # bytes of inputs that are in memory together: an attack holds about twenty copies of them
 FEW = 2  # inputs that show in which shape a network takes them
 SAID = 100  # characters of its error
 
@@ -115,8 +116,8 @@ def from_module(
 
     _check_classes(data, labels, classes)
     threat = ThreatModel(norm or "linf", eps, *(_bound(b, dtype, place) for b in (low, high)))
-    part = max(KEPT // (first[:1].numel() * dtype.itemsize), 1)
-    images = read(slice(0, min(options.kept or part, len(chosen))))
+    kept, part = (max(limit // (first[:1].numel() * dtype.itemsize), 1) for limit in (KEPT, PART))
+    images = read(slice(0, min(options.kept or kept, len(chosen))))
     if options.kept is None and len(images) < len(chosen):
         counts = f"{len(images):,} of {len(chosen):,}"
         warnings.warn(

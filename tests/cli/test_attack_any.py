@@ -173,6 +173,11 @@ def results(out="found"):
     return load_examples(f"{out}/examples.safetensors"), content, next(iter(content["classifiers"].values()))
 
 
+def ten_images_at_once(monkeypatch):
+    for limit in ("KEPT", "PART"):
+        monkeypatch.setattr(any_classifier, limit, 10 * 192 * 4)
+
+
 def mine():
     return sys.modules["mine"]
 
@@ -235,7 +240,7 @@ def test_parts_give_what_one_part_gives_and_keep_few_examples(capsys, tmp_path, 
     words = "--model mine:linear --data photos --eps 0.01 --attack fgsm deepfool --norm linf --batch 5 --out"
     words = words.replace("deepfool ", "apgd-ce ")
     attack(f"{words} whole", capsys)
-    monkeypatch.setattr(any_classifier, "KEPT", 10 * 192 * 4)  # ten images
+    ten_images_at_once(monkeypatch)
     printed = attack(f"{words} parts", capsys).out
     assert "warning: the examples of the first 10 of 24 images are saved: --save-examples N saves more" in printed
     whole, parts = results("whole"), results("parts")
@@ -254,7 +259,7 @@ def test_parts_give_what_one_part_gives_and_keep_few_examples(capsys, tmp_path, 
 
 def test_the_images_in_memory_do_not_grow_with_their_number(capsys, tmp_path, monkeypatch):
     folder(tmp_path / "photos", count=30)
-    monkeypatch.setattr(any_classifier, "KEPT", 10 * 192 * 4)
+    ten_images_at_once(monkeypatch)
     sizes = []
     read = any_classifier.real
 
@@ -269,7 +274,7 @@ def test_the_images_in_memory_do_not_grow_with_their_number(capsys, tmp_path, mo
 
 def test_ctrl_c_in_a_later_part_keeps_the_parts_before(capsys, tmp_path, monkeypatch):
     folder(tmp_path / "photos", count=10)
-    monkeypatch.setattr(any_classifier, "KEPT", 10 * 192 * 4)
+    ten_images_at_once(monkeypatch)
     calls = []
 
     def second(*arguments, **settings):
