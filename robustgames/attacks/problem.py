@@ -83,13 +83,13 @@ class Problem:
         if self.eot > 1:
             return *self.losses(eta), self.slope(eta)
         logits, values, g = self.victim.gradient(self.inputs(eta), self.losses_of)
-        return values, self.fooled(logits), g.view_as(self.a)
+        return values, self.fooled(logits), g.reshape(self.a.shape)
 
     def slope(self, eta: Tensor) -> Tensor:
         """Return the gradient of the losses in η alone, (N, p)."""
         inputs = self.inputs(eta)
         (g,) = mean_over(self.eot, lambda: self.victim.gradient(inputs, self.losses_of)[2:])
-        return g.view_as(self.a)
+        return g.reshape(self.a.shape)
 
     def stalled(self, g: Tensor) -> Tensor | None:
         """Return the rows (N, 1) that stay where they are: their gradient g, the last one, was NaN in every pass."""

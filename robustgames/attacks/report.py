@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -87,6 +89,46 @@ class Report:
             "clean_standard_error": self.clean_standard_error,
             "robust_standard_error": self.robust_standard_error,
         }
+
+
+def join_reports(parts: Sequence[Report]) -> Report:
+    """Return the report on the inputs of several parts, which were attacked one after the other in the same way.
+
+    Passes per input are means over the inputs attacked. The examples `x_adv` are those of all parts together.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    tallies: dict[int, list[Tally]] = {}
+    for part in parts:
+        for place, tally in enumerate(part.attacks):
+            tallies.setdefault(place, []).append(tally)
+    passes = {
+        name: torch.cat([getattr(part, name) for part in parts], 1)
+        for name in ("clean_passes", "robust_passes")
+        if getattr(first, name) is not None
+    }
+    return Report(
+        torch.cat([part.x_adv for part in parts]),
+        torch.cat([part.clean for part in parts]),
+        torch.cat([part.robust for part in parts]),
+        tuple(_together(each) for each in tallies.values()),
+        tuple(dict.fromkeys(note for part in parts for note in part.warnings)),
+        any(part.interrupted for part in parts),
+        sum(part.unfinished for part in parts),
+        first.eot,
+        **passes,
+    )
+
+
+def _together(tallies: list[Tally]) -> Tally:
+    attacked = sum(tally.attacked for tally in tallies)
+    forwards, backwards = (
+        sum(getattr(tally, name) * tally.attacked for tally in tallies) / max(attacked, 1)
+        for name in ("forwards", "backwards")
+    )
+    fooled, seconds = (sum(getattr(tally, name) for tally in tallies) for name in ("fooled", "seconds"))
+    return Tally(tallies[0].name, attacked, int(fooled), forwards, backwards, seconds)
 
 
 def _share(mask: Tensor) -> float:

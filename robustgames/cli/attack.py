@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from torch import Generator
 
-from robustgames.attacks.ensemble import evaluate
-from robustgames.attacks.gradient import fgsm, pgd
 from robustgames.attacks.members import MEMBERS, names_of
 from robustgames.attacks.passes import check_passes
 from robustgames.attacks.report import Report
-from robustgames.attacks.saving import Quantized, to_8_bit
+from robustgames.attacks.saving import Quantized
 from robustgames.certificates import CERTIFICATES, Certificate, Verdicts
 from robustgames.cli import certify, flags, launch
-from robustgames.cli.attack_report import Outcome, content_of, predict, show, write
+from robustgames.cli.attack_report import Outcome, content_of, show, write
+from robustgames.cli.attack_run import attack_classifier
 from robustgames.cli.screen import plain
-from robustgames.errors import GameError, check_writable, unknown
-from robustgames.evaluation.certificates import catastrophic_overfitting
-from robustgames.evaluation.metrics import FGSM_ACCURACY, pgd_accuracy
-from robustgames.experiment.classifiers import Classifiers, from_module, from_run
+from robustgames.cli.words import numbers, pairs
+from robustgames.data.decoding import LONGEST_SIDE
+from robustgames.errors import GameError, check_writable, shorten, unknown
+from robustgames.experiment.any_classifier import DataOptions, NetworkOptions, from_module
+from robustgames.experiment.classifiers import Classifiers, from_run
 from robustgames.games.classification import PRECISIONS
 from robustgames.games.threat import ThreatModel
-from robustgames.processes import current
 from robustgames.tensors import choose_device
 
 EXAMPLE = "robustgames attack runs/…/20260101-120000-seed0, or robustgames attack --model my_nets:load"
@@ -42,7 +37,7 @@ ATTACKS = (
 CERTIFICATES_HELP = (
     f"Certificates of the same images, before the attacks: {' '.join(CERTIFICATES)}. Several may be named."
 )
-FEW, STEPS = 250, 20  # images and PGD steps of the check for catastrophic overfitting
+OF_USER = ("resize", "bounds", "mean", "std", "labels", "model_set")  # flags of --model alone
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,10 @@ class AttackOptions:
     folder: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
     """Folder of the run."""
     model: str | None = None
-    """module:function in your folder, which returns a torch.nn.Module (or is one): images to logits."""
+    """module:function in your folder, which returns a torch.nn.Module or a function of images, or is one: images to
+    logits. Or a file of TorchScript, model.pt."""
+    model_set: tuple[str, ...] = ()
+    """Arguments key=value of the function of --model."""
     attack: Annotated[tuple[str, ...], tyro.conf.arg(help=ATTACKS)] = ("autoattack",)
     certify: Annotated[tuple[str, ...], tyro.conf.arg(help=CERTIFICATES_HELP)] = ()
     time_limit: float = 60.0
@@ -62,7 +60,7 @@ class AttackOptions:
     draws: int = 10_000
     """Draws of the noise of smoothing for one image."""
     eps: float | None = None
-    """Radius of the ball; by default that of the run's game, or 0.3 (digits: 0.1) for --model."""
+    """Radius of the ball, e.g. 0.03 or 8/255; by default that of the run's game, or 0.3 on MNIST (digits: 0.1)."""
     norm: str | None = None
     """linf, l2 or l1; by default that of the run's game, or linf."""
     eot: int | None = None
@@ -74,7 +72,21 @@ class AttackOptions:
     run: int | None = None
     """Number of the run to attack among those side by side; by default all of them in turn."""
     data: str | None = None
-    """digits, mnist, or a folder of MNIST's four IDX files; by default the run's own images, or mnist for --model."""
+    """digits, mnist, a folder of images by class, IDX files or their folder, .npz or .safetensors with images and
+    labels, or module:function in your folder, which returns both or a Dataset; by default the run's own images, or
+    mnist for --model."""
+    resize: str | None = None
+    """Size H or HxW to which the images of a folder are resized."""
+    bounds: str | None = None
+    """Least and largest value of an input; by default 0,1, and of a table the limits of each feature in the data."""
+    mean: str | None = None
+    """Mean of a normalization before the network, one number per channel: 0.5 or 0.49,0.48,0.45. eps is in pixels."""
+    std: str | None = None
+    """Standard deviation of that normalization."""
+    labels: int = 0
+    """Number that is added to the labels, e.g. -1 if they begin at 1."""
+    save_examples: int | None = None
+    """Number of images whose adversarial examples are saved; by default all that fit into 128 MiB."""
     precision: str = "float32"
     """Precision of the search: float32, or bfloat16, which is faster; successes are verified in the model's own."""
     seed: int = 0
@@ -84,7 +96,7 @@ class AttackOptions:
     out: Path | None = None
     """Folder of attack.json and examples.safetensors; by default RUN/attacks/<attack>-<norm>-<eps>."""
     trust: bool = False
-    """Import code that the config of the run names, which can run anything."""
+    """Import code that the config of the run names, or load a file of TorchScript; both can run anything."""
 
 
 def attack(words: list[str]) -> int:
@@ -120,12 +132,18 @@ def _check(options: AttackOptions) -> tuple[str, ...]:
         raise GameError(f"{both} given: give one of them, e.g. {EXAMPLE}")
     if options.run is not None and options.model is not None:
         raise GameError("--run picks a run of a folder: leave it out with --model")
+    for name in OF_USER if options.model is None else ():
+        if getattr(options, name):
+            flag = name.replace("_", "-")
+            raise GameError(f"--{flag} is for a network of yours: leave it out, or name the network with --model")
     if options.eot is not None:
         check_passes(options.eot)
-    for name in ("images", "batch", "seed"):
+    for name in ("images", "batch", "seed", "save_examples"):
         value, least = getattr(options, name), 0 if name == "seed" else 1
-        if not least <= value < 2**63:
-            raise GameError(f"{name} is {value}: it must be a whole number of at least {least}, e.g. --{name} 100")
+        if value is not None and not least <= value < 2**63:
+            flag = name.replace("_", "-")
+            raise GameError(f"{name} is {value}: it must be a whole number of at least {least}, e.g. --{flag} 100")
+    _data_options(options)
     if options.precision not in PRECISIONS:
         raise unknown("precision", options.precision, PRECISIONS)
     ThreatModel(options.norm or "linf", options.eps if options.eps is not None else 0.0)  # refuses the wrong ones
@@ -147,10 +165,49 @@ def _folder(options: AttackOptions, subject: Classifiers) -> Path:
 
 
 def _subject(options: AttackOptions) -> Classifiers:
-    common = {key: getattr(options, key) for key in ("eps", "norm", "data", "device")}
+    eps, norm, device, trust = options.eps, options.norm, options.device, options.trust
     if options.model is not None:
-        return from_module(options.model, options.images, **common)
-    return from_run(Path(options.folder or "."), options.images, run=options.run, trust=options.trust, **common)
+        network = NetworkOptions(options.model, pairs(options.model_set, "--model-set", "width=64"), trust)
+        return from_module(network, _data_options(options), eps, norm, device)
+    folder = options.folder or Path(".")
+    return from_run(folder, options.images, eps, norm, options.data, options.run, device, trust, options.save_examples)
+
+
+def _data_options(options: AttackOptions) -> DataOptions:
+    """Return how the inputs are read; refuse words without meaning."""
+    bounds = options.bounds and numbers(options.bounds, "--bounds", "0,1")
+    if bounds and (len(bounds) != 2 or bounds[0] >= bounds[1]):
+        raise GameError(
+            f"--bounds is {options.bounds!r}: it must be the least and the largest value, e.g. --bounds 0,1"
+        )
+    mean, std = (
+        numbers(word, f"--{name}", "0.5,0.5,0.5") if (word := getattr(options, name)) else ()
+        for name in ("mean", "std")
+    )
+    if std and min(std) <= 0:
+        raise GameError(f"--std is {options.std!r}: it must be positive numbers, e.g. --std 0.5")
+    return DataOptions(
+        options.data or "mnist",
+        options.images,
+        options.save_examples,
+        _size(options.resize),
+        (bounds[0], bounds[1]) if bounds else None,
+        mean,
+        std,
+        options.labels,
+    )
+
+
+def _size(word: str | None) -> tuple[int, int] | None:
+    """Return the height and width that a word such as 32 or 32x48 denotes."""
+    if word is None:
+        return None
+    sides = word.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and 0 < int(side) <= LONGEST_SIDE for side in sides):
+        raise GameError(
+            f"--resize is {shorten(word)!r}: it must be pixels H or HxW, e.g. --resize 224 or --resize 32x48"
+        )
+    return int(sides[0]), int(sides[-1])
 
 
 # -- attacking ------------------------------------------------------------------------------------------
@@ -160,89 +217,28 @@ def _attack(options: AttackOptions, names: tuple[str, ...], methods: dict[str, C
         subject, began = _subject(options), time.perf_counter()
         _folder(options, subject)
         certify.check(subject, methods)
-        reports, verdicts, interrupted = _attack_each(subject, names, options, methods)
-        quantized = {name: _quantize(subject, name, r) for name, r in reports.items() if launch.is_first()}
+        reports, verdicts, quantized, interrupted = _attack_each(subject, names, options, methods)
     notes = list(dict.fromkeys(str(warning.message) for warning in caught))
-    return Outcome(subject, reports, verdicts, quantized, notes, interrupted, time.perf_counter() - began)
+    levels = {name: one for name, one in quantized.items() if one is not None}
+    return Outcome(subject, reports, verdicts, levels, notes, interrupted, time.perf_counter() - began)
 
 
 def _attack_each(
     subject: Classifiers, names: tuple[str, ...], options: AttackOptions, methods: dict[str, Certificate]
-) -> tuple[dict[str, Report], dict[str, dict[str, Verdicts]], bool]:
-    """Return {classifier: report}, {classifier: verdicts of each certificate}, and whether Ctrl-C ended it."""
+) -> tuple[dict[str, Report], dict[str, dict[str, Verdicts]], dict[str, Quantized | None], bool]:
+    """Return {classifier: report}, its verdicts of each certificate, its images in 8 bits, and whether Ctrl-C came."""
     reports: dict[str, Report] = {}
     verdicts: dict[str, dict[str, Verdicts]] = {}
+    quantized: dict[str, Quantized | None] = {}
     for name in subject.models:
         try:
             found = certify.certify(subject, name, methods)
-            reports[name] = _attack_one(subject, name, names, options)
+            reports[name], quantized[name] = attack_classifier(subject, name, names, options)
         except KeyboardInterrupt:
             if reports:
-                return reports, verdicts, True
+                return reports, verdicts, quantized, True
             raise
         verdicts[name] = found
         if reports[name].interrupted:
-            return reports, verdicts, True
-    return reports, verdicts, False
-
-
-def _attack_one(subject: Classifiers, name: str, names: tuple[str, ...], options: AttackOptions) -> Report:
-    x, threat = subject.images, subject.threat
-    generator = Generator(x.device).manual_seed(options.seed)
-    _warn_of_overfitting(subject, name, generator, options.eot or 1)
-    with _bar(name, names[0], len(x)) as progress:
-        return evaluate(
-            subject.models[name],
-            x,
-            subject.labels,
-            threat.eps,
-            threat.norm,
-            names,
-            generator=generator,
-            eot=options.eot,
-            batch_size=options.batch,
-            precision=PRECISIONS[options.precision],
-            progress=progress,
-            processes=current(),
-        )
-
-
-@contextmanager
-def _bar(classifier: str, first: str, count: int) -> Iterator[Callable[[str, int, int, int], None]]:
-    """Show the progress of each attack on a terminal; yield the function that updates it."""
-    robust = TextColumn("{task.fields[robust]} robust")
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), robust, TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not (console.is_terminal and launch.is_first())
-    ) as bar:
-        tasks = {first: bar.add_task(f"{classifier}  {first}", total=count, robust="…")}
-
-        def progress(attack: str, done: int, total: int, robust: int) -> None:
-            if attack not in tasks:
-                tasks[attack] = bar.add_task(f"{classifier}  {attack}", robust=robust)
-            bar.update(tasks[attack], completed=done, total=total, robust=robust)
-
-        yield progress
-
-
-def _warn_of_overfitting(subject: Classifiers, name: str, generator: Generator, eot: int) -> None:
-    """Warn if a classifier resists FGSM but not PGD."""
-    model, x, y, threat = subject.models[name], subject.images[:FEW], subject.labels[:FEW], subject.threat
-    found = {
-        FGSM_ACCURACY.name: fgsm(model, x, y, threat.eps, threat.norm, eot=eot),
-        pgd_accuracy(STEPS).name: pgd(model, x, y, threat.eps, threat.norm, STEPS, generator=generator, eot=eot),
-    }
-    shares = {key: (predict(model, x_adv, eot) == y).double().mean() for key, x_adv in found.items()}
-    if (misled := catastrophic_overfitting(shares, STEPS)) is not None and bool(misled):
-        one, several = (f"{100 * float(share):.0f} %" for share in shares.values())
-        warnings.warn(
-            f"catastrophic overfitting of {name}: FGSM leaves {one}, {STEPS} steps of PGD {several}; it was trained "
-            "against weak attacks only",
-            stacklevel=2,
-        )
-
-
-def _quantize(subject: Classifiers, name: str, report: Report) -> Quantized:
-    eps, norm = float(subject.threat.eps), subject.threat.norm
-    return to_8_bit(subject.models[name], subject.images, report.x_adv, subject.labels, eps, norm, eot=report.eot)
+            return reports, verdicts, quantized, True
+    return reports, verdicts, quantized, False

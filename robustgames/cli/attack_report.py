@@ -34,7 +34,7 @@ class Outcome:
         subject: The classifiers and their images.
         reports: One report per classifier that was attacked, by its name.
         verdicts: Verdicts of each certificate on each of these classifiers, {classifier: {method: verdicts}}.
-        quantized: The adversarial images in 8 bits, by the same names.
+        quantized: The adversarial images in 8 bits, by the same names; none of inputs that have no levels.
         warnings: Signs that the accuracies are too optimistic.
         interrupted: Whether Ctrl-C ended the attack early.
         seconds: Wall-clock time.
@@ -64,7 +64,7 @@ def content_of(outcome: Outcome, settings: Content) -> Content:
         "subject": subject.title,
         **settings,
         **threat,
-        "images": len(subject.images),
+        "images": max(len(report.clean) for report in reports.values()),
         **summarize({key: torch.tensor(values, dtype=torch.float64) for key, values in shares.items()}),
         **certify.content_of(list(outcome.verdicts.values())),
         "classifiers": {name: report.table() | _counts(outcome, name) for name, report in reports.items()},
@@ -77,7 +77,7 @@ def content_of(outcome: Outcome, settings: Content) -> Content:
 def _counts(outcome: Outcome, name: str) -> Content:
     """Return the number of adversarial examples, of those that no longer fool in 8 bits, and the certificates."""
     fooled = outcome.reports[name].clean & ~outcome.reports[name].robust
-    lost = fooled & ~outcome.quantized[name].adversarial
+    lost = fooled & ~outcome.quantized[name].adversarial if outcome.quantized else fooled & False
     certificates = {method: found.table() for method, found in outcome.verdicts[name].items()}
     return {"examples": int(fooled.sum()), "lost_in_8_bits": int(lost.sum()), "certificates": certificates}
 
@@ -87,24 +87,34 @@ def write(folder: Path, outcome: Outcome, content: Content) -> None:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_result(folder, "attack.json", content)
-    subject, reports, parts = outcome.subject, outcome.reports, list(outcome.quantized.values())
-    images, adversarial, inside = (
-        _stack([getattr(q, key) for q in parts]) for key in ("images", "adversarial", "inside")
-    )
+    subject, reports = outcome.subject, outcome.reports
+    kept = min(len(report.x_adv) for report in reports.values())
+    found = {name: report.x_adv[:kept] for name, report in reports.items()}
     save_examples(
         folder / "examples.safetensors",
-        _stack([report.x_adv for report in reports.values()]),
-        subject.images,
-        subject.labels,
-        _stack([predict(subject.models[name], report.x_adv, report.eot) for name, report in reports.items()]),
+        _stack(list(found.values())),
+        subject.images[:kept],
+        subject.labels[:kept],
+        _stack([predict(subject.models[name], x_adv, reports[name].eot) for name, x_adv in found.items()]),
         eps=content["eps"],
         norm=content["norm"],
         attack=" ".join(content["attack"]),
-        quantized=Quantized(images, adversarial, inside, sum(q.lost for q in parts)),
+        quantized=_quantized(list(outcome.quantized.values()), kept),
+        **({} if subject.numbers is None else {"numbers": subject.numbers[:kept].tolist()}),
+        **({"class_names": subject.class_names} if subject.class_names else {}),
         classifiers=list(reports),
         interrupted=outcome.interrupted,
         certified=_certified(outcome),
     )
+
+
+def _quantized(parts: list[Quantized], kept: int) -> Quantized | None:
+    if not parts:
+        return None
+    images, adversarial, inside = (
+        _stack([getattr(q, key)[:kept] for q in parts]) for key in ("images", "adversarial", "inside")
+    )
+    return Quantized(images, adversarial, inside, sum(q.lost for q in parts))
 
 
 def _certified(outcome: Outcome) -> dict[str, list[list[int]]]:
@@ -134,9 +144,8 @@ def show(outcome: Outcome, content: Content, folder: Path) -> None:
         console.print(f"[yellow]{left:,} images count as robust, though not every attack was tried on them[/]")
     for note in content["warnings"]:
         console.print(f"[yellow]warning:[/] {plain(note)}", soft_wrap=True)
-    console.print(
-        f"examples     {examples:,} fool the classifier, {examples - lost:,} also as 8-bit images in the ball"
-    )
+    levels = f", {examples - lost:,} also as 8-bit images in the ball" if outcome.quantized else ""
+    console.print(f"examples     {examples:,} fool the classifier{levels}")
     console.print(f"written to   {plain(folder)}: attack.json, examples.safetensors", soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from robustgames.attacks.report import Report
 from robustgames.certificates import CERTIFICATES, Certificate, Verdicts, certificate_of
+from robustgames.errors import GameError
 from robustgames.evaluation.metrics import SHARE, Metric
 from robustgames.evaluation.rounding import cell
 from robustgames.evaluation.statistics import summarize
@@ -36,7 +37,10 @@ def certificates_of(settings: Settings) -> dict[str, Certificate]:
 
 
 def check(subject: Classifiers, methods: dict[str, Certificate]) -> None:
-    """Refuse, before any attack, what a method cannot certify."""
+    """Refuse, before any attack, what a method cannot certify, and inputs that are read in parts."""
+    if methods and subject.rest is not None:
+        most = len(subject.images)
+        raise GameError(f"certificates are of the images in memory: add --images {most}, or leave out --certify")
     for method in methods.values():
         for model in subject.models.values():
             method.check(model, subject.images, subject.threat.norm)
@@ -55,7 +59,7 @@ def certify(subject: Classifiers, name: str, methods: dict[str, Certificate]) ->
 
             images, labels, threat = subject.images, subject.labels, subject.threat
             found[key] = method.certify(
-                subject.models[name], images, labels, threat.eps, threat.norm, progress=progress
+                subject.models[name], images, labels, threat.eps, threat.norm, subject.bounds, progress=progress
             )
     return found
 

@@ -13,7 +13,7 @@ import tyro
 from docstring_parser import parse as parse_docstring
 
 from robustgames.cli.parse_errors import in_one_line
-from robustgames.cli.words import gather, is_number, path, whole_number
+from robustgames.cli.words import attached, gather, is_number, number, path, whole_number
 from robustgames.errors import GameError, shorten
 
 T = TypeVar("T")
@@ -101,6 +101,7 @@ def read(options: type[T], program: str, words: Sequence[str]) -> T:
     Raises:
         GameError: If a flag is unknown, with close matches, or a value cannot be parsed.
     """
+    words = attached(words)
     _check_flags({"-h", "--help", *_names(options)}, program, words)
     for flag in _lists(options):
         words = gather(words, flag)
@@ -166,4 +167,5 @@ def _read_by(kind: type, metavar: str, read: Callable[[str], Any]) -> None:
 
 
 _read_by(int, "INT", whole_number)  # which may be written as 1e4
+_read_by(float, "FLOAT", number)  # which may be written as 8/255
 _read_by(Path, "PATH", path)  # which may begin with ~

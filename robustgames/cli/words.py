@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,66 @@ def whole_number(word: str) -> int:
         if is_number(word) and float(word).is_integer():
             return int(float(word))
     raise ValueError(f"{word} is not a whole number")
+
+
+def number(word: str) -> float:
+    """Return the number that a word such as 0.03 or 8/255 denotes.
+
+    Raises:
+        ValueError: If it does not denote one.
+    """
+    above, slash, below = word.partition("/")
+    try:
+        return float(above) / float(below) if slash else float(word)
+    except ZeroDivisionError as error:
+        raise ValueError(f"{word} divides by 0") from error
+
+
+def numbers(word: str, flag: str, example: str) -> tuple[float, ...]:
+    """Return the numbers of a word such as 0.5,0.5 or 0,1.
+
+    Raises:
+        GameError: If it is another word, or they are not finite; the message names the flag and the example.
+    """
+    try:
+        found = tuple(number(part) for part in word.split(","))
+    except ValueError:
+        found = (inf,)
+    if not all(map(isfinite, found)):
+        raise GameError(
+            f"{flag} is {shorten(word)!r}: it must be numbers with commas between them, e.g. {flag} {example}"
+        )
+    return found
+
+
+def attached(words: Sequence[str]) -> list[str]:
+    """Return the words with numbers such as -1,1 attached to their flag: alone they would be read as flags.
+
+    Example:
+        >>> attached(["--bounds", "-1,1", "--seed", "3"])
+        ['--bounds=-1,1', '--seed', '3']
+    """
+    found: list[str] = []
+    for word in words:
+        before = found[-1] if found else ""
+        if (
+            word.startswith("-")
+            and "," in word
+            and _are_numbers(word)
+            and before.startswith("--")
+            and "=" not in before
+        ):
+            found[-1] = f"{before}={word}"
+        else:
+            found.append(word)
+    return found
+
+
+def _are_numbers(word: str) -> bool:
+    try:
+        return all(map(isfinite, map(number, word.split(","))))
+    except ValueError:
+        return False
 
 
 def is_number(word: str) -> bool:
@@ -126,11 +187,16 @@ def _brackets(word: str) -> int:
 
 
 def _checked(value: Any) -> Any:
-    """Return the value with words that denote numbers as numbers: for YAML 1.1, 1e-3 is a word."""
+    """Return the value with words that denote numbers as numbers: for YAML, 1e-3 and 8/255 are words."""
     if isinstance(value, list):
         return [_checked(item) for item in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _checked(item) for key, item in value.items()}
     if value is not None and not isinstance(value, bool | int | float | str):
         raise ValueError(f"a {type(value).__name__}")
-    return float(value) if isinstance(value, str) and is_number(value) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return number(value)
+    except ValueError:
+        return value

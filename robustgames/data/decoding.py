@@ -7,6 +7,7 @@ import io
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -14,9 +15,14 @@ from tqdm import tqdm
 from robustgames.data.files import Encoded
 from robustgames.errors import GameError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # for others, as EPS, Pillow runs programs
 MOST_PIXELS = 10**8  # of an image, decoded: a file of a few bytes may declare any number
 MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name
+LONGEST_SIDE = 4096  # pixels of an image that is not resized
+ORIENTATION = 0x0112  # EXIF's tag
 CHUNK = 1024  # images given to the threads at a time: Ctrl+C waits for at most that many
 FURTHEST = 1000  # most images that are tried in place of an unreadable one
 
@@ -123,12 +129,49 @@ def decode(encoded: bytes, side: int, channels: int) -> np.ndarray:
     """
     from PIL import Image, ImageOps
 
-    with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+    with _opened(encoded) as image:
         image.draft(MODES[channels], (2 * side, 2 * side))  # a JPEG is decoded at the least scale that leaves this
-        if image.width * image.height > MOST_PIXELS:
-            raise GameError(f"{image.width:,} x {image.height:,} pixels: at most {MOST_PIXELS:,} are decoded")
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I;16"):  # Pillow would clip 16 bits at 255
-            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        square = ImageOps.fit(upright.convert(MODES[channels]), (side, side), Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(np.asarray(square).reshape(side, side, channels).transpose(2, 0, 1))
+        square = ImageOps.fit(_upright(image, channels), (side, side), Image.Resampling.BICUBIC)
+    return _array(square, channels)
+
+
+def pixels(encoded: bytes, channels: int, size: tuple[int, int]) -> np.ndarray:
+    """Return an encoded image as uint8 pixels (channels, H, W), resized with antialiasing if its size is another."""
+    from PIL import Image
+
+    with _opened(encoded) as image:
+        whole, (height, width) = _upright(image, channels), size
+        if whole.size != (width, height):
+            whole = whole.resize((width, height), Image.Resampling.BICUBIC)
+    return _array(whole, channels)
+
+
+def header(encoded: bytes) -> tuple[tuple[int, int], bool]:
+    """Return the size (H, W) of an encoded image as it is looked at, and whether it is gray; pixels are not decoded."""
+    with _opened(encoded) as image:
+        turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        size = (image.width, image.height) if turned else (image.height, image.width)
+        return size, image.mode in ("1", "L", "I") or image.mode.startswith("I;16")
+
+
+def _opened(encoded: bytes) -> Image.Image:
+    from PIL import Image
+
+    return Image.open(io.BytesIO(encoded), formats=FORMATS)
+
+
+def _upright(image: Image.Image, channels: int) -> Image.Image:
+    """Return an image as its camera was held, gray or in red, green and blue."""
+    from PIL import Image, ImageOps
+
+    if image.width * image.height > MOST_PIXELS:
+        raise GameError(f"{image.width:,} x {image.height:,} pixels: at most {MOST_PIXELS:,} are decoded")
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):  # Pillow would clip 16 bits at 255
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    return upright.convert(MODES[channels])
+
+
+def _array(image: Image.Image, channels: int) -> np.ndarray:
+    """Return the pixels (channels, H, W)."""
+    return np.ascontiguousarray(np.asarray(image).reshape(image.height, image.width, channels).transpose(2, 0, 1))

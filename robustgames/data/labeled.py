@@ -131,8 +131,8 @@ def _split(train_pixels: np.ndarray, train_labels: np.ndarray, pixels: np.ndarra
 
 def _half(folder: Path, half: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the pixels (N, 784) and the labels (N,) of "train" or "t10k", checked against each other."""
-    of_images, of_labels = _find(folder, f"{half}-images-idx3-ubyte"), _find(folder, f"{half}-labels-idx1-ubyte")
-    images, labels = _idx(of_images, IMAGES), _idx(of_labels, LABELS)
+    of_images, of_labels = find_idx(folder, f"{half}-images-idx3-ubyte"), find_idx(folder, f"{half}-labels-idx1-ubyte")
+    images, labels = read_idx(of_images, IMAGES), read_idx(of_labels, LABELS)
     count, *sides = images.shape
     if count == 0 or sides != [SIDE, SIDE]:
         found = f"{count} images of {sides[0]} x {sides[1]} pixels"
@@ -146,7 +146,7 @@ def _half(folder: Path, half: str) -> tuple[np.ndarray, np.ndarray]:
     return images.reshape(count, -1), labels
 
 
-def _find(folder: Path, name: str) -> Path:
+def find_idx(folder: Path, name: str) -> Path:
     """Return the path of an IDX file, which some sources spell with a dot and most compress."""
     dotted = name.replace("-idx", ".idx")
     for spelling in (name, f"{name}.gz", dotted, f"{dotted}.gz"):
@@ -156,7 +156,7 @@ def _find(folder: Path, name: str) -> Path:
     raise GameError(f"{folder} has no file {name}: {four} are needed, plain or .gz; put it there; {SHIPPED}")
 
 
-def _idx(path: Path, magic: int) -> np.ndarray:
+def read_idx(path: Path, magic: int) -> np.ndarray:
     """Return the bytes of an IDX file in its shape: a magic number, one size per dimension (big-endian), the values."""
     raw = _read(path)
     start, dimensions = int.from_bytes(raw[:4], "big"), magic % 256

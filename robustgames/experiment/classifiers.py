@@ -1,46 +1,66 @@
-"""Classifiers to attack: those of a saved run, or a user's own network, with held-out images."""
+"""Classifiers to attack, with the inputs on which they are attacked, and those of a saved run."""
 
 from __future__ import annotations
 
-import importlib
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from robustgames.attacks.inputs import Bounds
+from robustgames.attacks.victim import Model
 from robustgames.checkpoints import restoring
-from robustgames.data import digits, mnist
-from robustgames.errors import GameError, unknown
+from robustgames.data.classified import real
+from robustgames.errors import GameError
 from robustgames.experiment.driver import read_experiment
 from robustgames.experiment.folder import check_files
+from robustgames.experiment.user_data import load_data
 from robustgames.games import MLP, AdversarialClassification, Frozen, HeldOut
 from robustgames.games.threat import ThreatModel
-from robustgames.tensors import choose_device
-
-DEFAULT_EPS = {"digits": 0.1, "mnist": 0.3}
 
 
 @dataclass(frozen=True)
 class Classifiers:
-    """Classifiers, by name, on the same images.
+    """Classifiers, by name, on the same inputs.
 
     Attributes:
         title: Heading of a report.
-        models: Modules, images -> logits (N, C), by name.
-        images: Images, (N, ...).
-        labels: Their classes, (N,).
-        threat: Norm and radius of the attack.
+        models: Classifiers, inputs -> logits (N, C), by name.
+        images: The first inputs in the shape that the classifiers take, (K, ...): those whose examples are kept. They
+            are all of them unless these are many.
+        labels: Classes of the inputs, (N,), N >= K.
+        threat: Norm and radius of the attack, and the bounds of the inputs.
         home: Folder for the results.
+        class_names: Names of the classes for a report; empty if they are their numbers.
+        rest: Function of a slice of 0 .. N that reads these inputs; None if `images` are all.
+        numbers: Number of each input in its data, (N,); None if they are the first ones.
+        part: Inputs that should be in memory together; None if all.
     """
 
     title: str
-    models: dict[str, nn.Module]
+    models: dict[str, Model]
     images: Tensor
     labels: Tensor
     threat: ThreatModel
     home: Path
+    class_names: tuple[str, ...] = ()
+    rest: Callable[[slice], Tensor] | None = None
+    numbers: Tensor | None = None
+    part: int | None = None
+
+    @property
+    def bounds(self) -> Bounds:
+        """Bounds of the inputs."""
+        return self.threat.low, self.threat.high
+
+    def read(self, rows: slice) -> Tensor:
+        """Return some inputs; those that are not kept are read from their files."""
+        if self.rest is None or rows.stop <= len(self.images):
+            return self.images[rows]
+        return self.rest(rows)
 
 
 def from_run(
@@ -52,6 +72,7 @@ def from_run(
     run: int | None = None,
     device: str = "auto",
     trust: bool = False,
+    kept: int | None = None,
 ) -> Classifiers:
     """Return the classifiers of a saved run, one for each run side by side that did not diverge.
 
@@ -60,10 +81,11 @@ def from_run(
         count: Largest number of held-out images.
         eps: Radius of the attack; by default that of the run's game.
         norm: "linf", "l2" or "l1"; by default that of the run's game.
-        data: Other images, see `from_module`.
+        data: Other images, see `robustgames.experiment.user_data.load_data`.
         run: Index of one run; by default all are returned.
         device: "auto", "cpu" or "cuda".
         trust: See `robustgames.experiment.read`.
+        kept: Number of images whose examples are kept; by default all.
 
     Raises:
         GameError: No folder of a run, a game without a classifier, images of another size, or no such run.
@@ -80,7 +102,7 @@ def from_run(
         )
     if norm not in (None, game.norm) and eps is None:
         raise GameError(f"--norm {norm} differs from the game's {game.norm}: give its radius too, e.g. --eps 1")
-    x, y = (game.held_out.images, game.held_out.labels) if data is None else _images(data)
+    x, y = (game.held_out.images, game.held_out.labels) if data is None else _flat(data, count)
     if x.shape[1] != game.images.shape[1]:
         raise GameError(f"--data {data} has {x.shape[1]} pixels, the run's images have {game.images.shape[1]}")
     with restoring(folder):
@@ -88,46 +110,16 @@ def from_run(
     models = _models(game.held_out, z[..., : game.sizes[0]].reshape(-1, game.sizes[0]), run)
     title = f"{experiment.env.rpartition(':')[2]}, {experiment.agent}{'' if run is None else f', run {run}'}"
     threat = ThreatModel(norm or game.norm, game.eps if eps is None else eps)
-    return Classifiers(title, models, x[:count].to(z), y[:count].to(z.device), threat, folder / "attacks")
+    x, y = x[:count].to(z), y[:count].to(z.device)
+    rest = None if kept is None or kept >= len(x) else lambda rows: x[rows]
+    return Classifiers(title, models, x[:kept], y, threat, folder / "attacks", rest=rest)
 
 
-def from_module(
-    name: str,
-    count: int,
-    eps: float | None = None,
-    norm: str | None = None,
-    data: str | None = None,
-    device: str = "auto",
-) -> Classifiers:
-    """Return a user's network, with images in the shape that it takes: (N, 1, side, side) or flat.
-
-    Args:
-        name: "module:function", which returns a torch.nn.Module, or "module:module".
-        count: Largest number of held-out images.
-        eps: Radius of the attack; by default 0.3, on digits 0.1.
-        norm: "linf" (default), "l2" or "l1".
-        data: "digits", "mnist" (default) or a folder of MNIST's four IDX files.
-        device: "auto", "cpu" or "cuda".
-
-    Raises:
-        GameError: The name cannot be imported or called, is not a module, or does not map images to logits.
-    """
-    source, place = data or "mnist", choose_device(device)
-    if eps is None and norm not in (None, "linf"):
-        raise GameError(f"--norm {norm} needs its radius: give --eps too, e.g. --eps 1")
-    model = _load(name).to(place).eval().requires_grad_(False)
-    x, y = (part[:count].to(place) for part in _images(source))
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    threat = ThreatModel(norm or "linf", DEFAULT_EPS.get(source, 0.3) if eps is None else eps)
-    images = _fit(name, model, x.to(dtype))
-    return Classifiers(name, {name: model}, images, y, threat, Path("attacks") / name.replace(":", "-"))
-
-
-def _models(game: AdversarialClassification, weights: Tensor, only: int | None) -> dict[str, nn.Module]:
+def _models(game: AdversarialClassification, weights: Tensor, only: int | None) -> dict[str, Model]:
     """Return {run: classifier} of weights (runs, n), without those that diverged."""
     if only is not None and not 0 <= only < len(weights):
         raise GameError(f"--run is {only}: the folder holds {len(weights)} runs, --run 0 to --run {len(weights) - 1}")
-    found = {}
+    found: dict[str, Model] = {}
     for run in range(len(weights)) if only is None else [only]:
         if bool(torch.isfinite(weights[run]).all()):
             found[f"run {run}"] = _classifier(game, weights[run])
@@ -155,65 +147,8 @@ def _as_logits() -> nn.Linear:
     return layer
 
 
-def _load(name: str) -> nn.Module:
-    """Return the module that module:attribute is or returns."""
-    found = _import(name)
-    if not isinstance(found, nn.Module) and callable(found):
-        try:
-            found = found()
-        except Exception as error:
-            raise GameError(f"{name}() failed with {_in_words(error)}; it is called without arguments") from error
-    if not isinstance(found, nn.Module):
-        kind = type(found).__name__
-        raise GameError(f"{name} gives an object of type {kind}: a torch.nn.Module, or a function that returns one")
-    return found
-
-
-def _import(name: str) -> object:
-    """Return the object module:attribute."""
-    module, _, attribute = name.partition(":")
-    if not module or not attribute:
-        raise GameError(
-            f"--model is {name!r}: give module:function, e.g. --model my_nets:load for load() in my_nets.py"
-        )
-    try:
-        found = importlib.import_module(module)
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == module:
-            raise GameError(f"no module {module!r} for --model {name}: run from the folder of {module}.py") from error
-        raise GameError(f"importing {module!r} failed with {_in_words(error)}") from error
-    if not hasattr(found, attribute):
-        raise unknown(f"name in {module}", attribute, (n for n in vars(found) if not n.startswith("_")))
-    return getattr(found, attribute)
-
-
-def _fit(name: str, model: nn.Module, x: Tensor) -> Tensor:
-    """Return the images as (N, 1, side, side) or flat (N, p), whichever the network takes."""
-    side = round(x.shape[1] ** 0.5)
-    problems = []
-    for images in (x.view(-1, 1, side, side), x):
-        try:
-            with torch.no_grad():
-                scores = model(images[:2])
-        except Exception as error:
-            problems.append(f"{tuple(images[:2].shape)} {_in_words(error)}")
-            continue
-        if isinstance(scores, Tensor) and scores.dim() == 2 and len(scores) == len(images[:2]) and scores.shape[1] > 1:
-            return images
-        shape = tuple(scores.shape) if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
-        single = isinstance(scores, Tensor) and scores.numel() == len(images[:2])
-        problems.append(f"{tuple(images[:2].shape)} {shape}" + (", for one output z return [-z, z]" if single else ""))
-    raise GameError(f"{name} does not map images to logits (N, classes >= 2): it gave for {'; for '.join(problems)}")
-
-
-def _in_words(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
-
-
-def _images(source: str) -> tuple[Tensor, Tensor]:
-    """Return held-out images (N, p) and labels; a folder named "digits" or "mnist" takes precedence."""
-    if source == "digits" and not Path(source).is_dir():
-        data = digits()
-    else:
-        data = mnist(None if source == "mnist" and not Path(source).is_dir() else source)
-    return data.test_images, data.test_labels
+def _flat(data: str, count: int) -> tuple[Tensor, Tensor]:
+    """Return inputs as the games take them, (n, p) in [0, 1], and labels."""
+    found = load_data(data, count)
+    chosen = found.chosen(count)
+    return real(found.read(chosen), 0.0, 1.0).flatten(1), found.labels[chosen]

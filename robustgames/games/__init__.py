@@ -14,6 +14,7 @@ from robustgames.games.image_gans import DigitsGAN, ImageGAN, MnistGAN
 from robustgames.games.matrix import MatrixGame
 from robustgames.games.networks import MLP, Frozen, Network
 from robustgames.games.noisy import Noisy
+from robustgames.games.normalization import Normalize
 from robustgames.games.oracle import Oracle
 from robustgames.games.planar_gans import GaussianMixtureGAN, GaussianRingGAN, GaussianWGAN1D, PlanarGAN, SwissRollGAN
 from robustgames.games.sets import (
@@ -64,6 +65,7 @@ __all__ = [
     "MnistGAN",
     "Network",
     "Noisy",
+    "Normalize",
     "Oracle",
     "PlanarGAN",
     "Polar",

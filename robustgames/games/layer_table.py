@@ -11,6 +11,7 @@ from torch import nn
 
 from robustgames.games.activations import ELU, RELU, SIGMOID, TANH, MaxPool, Rectifier
 from robustgames.games.layers import AveragePool, Convolution, Dense, Layer, Scale
+from robustgames.games.normalization import Normalize
 
 Parameters = Callable[[str], Any]
 """Path of a parameter or buffer of the module, e.g. "0.weight" -> its value, None if the layer has none."""
@@ -51,6 +52,14 @@ def _batch_norm(module: Any, path: str) -> Build | None:
     return build
 
 
+def _normalize(module: Any, path: str) -> Build:
+    def build(parameters: Parameters) -> Layer:
+        mean, std = parameters(f"{path}.mean"), parameters(f"{path}.std")
+        return Scale(1 / std, -mean / std, 2 * (mean / std).abs())
+
+    return build
+
+
 def _pool(module: Any, path: str) -> Build:
     k = module.kernel_size
     window = k**2 if isinstance(k, int) else prod(k)
@@ -63,6 +72,7 @@ MODULES: dict[type[nn.Module], Callable[[Any, str], Build | None]] = {
     nn.Conv2d: _convolution,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
+    Normalize: _normalize,
     nn.AvgPool2d: _pool,
     nn.MaxPool2d: _pool,
     nn.ReLU: lambda module, path: always(RELU),

@@ -86,7 +86,7 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
     """
     root = nn.Sequential(model)  # a lone layer is then a layer, not its own graph
     try:
-        traced = fx.symbolic_trace(root)
+        traced = fx.GraphModule(root, _Tracer().trace(root))
         shapes = _Shapes(traced)
         with torch.no_grad():
             shapes.run(example)
@@ -97,6 +97,13 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
             "without branches that depend on the input, or smoothing, which certifies every network in l2"
         ) from error
     return _Reader(root, shapes.found).read(traced.graph)
+
+
+class _Tracer(fx.Tracer):
+    """Follows a module down to the layers of torch and those of `MODULES`."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in MODULES or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Shapes(fx.Interpreter):

@@ -21,6 +21,7 @@ from robustgames.attacks.saving import from_8_bit, load_examples
 from robustgames.checkpoints import load_checkpoint, save_checkpoint
 from robustgames.cli import main
 from robustgames.experiment import classifiers
+from robustgames.experiment.user_data import load_data
 from robustgames.games import HeldOut, Network
 
 NETS = """import torch
@@ -250,7 +251,7 @@ def test_ctrl_c_in_the_second_run_keeps_the_first(trained, capsys, monkeypatch):
             raise KeyboardInterrupt
         return ensemble.evaluate(*args, **settings)
 
-    monkeypatch.setattr("robustgames.cli.attack.evaluate", second)
+    monkeypatch.setattr("robustgames.cli.attack_run.evaluate", second)
     attack([trained[0], "--attack", "fgsm", "--images", "20", "--out", "here"], capsys, 130)
     content = told("here")
     assert list(content["classifiers"]) == ["run 0"] and content["interrupted"]
@@ -271,7 +272,7 @@ def test_a_run_that_diverged_is_left_out_and_named(trained, capsys, tmp_path):
 
 
 def test_catastrophic_overfitting_is_told(trained, capsys, monkeypatch):
-    monkeypatch.setattr("robustgames.cli.attack.fgsm", lambda model, x, *_, **__: x)  # as if one step did nothing
+    monkeypatch.setattr("robustgames.cli.attack_run.fgsm", lambda model, x, *_, **__: x)  # as if one step did nothing
     words = ["--attack", "fgsm", "--images", "60", "--run", "0", "--eps", "0.3", "--out", "here"]
     printed = attack([trained[0], *words], capsys).out
     assert "warning: catastrophic overfitting of run 0: FGSM leaves" in printed
@@ -373,7 +374,10 @@ def test_a_convolutional_run_is_attacked_as_a_module():
         ("RUN --precision float8", "unknown precision 'float8': did you mean"),
         ("RUN --device tpu0", "device 'tpu0' is not usable here: use auto or cpu"),
         ("RUN --data mnist", "--data mnist has 784 pixels, the run's images have 64"),
-        ("RUN --data nowhere", "data is 'nowhere': not a folder"),
+        (
+            "RUN --data nowhere",
+            "no data 'nowhere': digits, mnist, a folder of images by class",
+        ),
         ("RUN --out my_nets.py/there", "cannot write to my_nets.py/there"),
         ("--model my_nets", "--model is 'my_nets': give module:function, e.g. --model my_nets:load"),
         ("--model nowhere:load", "no module 'nowhere' for --model nowhere:load: run from the folder of nowhere.py"),
@@ -419,16 +423,16 @@ def test_a_module_that_cannot_be_imported_is_named(capsys, tmp_path):
 def test_truncated_data_is_named(capsys, tmp_path):
     folder = tmp_path / "mnist"
     folder.mkdir()
-    (folder / "train-images-idx3-ubyte").write_bytes((2051).to_bytes(4, "big") + b"\0\0")
-    (folder / "train-labels-idx1-ubyte").write_bytes(b"")
+    (folder / "t10k-images-idx3-ubyte").write_bytes((2051).to_bytes(4, "big") + b"\0\0")
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(b"")
     error = refused(["--model", "my_nets:flat", "--data", "mnist"], capsys)
-    assert "train-images-idx3-ubyte is truncated: at least 16 bytes expected, 6 found; download it again" in error
+    assert "t10k-images-idx3-ubyte is truncated: at least 16 bytes expected, 6 found; download it again" in error
 
 
 def test_a_folder_goes_before_a_keyword_of_its_name(tmp_path):
     (tmp_path / "digits").mkdir()
-    with pytest.raises(rg.GameError, match="has no file train-images-idx3-ubyte"):
-        classifiers._images("digits")
+    with pytest.raises(rg.GameError, match="digits holds no image"):
+        load_data("digits", 10)
 
 
 def test_help_and_usage_tell_of_the_command(capsys):

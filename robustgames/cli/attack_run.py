@@ -1,0 +1,158 @@
+"""One classifier under attack: its inputs in parts that fit into memory, with a progress bar."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Generator, Tensor
+
+from robustgames.attacks.ensemble import evaluate
+from robustgames.attacks.gradient import fgsm, pgd
+from robustgames.attacks.report import Report, join_reports
+from robustgames.attacks.saving import Quantized, to_8_bit
+from robustgames.cli import launch
+from robustgames.cli.attack_report import predict
+from robustgames.evaluation.certificates import catastrophic_overfitting
+from robustgames.evaluation.metrics import FGSM_ACCURACY, pgd_accuracy
+from robustgames.experiment.classifiers import Classifiers
+from robustgames.games.classification import PRECISIONS
+from robustgames.processes import current
+
+FEW, STEPS = 250, 20  # images and PGD steps of the check for catastrophic overfitting
+
+
+class Settings(Protocol):
+    """The flags of an attack."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def eot(self) -> int | None: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def precision(self) -> str: ...
+
+
+def attack_classifier(
+    subject: Classifiers, name: str, attacks: tuple[str, ...], settings: Settings
+) -> tuple[Report, Quantized | None]:
+    """Attack one of the classifiers; return its report and its examples in 8 bits.
+
+    The report counts all inputs; its examples are of the first ones, as many as `subject.images`. Inputs without
+    levels, which are those with bounds of their own for each feature, have no examples in 8 bits.
+    """
+    generator, count = Generator(subject.images.device).manual_seed(settings.seed), len(subject.labels)
+    _warn_of_overfitting(subject, name, generator, settings.eot or 1)
+    each = count if subject.part is None else min(max(subject.part // settings.batch, 1) * settings.batch, count)
+    reports: list[Report] = []
+    levels: list[Quantized] = []
+    for start in range(0, count, each):
+        rows = slice(start, min(start + each, count))
+        title = name if each == count else f"{name} {start // each + 1}/{-(-count // each)}"
+        try:
+            report, quantized = _attack_part(subject, name, title, rows, attacks, settings, generator)
+        except KeyboardInterrupt:
+            if not reports:
+                raise
+            reports[-1] = replace(reports[-1], interrupted=True)
+            break
+        reports.append(report)
+        levels += [] if quantized is None else [quantized]
+        if report.interrupted:
+            break
+    return join_reports(reports), _joined(levels)
+
+
+def _attack_part(
+    subject: Classifiers,
+    name: str,
+    title: str,
+    rows: slice,
+    attacks: tuple[str, ...],
+    settings: Settings,
+    generator: Generator,
+) -> tuple[Report, Quantized | None]:
+    model, threat = subject.models[name], subject.threat
+    x, y = subject.read(rows), subject.labels[rows]
+    with _bar(title, attacks[0], len(x)) as progress:
+        report = evaluate(
+            model,
+            x,
+            y,
+            threat.eps,
+            threat.norm,
+            attacks,
+            bounds=subject.bounds,
+            generator=generator,
+            eot=settings.eot,
+            batch_size=settings.batch,
+            precision=PRECISIONS[settings.precision],
+            progress=progress,
+            processes=current(),
+        )
+    kept, quantized = max(len(subject.images) - rows.start, 0), None
+    if launch.is_first() and not isinstance(threat.low, Tensor) and not isinstance(threat.high, Tensor):
+        bounds, eps = (threat.low, threat.high), float(threat.eps)
+        batches = zip(*(part.split(settings.batch) for part in (x, report.x_adv, y)), strict=True)
+        quantized = _joined([to_8_bit(model, *batch, eps, threat.norm, bounds, eot=report.eot) for batch in batches])
+        quantized = quantized and replace(quantized, images=_first(quantized.images, kept))
+    return replace(report, x_adv=_first(report.x_adv, kept)), quantized
+
+
+def _first(x: Tensor, kept: int) -> Tensor:
+    """Return the first inputs; the memory of the others is given back."""
+    return x if kept >= len(x) else x[:kept].clone()
+
+
+def _joined(parts: list[Quantized]) -> Quantized | None:
+    if not parts:
+        return None
+    images, adversarial, inside = (
+        torch.cat([getattr(part, key) for part in parts]) for key in ("images", "adversarial", "inside")
+    )
+    return Quantized(images, adversarial, inside, sum(part.lost for part in parts))
+
+
+@contextmanager
+def _bar(classifier: str, first: str, count: int) -> Iterator[Callable[[str, int, int, int], None]]:
+    """Show the progress of each attack on a terminal; yield the function that updates it."""
+    robust = TextColumn("{task.fields[robust]} robust")
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), robust, TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not (console.is_terminal and launch.is_first())
+    ) as bar:
+        tasks = {first: bar.add_task(f"{classifier}  {first}", total=count, robust="…")}
+
+        def progress(attack: str, done: int, total: int, robust: int) -> None:
+            if attack not in tasks:
+                tasks[attack] = bar.add_task(f"{classifier}  {attack}", robust=robust)
+            bar.update(tasks[attack], completed=done, total=total, robust=robust)
+
+        yield progress
+
+
+def _warn_of_overfitting(subject: Classifiers, name: str, generator: Generator, eot: int) -> None:
+    """Warn if a classifier resists FGSM but not PGD."""
+    model, x, y, threat = subject.models[name], subject.images[:FEW], subject.labels[:FEW], subject.threat
+    y, settings = y[: len(x)], {"bounds": subject.bounds, "eot": eot}
+    found = {
+        FGSM_ACCURACY.name: fgsm(model, x, y, threat.eps, threat.norm, **settings),
+        pgd_accuracy(STEPS).name: pgd(model, x, y, threat.eps, threat.norm, STEPS, generator=generator, **settings),
+    }
+    shares = {key: (predict(model, x_adv, eot) == y).double().mean() for key, x_adv in found.items()}
+    if (misled := catastrophic_overfitting(shares, STEPS)) is not None and bool(misled):
+        one, several = (f"{100 * float(share):.0f} %" for share in shares.values())
+        warnings.warn(
+            f"catastrophic overfitting of {name}: FGSM leaves {one}, {STEPS} steps of PGD {several}; it was trained "
+            "against weak attacks only",
+            stacklevel=2,
+        )

@@ -1,0 +1,250 @@
+"""A user's own classifier on a user's own data, ready for an attack."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustgames.attacks.victim import Model
+from robustgames.data.classified import Classified, real
+from robustgames.errors import GameError, shorten
+from robustgames.experiment.classifiers import Classifiers
+from robustgames.experiment.user_code import in_words, parameters_of, required
+from robustgames.experiment.user_data import load_data
+from robustgames.experiment.user_networks import load_network, modules_of
+from robustgames.games.normalization import Normalize
+from robustgames.games.threat import ThreatModel
+from robustgames.tensors import choose_device
+
+DEFAULT_EPS = {"digits": 0.1}  # else 0.3 for MNIST and data in its layout
+KEPT = 2**27  # bytes of inputs whose examples are kept
+PART = 2**25  # bytes of inputs that are in memory together: an attack holds about twenty copies of them
+FEW = 2  # inputs that show in which shape a network takes them
+SAID = 100  # characters of its error
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How inputs are read.
+
+    Attributes:
+        data: See `robustgames.experiment.user_data.load_data`.
+        count: Largest number of inputs.
+        kept: Number of inputs whose examples are kept; by default as many as fit into `KEPT` bytes.
+        resize: Height and width of the images of a folder.
+        bounds: Least and largest value of an input, and values of the levels 0 and 255; by default 0 and 1, and for a
+            table the limits of each feature.
+        mean, std: Numbers per channel of a normalization that is put before the network.
+        shift: Number that is added to the labels.
+    """
+
+    data: str = "mnist"
+    count: int = 1000
+    kept: int | None = None
+    resize: tuple[int, int] | None = None
+    bounds: tuple[float, float] | None = None
+    mean: Sequence[float] = ()
+    std: Sequence[float] = ()
+    shift: int = 0
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Which network: see `robustgames.experiment.user_networks.load_network`."""
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    trust: bool = False
+
+
+def from_module(
+    network: NetworkOptions,
+    options: DataOptions,
+    eps: float | None = None,
+    norm: str | None = None,
+    device: str = "auto",
+) -> Classifiers:
+    """Return a user's network, with inputs in the shape and data type that it takes.
+
+    Images are tried as (N, C, H, W), flat, and, if they are gray, as sequences (N, H, W).
+
+    Args:
+        network: The network.
+        options: The inputs.
+        eps: Radius of the attack; by default 0.1 on digits, 0.3 on MNIST and data in its layout; needed for others.
+        norm: "linf" (default), "l2" or "l1".
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        GameError: A network or data that cannot be loaded, that do not fit together, or without a radius.
+    """
+    place, name = choose_device(device), network.name
+    if eps is None and norm not in (None, "linf"):
+        raise GameError(f"--norm {norm} needs its radius: give --eps too, e.g. --eps 1")
+    model = load_network(name, network.settings, network.trust)
+    for module in modules_of(model):
+        module.to(place).eval()
+        for parameter in module.parameters():  # requires_grad_ of a module of TorchScript is refused
+            parameter.requires_grad_(False)
+    data = load_data(options.data, options.count, options.resize)
+    eps = DEFAULT_EPS.get(data.place, 0.3 if data.shuffled else None) if eps is None else eps
+    if eps is None:
+        example = "8/255" if data.limits is None else "0.1"
+        raise GameError(f"--data {shorten(options.data)} needs the radius of the attack: give --eps, e.g. {example}")
+    low, high = options.bounds or data.limits or (0.0, 1.0)
+    if data.limits is not None and options.bounds is None:
+        warnings.warn(
+            "each feature is bounded by its least and largest value in the data; --bounds sets others", stacklevel=2
+        )
+    chosen = data.chosen(options.count)
+    labels = _labels(data, chosen, options.shift)
+    parameters = (p for module in modules_of(model) for p in module.parameters() if p.is_floating_point())
+    dtype = next((p.dtype for p in parameters), torch.float32)
+    levels = options.bounds or (0.0, 1.0)
+    first = _floats(data, chosen[:FEW], levels, dtype).to(place)
+    shape, classes = _fit(name, model, first)
+
+    def read(rows: slice) -> Tensor:
+        x = _floats(data, chosen[rows], levels, dtype)
+        return _inside(x, low, high, options).reshape(-1, *shape).to(place)
+
+    _check_classes(data, labels, classes)
+    threat = ThreatModel(norm or "linf", eps, *(_bound(b, dtype, place) for b in (low, high)))
+    kept, part = (max(limit // (first[:1].numel() * dtype.itemsize), 1) for limit in (KEPT, PART))
+    images = read(slice(0, min(options.kept or kept, len(chosen))))
+    if options.kept is None and len(images) < len(chosen):
+        counts = f"{len(images):,} of {len(chosen):,}"
+        warnings.warn(
+            f"the examples of the first {counts} images are saved: --save-examples N saves more", stacklevel=2
+        )
+    return Classifiers(
+        name,
+        {name: _normalized(model, options, shape, data.shape, dtype, place)},
+        images,
+        labels.to(place),
+        threat,
+        Path("attacks") / name.replace(":", "-").replace("/", "-"),
+        data.names,
+        read if len(images) < len(chosen) else None,
+        None if torch.equal(chosen, torch.arange(len(chosen))) else chosen,
+        part,
+    )
+
+
+def _bound(bound: float | Tensor, dtype: torch.dtype, place: torch.device) -> float | Tensor:
+    return bound.to(place, dtype) if isinstance(bound, Tensor) else bound
+
+
+def _floats(data: Classified, numbers: Tensor, levels: tuple[float, float], dtype: torch.dtype) -> Tensor:
+    return real(data.read(numbers), *levels).to(dtype)
+
+
+def _inside(x: Tensor, low: float | Tensor, high: float | Tensor, options: DataOptions) -> Tensor:
+    """Return inputs; refuse those outside of their bounds, and say what to type."""
+    low, high = (torch.as_tensor(b).to(x) for b in (low, high))
+    if bool(torch.isfinite(x).all()) and not bool(((x >= low) & (x <= high)).all()):
+        least, most = float(x.min()), float(x.max())
+        wanted = "0,255" if options.bounds is None and least >= 0 and most > 2 else f"{least:.4g},{most:.4g}"
+        lies = "the bounds are --bounds low,high, e.g." if options.bounds else "for inputs in other units give"
+        raise GameError(
+            f"inputs of {shorten(options.data)} lie in [{least:g}, {most:g}], outside of their bounds: {lies} --bounds "
+            f"{wanted}; for normalized images give the images, and --mean and --std"
+        )
+    return x
+
+
+def _labels(data: Classified, chosen: Tensor, shift: int) -> Tensor:
+    labels = data.labels[chosen] + shift
+    if int(labels.min()) < 0:
+        raise GameError(
+            f"labels of {data.place} go down to {int(labels.min())}: class numbers 0, 1, ... are needed; "
+            "--labels N adds N to them"
+        )
+    return labels
+
+
+def _check_classes(data: Classified, labels: Tensor, classes: int) -> None:
+    """Refuse labels above the outputs of the network; warn if it has more outputs than there are named classes."""
+    most, least = int(labels.max()), int(labels.min())
+    if most >= classes:
+        shift = f"; if they begin at {least}, add --labels -{least}" if least > 0 and most - least < classes else ""
+        raise GameError(
+            f"labels or targets go up to {most}, but the model has {classes} classes: class numbers 0 … {classes - 1} "
+            f"are allowed{shift}"
+        )
+    if data.names and len(data.names) < classes:
+        few = ", ".join(f"{name} = {k}" for k, name in enumerate(data.names[:3]))
+        warnings.warn(f"the data have {len(data.names)} classes and the network {classes}: {few}", stacklevel=2)
+
+
+def _normalized(
+    model: Model,
+    options: DataOptions,
+    shape: tuple[int, ...],
+    stored: tuple[int, ...],
+    dtype: torch.dtype,
+    place: torch.device,
+) -> Model:
+    """Return the network behind its normalization, if there is one."""
+    if not options.mean and not options.std:
+        return model
+    channels = stored[0] if len(stored) != 2 else 1
+    layer = Normalize(options.mean or (0.0,), options.std or (1.0,), shape, channels)
+    layer = layer.to(place, dtype).eval()
+    network = model if isinstance(model, nn.Module) else _Function(model)
+    return nn.Sequential(layer, network).eval()
+
+
+class _Function(nn.Module):
+    """A function of images as a module."""
+
+    def __init__(self, function: Model) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def _fit(name: str, model: Model, x: Tensor) -> tuple[tuple[int, ...], int]:
+    """Return the shape of one input that the network takes, and its number of classes.
+
+    Args:
+        name: Name of the network, for messages.
+        model: The network.
+        x: A few inputs (n, ...) as they are stored.
+    """
+    shapes = [tuple(x.shape[1:]), (x[0].numel(),)]
+    if x.dim() == 4 and x.shape[1] == 1:
+        shapes.append(tuple(x.shape[2:]))
+    problems = []
+    for shape in dict.fromkeys(shapes):
+        inputs = x.reshape(-1, *shape)
+        try:
+            with torch.no_grad():
+                scores = model(inputs)
+        except Exception as error:
+            problems.append(f"{tuple(inputs.shape)} {in_words(error, SAID)}")
+            continue
+        if isinstance(scores, Tensor) and scores.dim() == 2 and len(scores) == len(x) and scores.shape[1] > 1:
+            return shape, scores.shape[1]
+        found = tuple(scores.shape) if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
+        single = isinstance(scores, Tensor) and scores.numel() == len(x)
+        problems.append(f"{tuple(inputs.shape)} {found}" + (", for one output z return [-z, z]" if single else ""))
+    raise GameError(
+        f"{name} does not map images to logits (N, classes >= 2): it gave for {'; for '.join(problems[:2])}"
+        + _taken_for_a_classifier(model)
+    )
+
+
+def _taken_for_a_classifier(model: Model) -> str:
+    """Return a hint for a function that builds a network and needs an argument."""
+    parameters = None if isinstance(model, nn.Module) else parameters_of(model)
+    names = required(parameters or {})
+    return f"; if it returns the network, give --model-set {names[0]}=..." if len(names) == 1 else ""
