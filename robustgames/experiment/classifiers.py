@@ -33,6 +33,7 @@ class Classifiers:
         labels: Their classes, (N,).
         threat: Norm and radius of the attack.
         home: Folder for the results.
+        class_names: Names of the classes for a report; empty if they are their numbers.
     """
 
     title: str
@@ -41,6 +42,7 @@ class Classifiers:
     labels: Tensor
     threat: ThreatModel
     home: Path
+    class_names: tuple[str, ...] = ()
 
 
 def from_run(
