@@ -19,7 +19,7 @@ from robustgames.figures.attacks import draw_accuracies
 from robustgames.figures.style import Figure
 
 EVENTS = "events.out.tfevents.attack"  # one name, so a second attack replaces the file
-MOST = 5  # classifiers with figures of their own
+MOST = 3  # classifiers with figures of their own
 
 
 def log_figures(folder: Path, content: Content, examples: Mapping[str, Sequence[Example]]) -> None:

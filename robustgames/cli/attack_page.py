@@ -134,8 +134,8 @@ def _warnings(content: Content, faults: Sequence[str]) -> Html:
     if found:
         return join(found)
     text = (
-        "There were none: the self-checks found no sign that gradients are masked. This does not prove robustness: the robust "
-        "accuracy is an upper bound, and a stronger attack can only lower it."
+        "There were none: the self-checks found no sign that gradients are masked. This does not prove robustness. The "
+        "robust accuracy is an upper bound, and a stronger attack can only lower it."
     )
     return tag("div", tag("p", text), class_="calm")
 

@@ -195,7 +195,7 @@ def test_the_curve_of_a_minimum_norm_attack_is_that_of_a_linear_model(capsys):
     law = [exact(x, y, radius) for radius in curve["eps"]]
     assert law[-1] < law[0] - 0.05
     for found, true in zip(curve["accuracy"], law, strict=True):
-        assert true - 1e-9 <= found <= true + 0.01
+        assert true - 1e-9 <= found <= true + 1.01 / len(x)  # equal but for an image on the boundary
     numbers = page.table("radius", "accuracy")
     assert numbers["0.08"][0] == f"{100 * curve['accuracy'][-1]:.1f} %"
     assert page.tags["polyline"] == 1 and "fmn" in curve["source"]
