@@ -92,7 +92,7 @@ def certificates(row: Content) -> Rows:
         values = (share(one["certified_accuracy"]), ends(one["interval"]))
         counts = (f"{one[key]:,}" for key in ("certified", "falsified", "unknown"))
         rows.append((name, *values, *counts, about, _seconds(one)))
-    heads = ("certificate", "certified", "95 % interval", "certified", "falsified", "unknown", "of", "seconds")
+    heads = ("certificate", "accuracy", "95 % interval", "certified", "falsified", "unknown", "of", "seconds")
     return Rows(heads, rows)
 
 
