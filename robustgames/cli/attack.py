@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 import warnings
 from dataclasses import asdict, dataclass
@@ -91,10 +92,12 @@ class AttackOptions:
     """Precision of the search: float32, or bfloat16, which is faster; successes are verified in the model's own."""
     seed: int = 0
     """Seed of the attacks' random starts."""
+    curve: bool = False
+    """Also attack up to 200 images at radii up to 2 eps, by APGD with 20 steps, for the curve of the report."""
     device: str = "auto"
     """auto, cpu or cuda."""
     out: Path | None = None
-    """Folder of attack.json and examples.safetensors; by default RUN/attacks/<attack>-<norm>-<eps>."""
+    """Folder of the report and of the examples; by default RUN/attacks/<attack>-<norm>-<eps>."""
     trust: bool = False
     """Import code that the config of the run names, or load a file of TorchScript; both can run anything."""
 
@@ -112,15 +115,15 @@ def attack(words: list[str]) -> int:
         return 130
     if not launch.is_first():
         return 0
-    folder, content = _folder(options, outcome.subject), content_of(outcome, asdict(options))
+    folder, command = _folder(options, outcome.subject), shlex.join(["robustgames", "attack", *words])
+    content = content_of(outcome, {"command": command} | asdict(options))
     write(folder, outcome, content)
     show(outcome, content, folder)
     if outcome.interrupted:
         console.print(f"[red]robustgames:[/] interrupted; the results so far are in {plain(folder)}")
-    for name, found in outcome.verdicts.items():
-        for line in certify.contradictions(name, outcome.reports[name], found):
-            console.print(f"[bold red]robustgames:[/] {plain(line)}")
-    return 130 if outcome.interrupted else 1 if outcome.contradicted else 0
+    for line in outcome.contradictions:
+        console.print(f"[bold red]robustgames:[/] {plain(line)}")
+    return 130 if outcome.interrupted else 1 if outcome.contradictions else 0
 
 
 def _check(options: AttackOptions) -> tuple[str, ...]:

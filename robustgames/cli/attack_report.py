@@ -1,8 +1,9 @@
-"""The results of `robustgames attack`: its table, attack.json and examples.safetensors."""
+"""The results of `robustgames attack`: its table, attack.json, the report, and examples.safetensors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,14 +16,21 @@ from robustgames.attacks.saving import Quantized, save_examples
 from robustgames.attacks.victim import Model
 from robustgames.certificates import Verdicts
 from robustgames.cli import certify
+from robustgames.cli.attack_curve import curves_of
+from robustgames.cli.attack_examples import examples_of
+from robustgames.cli.attack_figures import log_figures
+from robustgames.cli.attack_page import write_page
 from robustgames.cli.screen import plain
 from robustgames.errors import writing
 from robustgames.evaluation import metric_of, summarize
 from robustgames.evaluation.rounding import cell
+from robustgames.evaluation.under_attack import by_class, confusion, interval
 from robustgames.experiment.classifiers import Classifiers
+from robustgames.experiment.driver import versions
 from robustgames.experiment.folder import Content, write_result
 
 ACCURACIES = ("clean_accuracy", "robust_accuracy")
+FILES = ("report.html", "report.md", "attack.json", "examples.safetensors")
 BATCH = 250  # images per forward pass of `predict`
 
 
@@ -48,10 +56,30 @@ class Outcome:
     interrupted: bool
     seconds: float
 
+    @cached_property
+    def predictions(self) -> dict[str, Tensor]:
+        """Predicted classes of the adversarial images that are kept, (K,), by the name of the classifier."""
+        models, kept = self.subject.models, self.kept
+        return {name: predict(models[name], report.x_adv[:kept], report.eot) for name, report in self.reports.items()}
+
     @property
-    def contradicted(self) -> bool:
-        """Whether a certificate and an attack contradict each other."""
-        return any(certify.contradictions(name, self.reports[name], found) for name, found in self.verdicts.items())
+    def kept(self) -> int:
+        """Number of inputs whose adversarial images are kept."""
+        return min(len(report.x_adv) for report in self.reports.values())
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of all classes among labels and predictions, by their numbers."""
+        found = [self.subject.labels, *self.predictions.values()]
+        count = max((int(part.max()) + 1 for part in found if len(part) > 0), default=0)
+        given = self.subject.class_names
+        return [given[k] if k < len(given) else str(k) for k in range(max(count, len(given)))]
+
+    @property
+    def contradictions(self) -> list[str]:
+        """Contradictions between certificates and attacks, in sentences."""
+        each = (certify.contradictions(name, self.reports[name], found) for name, found in self.verdicts.items())
+        return [line for lines in each for line in lines]
 
 
 def content_of(outcome: Outcome, settings: Content) -> Content:
@@ -60,6 +88,7 @@ def content_of(outcome: Outcome, settings: Content) -> Content:
     shares = {key: [getattr(report, key) for report in reports.values()] for key in ACCURACIES}
     threat = {"eps": float(subject.threat.eps), "norm": subject.threat.norm, "device": str(subject.images.device)}
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
+    curves = curves_of(subject, reports, settings)
     return {
         "subject": subject.title,
         **settings,
@@ -67,35 +96,48 @@ def content_of(outcome: Outcome, settings: Content) -> Content:
         "images": max(len(report.clean) for report in reports.values()),
         **summarize({key: torch.tensor(values, dtype=torch.float64) for key, values in shares.items()}),
         **certify.content_of(list(outcome.verdicts.values())),
-        "classifiers": {name: report.table() | _counts(outcome, name) for name, report in reports.items()},
+        "class_names": outcome.class_names,
+        "classifiers": {
+            name: report.table() | _counts(outcome, name) | {"curve": curves[name]} for name, report in reports.items()
+        },
         "warnings": outcome.warnings,
         "interrupted": outcome.interrupted,
         "seconds": round(outcome.seconds, 2),
+        "versions": versions(),
     }
 
 
 def _counts(outcome: Outcome, name: str) -> Content:
-    """Return the number of adversarial examples, of those that no longer fool in 8 bits, and the certificates."""
-    fooled = outcome.reports[name].clean & ~outcome.reports[name].robust
+    """Return what the report of a classifier does not have: intervals, examples, classes, mistakes, certificates."""
+    report, labels, guesses = outcome.reports[name], outcome.subject.labels, outcome.predictions[name]
+    fooled = report.clean & ~report.robust
     lost = fooled & ~outcome.quantized[name].adversarial if outcome.quantized else fooled & False
     certificates = {method: found.table() for method, found in outcome.verdicts[name].items()}
-    return {"examples": int(fooled.sum()), "lost_in_8_bits": int(lost.sum()), "certificates": certificates}
+    return {
+        "clean_interval": interval(report.clean, report.clean_passes),
+        "robust_interval": interval(report.robust, report.robust_passes),
+        "examples": int(fooled.sum()),
+        "lost_in_8_bits": int(lost.sum()),
+        "classes": by_class(labels, report.clean, report.robust),
+        "confusion": confusion(labels[: len(guesses)], guesses),
+        "certificates": certificates,
+    }
 
 
 def write(folder: Path, outcome: Outcome, content: Content) -> None:
-    """Write attack.json and examples.safetensors; the examples of several classifiers are stacked."""
+    """Write attack.json, examples.safetensors and the report; the examples of several classifiers are stacked."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_result(folder, "attack.json", content)
     subject, reports = outcome.subject, outcome.reports
-    kept = min(len(report.x_adv) for report in reports.values())
+    kept = outcome.kept
     found = {name: report.x_adv[:kept] for name, report in reports.items()}
     save_examples(
         folder / "examples.safetensors",
         _stack(list(found.values())),
         subject.images[:kept],
         subject.labels[:kept],
-        _stack([predict(subject.models[name], x_adv, reports[name].eot) for name, x_adv in found.items()]),
+        _stack(list(outcome.predictions.values())),
         eps=content["eps"],
         norm=content["norm"],
         attack=" ".join(content["attack"]),
@@ -106,6 +148,9 @@ def write(folder: Path, outcome: Outcome, content: Content) -> None:
         interrupted=outcome.interrupted,
         certified=_certified(outcome),
     )
+    examples = examples_of(subject, reports, outcome.predictions)
+    write_page(folder, content, examples, outcome.contradictions)
+    log_figures(folder, content, examples)
 
 
 def _quantized(parts: list[Quantized], kept: int) -> Quantized | None:
@@ -146,7 +191,7 @@ def show(outcome: Outcome, content: Content, folder: Path) -> None:
         console.print(f"[yellow]warning:[/] {plain(note)}", soft_wrap=True)
     levels = f", {examples - lost:,} also as 8-bit images in the ball" if outcome.quantized else ""
     console.print(f"examples     {examples:,} fool the classifier{levels}")
-    console.print(f"written to   {plain(folder)}: attack.json, examples.safetensors", soft_wrap=True)
+    console.print(f"written to   {plain(folder)}: {', '.join(FILES)}", soft_wrap=True)
 
 
 def _noise(outcome: Outcome, accuracy: str) -> str:

@@ -316,7 +316,7 @@ def _indented(path: Path) -> str:
 
 
 def _write_config(folder: Path, experiment: Experiment) -> None:
-    write_config(folder, {**asdict(experiment), "versions": _versions()})
+    write_config(folder, {**asdict(experiment), "versions": versions()})
 
 
 def _result(experiment: Experiment[A], agent: A, start: Content, seconds: dict[str, float]) -> Result:
@@ -335,6 +335,7 @@ def _result(experiment: Experiment[A], agent: A, start: Content, seconds: dict[s
     return Result(content)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of this package and of those that its numbers depend on."""
     names = ("robustgames", "torch", "gymnasium", "stable-baselines3")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -6,7 +6,7 @@ functions or modules inputs -> logits; colors follow their order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,11 +17,11 @@ from robustgames.attacks import Victim, apgd, fgsm
 from robustgames.attacks.victim import Model
 from robustgames.errors import GameError
 from robustgames.evaluation.saliency import compare_saliency, saliency_map
+from robustgames.evaluation.under_attack import Attack, accuracies_at, predict
 from robustgames.figures.digits import checked_side, first_of_each_class
 from robustgames.figures.style import SIGNED, Figure, bare, colors, quiet
 
 Models = Mapping[str, Model | Victim]
-Attack = Callable[..., Tensor]  # attack(model, x, y, eps, norm) -> x_adv
 SIGNS = {"linf": "∞", "l2": "2", "l1": "1"}
 DEFAULT_ATTACKS: dict[str, tuple[Attack, float, str]] = {"FGSM": (fgsm, 0.3, "linf"), "APGD": (apgd, 10.0, "l1")}
 
@@ -99,34 +99,40 @@ def accuracy_against_eps(
     if len(x) == 0 or len(eps) == 0:
         raise GameError(f"{len(x)} images and {len(eps)} radii: pass at least 1 of each, e.g. eps=[0, 0.1, 0.3]")
     radii = sorted(eps)
-    shares = {name: _accuracies(model, x, y, radii, norm, attack) for name, model in models.items()}
+    shares = {name: accuracies_at(model, x, y, radii, norm, attack) for name, model in models.items()}
+    mark = {} if trained_at is None else {f"trained at {trained_at:g}": trained_at}
+    return draw_accuracies(radii, shares, len(x), norm, mark), {"eps": list(radii), **shares}
+
+
+def draw_accuracies(
+    radii: Sequence[float], shares: Mapping[str, Sequence[float]], count: int, norm: str, marks: Mapping[str, float]
+) -> Figure:
+    """Draw accuracies against the radius, with bands of ± one standard error.
+
+    Args:
+        radii: Radii in increasing order.
+        shares: Accuracies at these radii, {classifier: accuracies}.
+        count: Number of images.
+        norm: Norm of the ball.
+        marks: Radii to mark, {label: radius}.
+    """
     figure = Figure(figsize=(5.0, 3.4), layout="constrained")
     axes = figure.add_subplot()
-    if trained_at is not None:
-        axes.axvline(trained_at, color=colors().axis, lw=1.2, ls="--", zorder=1, label=f"trained at {trained_at:g}")
+    for label, radius in marks.items():
+        axes.axvline(radius, color=colors().axis, lw=1.2, ls="--", zorder=1, label=label)
     for color, (name, share) in zip(colors().palette * len(shares), shares.items(), strict=False):
         values = np.array(share)
-        error = np.sqrt(values * (1 - values) / len(x))
+        error = np.sqrt(values * (1 - values) / count)
         axes.plot(radii, values, color=color, lw=1.8, marker="o", ms=4, label=name, clip_on=False)
         axes.fill_between(radii, values - error, values + error, color=color, alpha=0.18, lw=0)
     axes.set(ylim=(0, 1), xlim=(radii[0], radii[-1]) if radii[-1] > radii[0] else None)
     axes.set_xlabel(f"radius of the attack, $|\\eta|_{SIGNS.get(norm, norm)}$", fontsize=9)
-    axes.set_title(f"accuracy under attack, {len(x)} images", fontsize=10, color=colors().ink, loc="left")
+    axes.set_title(f"accuracy under attack, {count} images", fontsize=10, color=colors().ink, loc="left")
     quiet(axes)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    return figure, {"eps": list(radii), **shares}
-
-
-def _accuracies(
-    model: Model | Victim, x: Tensor, y: Tensor, radii: Sequence[float], norm: str, attack: Attack
-) -> list[float]:
-    victim, count, shares = _victim(model), len(x), []
-    for radius in radii:
-        attacked = attack(victim, x, y, radius, norm) if radius > 0 and len(x) > 0 else x
-        keep = _predict(victim, attacked) == y if len(x) > 0 else y == y
-        x, y = x[keep], y[keep]
-        shares.append(len(x) / count)
-    return shares
+    legend = figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # "$" in a name is a dollar
+    return figure
 
 
 # -- saliency --------------------------------------------------------------------------------------------------
@@ -188,13 +194,8 @@ def _name_part(part: SubFigure, name: str) -> None:
 
 
 def _write_predictions(row: np.ndarray, model: Model | Victim, x: Tensor, y: Tensor) -> None:
-    for axes, guess, label in zip(row, _predict(_victim(model), x).tolist(), y.tolist(), strict=True):
+    for axes, guess, label in zip(row, predict(_victim(model), x).tolist(), y.tolist(), strict=True):
         axes.set_title(str(guess), fontsize=9, color=colors().right if guess == label else colors().wrong, pad=2)
-
-
-def _predict(victim: Victim, x: Tensor) -> Tensor:
-    with victim.under_attack():
-        return victim.logits(x).argmax(-1)
 
 
 def _victim(model: Model | Victim) -> Victim:

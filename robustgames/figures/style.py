@@ -11,6 +11,7 @@ import matplotlib.figure
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.legend import Legend
 from matplotlib.rcsetup import cycler
 from matplotlib.text import Text
 
@@ -166,9 +167,10 @@ def shrink(figure: matplotlib.figure.Figure) -> None:
     wide, tall = figure.get_size_inches()
     factor = min(1.0, max(0.6, _PANEL / wide))
     figure.set_size_inches(factor * wide, factor * tall + (1 - factor) * _AROUND)
+    labels = {text for legend in figure.findobj(Legend) for text in legend.get_texts()}  # matplotlib cannot wrap these
     for text in figure.findobj(Text):
         if "\n" in text.get_text() or len(text.get_text()) > _WORDY:
-            text.set(wrap=True, fontsize=min(8.0, text.get_fontsize()))
+            text.set(wrap=text not in labels, fontsize=min(8.0, text.get_fontsize()))
 
 
 def write_title(figure: matplotlib.figure.Figure, title: str) -> None:

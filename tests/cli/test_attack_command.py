@@ -20,6 +20,7 @@ from robustgames.attacks.members import Member
 from robustgames.attacks.saving import from_8_bit, load_examples
 from robustgames.checkpoints import load_checkpoint, save_checkpoint
 from robustgames.cli import main
+from robustgames.cli.attack_report import FILES
 from robustgames.experiment import classifiers
 from robustgames.experiment.user_data import load_data
 from robustgames.games import HeldOut, Network
@@ -132,7 +133,7 @@ def test_table_and_files_of_two_runs_agree(trained, capsys):
     printed = attack([trained[0], "--attack", "fgsm", "apgd-ce", "--images", "80", "--device", "cpu"], capsys).out
     assert "DigitsAdversarial-v0, standard_training: linf eps 0.08, 80 images, mean ± std over 2 runs" in printed
     folder = trained[0] / "attacks" / "fgsm+apgd-ce-linf-0.08"
-    assert str(folder) in printed and {p.name for p in folder.iterdir()} == {"attack.json", "examples.safetensors"}
+    assert str(folder) in printed and {p.name for p in folder.iterdir()} == {*FILES, "events.out.tfevents.attack"}
     content = told(folder)
     assert list(content["classifiers"]) == ["run 0", "run 1"] and content["interrupted"] is False
     for i, row in enumerate(content["classifiers"].values()):

@@ -10,8 +10,9 @@ import torch
 from matplotlib.colors import to_rgb
 
 from robustgames import figures
+from robustgames.figures.attacks import draw_accuracies
 from robustgames.figures.portraits import phase_portrait
-from robustgames.figures.style import DARK, LIGHT, Figure, colors, shrink, theme
+from robustgames.figures.style import DARK, LIGHT, Figure, colors, png, shrink, theme
 from robustgames.games import Bilinear
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB
@@ -104,3 +105,11 @@ def test_figures_shrink_to_a_panel_of_tensorboard():
     wide = Figure(figsize=(10, 4))
     shrink(wide)
     assert wide.get_size_inches().tolist() == pytest.approx([6.0, 2.4 + 0.4 * 1.3])
+
+
+def test_a_long_name_in_a_legend_fits_a_panel_of_tensorboard():
+    name = "my_networks:load_the_robust_classifier"
+    figure = draw_accuracies([0, 0.1], {name: [0.9, 0.5], "$\\frac$": [0.8, 0.1]}, 10, "linf", {"eps 0.1": 0.1})
+    shrink(figure)
+    assert png(figure, 100).startswith(b"\x89PNG")
+    assert name in [text.get_text() for text in figure.legends[0].get_texts()]

@@ -1,0 +1,119 @@
+"""The tables of the report of `robustgames attack`, as words, from the content of attack.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from robustgames.experiment.folder import Content
+
+NORMS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}
+LISTED = 30  # classes and mistakes that are listed
+SETTINGS = ("attack", "norm", "eps", "images", "data", "seed", "eot", "batch", "precision", "device", "certify")
+
+
+class Rows(NamedTuple):
+    """A table: headings, and rows whose first cell is their name."""
+
+    heads: tuple[str, ...]
+    rows: Sequence[Sequence[str]]
+
+
+def share(value: float) -> str:
+    """Return a share in per cent; NaN as a dash."""
+    return f"{100 * value:.1f} %" if value == value else "–"
+
+
+def ends(interval: Sequence[float]) -> str:
+    """Return a 95 % interval in per cent."""
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
+
+
+def threat_of(content: Content) -> str:
+    """Return the ball of the attack in words."""
+    return f"{NORMS[content['norm']]} perturbations of size at most {content['eps']:g}"
+
+
+def counts_of(row: Content) -> dict[str, int]:
+    """Return the numbers of images of a classifier: robust, fooled, wrong without an attack, and all."""
+    images, clean, robust = (sum(one[key] for one in row["classes"]) for key in ("images", "clean", "robust"))
+    return {"robust": robust, "fooled": clean - robust, "wrong": images - clean, "images": images}
+
+
+def classifiers(content: Content) -> Rows:
+    """Return one row per classifier: accuracies with their intervals."""
+    rows = [
+        (
+            name,
+            *(share(row["clean_accuracy"]), ends(row["clean_interval"])),
+            *(share(row["robust_accuracy"]), ends(row["robust_interval"])),
+            f"{row['examples']:,}",
+        )
+        for name, row in content["classifiers"].items()
+    ]
+    heads = ("classifier", "clean", "95 % interval", "robust", "95 % interval", "fooled")
+    return Rows(heads, rows)
+
+
+def attacks(row: Content) -> Rows:
+    """Return one row per attack: images attacked and fooled, and cost per image attacked."""
+    rows = []
+    for one in row["attacks"]:
+        success = share(one["fooled"] / one["attacked"]) if one["attacked"] else "–"
+        counts = (f"{one['attacked']:,}", f"{one['fooled']:,}", success)
+        rows.append((one["name"], *counts, f"{one['forwards']:,.1f}", f"{one['backwards']:,.1f}", _seconds(one)))
+    heads = ("attack", "images", "fooled", "success", "forwards", "backwards", "seconds")
+    return Rows(heads, rows)
+
+
+def classes(row: Content, names: list[str]) -> Rows:
+    """Return one row per class: images, clean and robust accuracy; of many classes those of least robust accuracy."""
+    chosen = row["classes"]
+    if len(chosen) > LISTED:
+        chosen = sorted(chosen, key=lambda one: one["robust"] / one["images"])[:LISTED]
+    rows = [
+        (names[one["label"]], f"{one['images']:,}", *(share(one[key] / one["images"]) for key in ("clean", "robust")))
+        for one in chosen
+    ]
+    return Rows(("class", "images", "clean", "robust"), rows)
+
+
+def mistakes(row: Content, names: list[str], most: int = LISTED) -> Rows:
+    """Return the most frequent pairs of true and predicted class under attack."""
+    found = [(names[true], names[guess], f"{count:,}") for true, guess, count in row["confusion"] if true != guess]
+    return Rows(("true class", "predicted", "images"), found[:most])
+
+
+def certificates(row: Content) -> Rows:
+    """Return one row per certificate: the share certified with its interval, and the counts."""
+    rows = []
+    for name, one in row["certificates"].items():
+        about = "the smoothed classifier" if one["of_smoothed"] else "this classifier"
+        values = (share(one["certified_accuracy"]), ends(one["interval"]))
+        counts = (f"{one[key]:,}" for key in ("certified", "falsified", "unknown"))
+        rows.append((name, *values, *counts, about, _seconds(one)))
+    heads = ("certificate", "accuracy", "95 % interval", "certified", "falsified", "unknown", "of", "seconds")
+    return Rows(heads, rows)
+
+
+def curve(row: Content) -> Rows:
+    """Return one row per radius of the curve, of a fine one every fifth."""
+    one = row["curve"]
+    every = 1 if len(one["eps"]) <= 10 else 5
+    rows = [
+        (f"{radius:.4g}", share(accuracy), ends(interval))
+        for radius, accuracy, interval in list(zip(one["eps"], one["accuracy"], one["intervals"], strict=True))[::every]
+    ]
+    return Rows(("radius", "accuracy", "95 % interval"), rows)
+
+
+def settings(content: Content) -> Rows:
+    """Return the settings and versions that the figures depend on."""
+    chosen = {key: content[key] for key in SETTINGS if content[key] not in (None, [], ())}
+    words = {key: " ".join(map(str, v)) if isinstance(v, list | tuple) else str(v) for key, v in chosen.items()}
+    rows = [*words.items(), *content["versions"].items(), ("seconds in all", f"{content['seconds']:,.1f}")]
+    return Rows(("setting", "value"), rows)
+
+
+def _seconds(row: Content) -> str:
+    return f"{row['seconds']:,.1f}"
