@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from math import isfinite
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustgames.attacks.narrow import widen
 from robustgames.attacks.reach import evaluation_mode, largest_output
@@ -203,7 +203,8 @@ class Victim:
         else:
             with self._modes.catch() as caught, largest_output() as largest:
                 logits = self._forward(given)
-            self.row_bytes = largest() // max(len(inputs), 1)
+            if isinstance(self.model, nn.Module):  # a function may know its rows by their places: it gets all of them
+                self.row_bytes = largest() // max(len(inputs), 1)
             if caught:
                 warnings.warn(
                     f"a {type(caught[0]).__name__} that the model does not reach through attributes, closures or "

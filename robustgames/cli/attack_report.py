@@ -118,7 +118,7 @@ def _counts(outcome: Outcome, name: str) -> Content:
         "robust_interval": interval(report.robust, report.robust_passes),
         "examples": int(fooled.sum()),
         "lost_in_8_bits": int(lost.sum()),
-        "classes": by_class(labels, report.clean, report.robust),
+        "classes": by_class(labels[: len(report.clean)], report.clean, report.robust),
         "confusion": confusion(labels[: len(guesses)], guesses),
         "certificates": certificates,
     }

@@ -34,3 +34,13 @@ def test_attacks_agree_and_count_alike(attack, monkeypatch):
     assert 17 in sizes and max(sizes[1:]) <= 20
     torch.testing.assert_close(attack(parts, x, y), expected, rtol=0, atol=1e-12)
     assert (parts.forwards, parts.backwards) == (whole.forwards, whole.backwards)
+
+
+def test_a_function_gets_all_rows_since_it_may_know_them_by_their_places(monkeypatch):
+    """The classifiers of several runs side by side are one function, whose first rows are those of the first run."""
+    x, y = torch.rand(50, 1, 8, 8, dtype=torch.float64), torch.arange(50) % 5
+    network, scale = model(), torch.linspace(1, 2, 50, dtype=torch.float64).view(50, 1)
+    monkeypatch.setattr(victim, "CACHE", 20 * 6 * 64 * 8)
+    attacked = attacks.pgd(lambda rows: scale * network(rows), x, y, 0.1, steps=5)
+    monkeypatch.setattr(victim, "CACHE", 10**9)
+    torch.testing.assert_close(attacked, attacks.pgd(lambda rows: scale * network(rows), x, y, 0.1, steps=5))
