@@ -254,7 +254,8 @@ def test_parts_give_what_one_part_gives_and_keep_few_examples(capsys, tmp_path, 
             two[k] for k in ("name", "attacked", "fooled", "forwards")
         ]
     assert parts[1]["images"] == 24 and len(parts[0].clean) == 10
-    assert torch.equal(parts[0].clean, whole[0].clean[:10]) and parts[0].images.shape == (10, 3, 8, 8)
+    assert torch.equal(parts[0].clean, whole[0].clean[:10]) and parts[0].images is not None
+    assert parts[0].images.shape == (10, 3, 8, 8)
     attack(f"{words} more --save-examples 17", capsys)
     assert torch.equal(results("more")[0].clean, whole[0].clean[:17])
     assert results("more")[2]["robust_accuracy"] == whole[2]["robust_accuracy"]
