@@ -101,8 +101,8 @@ def _attack_part(
     kept, quantized = max(len(subject.images) - rows.start, 0), None
     if launch.is_first() and not isinstance(threat.low, Tensor) and not isinstance(threat.high, Tensor):
         bounds, eps = (threat.low, threat.high), float(threat.eps)
-        batches = zip(*(part.split(settings.batch) for part in (x, report.x_adv, y)), strict=True)
-        quantized = _joined([to_8_bit(model, *batch, eps, threat.norm, bounds, eot=report.eot) for batch in batches])
+        batches = zip(x.split(settings.batch), report.x_adv.split(settings.batch), y.split(settings.batch), strict=True)
+        quantized = _joined([to_8_bit(model, a, b, c, eps, threat.norm, bounds, eot=report.eot) for a, b, c in batches])
         quantized = quantized and replace(quantized, images=_first(quantized.images, kept))
     return replace(report, x_adv=_first(report.x_adv, kept)), quantized
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def from_module(
     dtype = next((p.dtype for p in parameters), torch.float32)
     levels = options.bounds or (0.0, 1.0)
     first = _floats(data, chosen[:FEW], levels, dtype).to(place)
-    shape, classes = _fit(name, model, first)
+    shape, classes = _fit(name, model, first, Path(options.data).is_dir())
 
     def read(rows: slice) -> Tensor:
         x = _floats(data, chosen[rows], levels, dtype)
@@ -150,7 +151,8 @@ def _inside(x: Tensor, low: float | Tensor, high: float | Tensor, options: DataO
     low, high = (torch.as_tensor(b).to(x) for b in (low, high))
     if bool(torch.isfinite(x).all()) and not bool(((x >= low) & (x <= high)).all()):
         least, most = float(x.min()), float(x.max())
-        wanted = "0,255" if options.bounds is None and least >= 0 and most > 2 else f"{least:.4g},{most:.4g}"
+        usual = ((0, 1), (-1, 1), (0, 255), (floor(least), ceil(most)))
+        wanted = next(f"{a},{b}" for a, b in usual if a <= least and most <= b)
         lies = "the bounds are --bounds low,high, e.g." if options.bounds else "for inputs in other units give"
         raise GameError(
             f"inputs of {shorten(options.data)} lie in [{least:g}, {most:g}], outside of their bounds: {lies} --bounds "
@@ -212,13 +214,14 @@ class _Function(nn.Module):
         return self.function(x)
 
 
-def _fit(name: str, model: Model, x: Tensor) -> tuple[tuple[int, ...], int]:
+def _fit(name: str, model: Model, x: Tensor, of_folder: bool) -> tuple[tuple[int, ...], int]:
     """Return the shape of one input that the network takes, and its number of classes.
 
     Args:
         name: Name of the network, for messages.
         model: The network.
         x: A few inputs (n, ...) as they are stored.
+        of_folder: Whether they are images of a folder, which --resize resizes.
     """
     shapes = [tuple(x.shape[1:]), (x[0].numel(),)]
     if x.dim() == 4 and x.shape[1] == 1:
@@ -240,6 +243,7 @@ def _fit(name: str, model: Model, x: Tensor) -> tuple[tuple[int, ...], int]:
     raise GameError(
         f"{name} does not map images to logits (N, classes >= 2): it gave for {'; for '.join(problems[:2])}"
         + _taken_for_a_classifier(model)
+        + ("; --resize H or HxW gives it images of another size" if of_folder else "")
     )
 
 

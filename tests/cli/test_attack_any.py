@@ -116,6 +116,9 @@ def integers():
 def normalized():
     return torch.randn(9, 3, 8, 8), torch.arange(9) % 3
 
+def signed():
+    return 1.99 * torch.rand(9, 3, 8, 8) - 1, torch.arange(9) % 3
+
 def one_based():
     return torch.rand(9, 3, 8, 8), torch.arange(9) % 3 + 1
 
@@ -251,7 +254,8 @@ def test_parts_give_what_one_part_gives_and_keep_few_examples(capsys, tmp_path, 
             two[k] for k in ("name", "attacked", "fooled", "forwards")
         ]
     assert parts[1]["images"] == 24 and len(parts[0].clean) == 10
-    assert torch.equal(parts[0].clean, whole[0].clean[:10]) and parts[0].images.shape == (10, 3, 8, 8)
+    assert torch.equal(parts[0].clean, whole[0].clean[:10]) and parts[0].images is not None
+    assert parts[0].images.shape == (10, 3, 8, 8)
     attack(f"{words} more --save-examples 17", capsys)
     assert torch.equal(results("more")[0].clean, whole[0].clean[:17])
     assert results("more")[2]["robust_accuracy"] == whole[2]["robust_accuracy"]
@@ -471,7 +475,9 @@ BAD = {
     "--data mine:growing": "have shapes (3, 8, 8) and (3, 9, 8): one shape is needed",
     "--data mine:loader": "is a DataLoader: return a Dataset with len() and items (input, label)",
     "--data mine:integers": "are torch.int64: store images as uint8 in 0..255, or as floating-point numbers",
-    "--data mine:normalized": "outside of their bounds: for inputs in other units give --bounds",
+    "--data mine:normalized": "outside of their bounds: for inputs in other units give --bounds -",
+    "--data mine:signed": "give --bounds -1,1; for normalized images give the images, and --mean and --std",
+    "--data good --model mine:linear --model-set inputs=9": "; --resize H or HxW gives it images of another size",
     "--data mine:onehot": "have shape (3, 3): class numbers (N,) are needed, e.g. y.argmax(1)",
     "--data mine:short": "has 3 inputs and 2 labels: one label for each is needed",
     "--data mine:number": "gives an object of type int: (inputs, labels), a dictionary with both, or a torch Dataset",
