@@ -53,7 +53,8 @@ def _seeks_the_nearest(attack: str) -> bool:
 def _swept(subject: Classifiers, name: str, seed: int, eot: int) -> Content:
     x, y, threat = subject.images[:SUBSET], subject.labels[:SUBSET], subject.threat
     radii = [share * float(threat.eps) for share in SWEPT]
-    attack = partial(apgd, steps=STEPS, early="drop", eot=eot, generator=Generator(x.device).manual_seed(seed))
+    drawn = Generator(x.device).manual_seed(seed)
+    attack = partial(apgd, steps=STEPS, early="drop", eot=eot, bounds=subject.bounds, generator=drawn)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the attacks before have told them
         shares = accuracies_at(subject.models[name], x, y, radii, threat.norm, attack)
