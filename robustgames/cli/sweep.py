@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MANY = 10_000
 """Trials from which on the user is asked."""
+LOOKS = 20
+"""Logs of a trial that may be pruned, unless --evaluations says otherwise."""
 LARGEST = 2**18
 PROGRAM = "robustgames sweep"
 USAGE = """\
@@ -148,6 +150,8 @@ def _parse(words: list[str]) -> tuple[Sweep, Path, SweepOptions]:
         search = sweeps.Search(options.search, options.trials, metric, bool(maximize), options.prune)
     elif options.prune:
         raise GameError("--prune is of a search: add --search tpe, or leave it out")
+    if options.prune and experiment.evaluations is None:  # the logs of all trials are compared at the same timesteps
+        experiment = replace(experiment, evaluations=LOOKS)
     varied = axes.axes(options.grid, "--grid")
     if not varied and not several and search is not None:
         raise GameError("--search has nothing to vary: add --grid lr=1e-4..1e-1")

@@ -85,3 +85,11 @@ def test_trials_below_the_median_are_pruned(tmp_path):
     assert all("worse than the median" in ends[rate].line for rate in pruned)
     again = sweeps.perform(sweeps.load(folder), folder)[1]
     assert {row.settings["lr"] for row in again} == set(ends)
+
+
+def test_trials_that_may_be_pruned_have_the_metric_at_the_same_logs():
+    from robustgames.cli.sweep import LOOKS, _parse
+
+    words = "extra_adam robustgames/DigitsGAN-v0 --grid lr=1e-4..1e-2 --search tpe --minimize frechet_digits --prune"
+    assert _parse(words.split())[0].plan.base.evaluations == LOOKS
+    assert _parse([*words.split(), "--evaluations", "7"])[0].plan.base.evaluations == 7
