@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from robustgames.cli.words import value_of
+from robustgames.cli.words import keyed, value_of
 from robustgames.errors import GameError, shorten
 
 if TYPE_CHECKING:
@@ -22,15 +22,9 @@ def axes(words: Sequence[str], flag: str) -> dict[str, Axis]:
     Raises:
         GameError: If a word has another form, or a key is given twice.
     """
-    found: dict[str, Axis] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals or not key.isidentifier():
-            raise GameError(f"{flag} takes key=value,value, got {shorten(word)!r}: e.g. {flag} lr=1e-3,3e-3")
-        if key in found:
-            raise GameError(f"{flag} has {key} twice: give all of its values at once, {key}=value,value")
-        found[key] = _axis(key, text, flag)
-    return found
+    advice = "give all of its values at once, {key}=value,value"
+    each = keyed(words, flag, "key=value,value", "lr=1e-3,3e-3", advice)
+    return {key: _axis(key, text, flag) for key, text in each}
 
 
 def _axis(key: str, text: str, flag: str) -> Axis:

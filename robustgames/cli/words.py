@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from math import inf, isfinite
 from pathlib import Path
@@ -140,18 +140,37 @@ def pairs(words: Sequence[str], flag: str = "--set", example: str = "eps=0.05") 
         GameError: If a word has another form, or a key is given twice.
     """
     found: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key.isidentifier():
-            raise GameError(f"{flag} takes key=value, got {shorten(word)!r}: e.g. {flag} {example}")
-        if key in found:
-            raise GameError(f"{flag} has {key} twice: give it once")
+    for key, value in keyed(words, flag, "key=value", example, "give it once"):
         try:
             found[key] = value_of(value)
         except (ValueError, RecursionError) as error:
             wanted = f"it must be a number, a word or a list such as [0.1, 0.2], e.g. {flag} {example}"
             raise GameError(f"{flag} {key} is {shorten(value)!r}: {wanted}") from error
     return found
+
+
+def keyed(words: Sequence[str], flag: str, form: str, example: str, advice: str) -> Iterator[tuple[str, str]]:
+    """Yield (key, text) of words key=text.
+
+    Args:
+        words: Words behind the flag.
+        flag: The flag.
+        form: Form of a word, for the message about one that has another.
+        example: A word as it should be, for this message.
+        advice: What to do about a key that is given twice.
+
+    Raises:
+        GameError: If a word has another form, or a key is given twice.
+    """
+    seen: set[str] = set()
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise GameError(f"{flag} takes {form}, got {shorten(word)!r}: e.g. {flag} {example}")
+        if key in seen:
+            raise GameError(f"{flag} has {key} twice: {advice.format(key=key)}")
+        seen.add(key)
+        yield key, text
 
 
 class _Plain(yaml.SafeLoader):
