@@ -15,8 +15,8 @@ from rich.table import Table
 from robustgames.cli import flags
 from robustgames.cli.screen import markdown, plain
 from robustgames.errors import GameError, check_writable, unknown, writing
-from robustgames.evaluation.intervals import FEWEST, Interval
-from robustgames.evaluation.metrics import SHARE, metric_of
+from robustgames.evaluation.metrics import Metric, metric_of
+from robustgames.evaluation.rounding import heading, mean_of_runs, scaled
 
 if TYPE_CHECKING:
     from robustgames.sweeps.comparison import Curve, Difference, Method
@@ -83,19 +83,17 @@ def table_of(methods: list[Method], metric: str) -> tuple[list[str], list[list[s
     from robustgames.sweeps.comparison import against_first
 
     known = metric_of(metric)
-    unit = " (%)" if known.unit == SHARE else f" ({known.unit})" if known.unit else ""
-    scale = 100.0 if known.unit == SHARE else 1.0
     differences = against_first(methods, metric)
-    heads = ["method", "runs", f"{known.label}{unit}", "CPU s"]
+    heads = ["method", "runs", heading(known), "CPU s"]
     if len(methods) > 1:
         heads += ["difference", "P(better)"]
     rows = []
     for method, difference in zip(methods, differences, strict=True):
         seconds = sum(method.seconds)
-        row = [method.name, _runs(method, metric), _mean(method, metric, scale)]
+        row = [method.name, _runs(method, metric), mean_of_runs(known, [*method.finite(metric).values()])]
         row.append(f"{seconds:.1f}" if math.isfinite(seconds) else "")
         if len(methods) > 1:
-            row += _difference(difference, scale)
+            row += _difference(difference, known)
         rows.append(row)
     return heads, rows
 
@@ -107,19 +105,12 @@ def _runs(method: Method, metric: str) -> str:
     return f"{finite}{lost}" + (f" (+{missing} unfinished)" if missing else "")
 
 
-def _mean(method: Method, metric: str, scale: float) -> str:
-    values = [scale * value for value in method.finite(metric).values()]
-    found = Interval(*(scale * end for end in method.interval(metric)))
-    few = 1 < len(values) < FEWEST
-    return f"{found} ({', '.join(f'{value:.4g}' for value in values)})" if few else str(found) if values else ""
-
-
-def _difference(found: Difference | None, scale: float) -> list[str]:
+def _difference(found: Difference | None, metric: Metric) -> list[str]:
     if found is None:
         return ["", ""]
     pair = found.paired
-    scaled = Interval(*(scale * end for end in found.difference))
-    text = f"{scaled}" if pair is None else f"{scaled}, more in {pair.wins} of {pair.runs}"
+    difference = scaled(metric, found.difference)
+    text = f"{difference}" if pair is None else f"{difference}, more in {pair.wins} of {pair.runs}"
     adjusted = "" if math.isnan(found.p_value) else f", p {found.p_value:.2g}"
     return [text + adjusted, f"{found.improvement.estimate:.2f}"]
 

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from robustgames.cli.screen import markdown, plain
 from robustgames.errors import GameError, writing
-from robustgames.evaluation.intervals import FEWEST, Interval
-from robustgames.evaluation.metrics import SHARE, metric_of
+from robustgames.evaluation.intervals import FEWEST
+from robustgames.evaluation.metrics import metric_of
+from robustgames.evaluation.rounding import heading, mean_of_runs
 from robustgames.experiment.folder import write_result
 from robustgames.sweeps import OF_ENV, Ranking, Row
 
@@ -54,21 +55,17 @@ def report(ranking: Ranking, rows: list[Row], folder: Path, console: Console) ->
 
 def _heads(ranking: Ranking, names: list[str], rows: list[Row]) -> list[str]:
     metric = metric_of(ranking.metric)
-    unit = " (%)" if metric.unit == SHARE else f" ({metric.unit})" if metric.unit else ""
     spread = " [95 %]" if any(len(row.finite) >= FEWEST for row in rows) else ""
-    return [*(_short(name) for name in names), f"{metric.label}{unit}{spread}", "runs", "CPU s"]
+    return [*(_short(name) for name in names), f"{heading(metric)}{spread}", "runs", "CPU s"]
 
 
 def _cells(row: Row, ranking: Ranking) -> list[str]:
-    scale = 100 if metric_of(ranking.metric).unit == SHARE else 1
-    interval = Interval(*(scale * end for end in row.interval))
-    each = [f"{scale * value:.4g}" for value in row.finite]
-    shown = str(interval) if len(each) >= FEWEST or len(each) == 1 else f"{interval} ({', '.join(each)})"
-    lost = len(row.values) - len(each) + sum(end.status != "done" for end in row.outcomes.values())
-    runs = f"{len(each)} of {len(each) + lost}" if lost else f"{len(each)}"
+    count, shown = len(row.finite), mean_of_runs(metric_of(ranking.metric), row.finite)
+    lost = len(row.values) - count + sum(end.status != "done" for end in row.outcomes.values())
+    runs = f"{count} of {count + lost}" if lost else f"{count}"
     seconds = sum((end.result or {}).get("cpu_seconds", math.nan) for end in row.outcomes.values() if end.result)
     cpu = f"{seconds:.1f}" if math.isfinite(seconds) and seconds else ""
-    return [*map(_value, row.settings.values()), shown if each else "", runs, cpu]
+    return [*map(_value, row.settings.values()), shown, runs, cpu]
 
 
 def _value(value: Any) -> str:

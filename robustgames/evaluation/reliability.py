@@ -5,7 +5,7 @@ Intervals are those of `robustgames.evaluation.intervals`. docs/explain/control.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import nan, sqrt
 from typing import NamedTuple
 
@@ -68,6 +68,11 @@ def bootstrap(
             raise GameError(f"scores of shapes {shapes}: without a statistic give one array, (runs,) or (runs, k)")
         return of_means(arrays[0].reshape(len(arrays[0]), -1)).intervals()
     return _resampled(arrays, statistic, seed, stratified).intervals()
+
+
+def mean_over_runs(values: Sequence[float]) -> Interval:
+    """Return the mean of finite numbers with its interval, see `bootstrap`; all NaN if there are none."""
+    return bootstrap(np.array(values))[0] if values else Interval(nan, nan, nan)
 
 
 def bootstrap_spread(scores: np.ndarray, statistic: Callable[..., np.ndarray | float], seed: int = 0) -> Spread:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import floor, inf, isfinite, log10
 
+from robustgames.evaluation.intervals import FEWEST, Interval
 from robustgames.evaluation.metrics import SHARE, Metric
+from robustgames.evaluation.reliability import mean_over_runs
 from robustgames.evaluation.statistics import Summary
 
 
@@ -17,6 +20,31 @@ def cell(metric: Metric, row: Summary | None, runs: int) -> str:
         return f"{100 * mean:.1f} ± {100 * std:.1f} %" if runs > 1 else f"{100 * mean:.1f} %"
     number = mean_and_spread(mean, std) if runs > 1 else f"{mean:.4g}"
     return f"{number} {metric.unit}".rstrip()
+
+
+def heading(metric: Metric) -> str:
+    """Return the label of a metric, with its unit, for the head of a column."""
+    unit = "%" if metric.unit == SHARE else metric.unit
+    return f"{metric.label} ({unit})" if unit else metric.label
+
+
+def scaled(metric: Metric, interval: Interval) -> Interval:
+    """Return an interval in the unit of `heading`."""
+    factor = 100.0 if metric.unit == SHARE else 1.0
+    return Interval(*(factor * end for end in interval))
+
+
+def mean_of_runs(metric: Metric, values: Sequence[float]) -> str:
+    """Return the mean of a metric over runs, in the unit of `heading`: with its interval, or else with each number.
+
+    Example:
+        >>> from robustgames.evaluation.metrics import metric_of
+        >>> mean_of_runs(metric_of("accuracy"), [0.5, 0.75]), mean_of_runs(metric_of("modes"), [25.0])
+        ('62.5 (50, 75)', '25')
+    """
+    each = [f"{scaled(metric, Interval(value, value, value)).estimate:.4g}" for value in values]
+    mean = str(scaled(metric, mean_over_runs(values))) if values else ""
+    return f"{mean} ({', '.join(each)})" if 1 < len(each) < FEWEST else mean
 
 
 def mean_and_spread(mean: float, std: float) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from robustgames.errors import GameError
 from robustgames.evaluation.intervals import Interval, holm
 from robustgames.evaluation.metrics import metric_of
-from robustgames.evaluation.reliability import Paired, bootstrap, paired, probability_of_improvement
+from robustgames.evaluation.reliability import Paired, bootstrap, mean_over_runs, paired, probability_of_improvement
 from robustgames.experiment.folder import CONFIG, Content, read_config, read_result
 from robustgames.experiment.naming import short_env
 
@@ -48,8 +48,7 @@ class Method:
 
     def interval(self, metric: str) -> Interval:
         """Return the mean of a metric with its 95 % interval, which has no ends below five runs."""
-        values = list(self.finite(metric).values())
-        return bootstrap(np.array(values))[0] if values else Interval(math.nan, math.nan, math.nan)
+        return mean_over_runs([*self.finite(metric).values()])
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from robustgames.evaluation.intervals import Interval
 from robustgames.evaluation.metrics import metric_of
-from robustgames.evaluation.reliability import bootstrap
+from robustgames.evaluation.reliability import mean_over_runs
 from robustgames.sweeps.plan import Settings
 from robustgames.sweeps.trial import Outcome
 
@@ -62,9 +60,7 @@ class Row:
     @property
     def interval(self) -> Interval:
         """Mean over the finite runs with its 95 % interval, which has no ends below five of them."""
-        if not self.finite:
-            return Interval(math.nan, math.nan, math.nan)
-        return bootstrap(np.array(self.finite))[0]
+        return mean_over_runs(self.finite)
 
     def state_dict(self, ranking: Ranking) -> dict[str, Any]:
         """Return the row for a JSON file."""
