@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
+from robustgames.agents import Agent
 from robustgames.errors import GameError, unknown
 from robustgames.experiment import CONTROL_AGENTS, Experiment, GameExperiment
 from robustgames.experiment.driver import has_type
@@ -146,20 +147,22 @@ class Plan:
             found = varied(found, name, value)
         return replace(found, seed=seed)
 
-    def check(self) -> None:
-        """Make the agent of every value of every axis once, before anything runs.
+    def check(self) -> tuple[Experiment, Agent]:
+        """Make the agent of every value of every axis once, before anything runs; return the first and its experiment.
 
         Raises:
             GameError: A value that cannot be used; the message names it.
         """
         settings = {name: axis.low if isinstance(axis, Range) else axis[0] for name, axis in self.axes.items()}
-        self.experiment(settings, self.seeds[0]).make_agent()
+        first = self.experiment(settings, self.seeds[0])
+        agent = first.make_agent()
         for name, axis in self.axes.items():
             for value in (axis.high,) if isinstance(axis, Range) else axis[1:]:
                 try:
                     self.experiment({**settings, name: value}, self.seeds[0]).make_agent()
                 except GameError as error:
                     raise GameError(f"with {name.removeprefix(OF_ENV)}={_word(value)}: {error}") from error
+        return first, agent
 
     # -- on disk ---------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:

@@ -48,13 +48,8 @@ class Sweep:
         Raises:
             GameError: A value that cannot be used, or a metric that no trial has.
         """
-        self.plan.check()
-        if not self.ranking.metric:
-            return
-        settings = {name: axis[0] if isinstance(axis, tuple) else axis.low for name, axis in self.plan.axes.items()}
-        experiment = self.plan.experiment(settings, self.plan.seeds[0])
-        known = list(experiment.measure(experiment.make_agent()))
-        if self.ranking.metric not in known:
+        experiment, agent = self.plan.check()
+        if self.ranking.metric and self.ranking.metric not in (known := list(experiment.measure(agent))):
             raise unknown("metric", self.ranking.metric, known)
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +34,12 @@ class Outcome:
         status: done, diverged, pruned by a search, or failed.
         line: Why there is no result; "" if there is one.
         result: The result, see `robustgames.experiment.Result`; None without one.
-        cpu: CPU seconds that this try took; 0 if nothing was left to do.
     """
 
     folder: Path
     status: Status
     line: str = ""
     result: dict[str, Any] | None = None
-    cpu: float = 0.0
 
     def values(self, metric: str) -> list[float]:
         """Return a metric of the result, of every run; NaN of a run without one, [] of a trial without a result."""
@@ -66,18 +63,17 @@ def run(experiment: Experiment, folder: Path, watch: Callable[[Logger], None] | 
     """
     if (found := read_outcome(folder)) is not None and found.status in ("done", *FINAL):
         return found
-    began = time.process_time()
     try:
         result: Result = complete(experiment, folder, watch=watch)
     except PrunedTrial as stop:
-        return _failed(folder, "pruned", str(stop), began)
+        return _failed(folder, "pruned", str(stop))
     except DivergedError as error:
-        return _failed(folder, "diverged", str(error), began)
+        return _failed(folder, "diverged", str(error))
     except (Exception, SystemExit) as error:
         said = str(error) if isinstance(error, GameError) else f"{type(error).__name__}: {error}"
-        return _failed(folder, "failed", said, began)
+        return _failed(folder, "failed", said)
     (folder / FAILURE).unlink(missing_ok=True)
-    return Outcome(folder, "done", "", dict(result), time.process_time() - began)
+    return Outcome(folder, "done", "", dict(result))
 
 
 def read_outcome(folder: Path) -> Outcome | None:
@@ -91,7 +87,7 @@ def read_outcome(folder: Path) -> Outcome | None:
         return None
 
 
-def _failed(folder: Path, status: Status, said: str, began: float) -> Outcome:
+def _failed(folder: Path, status: Status, said: str) -> Outcome:
     line = shorten(" ".join(said.partition("; to continue: ")[0].split()), 300)
     try:
         with writing(folder):
@@ -99,4 +95,4 @@ def _failed(folder: Path, status: Status, said: str, began: float) -> Outcome:
             write_whole(folder / FAILURE, json.dumps({"status": status, "line": line}).encode())
     except GameError as error:  # a full disk: the outcome is reported, and a resumed sweep tries again
         line = f"{line}; {error}"
-    return Outcome(folder, status, line, None, time.process_time() - began)
+    return Outcome(folder, status, line)
