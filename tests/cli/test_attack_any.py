@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from in_process import in_an_empty_folder, users_module  # noqa: F401 (a fixture)
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -156,13 +157,7 @@ def folder(home, count=5, classes=("ant", "bee", "cow"), **settings):
     )
 
 
-@pytest.fixture(autouse=True)
-def in_a_folder_of_the_user(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "mine.py").write_text(MODULE)
-    yield
-    sys.modules.pop("mine", None)
+written = users_module("mine", MODULE)
 
 
 def attack(words, capsys, code=0):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from in_process import in_an_empty_folder, users_module  # noqa: F401 (a fixture)
 from torch import nn
 
 import robustgames as rg
@@ -102,13 +103,7 @@ def trained(tmp_path_factory):
     return folder, toy
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "my_nets.py").write_text(NETS)
-    yield
-    sys.modules.pop("my_nets", None)
+my_nets = users_module("my_nets", NETS)
 
 
 def attack(words, capsys, code=0):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from in_process import in_an_empty_folder, users_module  # noqa: F401 (a fixture)
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from torch import nn
 
@@ -41,25 +42,22 @@ def two():
     net.bias.data = torch.tensor([0.0, 0.0] + [-1000.0] * 8)  # the others never win
     return net
 
-def digits():
-    from robustgames.data import digits
-    net, found = of(64), digits()
+def trained(count, found, steps):
+    net = of(count)
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
-    for _ in range(100):
+    for _ in range(steps):
         optimizer.zero_grad()
         nn.functional.cross_entropy(net(found.train_images), found.train_labels).backward()
         optimizer.step()
     return net
 
+def digits():
+    from robustgames.data import digits
+    return trained(64, digits(), 100)
+
 def mnist():
     from robustgames.data import mnist
-    net, found = of(784), mnist()
-    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
-    for _ in range(20):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(net(found.train_images), found.train_labels).backward()
-        optimizer.step()
-    return net
+    return trained(784, mnist(), 20)
 """
 HOSTILE = (
     "</style><script>alert(1)</script>",
@@ -107,13 +105,7 @@ class Page(HTMLParser):
         return {row[0]: row[1:] for row in found[1:]}
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "my_nets.py").write_text(NETS)
-    yield
-    sys.modules.pop("my_nets", None)
+my_nets = users_module("my_nets", NETS)
 
 
 def attacked(words):
