@@ -153,8 +153,8 @@ def in_ray(
         GameError: Ray is not installed, there is no cluster at the address, or a task cannot be completed.
     """
     try:
-        import ray
-        from ray.exceptions import RayError
+        import ray  # pyright: ignore[reportMissingImports] -- an extra
+        from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise GameError("--ray needs Ray: pip install 'robustgames[ray]', or use --workers 2") from error
     _connect(ray, address, workers)
