@@ -16,7 +16,7 @@ import robustgames as rg
 from robustgames.agents.control import native_kernels as kernels
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
 from robustgames.games import MLP
-from robustgames.solvers import make_solver
+from robustgames.solvers import Adam, make_solver
 
 PENDULUM = "robustgames/ActionRobustPendulum-v0"
 SMALL = {"learning_starts": 20, "batch_size": 16, "hidden": (16, 24)}
@@ -94,6 +94,31 @@ def test_passes_are_those_of_autograd(norm):
     kernels._backward(w, widths, norm, x, memory, 0, slope.copy(), slopes, w[:0], in_inputs)
     assert np.allclose(in_weights, weights.grad.numpy(), atol=1e-6)
     assert np.allclose(in_inputs, inputs.grad.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "p", "q"), [(7, 5, 3), (40, 5, 3), (40, 64, 64), (40, 65, 64)])
+def test_products_with_and_without_a_transposed_copy(rows, p, q):
+    rng = np.random.default_rng(0)
+    h, matrix = (rng.standard_normal(shape).astype(np.float32) for shape in ((rows, p), (q, p)))
+    out = np.empty((rows, q), np.float32)
+    kernels._product(h, matrix, out, np.empty(kernels.TURNED, np.float32))
+    assert np.allclose(out, h.astype(float) @ matrix.T.astype(float), rtol=1e-5, atol=1e-5)
+
+
+def test_moments_that_vanish_become_zero_and_nan_stays():
+    adam = Adam(1e-3)
+    v = np.array([0.0, 0.0, 1e-3, np.nan, 1e-25], np.float32)
+    w, m, s = np.ones(5, np.float32), np.float32([1.2e-38, -1.2e-38, 1e-3, 0, 0]), np.float32([1e-38, 1, 1e-3, 0, 0])
+    z, state = adam.step(
+        *(torch.from_numpy(t.copy()) for t in (w, v)),
+        {"k": 4, "m": torch.from_numpy(m.copy()), "s": torch.from_numpy(s.copy())},
+        torch.Generator(),
+    )
+    kernels._adam(w, v, m, s, np.array([1e-3, 0.9, 0.999, 1e-8, 5]))
+    found, wanted = np.stack([w, m, s]), torch.stack([z, state["m"], state["s"]]).numpy()
+    assert np.allclose(found, wanted, rtol=1e-6, atol=1.2e-38, equal_nan=True)
+    assert np.isnan(found[:, 3]).all() and not any((m[0], m[1], s[0]))
+    assert not ((found != 0) & (abs(found) < np.finfo(np.float32).tiny)).any()
 
 
 # -- NaN -----------------------------------------------------------------------------------------------------------

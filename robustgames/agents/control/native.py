@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from math import prod
 from typing import cast
 
 import numpy as np
@@ -46,7 +47,14 @@ def _room(actor: MLP, critic: MLP, rows: int) -> int:
     """Return the size of the memory of an update, as its kernel divides it."""
     layers = [2 * 2 * rows * (2 * sum(net.widths) + len(net.widths)) for net in (critic, actor)]
     p, width = actor.widths[0], critic.widths[0]
-    return sum(layers) + rows * (p + 5 * width + 5)
+    return sum(layers) + rows * (p + 5 * width + 5) + kernels.TURNED
+
+
+def _aligned(*shape: int) -> np.ndarray:
+    """Return memory that begins with a line of the cache, which vectors of the processor do not cross then."""
+    memory = np.empty(prod(shape) + 16, np.float32)
+    first = -memory.ctypes.data % 64 // 4
+    return memory[first : first + prod(shape)].reshape(shape)
 
 
 def _is_adam(rule: Rule) -> bool:
@@ -54,22 +62,24 @@ def _is_adam(rule: Rule) -> bool:
 
 
 class Arrays:
-    """NumPy arrays of tensors, which share their memory, each kept as long as its place holds the same tensor."""
+    """NumPy arrays of tensors, which share their memory, kept as long as the tensors are the same."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[Tensor, np.ndarray]] = {}
+        self._tensors: tuple[Tensor, ...] = ()
+        self._ids: tuple[int, ...] = ()
+        self._arrays: tuple[np.ndarray, ...] = ()
 
-    def __call__(self, place: str, tensor: Tensor) -> np.ndarray:
-        """Return the array of the tensor at a place."""
-        kept = self._kept.get(place)
-        if kept is None or kept[0] is not tensor:
-            kept = self._kept[place] = tensor, tensor.numpy()
-        return kept[1]
+    def __call__(self, *tensors: Tensor) -> tuple[np.ndarray, ...]:
+        """Return the arrays of the tensors."""
+        ids = tuple(map(id, tensors))  # of tensors that are kept, so no other has them
+        if ids != self._ids:
+            self._tensors, self._ids, self._arrays = tensors, ids, tuple(tensor.numpy() for tensor in tensors)
+        return self._arrays
 
-    def tensor(self, place: str, array: np.ndarray) -> Tensor:
-        """Return the tensor of an array, and keep both at the place."""
+    def tensor(self, array: np.ndarray) -> Tensor:
+        """Return the tensor of an array, and keep both."""
         tensor = torch.from_numpy(array)
-        self._kept[place] = tensor, array
+        self._tensors, self._ids, self._arrays = (tensor,), (id(tensor),), (array,)
         return tensor
 
 
@@ -107,42 +117,46 @@ class NativeUpdates:
         self._rules = np.empty((3, runs, 5))
         for own, rule in zip(self._rules, self._rules_of, strict=True):
             own[:, 0], own[:, 1:3], own[:, 3] = rule.lr if isinstance(rule.lr, float) else 0.0, rule.betas, rule.eps
-        self._memory = np.empty(_room(actor, critic, rows), np.float32)
-        self._slopes = np.empty((3, 2 * rows * max(critic.widths)), np.float32)
-        self._gradient = np.empty(max(critic.size, actor.size), np.float32)
+        self._memory = _aligned(_room(actor, critic, rows))
+        self._slopes = _aligned(3, 2 * rows * max(critic.widths))
+        self._gradient = _aligned(max(critic.size, actor.size))
         self._states = np.empty((runs, rows, replay.state_size), np.float32)
         self._error = np.empty((runs * heads, rows, 1), np.float32)
         self._shown = torch.from_numpy(self._states), torch.from_numpy(self._error)
         self._drawn = np.empty((2, runs, rows, k), np.float32)
-        self.arrays = Arrays()
+        self.arrays, self._weights = Arrays(), Arrays()  # of the players' weights, and of all else
 
     def step(self, z: Tensor, state: State, due: bool) -> tuple[Tensor, State]:
         """Return the players and the state of their solver after an update; critic and targets change in place."""
         practice, replay, critic = self.practice, self.practice.replay, self.practice.state
         block, first = self.generator.take_array(practice.batch_size)
         noise = self._draw(z, block[:, first : first + practice.batch_size], due)
-        x, y = (state, state) if "k" in state else (state[name] for name in NAMES)
+        x, y = (state, state) if "k" in state else (state[NAMES[0]], state[NAMES[1]])
         rule = critic["rule"]
-        for i, own in enumerate((x, y, rule)):
-            self._set_rule(i, own["k"] + 1)
-        of, now = self.arrays, self.arrays("z", z)
+        self._set_rule(0, x["k"] + 1)
+        self._set_rule(1, y["k"] + 1)
+        self._set_rule(2, rule["k"] + 1)
+        (now,) = self.arrays(z)
+        lines, target, mx, my, sx, sy, w, w_target, m, s = self._weights(
+            replay.lines, practice.target, x["m"], y["m"], x["s"], y["s"],
+            critic["w"], critic["target"], rule["m"], rule["s"],
+        )  # fmt: skip
         following = np.empty_like(now) if due else now
         self._flags[5] = due
         shift, scale = (NONE, NONE) if practice.norm is None else practice.norm.arrays()
         kernels.update(
             self._flags, self._policy, self._critic, self._numbers, self._rules, self._alphas, replay.size,
-            block, first, of("lines", replay.lines), shift, scale, noise, self._drawn, now,
-            of("target", practice.target), following,
-            (of("mx", x["m"]), of("my", y["m"])), (of("sx", x["s"]), of("sy", y["s"])),
-            of("w", critic["w"]), of("w target", critic["target"]), of("m", rule["m"]), of("s", rule["s"]),
-            self._memory, self._slopes, self._gradient, self._states, self._error,
+            block, first, lines, shift, scale, noise, self._drawn, now, target, following, (mx, my), (sx, sy),
+            w, w_target, m, s, self._memory, self._slopes, self._gradient, self._states, self._error,
         )  # fmt: skip
         critic["rule"] = {**rule, "k": rule["k"] + 1}
         practice.states, practice.error = self._shown
         if not due:
             return z, state
-        x, y = {**x, "k": x["k"] + 1}, {**y, "k": y["k"] + 1}
-        return of.tensor("z", following), x if "k" in state else dict(zip(NAMES, (x, y), strict=True))
+        z = self.arrays.tensor(following)
+        if "k" in state:
+            return z, {**x, "k": x["k"] + 1}
+        return z, {name: {**own, "k": own["k"] + 1} for name, own in zip(NAMES, (x, y), strict=True)}
 
     def _set_rule(self, i: int, k: int) -> None:
         """Set what application k of a rule depends on: k, and the rates if they are not a number."""
@@ -193,7 +207,7 @@ class NativeActing:
     """
 
     def __init__(self, behavior: Behavior, norm: RunningNorm | None, runs: int, arrays: Arrays) -> None:
-        self.behavior, self.norm, self._arrays = behavior, norm, arrays
+        self.behavior, self.norm, self._arrays, self._noise = behavior, norm, arrays, Arrays()
         actor = behavior.policies.actor
         assert isinstance(actor, MLP)
         self._players = 1 if behavior.policies.adversary is None else 2
@@ -213,13 +227,13 @@ class NativeActing:
             behavior.state = state = behavior.noise.advance(
                 behavior.state, (runs, k), behavior.generator, torch.float32
             )
-            noise, left = self._arrays("noise", state["block"]), state["left"]
+            (noise,), left = self._noise(state["block"]), state["left"]
         elif behavior.noise is not None:
             drawn, behavior.state = behavior.noise.step(behavior.state, z.new_empty(runs, k), behavior.generator)
             noise = drawn.unsqueeze(1).numpy()
         shift, scale = (NONE, NONE) if self.norm is None else self.norm.arrays()
         kernels.act(
-            self._players, self._norm, self._forgiving, self._widths, self._arrays("z", behavior.acting(z)),
-            observations, shift, scale, noise, left, self._actions, self._memory,
+            self._players, self._norm, self._forgiving, self._widths, *self._arrays(behavior.acting(z)), observations,
+            shift, scale, noise, left, self._actions, self._memory,
         )  # fmt: skip
         return self._actions

@@ -20,6 +20,8 @@ from numba import njit
 MATH = {"contract", "reassoc", "arcp", "nsz"}
 CLIP = 5.0  # of normalization.py, whose scaling is repeated here
 ONE, ZERO = np.float32(1), np.float32(0)
+LEAST = np.finfo(np.float32).tiny  # numbers below it take the processor a hundred times as long
+TURNED = 64 * 64  # largest matrix that is transposed before a product: BLAS then takes two thirds of the time
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
@@ -74,6 +76,20 @@ def _through_norm(slope, normalized, scale):
 
 
 @_part
+def _product(h, matrix, out, memory):
+    """Write h Wᵀ to `out`: (B, p), (q, p) -> (B, q); the end of `memory` is overwritten."""
+    q, p = matrix.shape
+    if len(h) < 32 or p * q > TURNED:
+        np.dot(h, matrix.T, out)
+        return
+    turned = memory[len(memory) - p * q :].reshape(p, q)
+    for i in range(p):
+        for j in range(q):
+            turned[i, j] = matrix[j, i]
+    np.dot(h, turned, out)
+
+
+@_part
 def _forward(weights, widths, norm, squash, inputs, memory, at):
     """Return the output (B, q), in `memory`; squash: whether it is tanh of the last layer."""
     rows, h, w = inputs.shape[0], inputs, 0
@@ -83,7 +99,7 @@ def _forward(weights, widths, norm, squash, inputs, memory, at):
         out = memory[end - rows * q : end].reshape(rows, q)
         bias = weights[w + p * q : w + p * q + q]
         if layer == len(widths) - 2:
-            np.dot(h, weights[w : w + p * q].reshape(q, p).T, out)
+            _product(h, weights[w : w + p * q].reshape(q, p), out, memory)
             for b in range(rows):
                 for j in range(q):
                     out[b, j] += bias[j]
@@ -91,7 +107,7 @@ def _forward(weights, widths, norm, squash, inputs, memory, at):
                         out[b, j] = np.tanh(out[b, j])
         elif norm:
             before = memory[at : at + rows * q].reshape(rows, q)
-            np.dot(h, weights[w : w + p * q].reshape(q, p).T, before)
+            _product(h, weights[w : w + p * q].reshape(q, p), before, memory)
             for b in range(rows):
                 for j in range(q):
                     before[b, j] += bias[j]
@@ -101,7 +117,7 @@ def _forward(weights, widths, norm, squash, inputs, memory, at):
                     v = before[b, j]
                     out[b, j] = ZERO if v < ZERO else v
         else:
-            np.dot(h, weights[w : w + p * q].reshape(q, p).T, out)
+            _product(h, weights[w : w + p * q].reshape(q, p), out, memory)
             for b in range(rows):
                 for j in range(q):
                     v = out[b, j] + bias[j]
@@ -167,16 +183,19 @@ def _clamp(value, bound):
 def _adam(w, v, m, s, rule):
     """Ascend v in place by application k of Adam: rule holds (lr, beta1, beta2, eps, k), in float64.
 
-    No two arguments share memory: the loop would be compiled for that, and take eight times as long.
+    No two arguments share memory: the loop would be compiled for that, and take eight times as long. Moments that
+    decay to less than the least normal number become 0: else those of a ReLU that is off slow down every later step.
     """
     lr, b1, b2, k = rule[0], rule[1], rule[2], rule[4]
     rate, root = np.float32(lr / (1 - b1**k)), np.float32(np.sqrt(1 - b2**k))
     fresh, decay, eps = np.float32(1 - b1), np.float32(b2), np.float32(rule[3])
     young = np.float32(1 - b2)
     for i in range(len(w)):
-        m[i] += fresh * (v[i] - m[i])
-        s[i] = decay * s[i] + young * v[i] * v[i]
-        w[i] += rate * m[i] / (np.sqrt(s[i]) / root + eps)
+        first, second = m[i] + fresh * (v[i] - m[i]), decay * s[i] + young * v[i] * v[i]
+        first = ZERO if abs(first) < LEAST else first
+        second = ZERO if second < LEAST else second
+        w[i] += rate * first / (np.sqrt(second) / root + eps)
+        m[i], s[i] = first, second
 
 
 @_part
