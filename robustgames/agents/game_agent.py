@@ -367,7 +367,7 @@ class GameAgent(Agent):
 
 def _some(z: Tensor) -> Tensor:
     """Return z, or at most LOGGED of its runs at equal distances."""
-    return z if len(z) <= LOGGED else z[:: ceil(len(z) / LOGGED)].contiguous()
+    return z if len(z) <= LOGGED else _runs_side_by_side(z[:: ceil(len(z) / LOGGED)])
 
 
 def _runs_side_by_side(z: Tensor) -> Tensor:

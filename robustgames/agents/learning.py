@@ -188,11 +188,18 @@ class Checkpoint(BaseCallback):
         folder: Folder of the checkpoint.
         interval: Timesteps between two checkpoints, >= 1.
         stateful: Callbacks, by name, whose states the checkpoints hold.
+        before: Function that is called before a checkpoint is written.
     """
 
-    def __init__(self, folder: Path, interval: int, stateful: Mapping[str, Stateful] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        interval: int,
+        stateful: Mapping[str, Stateful] | None = None,
+        before: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__()
-        self.folder, self.interval, self.stateful = folder, interval, stateful or {}
+        self.folder, self.interval, self.stateful, self.before = folder, interval, stateful or {}, before
         self._saved: tuple[int, Tensor | None] = -1, None
 
     def _on_training_start(self) -> None:
@@ -214,5 +221,7 @@ class Checkpoint(BaseCallback):
         written = agent.num_timesteps == timesteps and agent.z is z
         if not written and agent.is_finite():
             agent.callback_states = {name: callback.state_dict() for name, callback in self.stateful.items()}
+            if self.before is not None:
+                self.before()
             agent.save(self.folder)
             self._saved = agent.num_timesteps, agent.z

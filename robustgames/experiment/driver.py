@@ -262,7 +262,7 @@ def _learn(
     try:
         agent.learn(
             experiment.remaining(agent, watchers),
-            callback=[*watchers, Checkpoint(folder, experiment.checkpoint, stateful), *bar],
+            callback=[*watchers, Checkpoint(folder, experiment.checkpoint, stateful, logger.flush), *bar],
             log_interval=experiment.log_interval,
             reset_num_timesteps=False,
             evaluation_share=SHARE if experiment.evaluations is None else None,

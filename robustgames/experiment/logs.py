@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFormat, make_output_format
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[attr-defined]
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from robustgames.disk import write_new
@@ -21,6 +25,7 @@ from robustgames.figures.video import log_picture
 
 STEP = "time/timesteps"
 EVENTS = "events.out.tfevents.*"
+PATIENCE = 1.0  # seconds for which events may wait: to wait for the disk takes longer than a log
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,49 @@ class Page:
 
     text: str
     hparams: dict[str, bool | str | float]
+
+
+class EventFile(TensorBoardOutputFormat):
+    """An event file in which the numbers of a log are one event; it is on the disk after a second, or by `flush`.
+
+    Stable-Baselines3 writes an event for each, and waits for the disk after every log.
+
+    Args:
+        folder: Folder of the file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder))
+        self._waiting: list[Event] = []
+        self._flushed = 0.0
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        shown = {name: v for name, v in sorted(key_values.items()) if "tensorboard" not in (key_excluded[name] or ())}
+        numbers = {name: v for name, v in shown.items() if isinstance(v, int | float | np.number)}
+        if numbers:
+            values = [Summary.Value(tag=name, simple_value=float(v)) for name, v in numbers.items()]
+            self._waiting.append(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+        if others := {name: v for name, v in shown.items() if name not in numbers}:
+            self._hand_over()
+            super().write(others, dict.fromkeys(others, ()), step)
+        if time.perf_counter() - self._flushed > PATIENCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits to the disk."""
+        self._hand_over()
+        self.writer.flush()
+
+    def _hand_over(self) -> None:
+        """Give what waits, in one go, to the thread that writes it, which takes a millisecond to wake up."""
+        waiting, self._waiting, self._flushed = self._waiting, [], time.perf_counter()
+        for event in waiting:
+            self.writer._get_file_writer().event_writer.add_event(event)  # type: ignore[union-attr]
+
+    def close(self) -> None:
+        """Write what waits, and close the file."""
+        self.flush()
+        super().close()
 
 
 class RunLogger(Logger):
@@ -53,7 +101,8 @@ class RunLogger(Logger):
         self._unmeasured: Page | None = None
         self.before_dump: list[Callable[[], None]] = []
         with writing(folder):
-            super().__init__(str(folder), [make_output_format(k, str(folder), suffix) for k in ("csv", "tensorboard")])
+            self._events = EventFile(folder)
+            super().__init__(str(folder), [make_output_format("csv", str(folder), suffix), self._events])
 
     def dump(self, step: int = 0) -> None:
         for record_more in self.before_dump:
@@ -84,6 +133,12 @@ class RunLogger(Logger):
             if isinstance(output, TensorBoardOutputFormat):
                 output.writer.add_custom_scalars({"mean over the runs, from the least to the largest": charts})
 
+    def flush(self) -> None:
+        """Write to the disk what waits; a checkpoint must not be newer than the curves up to it."""
+        if self.output_formats:
+            with writing(self._folder):
+                self._events.flush()
+
     def close(self) -> None:
         """Close the files; a second call does nothing."""
         formats, self.output_formats = self.output_formats, []
@@ -107,6 +162,9 @@ class SilentLogger(Logger):
         for record_more in self.before_dump:
             record_more()
         super().dump(step)
+
+    def flush(self) -> None:
+        """Do nothing."""
 
 
 def show_figures(output: TensorBoardOutputFormat, drawn: Mapping[str, Figure], step: int) -> None:

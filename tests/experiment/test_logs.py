@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -11,7 +12,8 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from robustgames.errors import GameError
-from robustgames.experiment import ControlExperiment, GameExperiment, Result, evaluate, load, resume, train
+from robustgames.experiment import ControlExperiment, GameExperiment, Result, evaluate, load, logs, resume, train
+from robustgames.experiment.logs import RunLogger
 from robustgames.experiment.return_curve import ReturnCurve
 
 SMALL = {"hidden": (8, 8), "learning_starts": 20, "batch_size": 8}
@@ -214,3 +216,22 @@ def test_results_and_agents_show_as_tables(game, control):
     assert repr(other).startswith("RobustDDPG(Pendulum-v1 with noisy adversary, alpha 0.3, ")
     assert "at 0x" not in repr(other) + repr(agent) + repr(agent.game)
     assert "Φ(x, y)" in agent.game._repr_html_() or "generator" in agent.game._repr_html_()
+
+
+def test_a_log_is_one_event_that_waits_until_it_is_flushed(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "PATIENCE", 1000.0)
+    logger = RunLogger(tmp_path, "")
+    for step in range(3):  # the first one is on the disk at once
+        logger.record("a/x", float(step)), logger.record("a/hidden", 1.0, exclude="tensorboard")
+        logger.record("b/y", np.float32(2 * step), exclude="csv")
+        logger.dump(step)
+    path = next(tmp_path.glob(logs.EVENTS))
+    numbers = [[v.tag for v in event.summary.value] for event in logs._events(path) if event.HasField("summary")]
+    assert numbers[0] == ["a/x", "b/y"] and len(numbers) == 1
+    logger.flush()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("b/y")] == [(0, 0.0), (1, 2.0), (2, 4.0)]
+    assert events.Tags()["scalars"] == ["a/x", "b/y"]
+    logger.close()
+    logger.close()
+    assert (tmp_path / "progress.csv").read_text().splitlines()[0].count("a/") == 2
