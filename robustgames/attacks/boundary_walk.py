@@ -12,7 +12,7 @@ from robustgames.games.projections import direction as unit
 
 TOGETHER = 2**22  # numbers in the queries that are passed to the classifier together
 POOL = 1000  # inputs among which a start is sought
-STARTS = 5  # starts of which the one nearest after bisection is taken
+CLASSES = 5  # nearest other classes whose nearest input is a start
 HALVINGS = 16  # of a step that does not fool the classifier
 
 
@@ -112,13 +112,17 @@ class Walk:
         return low[rows], high[rows]
 
 
-def sources(p: Problem, rows: Tensor, tries: int, best: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (η, rows) that may fool the classifier: near inputs of other classes first, then random inputs of the box.
+def sources(p: Problem, rows: Tensor, starts: int, tries: int, best: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (η, rows) that may fool the classifier: near inputs of other classes first, then random changes.
+
+    A random change replaces a random share of the coordinates by uniform draws from the box: few of them are near, and
+    many fool.
 
     Args:
         p: Problem.
         rows: Rows that need a start.
-        tries: Number of random inputs in rows for which no other start is found.
+        starts: Number of both together.
+        tries: Number of random changes in rows for which nothing else fools the classifier.
         best: Norms of the starts found so far (N,), infinite if there is none; the caller updates it.
     """
     seen = torch.zeros_like(rows)
@@ -130,9 +134,11 @@ def sources(p: Problem, rows: Tensor, tries: int, best: Tensor) -> Iterator[tupl
     spread = p.a.abs().amax() + 1  # in place of a wall that does not exist
     low, high = torch.where(low <= -FAR / 2, -spread, low), torch.where(high >= FAR / 2, spread, high)
     for k in range(tries):
-        some = rows[(best[rows] == float("inf")) | (seen + k < STARTS)]
-        u = torch.rand(p.a[some].shape, generator=p.generator, device=p.a.device, dtype=p.a.dtype)
-        yield torch.lerp(low[some], high[some], u), some
+        some = rows[(best[rows] == float("inf")) | (seen + k < starts)]
+        like = {"generator": p.generator, "device": p.a.device, "dtype": p.a.dtype}
+        u, coin = torch.rand(2, *p.a[some].shape, **like)
+        share = 1 if k == tries - 1 else torch.rand(len(some), 1, **like)
+        yield torch.where(coin < share, torch.lerp(low[some], high[some], u), 0), some
 
 
 def _of_other_classes(p: Problem, rows: Tensor) -> Tensor:
@@ -146,4 +152,4 @@ def _of_other_classes(p: Problem, rows: Tensor) -> Tensor:
         apart = torch.stack([apart.masked_fill(labels != goal, float("inf")) for goal in labels.unique()])
     far, index = apart.min(-1)  # (classes, n)
     index = torch.where(far < float("inf"), index, -1)
-    return index.gather(0, far.argsort(0)[:STARTS]).T
+    return index.gather(0, far.argsort(0)[:CLASSES]).T

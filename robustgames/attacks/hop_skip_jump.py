@@ -14,6 +14,7 @@ from robustgames.attacks.problem import Bounds, Problem
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError
 
+EACH, MOST = 80, 20  # queries for which one more start is brought to the boundary; most starts
 RESERVE = 32  # queries that are kept for the step and the bisection after the draws of an iteration
 FIRST = 10  # share of the size at which the first directions are drawn is one in so many
 FEWEST = 8  # draws for which an iteration is worth its step
@@ -56,7 +57,8 @@ class HopSkipJump(MinimumNorm):
         """Return points on the boundary, (N, p); 0 in rows for which none is found."""
         p, eta = walk.p, torch.zeros_like(walk.p.a)
         best = torch.full_like(eta[:, 0], float("inf"))
-        for goal, some in sources(p, rows, self.tries, best):
+        starts = min(max(self.queries // EACH, 1), MOST)
+        for goal, some in sources(p, rows, starts, self.tries, best):
             some = some[walk.left[some] > 0]
             if len(some) == 0:
                 continue
@@ -90,16 +92,17 @@ def hop_skip_jump(
     |η| / p; the signs of the decisions minus their mean, times v_j), steps by |η| / sqrt(k) along it, or along its sign
     in ℓ∞, halved until the point fools, and returns to the boundary. Source: Chen, Jordan and Wainwright 2020.
 
-    Five starts are brought to the boundary, and the nearest one is taken: the nearest input of each of the five nearest
-    other classes in the batch (of the target's class with `targets`), and random inputs of the box if there are fewer.
-    So the result for a row depends on the inputs that it is attacked with. With a single input all starts are random.
+    Up to 20 starts are brought to the boundary (one for every 80 queries), and the nearest one is taken: the nearest
+    input of each of the five nearest other classes in the batch (of the target's class with `targets`), then x with a
+    random share of its coordinates replaced by uniform draws. So the result for a row depends on the inputs that it is
+    attacked with. With a single input all starts are random.
 
     Args:
         model, x, y, targets, bounds, generator, eot: See `robustgames.attacks.minimum_norm`.
         norm: "l2" or "linf".
         queries: Largest number of forward passes for each row (with `eot`, of that many each).
         draws: Points for the normal in the first iteration.
-        tries: Random inputs that are tried as a start in rows for which the batch has none.
+        tries: Random starts that are tried in rows that nothing else fools.
 
     Example:
         >>> model = lambda x: torch.stack([x[:, 0] + x[:, 1], 0.8 + 0 * x[:, 0]], 1)

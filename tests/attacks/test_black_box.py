@@ -378,8 +378,13 @@ def test_hop_skip_jump_is_no_larger_than_its_peers(peer, norm, alone):
     theirs = PEERS[peer](Counted(victim), x, y, norm)
     queries = victim.forwards // len(x)
     if alone:
-        parts = [attacks.hop_skip_jump(net, a[None], b[None], norm, queries) for a, b in zip(x, y, strict=True)]
-        ours = torch.cat(parts)
+        draws = torch.Generator().manual_seed(0)
+        ours = torch.cat(
+            [
+                attacks.hop_skip_jump(net, a[None], b[None], norm, queries, generator=draws)
+                for a, b in zip(x, y, strict=True)
+            ]
+        )
     else:
         ours = attacks.hop_skip_jump(net, x, y, norm, queries)
     won, norms = zip(*((net(f).argmax(-1) != y, size(f - x, norm)) for f in (ours, theirs)), strict=True)
@@ -419,7 +424,7 @@ class Counted(nn.Module):
         self.victim = victim
 
     def forward(self, inputs):
-        return self.victim.logits(inputs)
+        return self.victim.logits(inputs.float())
 
 
 def _foolbox(net, x, y, norm):
