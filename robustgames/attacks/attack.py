@@ -13,7 +13,7 @@ from robustgames.attacks.masking import after_attack, announce, differing_passes
 from robustgames.attacks.problem import Bounds, Problem, Radius, pose_problem
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import unknown
-from robustgames.games.threat import NORMS, norm_name
+from robustgames.games.threat import CONVEX, norm_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Attack(ABC):
             classifier cannot judge.
     """
 
-    norms: ClassVar[tuple[str, ...]] = tuple(NORMS)
+    norms: ClassVar[tuple[str, ...]] = CONVEX
     loss: ClassVar[str] = "ce"
     targeted: ClassVar[bool] = False
     any_radius: ClassVar[bool] = False

@@ -17,9 +17,10 @@ from robustgames.attacks.auto_pgd import APGD
 from robustgames.attacks.masking import announce, note_of_noise, vanished_gradients
 from robustgames.attacks.problem import Bounds, Problem, Radius, most, pose_problem
 from robustgames.attacks.victim import Model, Victim
+from robustgames.games.threat import convex_norm
 
-BLACK_BOX = ("square",)
-GAIN = 0.002  # tolerated gain of Square in accuracy over the attacks with gradients before it
+BLACK_BOX = {"square": "Square", "nes": "NES", "hop-skip-jump": "HopSkipJump"}
+GAIN = 0.002  # tolerated gain of these in accuracy over the attacks with gradients before them
 
 
 def self_checks(
@@ -48,6 +49,8 @@ def self_checks(
         >>> self_checks(torch.nn.Linear(2, 3), torch.rand(9, 2), torch.zeros(9).long(), eps=0.1)
         []
     """
+    if thorough:
+        convex_norm(norm, "the thorough check")
     with pose_problem(model, x, y, eps, norm, bounds, generator, eot=eot) as p:
         notes = inspect(p) if len(x) > 0 else []
         if thorough and len(x) > 0:
@@ -65,19 +68,22 @@ def inspect(p: Problem, attacks: Sequence[str] = ()) -> list[str]:
 
 
 def black_box_wins(fooled: Sequence[tuple[str, int]], count: int) -> list[str]:
-    """Return a note if Square fooled many inputs that the attacks with gradients before it could not.
+    """Return a note if an attack without gradients fooled many inputs that those with gradients before it could not.
 
     Args:
         fooled: Pairs (attack, number of inputs that it fooled), in the order of the attacks.
         count: Number of all inputs.
     """
     names = [name for name, _ in fooled]
-    wins = [won for i, (name, won) in enumerate(fooled) if name in BLACK_BOX and set(names[:i]) - set(BLACK_BOX)]
-    if not wins or max(wins) <= GAIN * count:
+    wins = [
+        (won, name) for i, (name, won) in enumerate(fooled) if name in BLACK_BOX and set(names[:i]) - set(BLACK_BOX)
+    ]
+    if not wins or max(wins)[0] <= GAIN * count:
         return []
+    won, name = max(wins)
     return [
-        f"Square, without gradients, fooled {max(wins)} of {count} inputs that the attacks with gradients could not: "
-        "gradients may be masked; try more queries, or an attack made for this defense"
+        f"{BLACK_BOX[name]}, without gradients, fooled {won} of {count} inputs that the attacks with gradients could "
+        "not: gradients may be masked; try more queries, or an attack made for this defense"
     ]
 
 

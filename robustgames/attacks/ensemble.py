@@ -272,13 +272,14 @@ def _rows_like(mask: Tensor, x: Tensor) -> Tensor:
 
 
 def _allowed(p: Problem, x_adv: Tensor) -> Tensor:
-    """Return the mask of the rows in ball and box, up to the rounding of a + η and of the projection."""
+    """Return the mask of the rows in ball and box, up to the rounding of a + η and of the projection; ℓ0 exactly."""
     exact = p.threat.size(x_adv.double() - p.a.double())
     radius = torch.as_tensor(p.threat.eps, dtype=torch.float64, device=exact.device).view(-1)
-    count = x_adv.shape[-1] ** (1 / NORMS[p.threat.norm])
+    order = NORMS[p.threat.norm]
+    count = x_adv.shape[-1] ** (1 / order) if order > 0 else 0.0
     slack = torch.finfo(x_adv.dtype).eps * (count * x_adv.abs().amax(-1) + 100 * radius)
     inside = ((x_adv >= p.threat.low) & (x_adv <= p.threat.high)).all(-1)
-    return inside & (exact <= radius + slack)
+    return inside & (exact <= (radius + slack if order > 0 else radius))
 
 
 def _plain(model: Model | Victim) -> Model:

@@ -10,8 +10,10 @@ from robustgames.attacks.auto_pgd import APGD, TargetedAPGD
 from robustgames.attacks.deepfool import DeepFool
 from robustgames.attacks.fab import FAB, TargetedFAB
 from robustgames.attacks.gradient import FGSM, PGD
+from robustgames.attacks.hop_skip_jump import HopSkipJump
 from robustgames.attacks.losses import classes_needed
 from robustgames.attacks.minimum_norm import DDN, FMN
+from robustgames.attacks.nes import NES
 from robustgames.attacks.square import Square
 from robustgames.errors import GameError, unknown
 from robustgames.games.threat import NORMS
@@ -70,6 +72,8 @@ MEMBERS: dict[str, Member] = {
     "square": Member(Square()),
     "apgd-ce-rand": Member(ONCE, l1=RESTARTED, passes=PASSES),
     "apgd-dlr-rand": Member(ONCE, "dlr", l1=RESTARTED, passes=PASSES),
+    "nes": Member(NES()),
+    "hop-skip-jump": Member(HopSkipJump()),
     "deepfool": Member(DeepFool()),
     "ddn": Member(DDN(search=0)),  # as published, without the search for a nearer point
     "fmn": Member(FMN(search=0)),
@@ -104,4 +108,5 @@ def check_norm(names: Sequence[str], norm: str) -> None:
     for name in names:
         norms = MEMBERS[name].attack.norms
         if norm in NORMS and norm not in norms:
-            raise GameError(f"{name} attacks in {' and '.join(norms)}, not in {norm}: use fmn or apgd-ce")
+            others = " or ".join(other for other in ("fmn", "apgd-ce") if norm in MEMBERS[other].attack.norms)
+            raise GameError(f"{name} attacks in {' and '.join(norms)}, not in {norm}: use {others}")

@@ -23,9 +23,10 @@ from robustgames.attacks.boundaries import slope
 from robustgames.attacks.engine import Rows, check_steps
 from robustgames.attacks.losses import LabelLoss
 from robustgames.attacks.problem import Bounds, Problem, most
+from robustgames.attacks.sparse import drop, fewest
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError
-from robustgames.games.projections import project_l1_in_box, project_l2_in_box
+from robustgames.games.threat import CONVEX, IN_BOX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,7 @@ class DDN(MinimumNorm):
 class FMN(MinimumNorm):
     """Settings of `fmn`."""
 
+    norms: ClassVar[tuple[str, ...]] = (*CONVEX, "l0")
     loss: ClassVar[str] = "margin"  # its linearization gives the distance to the boundary
 
     steps: int = 100
@@ -88,19 +90,20 @@ class FMN(MinimumNorm):
     def run(self, p: Problem) -> Tensor:
         eta, best = torch.zeros_like(p.a), nothing(p.a)
         eps, spare = torch.full_like(p.a[:, 0], float("inf")), _noise(p)
-        length = self.step_size if self.step_size is not None else 10.0 if p.threat.norm == "linf" else 3.0
+        length = _first_step(p) if self.step_size is None else self.step_size
         for k in range(self.steps):
             value, share, g = p.gradient(eta)
             fooled, stalled = most(share), p.stalled(g)
             best, decay = nearer(p, best, eta, fooled), _cosine(k, self.steps)
             change = 1e-4 + (self.gamma - 1e-4) * decay
-            eps = torch.where(best["norm"] < float("inf"), eps, p.threat.size(eta) + value.abs() / slope(p, g))
-            eps = torch.where(fooled, torch.minimum((1 - change) * eps, best["norm"]), (1 + change) * eps)
+            eps = torch.where(best["norm"] < float("inf"), eps, _distance(p, eta, value, g))
+            less, more = _changed(p, eps, change)
+            eps = torch.where(fooled, torch.minimum(less, best["norm"]), more)
             u = eta + length * (0.01 + 0.99 * decay) * _unit(g, spare)
             moved = _project(p, u, eps.unsqueeze(-1))
             eta = moved if stalled is None else torch.where(stalled, eta, moved)
         best = nearer(p, best, eta, most(p.losses(eta)[1]))
-        return shrink(p, best["eta"], self.search)
+        return (drop if p.threat.norm == "l0" else shrink)(p, best["eta"], self.search)
 
 
 def ddn(
@@ -162,13 +165,23 @@ def fmn(
     near side. a decreases from step_size to a hundredth, c from gamma to 1e-4, along cosines.
     Source: Pintor et al. 2021, algorithm 1.
 
+    In ℓ0, where |η| is the number of coordinates that change, eps is a whole number and changes by at least 1. The
+    estimate is the least number of coordinates that reach the boundary of the linearization inside the box.
+
     Args:
         model, x, y, targets, bounds, generator, eot: See the module.
-        norm: "linf", "l2" or "l1".
+        norm: "linf", "l2", "l1" or "l0".
         steps: Gradient steps; one more forward pass evaluates the last iterate.
         gamma: First relative change of the radius in a step, in (0, 1).
-        step_size: First length of a step, in ℓ2. If None, it is 10 in ℓ∞, where a step of 1 moves no pixel far, else 3.
-        search: Forward passes at the end that search for a nearer point between x and the one found (`shrink`).
+        step_size: First length of a step, in ℓ2. If None, it is 10 in ℓ∞, where a step of 1 moves no pixel far, 3 in ℓ2
+            and ℓ1, and in ℓ0 100 times the distance to the farthest wall, which takes coordinates to their walls.
+        search: Forward passes at the end that search for a nearer point between x and the one found (`shrink`), in ℓ0
+            for coordinates that need not change (`sparse.drop`).
+
+    Example:
+        >>> model = lambda x: torch.stack([x @ torch.tensor([6.0, 2.0, -4.0]), 0 * x[:, 0]], 1)
+        >>> fmn(model, torch.full((1, 3), 0.5), torch.tensor([0]), "l0")    # z_0 = 2: x_0 alone can lower it by 3
+        tensor([[0.0000, 0.5000, 0.5000]])
     """
     attack = FMN(steps=steps, gamma=gamma, step_size=step_size, search=search)
     return attack(model, x, y, 0.0, norm, targets=targets, bounds=bounds, generator=generator, eot=eot)
@@ -210,12 +223,33 @@ def shrink(p: Problem, eta: Tensor, steps: int) -> Tensor:
     return right.unsqueeze(-1) * eta
 
 
+def _first_step(p: Problem) -> float | Tensor:
+    """Return the default of the first length of a step of FMN, a number or one per row (N, 1)."""
+    if p.threat.norm == "l0":  # any length for which the projection ranks coordinates by slope times room
+        low, high = p.walls
+        return 100 * torch.maximum(-low, high).amax(-1, keepdim=True)
+    return 10.0 if p.threat.norm == "linf" else 3.0
+
+
+def _distance(p: Problem, eta: Tensor, value: Tensor, g: Tensor) -> Tensor:
+    """Return the norm at which the linearized margin at η is 0, (N,)."""
+    return fewest(p, eta, value, g) if p.threat.norm == "l0" else p.threat.size(eta) + value.abs() / slope(p, g)
+
+
+def _changed(p: Problem, eps: Tensor, change: float) -> tuple[Tensor, Tensor]:
+    """Return the next smaller and the next larger radius."""
+    less, more = (1 - change) * eps, (1 + change) * eps
+    if p.threat.norm != "l0":
+        return less, more
+    return torch.minimum(less.floor(), eps - 1).clamp_min(1), torch.maximum(more.floor(), eps + 1)
+
+
 def _project(p: Problem, eta: Tensor, eps: Tensor) -> Tensor:
     """Return the nearest point with |η|_norm <= eps (N, 1) in the box; unlike a threat model it does not check eps."""
     low, high = p.threat.low - p.a, p.threat.high - p.a
     if p.threat.norm == "linf":
         return torch.clamp(eta, low.clamp_min(-eps), high.clamp_max(eps))
-    return (project_l2_in_box if p.threat.norm == "l2" else project_l1_in_box)(eta, eps, low, high)
+    return IN_BOX[p.threat.norm](eta, eps, low, high)
 
 
 def _noise(p: Problem) -> Tensor:

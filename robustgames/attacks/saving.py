@@ -79,7 +79,7 @@ def to_8_bit(
 ) -> Quantized:
     """Round adversarial inputs to 256 levels inside ball and box, and classify them again.
 
-    In ℓ∞ every pixel takes the nearest level inside the ball; in ℓ2 and ℓ1 the perturbation is shortened until the
+    In ℓ∞ every pixel takes the nearest level inside the ball; in ℓ2, ℓ1 and ℓ0 the perturbation is shortened until the
     rounded one is in the ball. An example that this destroys is rounded a second time, every pixel away from the clean
     one as far as the ball allows. (Truncation, the usual way, moves pixels by up to a level out of the ball.)
 
@@ -110,13 +110,15 @@ def to_8_bit(
     check_passes(eot)
     judge = _Judge(model, y, batch_size, eot, generator or Generator(x.device).manual_seed(0))
     threat, level = ThreatModel(norm, eps), (high - low) / LEVELS
-    a, wanted = ((part.double().flatten(1) - low) / level for part in (x, x_adv))
-    a = torch.where((a - a.round()).abs() < ON_LEVEL, a.round(), a)
-    radius = eps / level * (1 + 1e-9) + 1e-9  # eps = 8 / 255 must contain 8 levels
+    exact, wanted = ((part.double().flatten(1) - low) / level for part in (x, x_adv))
+    a = torch.where((exact - exact.round()).abs() < ON_LEVEL, exact.round(), exact)
+    wanted = torch.where(wanted == exact, a, wanted)
+    # eps = 8 / 255 must contain 8 levels; in ℓ0 it is a number of pixels
+    radius = eps if threat.norm == "l0" else eps / level * (1 + 1e-9) + 1e-9
     before, kept = judge.errs(x_adv), torch.zeros_like(y, dtype=torch.bool)
     images, inside = torch.zeros_like(x, dtype=torch.uint8), kept.clone()
     for rounded in (wanted.round(), torch.where(wanted > a, wanted.ceil(), wanted.floor())):
-        k = _clipped(a, rounded, radius) if norm == "linf" else _shortened(a, rounded, radius, threat)
+        k = _clipped(a, rounded, radius) if threat.norm == "linf" else _shortened(a, rounded, radius, threat)
         candidates, fits = k.to(torch.uint8).view_as(x), threat.size(k - a) <= radius
         errs = fits & judge.errs(from_8_bit(candidates, bounds, x.dtype))
         new = (errs | ~inside) & ~kept

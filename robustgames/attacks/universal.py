@@ -15,7 +15,7 @@ from robustgames.attacks.problem import Bounds, Problem, Radius, pose_problem
 from robustgames.attacks.steps import Constant
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError
-from robustgames.games.threat import ThreatModel
+from robustgames.games.threat import ThreatModel, convex_norm
 
 
 def universal(
@@ -59,6 +59,7 @@ def universal(
             raise GameError(f"{name} is {value}: at least 1 is needed")
     if isinstance(eps, Tensor) and eps.numel() != 1:
         raise GameError(f"eps has {eps.numel()} values: one perturbation has one radius, e.g. eps=0.3")
+    norm = convex_norm(norm, "universal")
     with pose_problem(model, x, y, float(eps), norm, bounds, generator, loss, targets, eot) as p:
         if len(x) == 0:
             raise GameError("there are no inputs: a universal perturbation is learned from at least 1")
@@ -98,7 +99,7 @@ def linear_worst_case(
     width = x[0].numel() if len(x) > 0 else weights.shape[-1]
     if weights.dim() != 2 or weights.shape[1] != width:
         raise GameError(f"weights have shape {tuple(weights.shape)}: (classes, {width}) is needed for such inputs")
-    weights = widen(weights)
+    weights, norm = widen(weights), convex_norm(norm, "linear_worst_case")
     shift = weights.new_zeros(len(weights)) if bias is None else widen(bias)
 
     def scores(images: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from robustgames.errors import GameError, check_writable, shorten, unknown
 from robustgames.experiment.any_classifier import DataOptions, NetworkOptions, from_module
 from robustgames.experiment.classifiers import Classifiers, from_run
 from robustgames.games.classification import PRECISIONS
-from robustgames.games.threat import ThreatModel
+from robustgames.games.threat import ThreatModel, norm_name
 from robustgames.tensors import choose_device
 
 EXAMPLE = "robustgames attack runs/…/20260101-120000-seed0, or robustgames attack --model my_nets:load"
@@ -63,7 +63,8 @@ class AttackOptions:
     eps: float | None = None
     """Radius of the ball, e.g. 0.03 or 8/255; by default that of the run's game, or 0.3 on MNIST (digits: 0.1)."""
     norm: str | None = None
-    """linf, l2 or l1; by default that of the run's game, or linf."""
+    """linf, l2, l1, or l0, in which eps is the number of coordinates that may change and fmn is the attack; by default
+    that of the run's game, or linf."""
     eot: int | None = None
     """Passes of a stochastic network over which gradients, losses and verdicts are means; 20 for rand, else 1."""
     images: int = 1000
@@ -150,12 +151,26 @@ def _check(options: AttackOptions) -> tuple[str, ...]:
     if options.precision not in PRECISIONS:
         raise unknown("precision", options.precision, PRECISIONS)
     ThreatModel(options.norm or "linf", options.eps if options.eps is not None else 0.0)  # refuses the wrong ones
+    if options.norm is not None and norm_name(options.norm) == "l0":
+        _check_l0(options)
     choose_device(options.device)
     for method in certify.certificates_of(options).values():
         if options.norm is not None:
             method.check_norm(options.norm)
     found = [name for word in options.attack for name in names_of("standard" if word == "autoattack" else word)]
     return names_of(list(dict.fromkeys(found)))
+
+
+def _check_l0(options: AttackOptions) -> None:
+    """Refuse what has no meaning in ℓ0."""
+    if options.eps is not None and options.eps < 1:
+        raise GameError(
+            f"eps is {options.eps:g}: in l0 it is the number of coordinates that may change, at least 1, e.g. --eps 5"
+        )
+    if options.curve:
+        raise GameError(
+            "--curve sweeps the radii with APGD, which has no version in l0: leave it out; --attack fmn gives the curve"
+        )
 
 
 def _folder(options: AttackOptions, subject: Classifiers) -> Path:

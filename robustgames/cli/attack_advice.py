@@ -27,7 +27,7 @@ CONTRADICTED = Advice(
 )
 
 _ADVICE = {
-    "Square, without gradients, fooled": Advice(
+    ", without gradients, fooled": Advice(
         "An attack that only looks at the logits succeeded where attacks with gradients failed. The gradients may "
         "mislead (gradient masking), and the robust accuracy is probably too high.",
         "Add attacks, e.g. --attack plus, and write an attack that is made for this defense.",

@@ -65,6 +65,8 @@ def _from_sizes(subject: Classifiers, report: Report) -> Content:
     kept, threat = len(report.x_adv), subject.threat  # inputs whose examples are in memory
     x, eps = subject.images[:kept], float(threat.eps)
     radii = [eps * k / FINE for k in range(FINE + 1)]
+    if threat.norm == "l0":
+        radii = sorted({float(round(radius)) for radius in radii})
     with torch.no_grad():
         sizes = ThreatModel(threat.norm, eps).size((report.x_adv.double() - x.double()).flatten(1))
     shares = accuracies_from_sizes(report.clean[:kept], report.robust[:kept], sizes, radii)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from robustgames.experiment.folder import Content
 
-NORMS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}
+NORMS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1", "l0": "ℓ0"}
 LISTED = 30  # classes and mistakes that are listed
 SETTINGS = ("attack", "norm", "eps", "images", "data", "seed", "eot", "batch", "precision", "device", "certify")
 
@@ -31,6 +31,8 @@ def ends(interval: Sequence[float]) -> str:
 
 def threat_of(content: Content) -> str:
     """Return the ball of the attack in words."""
+    if content["norm"] == "l0":
+        return f"ℓ0 perturbations of at most {content['eps']:g} coordinates"
     return f"{NORMS[content['norm']]} perturbations of size at most {content['eps']:g}"
 
 

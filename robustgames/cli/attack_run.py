@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Generator, Tensor
 
 from robustgames.attacks.ensemble import evaluate
-from robustgames.attacks.gradient import fgsm, pgd
+from robustgames.attacks.gradient import FGSM, fgsm, pgd
 from robustgames.attacks.report import Report, join_reports
 from robustgames.attacks.saving import Quantized, to_8_bit
 from robustgames.cli import launch
@@ -141,7 +141,9 @@ def _bar(classifier: str, first: str, count: int) -> Iterator[Callable[[str, int
 
 
 def _warn_of_overfitting(subject: Classifiers, name: str, generator: Generator, eot: int) -> None:
-    """Warn if a classifier resists FGSM but not PGD."""
+    """Warn if a classifier resists FGSM but not PGD, in the norms that these have."""
+    if subject.threat.norm not in FGSM.norms:
+        return
     model, x, y, threat = subject.models[name], subject.images[:FEW], subject.labels[:FEW], subject.threat
     y, settings = y[: len(x)], {"bounds": subject.bounds, "eot": eot}
     found = {

@@ -22,7 +22,7 @@ from robustgames.figures.digits import checked_side, first_of_each_class
 from robustgames.figures.style import SIGNED, Figure, bare, colors, quiet
 
 Models = Mapping[str, Model | Victim]
-SIGNS = {"linf": "∞", "l2": "2", "l1": "1"}
+SIGNS = {"linf": "∞", "l2": "2", "l1": "1", "l0": "0"}
 DEFAULT_ATTACKS: dict[str, tuple[Attack, float, str]] = {"FGSM": (fgsm, 0.3, "linf"), "APGD": (apgd, 10.0, "l1")}
 
 

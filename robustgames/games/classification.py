@@ -18,7 +18,7 @@ from robustgames.games.interval import graph_of, mixed, network_margins
 from robustgames.games.losses import CLASS_LOSSES, as_logits, predictions
 from robustgames.games.networks import MLP, Frozen, Network
 from robustgames.games.sets import Space
-from robustgames.games.threat import ThreatModel
+from robustgames.games.threat import ThreatModel, convex_norm
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
@@ -88,7 +88,7 @@ class AdversarialClassification(ZeroSumGame):
         self.eps, self.batch_size, self.norm, self.loss, self.trades = eps, batch_size, norm, loss, trades
         self.augment, self.precision = augment, precision
         self.kappa = kappa if attacker == "interval" else None  # in no fingerprint of a game that has no use for it
-        self.threat = ThreatModel(norm, eps)
+        self.threat = ThreatModel(convex_norm(norm, "this game"), eps)
         self.attacker = ATTACKERS[attacker](self.threat, images, batch_size or len(images))
         self.sets = (Space(), self.attacker.strategies)
         self.sets_follow_sample = self.attacker.follows_sample

@@ -21,6 +21,19 @@ Measure = Callable[
 ]  # (u, buffers, *parts) -> (a value that decreases with u, minus its slope)
 
 
+def project_l0_in_box(v: Tensor, radius: float | Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
+    """Return the point nearest to v with at most `radius` coordinates that are not 0, inside a box around 0.
+
+    A coordinate that is kept moves to c = clip(v, low, high), which lowers the squared distance by v² - (v - c)². The
+    coordinates that lower it the most are kept, of equal ones the first.
+    """
+    inside = torch.minimum(torch.maximum(v, _like(low, v)), _like(high, v))
+    gain = (inside * (2 * v - inside)).nan_to_num(nan=0.0)
+    order = gain.argsort(stable=True, dim=-1, descending=True)
+    kept = torch.arange(v.shape[-1], device=v.device) < _column(radius, v)
+    return torch.where(torch.zeros_like(v, dtype=torch.bool).scatter(-1, order, kept), inside, 0)
+
+
 def project_l1_in_box(v: Tensor, radius: float | Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
     """Return the projection of v onto `L1BallInBox(radius, low, high)`, whose arguments are not checked."""
     radius = _column(radius, v)

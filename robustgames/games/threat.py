@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError, unknown
-from robustgames.games.projections import norm, project_l1_in_box, project_l2_in_box
+from robustgames.games.projections import norm, project_l0_in_box, project_l1_in_box, project_l2_in_box
 from robustgames.games.sets import (
     Box,
     L1Ball,
@@ -21,7 +21,9 @@ from robustgames.games.sets import (
 )
 from robustgames.tensors import Movable
 
-NORMS = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}
+NORMS = {"linf": float("inf"), "l2": 2.0, "l1": 1.0, "l0": 0.0}
+IN_BOX = {"l2": project_l2_in_box, "l1": project_l1_in_box, "l0": project_l0_in_box}
+CONVEX = ("linf", "l2", "l1")  # norms in the strict sense; ℓ0 counts the coordinates that are not 0
 
 
 def norm_name(norm: str | float) -> str:
@@ -39,20 +41,43 @@ def norm_name(norm: str | float) -> str:
     return name
 
 
+def convex_norm(norm: str | float, user: str) -> str:
+    """Return the name of a norm whose balls are convex.
+
+    Args:
+        norm: Norm, see `norm_name`.
+        user: What needs such a norm, for the message.
+
+    Raises:
+        GameError: If the norm is unknown, or l0.
+    """
+    name = norm_name(norm)
+    if name not in CONVEX:
+        raise GameError(
+            f"{user} has no version in {name}, whose balls are not convex: use {', '.join(CONVEX[:-1])} or "
+            f"{CONVEX[-1]}; fmn attacks in {name}"
+        )
+    return name
+
+
 @dataclass(frozen=True, eq=False)
 class ThreatModel(Movable):
     """{η : |η|_norm <= eps, low <= a + η <= high}: a norm ball around 0, joined with the box of the inputs.
 
     All methods take inputs a of shape (*S, p) and perturbations of the same shape; rows are independent.
 
+    |η|_0 is the number of coordinates that are not 0, exactly, however small they are: features of a table, and of an
+    image the values of its channels, so a pixel in color counts up to 3. Its balls are not convex: they have a
+    projection, which keeps the coordinates that matter most, but neither a steepest direction nor a uniform draw.
+
     Args:
-        norm: "linf", "l2" or "l1"; "Linf", "L2", 2, float("inf") and the like are brought to that form.
-        eps: Radius >= 0, a number or one per row, (*S, 1).
+        norm: "linf", "l2", "l1" or "l0"; "Linf", "L2", 2, float("inf") and the like are brought to that form.
+        eps: Radius >= 0, a number or one per row, (*S, 1); in ℓ0 a whole number.
         low: Least value of a coordinate of a + η, a number or a tensor that broadcasts to (*S, p).
         high: Largest value of a coordinate of a + η.
 
     Raises:
-        GameError: Unknown norm, or a radius that is negative or not finite.
+        GameError: Unknown norm, or a radius that is negative, not finite, or in ℓ0 not whole.
 
     Example:
         >>> threat = ThreatModel("l1", eps=1.0)
@@ -70,11 +95,15 @@ class ThreatModel(Movable):
         radius = torch.as_tensor(self.eps)
         if not bool(((radius >= 0) & (radius < float("inf"))).all()):  # also refuses NaN
             raise GameError(f"eps is {self.eps}: the radius of an attack is a finite number >= 0, e.g. eps=0.3")
+        if self.norm == "l0" and not bool((radius == radius.floor()).all()):
+            raise GameError(
+                f"eps is {self.eps}: in l0 it is the number of coordinates that may change, a whole number, e.g. eps=5"
+            )
 
     @property
     def ball(self) -> Set:
         """The norm ball without the box; one radius."""
-        radius = float(self.eps)
+        radius, _ = float(self.eps), convex_norm(self.norm, "this set")
         return linf_ball(radius) if self.norm == "linf" else (L2Ball if self.norm == "l2" else L1Ball)(radius)
 
     def rows(self, keep: Tensor) -> Self:
@@ -88,6 +117,7 @@ class ThreatModel(Movable):
 
     def at(self, a: Tensor) -> Set:
         """Return the strategy set of the attacker at the inputs a."""
+        convex_norm(self.norm, "this set")
         low, high = self.low - a, self.high - a
         if self.norm == "linf":
             return Box(torch.clamp(low, min=-self.eps), torch.clamp(high, max=self.eps))
@@ -106,10 +136,11 @@ class ThreatModel(Movable):
         """Return `project`, given the `room` at a, which does not change from step to step."""
         if self.norm == "linf":
             return torch.clamp(eta, low, high)
-        return (project_l2_in_box if self.norm == "l2" else project_l1_in_box)(eta, self.eps, low, high)
+        return IN_BOX[self.norm](eta, self.eps, low, high)
 
     def sample(self, a: Tensor, generator: Generator) -> Tensor:
         """Return a random perturbation: uniform in the ball, projected."""
+        convex_norm(self.norm, "a uniform draw")
         if self.norm == "linf":
             u = 2 * torch.rand(a.shape, generator=generator, device=a.device, dtype=a.dtype) - 1
         else:
@@ -118,6 +149,7 @@ class ThreatModel(Movable):
 
     def steepest(self, g: Tensor) -> Tensor:
         """Return the direction u of norm 1 with the largest <g, u>: sign(g), g/|g|_2, or one signed coordinate."""
+        convex_norm(self.norm, "the steepest direction")
         if self.norm == "linf":
             return g.sign()
         return (L2Ball() if self.norm == "l2" else L1Ball()).maximize(g)
@@ -128,4 +160,6 @@ class ThreatModel(Movable):
             return norm(eta).squeeze(-1)
         if self.norm == "linf":
             return eta.abs().amax(-1)  # vector_norm took ten times as long
+        if self.norm == "l0":
+            return (eta != 0).sum(-1).to(eta.dtype)
         return torch.linalg.vector_norm(eta, NORMS[self.norm], dim=-1)

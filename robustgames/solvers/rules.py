@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from robustgames.errors import GameError
 from robustgames.games.projections import signs
-from robustgames.games.threat import ThreatModel
+from robustgames.games.threat import ThreatModel, convex_norm
 
 State = dict[str, Any]
 """Tensors, integers, and dictionaries of these: everything that changes between two steps."""
@@ -196,7 +196,7 @@ class Steepest(Rule):
 
     def __post_init__(self) -> None:
         check_rate(self.lr)
-        ThreatModel(self.norm)  # raises if the norm is unknown
+        convex_norm(self.norm, "Steepest")
 
     def init(self, z: Tensor) -> State:
         return {"k": 0}

@@ -333,7 +333,7 @@ def test_the_standard_version_has_the_published_settings():
 
 def test_functions_and_table_have_the_same_defaults():
     pairs = {name: type(member.attack) for name, member in MEMBERS.items() if "-" not in name}
-    assert set(pairs) == {"fgsm", "pgd", "fab", "square", "deepfool", "ddn", "fmn"}
+    assert set(pairs) == {"fgsm", "pgd", "fab", "square", "nes", "deepfool", "ddn", "fmn"}
     more = {"apgd": APGD, "apgd_targeted": TargetedAPGD, "fab_targeted": TargetedFAB, "mm": MM}
     for name, kind in (pairs | more).items():
         parameters = inspect.signature(getattr(attacks, name)).parameters

@@ -532,3 +532,42 @@ def test_flags_of_a_network_of_the_user_are_refused_with_a_run(capsys):
     for words in ("--bounds 0,1", "--mean 0", "--std 1", "--resize 8", "--labels 1", "--model-set a=1"):
         error = attack(f"runs/x {words}", capsys, 2).err
         assert f"{words.split()[0]} is for a network of yours: leave it out" in error
+
+
+def test_l0_counts_changed_values_and_its_curve_has_whole_radii(capsys, tmp_path):
+    pixels = folder(tmp_path / "photos")
+    attack("--model mine:linear --data photos --norm l0 --eps 5 --attack fmn --out found", capsys)
+    found, content, row = results()
+    assert content["norm"] == "l0" and row["examples"] > 0
+    changed = (found.adversarial != found.clean).flatten(1).sum(-1)
+    assert changed.max() <= 5 and (changed > 0).sum() == row["examples"]
+    curve = row["curve"]
+    assert curve["eps"] == [0, 1, 2, 3, 4, 5]
+    assert curve["accuracy"][0] == row["clean_accuracy"] and curve["accuracy"][-1] == row["robust_accuracy"]
+    levels = (found.images.int() - pixels.view(found.images.shape).int()).flatten(1)
+    assert ((levels != 0).sum(-1) <= 5).all()
+    page = Path("found/report.html").read_text()
+    assert "ℓ0 perturbations of at most 5 coordinates" in page
+
+
+def test_what_has_no_meaning_in_l0_is_refused_in_one_line(capsys, tmp_path):
+    folder(tmp_path / "photos")
+    base = "--model mine:linear --data photos --norm l0"
+    for words, message in (
+        ("--attack fmn", "--norm l0 needs its radius: give --eps too"),
+        ("--attack fmn --eps 0", "eps is 0: in l0 it is the number of coordinates that may change, at least 1"),
+        ("--attack fmn --eps 1.5", "eps is 1.5: in l0 it is the number of coordinates that may change, a whole"),
+        ("--attack fmn --eps 3 --curve", "--curve sweeps the radii with APGD"),
+        ("--eps 3", "apgd-ce attacks in linf and l2 and l1, not in l0: use fmn"),
+        ("--attack hop-skip-jump --eps 3", "hop-skip-jump attacks in linf and l2, not in l0: use fmn"),
+        ("--attack fmn --eps 3 --certify crown", "crown certifies in linf and l2 and l1, not in l0"),
+    ):
+        assert message in attack(f"{base} {words}", capsys, 2).err
+
+
+def test_black_box_attacks_report_their_queries(capsys, tmp_path):
+    folder(tmp_path / "photos")
+    attack("--model mine:linear --data photos --norm l2 --eps 0.1 --attack nes hop-skip-jump --out found", capsys)
+    nes, jump = results()[2]["attacks"]
+    assert nes["name"] == "nes" and nes["backwards"] == 0 and 1 <= nes["forwards"] <= 5001
+    assert jump["backwards"] == 0 and 4900 <= jump["forwards"] <= 5001

@@ -1,5 +1,7 @@
 """Threat models: ball and box jointly, against bisection and solvers that know nothing of projections."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -7,12 +9,12 @@ from scipy.optimize import linprog, minimize
 
 from robustgames.errors import GameError
 from robustgames.games import projections
-from robustgames.games.threat import NORMS, ThreatModel
+from robustgames.games.threat import CONVEX, ThreatModel
 
 P = 6
 EPS = {"linf": 0.3, "l2": 0.6, "l1": 0.9}
 DUAL = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}
-every_norm = pytest.mark.parametrize("norm", NORMS)
+every_norm = pytest.mark.parametrize("norm", CONVEX)
 
 
 def generator(seed=0):
@@ -185,7 +187,7 @@ def test_samples_are_allowed_and_fill_the_ball(norm, dtype):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: ThreatModel("l3"), "unknown norm 'l3': did you mean l2 or l1?"),
+        (lambda: ThreatModel("l3"), "unknown norm 'l3': did you mean l2 or l1 or l0?"),
         (lambda: ThreatModel("inf"), "unknown norm 'inf': did you mean linf?"),
         (lambda: ThreatModel("l2", -0.1), "eps is -0.1: the radius of an attack is a finite number >= 0, e.g. eps=0.3"),
         (
@@ -244,3 +246,35 @@ def test_few_rows_are_left_to_the_sort(monkeypatch):
     for project in PROJECTIONS.values():
         project(*hard_rows())
     assert sum(left) <= 0.05 * 3 * 300
+
+
+# -- ℓ0 -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("eps", [0, 1, 3, P])
+def test_l0_projection_is_the_nearest_of_all_supports(eps):
+    a, v = rows(40, scale=0.6)
+    found = ThreatModel("l0", eps).project(a, v)
+    inside = v.clamp(-a, 1 - a)
+    supports = torch.tensor(list(product([0.0, 1.0], repeat=P)), dtype=v.dtype)
+    supports = supports[supports.sum(-1) <= eps]
+    least = (inside.unsqueeze(1) * supports - v.unsqueeze(1)).square().sum(-1).amin(-1)
+    assert ((found != 0).sum(-1) <= eps).all() and ((a + found >= 0) & (a + found <= 1)).all()
+    torch.testing.assert_close((found - v).square().sum(-1), least)
+
+
+def test_l0_takes_one_number_per_row_and_counts_exactly():
+    a, v = rows(3)
+    threat = ThreatModel(0, torch.tensor([[1.0], [2.0], [0.0]]))
+    assert threat.norm == "l0"
+    assert ((threat.project(0.5 + 0 * a, v) != 0).sum(-1) == torch.tensor([1, 2, 0])).all()
+    assert threat.size(torch.tensor([[1e-30, 0.0, -2.0]])) == 2
+
+
+def test_l0_refuses_what_it_does_not_have():
+    with pytest.raises(GameError, match=r"a whole number, e\.g\. eps=5"):
+        ThreatModel("l0", 0.5)
+    threat, a = ThreatModel("l0", 2), torch.zeros(1, 3)
+    with pytest.raises(GameError, match="not convex: use linf, l2 or l1; fmn attacks in l0"):
+        threat.steepest(a)
+    for call in (lambda: threat.at(a), lambda: threat.ball, lambda: threat.sample(a, generator())):
+        with pytest.raises(GameError, match="not convex"):
+            call()
