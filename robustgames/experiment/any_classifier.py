@@ -43,6 +43,7 @@ class DataOptions:
             table the limits of each feature.
         mean, std: Numbers per channel of a normalization that is put before the network.
         shift: Number that is added to the labels.
+        classes: The network's number of each class of the data; by default their own numbers.
     """
 
     data: str = "mnist"
@@ -53,6 +54,7 @@ class DataOptions:
     mean: Sequence[float] = ()
     std: Sequence[float] = ()
     shift: int = 0
+    classes: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def from_module(
         for parameter in module.parameters():  # requires_grad_ of a module of TorchScript is refused
             parameter.requires_grad_(False)
     data = load_data(options.data, options.count, options.resize)
+    data = data.renumbered(options.classes) if options.classes else data
     eps = DEFAULT_EPS.get(data.place, 0.3 if data.shuffled else None) if eps is None else eps
     if eps is None:
         example = "8/255" if data.limits is None else "0.1"
@@ -115,7 +118,7 @@ def from_module(
         x = _floats(data, chosen[rows], levels, dtype)
         return _inside(x, low, high, options).reshape(-1, *shape).to(place)
 
-    _check_classes(data, labels, classes)
+    _check_classes(data, labels, classes, bool(options.classes))
     threat = ThreatModel(norm or "linf", eps, *(_bound(b, dtype, place) for b in (low, high)))
     kept, part = (max(limit // (first[:1].numel() * dtype.itemsize), 1) for limit in (KEPT, PART))
     images = read(slice(0, min(options.kept or kept, len(chosen))))
@@ -171,7 +174,7 @@ def _labels(data: Classified, chosen: Tensor, shift: int) -> Tensor:
     return labels
 
 
-def _check_classes(data: Classified, labels: Tensor, classes: int) -> None:
+def _check_classes(data: Classified, labels: Tensor, classes: int, chosen: bool) -> None:
     """Refuse labels above the outputs of the network; warn if it has more outputs than there are named classes."""
     most, least = int(labels.max()), int(labels.min())
     if most >= classes:
@@ -180,9 +183,13 @@ def _check_classes(data: Classified, labels: Tensor, classes: int) -> None:
             f"labels or targets go up to {most}, but the model has {classes} classes: class numbers 0 … {classes - 1} "
             f"are allowed{shift}"
         )
-    if data.names and len(data.names) < classes:
+    if data.names and len(data.names) < classes and not chosen:
         few = ", ".join(f"{name} = {k}" for k, name in enumerate(data.names[:3]))
-        warnings.warn(f"the data have {len(data.names)} classes and the network {classes}: {few}", stacklevel=2)
+        warnings.warn(
+            f"the data have {len(data.names)} classes and the network {classes}: {few}; if its numbers are others, "
+            "list them, --labels 243,559,...",
+            stacklevel=2,
+        )
 
 
 def _normalized(
