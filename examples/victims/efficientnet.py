@@ -26,7 +26,7 @@ def load():
 
 
 def photos(size=224):
-    """Return photos (20, size, size, 3) in uint8 and their classes, by which the files are named."""
+    """Return photos (20, size, size, 3) in uint8, and the classes that end their names."""
     spec = find_spec("foolbox")  # found, not imported
     folder = Path(spec.origin).parent / "data"
     paths = sorted(folder.glob("imagenet_*.jpg"))

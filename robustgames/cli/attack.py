@@ -211,7 +211,7 @@ def _label_options(word: str | None) -> tuple[int, tuple[int, ...]]:
     whole = tuple(int(one) for one in found if one.is_integer() and abs(one) < 2**31)
     if len(whole) < len(found) or (len(whole) > 1 and (min(whole) < 0 or len(set(whole)) < len(whole))):
         raise GameError(
-            f"--labels is {shorten(word)!r}: it must be a whole number that is added, or several different class "
+            f"--labels is {shorten(str(word))!r}: it must be a whole number that is added, or several different class "
             "numbers, e.g. --labels -1 or --labels 243,559"
         )
     return (whole[0], ()) if len(whole) == 1 else (0, whole)
