@@ -9,6 +9,9 @@ import torch
 from in_process import command, in_an_empty_folder  # noqa: F401 (a fixture)
 
 from robustgames.attacks.saving import load_examples
+from robustgames.data.labeled import FASHION as FASHION_NAMES
+from robustgames.data.labeled import class_names, mnist
+from robustgames.experiment.user_data import load_data
 
 FOLDER = Path(__file__).parents[1] / "examples" / "victims"
 
@@ -43,3 +46,30 @@ def test_efficientnet_is_right_on_photos_and_fooled_by_one_level(victims, monkey
     assert (clean == saved.labels).tolist() == [True, False] and (attacked != saved.labels).all()
     assert (saved.adversarial - saved.clean).abs().max() <= 1 / 255 + 1e-6
     sys.modules.pop("efficientnet")
+
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's dataset-fashion-mnist
+needs_fashion = pytest.mark.skipif(not FASHION.is_dir(), reason="dataset-fashion-mnist is not installed")
+
+
+@needs_fashion
+def test_fashion_mnist_is_read_whole_and_its_classes_have_names():
+    data = mnist(FASHION)
+    assert data.train_images.shape == (60_000, 784) and data.test_images.shape == (10_000, 784)
+    assert class_names(data.train_labels) == class_names(data.test_labels) == FASHION_NAMES
+    held_out = load_data(str(FASHION), 10_000)
+    assert len(held_out) == 10_000 and held_out.names == FASHION_NAMES and held_out.labels[:3].tolist() == [9, 2, 1]
+    assert class_names(data.test_labels[:9_999]) == () == class_names(mnist().test_labels)
+    words = f"--model torch.nn:Linear --model-set in_features=784 out_features=10 --data {FASHION} --images 60"
+    assert command(f"attack {words} --eps 0.01 --attack fgsm --device cpu --out found") == 0
+    content = json.loads(Path("found/attack.json").read_text())
+    assert content["class_names"] == list(FASHION_NAMES) and content["images"] == 60
+
+
+def test_the_map_of_a_robust_network_looks_more_like_the_face(victims, capsys):
+    pytest.importorskip("skimage")
+    import faces  # pyright: ignore[reportMissingImports]
+
+    faces.main(seeds=(1,))  # asserts what it shows
+    assert "seed 1  robust" in capsys.readouterr().out.replace("seed 1   ", "seed 1  ") and Path("faces.png").exists()
+    sys.modules.pop("faces")

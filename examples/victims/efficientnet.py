@@ -28,6 +28,8 @@ def load():
 def photos(size=224):
     """Return photos (20, size, size, 3) in uint8, and the classes that end their names."""
     spec = find_spec("foolbox")  # found, not imported
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("foolbox ships the photos: pip install --no-deps foolbox")
     folder = Path(spec.origin).parent / "data"
     paths = sorted(folder.glob("imagenet_*.jpg"))
     pictures = [Image.open(path).convert("RGB").resize((size, size)) for path in paths]
