@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import isfinite
 
@@ -17,9 +17,11 @@ from robustgames.games.fast import fast_input_gradients
 
 Model = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, slice], Tensor]  # (logits of some rows, which rows) -> (rows,) or (rows, k)
-CACHE = 2**22  # bytes of the largest layer: memory beyond the cache is slow, and new with every layer from 2**25 on
+CACHE = 2**22  # bytes of the largest layer: memory beyond the cache is slow
+FRESH = 2**25  # bytes from which malloc maps new pages for every layer, and unmaps them: half of the time and more
 ALL = slice(None)
 WHOLE = [ALL]  # all rows in one part
+FIRST = 2  # rows whose pass shows the size of the layers
 LEAST = 16  # fewest rows that pass together, because each pass has a cost of its own
 KEPT = 256  # passes that are checked together, because each check waits for the device
 
@@ -132,13 +134,22 @@ class Victim:
         done = [once(inputs[rows], loss, rows) for rows in parts]
         return tuple(torch.cat(part) for part in zip(*done, strict=True))
 
-    def _parts(self, inputs: Tensor) -> list[slice]:
+    def _parts(self, inputs: Tensor) -> Iterable[slice]:
         """Return the rows that pass through the model together: on a CPU so few that its layers stay in the cache."""
-        count = len(inputs)
-        if inputs.is_cuda or count * self.row_bytes <= CACHE:
-            return WHOLE
-        each = -(-count // min(-(-count * self.row_bytes // CACHE), max(count // LEAST, 1)))
-        return [slice(k, k + each) for k in range(0, count, each)]
+        size = len(inputs) * self.row_bytes
+        if self.row_bytes == 0 and isinstance(self.model, nn.Module):  # the layers of images are larger than these
+            size = inputs.numel() * inputs.element_size()
+        return WHOLE if inputs.is_cuda or size <= CACHE else self._small_parts(len(inputs))
+
+    def _small_parts(self, count: int) -> Iterator[slice]:
+        """Yield the parts; before the size of the layers is known, two rows that show it."""
+        start = 0
+        if self.row_bytes == 0:
+            yield slice(0, start := min(FIRST, count))
+        left, row = count - start, self.row_bytes
+        each = -(-left // max(min(-(-left * row // CACHE), left // LEAST), 1))
+        each = max(min(each, (FRESH - 1) // row), 1) if row else each
+        yield from (slice(k, min(k + each, count)) for k in range(start, count, max(each, 1)))
 
     def plain(self, inputs: Tensor) -> Tensor:
         """Return the logits of inputs that were counted and checked before."""

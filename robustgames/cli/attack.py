@@ -38,6 +38,7 @@ ATTACKS = (
 CERTIFICATES_HELP = (
     f"Certificates of the same images, before the attacks: {' '.join(CERTIFICATES)}. Several may be named."
 )
+OF_PROGRAMMERS = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 OF_USER = ("resize", "bounds", "mean", "std", "labels", "model_set")  # flags of --model alone
 
 
@@ -85,8 +86,9 @@ class AttackOptions:
     """Mean of a normalization before the network, one number per channel: 0.5 or 0.49,0.48,0.45. eps is in pixels."""
     std: str | None = None
     """Standard deviation of that normalization."""
-    labels: int = 0
-    """Number that is added to the labels, e.g. -1 if they begin at 1."""
+    labels: str | None = None
+    """Number that is added to the labels, e.g. -1 if they begin at 1; or the network's numbers of the classes of the
+    data, e.g. 243,559 for two sub-folders of ImageNet."""
     save_examples: int | None = None
     """Number of images whose adversarial examples are saved; by default all that fit into 128 MiB."""
     precision: str = "float32"
@@ -204,6 +206,7 @@ def _data_options(options: AttackOptions) -> DataOptions:
     )
     if std and min(std) <= 0:
         raise GameError(f"--std is {options.std!r}: it must be positive numbers, e.g. --std 0.5")
+    shift, classes = _label_options(options.labels)
     return DataOptions(
         options.data or "mnist",
         options.images,
@@ -212,8 +215,21 @@ def _data_options(options: AttackOptions) -> DataOptions:
         (bounds[0], bounds[1]) if bounds else None,
         mean,
         std,
-        options.labels,
+        shift,
+        classes,
     )
+
+
+def _label_options(word: str | None) -> tuple[int, tuple[int, ...]]:
+    """Return the number that --labels adds, and the numbers of the classes that it lists."""
+    found = numbers(word, "--labels", "-1 or --labels 243,559") if word else (0.0,)
+    whole = tuple(int(one) for one in found if one.is_integer() and abs(one) < 2**31)
+    if len(whole) < len(found) or (len(whole) > 1 and (min(whole) < 0 or len(set(whole)) < len(whole))):
+        raise GameError(
+            f"--labels is {shorten(str(word))!r}: it must be a whole number that is added, or several different class "
+            "numbers, e.g. --labels -1 or --labels 243,559"
+        )
+    return (whole[0], ()) if len(whole) == 1 else (0, whole)
 
 
 def _size(word: str | None) -> tuple[int, int] | None:
@@ -232,6 +248,8 @@ def _size(word: str | None) -> tuple[int, int] | None:
 def _attack(options: AttackOptions, names: tuple[str, ...], methods: dict[str, Certificate]) -> Outcome:
     with warnings.catch_warnings(record=True) as caught:  # printed below the table
         warnings.simplefilter("always")
+        for kind in OF_PROGRAMMERS:
+            warnings.simplefilter("ignore", kind)
         subject, began = _subject(options), time.perf_counter()
         _folder(options, subject)
         certify.check(subject, methods)

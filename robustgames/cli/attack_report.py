@@ -31,7 +31,7 @@ from robustgames.experiment.folder import Content, write_result
 
 ACCURACIES = ("clean_accuracy", "robust_accuracy")
 FILES = ("report.html", "report.md", "attack.json", "examples.safetensors")
-BATCH = 250  # images per forward pass of `predict`
+BATCH, LARGEST = 250, 2**22  # images per forward pass of `predict`, and bytes unless one image is larger
 
 
 @dataclass(frozen=True)
@@ -223,5 +223,6 @@ def _table(rows: list[Content]) -> Table:
 @torch.no_grad()
 def predict(model: Model, x: Tensor, eot: int = 1) -> Tensor:
     """Return the predicted classes (N,); of a stochastic model those of most passes."""
-    passes = torch.stack([torch.cat([model(part).argmax(-1) for part in x.split(BATCH)]) for _ in range(eot)])
+    together = max(min(BATCH, LARGEST // max(x[:1].nbytes, 1)), 1)
+    passes = torch.stack([torch.cat([model(part).argmax(-1) for part in x.split(together)]) for _ in range(eot)])
     return passes.mode(0).values

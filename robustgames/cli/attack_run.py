@@ -148,7 +148,9 @@ def _warn_of_overfitting(subject: Classifiers, name: str, generator: Generator, 
     y, settings = y[: len(x)], {"bounds": subject.bounds, "eot": eot}
     found = {
         FGSM_ACCURACY.name: fgsm(model, x, y, threat.eps, threat.norm, **settings),
-        pgd_accuracy(STEPS).name: pgd(model, x, y, threat.eps, threat.norm, STEPS, generator=generator, **settings),
+        pgd_accuracy(STEPS).name: pgd(
+            model, x, y, threat.eps, threat.norm, STEPS, generator=generator, early="drop", **settings
+        ),
     }
     shares = {key: (predict(model, x_adv, eot) == y).double().mean() for key, x_adv in found.items()}
     if (misled := catastrophic_overfitting(shares, STEPS)) is not None and bool(misled):

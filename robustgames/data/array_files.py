@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from robustgames.data.classified import Classified, check_kind, from_arrays
-from robustgames.data.labeled import IMAGES, LABELS, find_idx, read_idx
+from robustgames.data.labeled import IMAGES, LABELS, class_names, find_idx, read_idx
 from robustgames.disk import check_plain
 from robustgames.errors import GameError, one_line, shorten
 
@@ -74,8 +75,9 @@ def idx(path: Path) -> Classified:
             raise GameError(
                 f"the labels of {path} are looked for in {name}, which is not there: put it beside the images"
             )
-    found = from_arrays(str(path), torch.from_numpy(read_idx(images, IMAGES).copy()), read_idx(labels, LABELS).copy())
-    return Classified(found.place, found.shape, found.labels, found.read, shuffled=True)
+    y = read_idx(labels, LABELS)
+    found = from_arrays(str(path), torch.from_numpy(read_idx(images, IMAGES).copy()), y.copy(), class_names(y))
+    return replace(found, shuffled=True)
 
 
 def is_idx(path: Path) -> bool:

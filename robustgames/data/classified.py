@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,22 @@ class Classified:
             return torch.arange(min(count, len(self)))
         # RandomState, not Generator: NumPy promises that its stream never changes
         return torch.from_numpy(np.sort(np.random.RandomState(0).permutation(len(self))[:count]))
+
+    def renumbered(self, numbers: Sequence[int]) -> Classified:
+        """Return the same inputs with class k as class `numbers[k]`, e.g. of a network of more classes.
+
+        Raises:
+            GameError: Another number of classes.
+        """
+        count = max(len(self.names), int(self.labels.max()) + 1)
+        if len(numbers) != count:
+            few = f" ({', '.join(self.names[:3])} ...)" if self.names else ""
+            raise GameError(
+                f"{len(numbers)} class numbers are given, and {self.place} has {count} classes{few}: give one for each"
+            )
+        names = dict(zip(numbers, self.names, strict=False))
+        known = tuple(names.get(k, str(k)) for k in range(max(names, default=-1) + 1))
+        return replace(self, labels=torch.tensor(numbers)[self.labels], names=known)
 
 
 def from_arrays(place: str, x: Any, y: Any, names: tuple[str, ...] = ()) -> Classified:

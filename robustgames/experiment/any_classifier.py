@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from robustgames.attacks.victim import Model
 from robustgames.data.classified import Classified, real
 from robustgames.errors import GameError, shorten
 from robustgames.experiment.classifiers import Classifiers
-from robustgames.experiment.user_code import in_words, parameters_of, required
+from robustgames.experiment.fitting import Fit, check_one_output, fitted, normalized
 from robustgames.experiment.user_data import load_data
 from robustgames.experiment.user_networks import load_network, modules_of
-from robustgames.games.normalization import Normalize
 from robustgames.games.threat import ThreatModel
 from robustgames.tensors import choose_device
 
@@ -27,7 +25,7 @@ DEFAULT_EPS = {"digits": 0.1}  # else 0.3 for MNIST and data in its layout
 KEPT = 2**27  # bytes of inputs whose examples are kept
 PART = 2**25  # bytes of inputs that are in memory together: an attack holds about twenty copies of them
 FEW = 2  # inputs that show in which shape a network takes them
-SAID = 100  # characters of its error
+SOME = 250  # inputs that show whether one output is a probability
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,7 @@ class DataOptions:
             table the limits of each feature.
         mean, std: Numbers per channel of a normalization that is put before the network.
         shift: Number that is added to the labels.
+        classes: The network's number of each class of the data; by default their own numbers.
     """
 
     data: str = "mnist"
@@ -53,6 +52,7 @@ class DataOptions:
     mean: Sequence[float] = ()
     std: Sequence[float] = ()
     shift: int = 0
+    classes: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def from_module(
 ) -> Classifiers:
     """Return a user's network, with inputs in the shape and data type that it takes.
 
-    Images are tried as (N, C, H, W), flat, and, if they are gray, as sequences (N, H, W).
+    Images are tried as (N, C, H, W), flat, and, if they are gray, as sequences (N, H, W). For one output z, the logits
+    are [-z, z].
 
     Args:
         network: The network.
@@ -94,6 +95,7 @@ def from_module(
         for parameter in module.parameters():  # requires_grad_ of a module of TorchScript is refused
             parameter.requires_grad_(False)
     data = load_data(options.data, options.count, options.resize)
+    data = data.renumbered(options.classes) if options.classes else data
     eps = DEFAULT_EPS.get(data.place, 0.3 if data.shuffled else None) if eps is None else eps
     if eps is None:
         example = "8/255" if data.limits is None else "0.1"
@@ -109,16 +111,19 @@ def from_module(
     dtype = next((p.dtype for p in parameters), torch.float32)
     levels = options.bounds or (0.0, 1.0)
     first = _floats(data, chosen[:FEW], levels, dtype).to(place)
-    shape, classes = _fit(name, model, first, Path(options.data).is_dir())
+    fit = fitted(name, model, first, Path(options.data).is_dir())
+    model = normalized(fit.model, (options.mean, options.std), fit.shape, data.shape, first)
 
     def read(rows: slice) -> Tensor:
         x = _floats(data, chosen[rows], levels, dtype)
-        return _inside(x, low, high, options).reshape(-1, *shape).to(place)
+        return _inside(x, low, high, options).reshape(-1, *fit.shape).to(place)
 
-    _check_classes(data, labels, classes)
+    _check_classes(data, labels, fit, bool(options.classes))
     threat = ThreatModel(norm or "linf", eps, *(_bound(b, dtype, place) for b in (low, high)))
     kept, part = (max(limit // (first[:1].numel() * dtype.itemsize), 1) for limit in (KEPT, PART))
     images = read(slice(0, min(options.kept or kept, len(chosen))))
+    if fit.one_output:
+        check_one_output(name, model, images[:SOME])
     if options.kept is None and len(images) < len(chosen):
         counts = f"{len(images):,} of {len(chosen):,}"
         warnings.warn(
@@ -126,7 +131,7 @@ def from_module(
         )
     return Classifiers(
         name,
-        {name: _normalized(model, options, shape, data.shape, dtype, place)},
+        {name: model},
         images,
         labels.to(place),
         threat,
@@ -171,84 +176,20 @@ def _labels(data: Classified, chosen: Tensor, shift: int) -> Tensor:
     return labels
 
 
-def _check_classes(data: Classified, labels: Tensor, classes: int) -> None:
+def _check_classes(data: Classified, labels: Tensor, fit: Fit, chosen: bool) -> None:
     """Refuse labels above the outputs of the network; warn if it has more outputs than there are named classes."""
-    most, least = int(labels.max()), int(labels.min())
+    most, least, classes = int(labels.max()), int(labels.min()), fit.classes
     if most >= classes:
+        one = ", one output z being the logits [-z, z]" if fit.one_output else ""
         shift = f"; if they begin at {least}, add --labels -{least}" if least > 0 and most - least < classes else ""
         raise GameError(
-            f"labels or targets go up to {most}, but the model has {classes} classes: class numbers 0 … {classes - 1} "
-            f"are allowed{shift}"
+            f"labels or targets go up to {most}, but the model has {classes} classes{one}: class numbers 0 … "
+            f"{classes - 1} are allowed{shift}"
         )
-    if data.names and len(data.names) < classes:
+    if data.names and len(data.names) < classes and not chosen:
         few = ", ".join(f"{name} = {k}" for k, name in enumerate(data.names[:3]))
-        warnings.warn(f"the data have {len(data.names)} classes and the network {classes}: {few}", stacklevel=2)
-
-
-def _normalized(
-    model: Model,
-    options: DataOptions,
-    shape: tuple[int, ...],
-    stored: tuple[int, ...],
-    dtype: torch.dtype,
-    place: torch.device,
-) -> Model:
-    """Return the network behind its normalization, if there is one."""
-    if not options.mean and not options.std:
-        return model
-    channels = stored[0] if len(stored) != 2 else 1
-    layer = Normalize(options.mean or (0.0,), options.std or (1.0,), shape, channels)
-    layer = layer.to(place, dtype).eval()
-    network = model if isinstance(model, nn.Module) else _Function(model)
-    return nn.Sequential(layer, network).eval()
-
-
-class _Function(nn.Module):
-    """A function of images as a module."""
-
-    def __init__(self, function: Model) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
-
-
-def _fit(name: str, model: Model, x: Tensor, of_folder: bool) -> tuple[tuple[int, ...], int]:
-    """Return the shape of one input that the network takes, and its number of classes.
-
-    Args:
-        name: Name of the network, for messages.
-        model: The network.
-        x: A few inputs (n, ...) as they are stored.
-        of_folder: Whether they are images of a folder, which --resize resizes.
-    """
-    shapes = [tuple(x.shape[1:]), (x[0].numel(),)]
-    if x.dim() == 4 and x.shape[1] == 1:
-        shapes.append(tuple(x.shape[2:]))
-    problems = []
-    for shape in dict.fromkeys(shapes):
-        inputs = x.reshape(-1, *shape)
-        try:
-            with torch.no_grad():
-                scores = model(inputs)
-        except Exception as error:
-            problems.append(f"{tuple(inputs.shape)} {in_words(error, SAID)}")
-            continue
-        if isinstance(scores, Tensor) and scores.dim() == 2 and len(scores) == len(x) and scores.shape[1] > 1:
-            return shape, scores.shape[1]
-        found = tuple(scores.shape) if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
-        single = isinstance(scores, Tensor) and scores.numel() == len(x)
-        problems.append(f"{tuple(inputs.shape)} {found}" + (", for one output z return [-z, z]" if single else ""))
-    raise GameError(
-        f"{name} does not map images to logits (N, classes >= 2): it gave for {'; for '.join(problems[:2])}"
-        + _taken_for_a_classifier(model)
-        + ("; --resize H or HxW gives it images of another size" if of_folder else "")
-    )
-
-
-def _taken_for_a_classifier(model: Model) -> str:
-    """Return a hint for a function that builds a network and needs an argument."""
-    parameters = None if isinstance(model, nn.Module) else parameters_of(model)
-    names = required(parameters or {})
-    return f"; if it returns the network, give --model-set {names[0]}=..." if len(names) == 1 else ""
+        warnings.warn(
+            f"the data have {len(data.names)} classes and the network {classes}: {few}; if its numbers are others, "
+            "list them, --labels 243,559,...",
+            stacklevel=2,
+        )

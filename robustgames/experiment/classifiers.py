@@ -14,6 +14,7 @@ from robustgames.attacks.inputs import Bounds
 from robustgames.attacks.victim import Model
 from robustgames.checkpoints import restoring
 from robustgames.data.classified import real
+from robustgames.data.labeled import class_names
 from robustgames.errors import GameError
 from robustgames.experiment.driver import read_experiment
 from robustgames.experiment.folder import check_files
@@ -102,7 +103,10 @@ def from_run(
         )
     if norm not in (None, game.norm) and eps is None:
         raise GameError(f"--norm {norm} differs from the game's {game.norm}: give its radius too, e.g. --eps 1")
-    x, y = (game.held_out.images, game.held_out.labels) if data is None else _flat(data, count)
+    if data is None:
+        x, y, names = game.held_out.images, game.held_out.labels, class_names(game.held_out.labels.cpu())
+    else:
+        x, y, names = _flat(data, count)
     if x.shape[1] != game.images.shape[1]:
         raise GameError(f"--data {data} has {x.shape[1]} pixels, the run's images have {game.images.shape[1]}")
     with restoring(folder):
@@ -112,7 +116,7 @@ def from_run(
     threat = ThreatModel(norm or game.norm, game.eps if eps is None else eps)
     x, y = x[:count].to(z), y[:count].to(z.device)
     rest = None if kept is None or kept >= len(x) else lambda rows: x[rows]
-    return Classifiers(title, models, x[:kept], y, threat, folder / "attacks", rest=rest)
+    return Classifiers(title, models, x[:kept], y, threat, folder / "attacks", names, rest=rest)
 
 
 def _models(game: AdversarialClassification, weights: Tensor, only: int | None) -> dict[str, Model]:
@@ -147,8 +151,8 @@ def _as_logits() -> nn.Linear:
     return layer
 
 
-def _flat(data: str, count: int) -> tuple[Tensor, Tensor]:
-    """Return inputs as the games take them, (n, p) in [0, 1], and labels."""
+def _flat(data: str, count: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Return inputs as the games take them, (n, p) in [0, 1], labels, and the names of the classes."""
     found = load_data(data, count)
     chosen = found.chosen(count)
-    return real(found.read(chosen), 0.0, 1.0).flatten(1), found.labels[chosen]
+    return real(found.read(chosen), 0.0, 1.0).flatten(1), found.labels[chosen], found.names

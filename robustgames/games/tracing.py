@@ -183,7 +183,8 @@ class _Reader:
 
     def _reshape(self, node: fx.Node) -> Build | None:
         before, after = (self.shapes[part] for part in (node.all_input_nodes[0], node))
-        return always(Reshape(after[1:])) if before[0] == after[0] and prod(before) == prod(after) else None
+        fits = before[0] == after[0] and prod(before) == prod(after) and len(after) > 1  # values have at least one axis
+        return always(Reshape(after[1:])) if fits else None
 
     def _scale(self, node: fx.Node, name: str) -> Build | None:
         """Return x -> a x + b of a sum, difference, product or quotient with a constant."""

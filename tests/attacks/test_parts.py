@@ -44,3 +44,19 @@ def test_a_function_gets_all_rows_since_it_may_know_them_by_their_places(monkeyp
     attacked = attacks.pgd(lambda rows: scale * network(rows), x, y, 0.1, steps=5)
     monkeypatch.setattr(victim, "CACHE", 10**9)
     torch.testing.assert_close(attacked, attacks.pgd(lambda rows: scale * network(rows), x, y, 0.1, steps=5))
+
+
+def test_rows_of_large_layers_pass_two_first_and_then_so_few_that_no_layer_needs_new_pages(monkeypatch):
+    """The graph of a photo holds some 100 MiB, and of 20 in one pass 2 GiB."""
+    x, y = torch.rand(9, 1, 8, 8, dtype=torch.float64), torch.arange(9) % 5
+    expected = attacks.pgd(model(), x, y, 0.1, steps=5)
+    monkeypatch.setattr(victim, "CACHE", 8 * 64 * 8)  # the inputs are larger
+    monkeypatch.setattr(victim, "FRESH", 4 * 6 * 64 * 8)  # four rows of the first layer
+    sizes, network = [], model()
+    network.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    for count in (9, 2, 1):
+        sizes.clear()
+        found = attacks.pgd(Victim(network), x[:count], y[:count], 0.1, steps=5)
+        torch.testing.assert_close(found, attacks.pgd(model(), x[:count], y[:count], 0.1, steps=5), rtol=0, atol=1e-12)
+        assert sizes == {9: [2, 3, 3, 1] + 5 * [3, 3, 3], 2: 6 * [2], 1: 6 * [1]}[count]
+    torch.testing.assert_close(attacks.pgd(Victim(network), x, y, 0.1, steps=5), expected, rtol=0, atol=1e-12)

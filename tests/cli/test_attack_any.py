@@ -19,6 +19,7 @@ from robustgames.experiment import any_classifier
 from robustgames.experiment.user_data import load_data
 
 MODULE = """
+import warnings
 import numpy as np
 import torch
 from torch import nn
@@ -38,17 +39,6 @@ def cnn(width=4, classes=3):
     layers = nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
     return nn.Sequential(*layers, nn.Linear(4 * width, classes))
 
-class Transformer(nn.Module):
-    def __init__(self, classes=3):
-        super().__init__()
-        torch.manual_seed(0)
-        self.patches = nn.Conv2d(3, 16, 4, 4)
-        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
-        self.encoder, self.head = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False), nn.Linear(16, classes)
-
-    def forward(self, x):
-        return self.head(self.encoder(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
-
 class Recurrent(nn.Module):
     def __init__(self, features=8, classes=10):
         super().__init__()
@@ -57,14 +47,6 @@ class Recurrent(nn.Module):
 
     def forward(self, x):
         return self.head(self.rnn(x)[0][:, -1])
-
-class Noisy(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.inner = linear()
-
-    def forward(self, x):
-        return self.inner(x + 0.1 * torch.randn_like(x))
 
 def binary():
     net = linear(classes=1)
@@ -77,6 +59,11 @@ def plain(x):
 
 def halved(x, by=2.0):
     return x @ weights / by
+
+def old():
+    warnings.warn("old name", DeprecationWarning)
+    warnings.warn("look")
+    return linear()
 
 def two(depth, width):
     return linear()
@@ -374,20 +361,6 @@ def test_a_binary_model_meets_the_closed_form(capsys):
     assert row["robust_accuracy"] == float((mine().binary()(worst).argmax(1) == y).double().mean())
 
 
-@pytest.mark.parametrize("name", ["cnn", "Transformer", "Noisy"])
-def test_networks_of_every_kind_on_photos(name, capsys, tmp_path):
-    folder(tmp_path / "photos", size=(32, 32) if name != "Noisy" else (8, 8))
-    eot = " --eot 5" if name == "Noisy" else ""
-    attack(f"--model mine:{name} --data photos --eps 8/255 --attack apgd-ce --out found{eot}", capsys)
-    found, _, row = results()
-    assert row["robust_accuracy"] <= row["clean_accuracy"] and row["eot"] == (5 if eot else 1)
-    assert (found.adversarial - found.clean).abs().max() <= 8 / 255 + 1e-6
-    if not eot:
-        with torch.no_grad():
-            guess = getattr(mine(), name)().eval()(found.adversarial).argmax(1)
-        assert torch.equal(guess, found.predictions)
-
-
 def test_a_recurrent_network_takes_gray_images_as_sequences(capsys):
     attack("--model mine:Recurrent --data digits --images 40 --eps 0.1 --attack apgd-ce --out found", capsys)
     found, _, row = results()
@@ -453,6 +426,25 @@ def test_labels_that_begin_at_1_are_shifted(capsys):
     assert results()[0].labels.tolist() == [0, 1, 2] * 3
 
 
+def test_classes_of_a_folder_get_the_numbers_that_the_network_has_for_them(capsys, tmp_path):
+    folder(tmp_path / "photos")
+    words = "--model mine:linear --model-set classes=9 --data photos --eps 0.01 --attack fgsm --out found"
+    printed = attack(words, capsys).out
+    assert "the data have 3 classes and the network 9: ant = 0, bee = 1, cow = 2; if its numbers are others," in printed
+    printed = attack(f"{words} --labels 4,0,7", capsys).out
+    found, content, row = results()
+    assert "the data have" not in printed and found.labels.tolist() == [4] * 5 + [0] * 5 + [7] * 5
+    assert content["class_names"][:5] == ["bee", "1", "2", "3", "ant"] and content["class_names"][7] == "cow"
+    guess = mine().linear(classes=9)(found.clean).argmax(1)
+    assert row["clean_accuracy"] == float((guess == found.labels).double().mean())
+    assert [one["label"] for one in row["classes"]] == [0, 4, 7]
+
+
+def test_deprecations_in_code_of_the_user_are_not_warnings_of_the_evaluation(capsys):
+    printed = attack("--model mine:old --data mine:tensors --eps 0.01 --attack fgsm --out found", capsys).out
+    assert "warning: look" in printed and "old name" not in printed
+
+
 BAD = {
     "--data empty": "holds no image: files ending in",
     "--data flat": "holds 1 images outside of sub-folders: make one sub-folder for each class, e.g. flat/cat",
@@ -480,6 +472,12 @@ BAD = {
     "--data mine:nothing": "unknown name in mine 'nothing'",
     "--data yours:load": "no module 'yours' for --data yours:load: run from the folder of yours.py",
     "--data good --labels -1": "go down to -1: class numbers 0, 1, ... are needed",
+    "--data good --labels x": "--labels is 'x': it must be numbers with commas between them, e.g. --labels -1 or",
+    "--data good --labels 1.5": "--labels is '1.5': it must be a whole number that is added, or several different",
+    "--data good --labels 1,1,2": "--labels is '1,1,2': it must be a whole number that is added, or several different",
+    "--data good --labels 1,-2,0": "--labels is '1,-2,0': it must be a whole number that is added, or several",
+    "--data good --labels 1,2": "good has 3 classes (ant, bee, cow ...): give one for each",
+    "--data good --labels 0,1,3": "go up to 3, but the model has 3 classes: class numbers 0 … 2 are allowed",
     "--data good --model mine:Recurrent": "does not map images to logits (N, classes >= 2): it gave for (2, 3, 8, 8)",
     "--data good --model mine:asks": "if it returns the network, give --model-set path=...",
     "--data good --bounds 1,0": "--bounds is '1,0': it must be the least and the largest value, e.g. --bounds 0,1",

@@ -395,8 +395,11 @@ def test_a_convolutional_run_is_attacked_as_a_module():
         ("--model my_nets:flat", "for (2, 1, 28, 28) RuntimeError: "),
         ("--model my_nets:nan --data digits", "logits that are not finite"),
         ("--model my_nets:two_classes --data digits", "labels or targets go up to 9, but the model has 2 classes"),
-        ("--model my_nets:one_output --data digits", "for one output z return [-z, z]"),
-        ("--model my_nets:no_axis --data digits", "for one output z return [-z, z]"),
+        (
+            "--model my_nets:one_output --data digits",
+            "go up to 9, but the model has 2 classes, one output z being the logits [-z, z]: class numbers 0 … 1",
+        ),
+        ("--model my_nets:no_axis --data digits", "2 classes, one output z being the logits [-z, z]"),
         ("--model my_nets:noisy --data digits --eot 0", "eot is 0: it is the number of passes of a stochastic model"),
         ("--model my_nets:flat --norm l2 --data digits", "--norm l2 needs its radius: give --eps too"),
         ("--model my_nets:flat --run 0", "--run picks a run of a folder: leave it out with --model"),

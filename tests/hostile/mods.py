@@ -62,6 +62,10 @@ def one_dimensional():
     return OneDimensional()
 
 
+def one_output():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.Sigmoid())
+
+
 def softmax():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(-1))
 
