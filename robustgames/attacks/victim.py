@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
+from robustgames.attacks.halving import in_parts
 from robustgames.attacks.narrow import widen
 from robustgames.attacks.reach import evaluation_mode, largest_output
 from robustgames.errors import GameError
@@ -19,7 +21,6 @@ Model = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, slice], Tensor]  # (logits of some rows, which rows) -> (rows,) or (rows, k)
 CACHE = 2**22  # bytes of the largest layer: memory beyond the cache is slow, and new with every layer from 2**25 on
 ALL = slice(None)
-WHOLE = [ALL]  # all rows in one part
 LEAST = 16  # fewest rows that pass together, because each pass has a cost of its own
 KEPT = 256  # passes that are checked together, because each check waits for the device
 
@@ -55,6 +56,7 @@ class Victim:
         self._checked, self._classes, self._changes_inputs = False, 2, False
         self._zeros: Tensor | None = None  # 0 times the logits of the unchecked passes, so far as these are finite
         self._unchecked = 0
+        self.fits: int | None = None  # rows that fit into the memory of the device together, once a batch has not
         self.row_bytes = 0  # bytes of the largest output of a layer for one row; 0 if unknown
 
     @contextmanager
@@ -92,20 +94,20 @@ class Victim:
     def logits(self, inputs: Tensor) -> Tensor:
         """Return the logits (N, C), without a graph."""
         with torch.no_grad():
-            parts = self._parts(inputs)
-            return self._call(inputs) if parts is WHOLE else torch.cat([self._call(inputs[rows]) for rows in parts])
+            (logits,) = self._by_parts(inputs, lambda part, rows: (self._call(part),))
+            return logits
 
     def gradient(self, inputs: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
         """Return (logits (N, C), losses (N,), gradient of each loss in its own input)."""
-        logits, values, g = self._by_parts(self._gradient, inputs, loss)
+        logits, values, g = self._by_parts(inputs, partial(self._gradient, loss))
         return logits, values, self._usable(g, logits, 1)
 
     def gradients(self, inputs: Tensor, losses: Loss) -> tuple[Tensor, Tensor, Tensor]:
         """Return (logits (N, C), k losses (N, k), gradient of each in its own input (N, k, ...)), from one graph."""
-        logits, values, g = self._by_parts(self._gradients, inputs, losses)
+        logits, values, g = self._by_parts(inputs, partial(self._gradients, losses))
         return logits, values, self._usable(g, logits, 2)
 
-    def _gradient(self, inputs: Tensor, loss: Loss, rows: slice) -> tuple[Tensor, ...]:
+    def _gradient(self, loss: Loss, inputs: Tensor, rows: slice) -> tuple[Tensor, ...]:
         inputs = inputs.detach().requires_grad_()
         with torch.enable_grad():
             logits = self._call(inputs)
@@ -114,7 +116,7 @@ class Victim:
         self.backwards += len(inputs)
         return logits.detach(), values.detach(), g
 
-    def _gradients(self, inputs: Tensor, losses: Loss, rows: slice) -> tuple[Tensor, ...]:
+    def _gradients(self, losses: Loss, inputs: Tensor, rows: slice) -> tuple[Tensor, ...]:
         inputs = inputs.detach().requires_grad_()
         with torch.enable_grad():
             logits = self._call(inputs)
@@ -124,21 +126,40 @@ class Victim:
         self.backwards += len(inputs) * len(columns)
         return logits.detach(), values.detach(), torch.stack(gs, 1)
 
-    def _by_parts(self, once: Callable[..., tuple[Tensor, ...]], inputs: Tensor, loss: Loss) -> tuple[Tensor, ...]:
+    def _by_parts(self, inputs: Tensor, once: Callable[[Tensor, slice], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """Return what `once` returns for the parts of the rows, joined."""
-        parts = self._parts(inputs)
-        if parts is WHOLE:
-            return once(inputs, loss, ALL)
-        done = [once(inputs[rows], loss, rows) for rows in parts]
-        return tuple(torch.cat(part) for part in zip(*done, strict=True))
+        count, each = len(inputs), self._together(inputs)
+        before = self.forwards, self.backwards
 
-    def _parts(self, inputs: Tensor) -> list[slice]:
-        """Return the rows that pass through the model together: on a CPU so few that its layers stay in the cache."""
+        def of_part(rows: slice) -> tuple[Tensor, ...]:
+            if rows.start == 0:  # the first part, perhaps after one that did not fit
+                self.forwards, self.backwards = before
+            return once(inputs, ALL) if rows.stop >= count and rows.start == 0 else once(inputs[rows], rows)
+
+        if count == 0:
+            return once(inputs, ALL)
+        done, fits = in_parts(count, each, of_part)
+        if fits < min(each, count):
+            self.fits = fits
+        return done[0] if len(done) == 1 else tuple(torch.cat(part) for part in zip(*done, strict=True))
+
+    def _together(self, inputs: Tensor) -> int:
+        """Return how many rows pass through the model together: on a CPU so few that its layers stay in the cache."""
         count = len(inputs)
+        most = count if self.fits is None else self.fits
         if inputs.is_cuda or count * self.row_bytes <= CACHE:
-            return WHOLE
-        each = -(-count // min(-(-count * self.row_bytes // CACHE), max(count // LEAST, 1)))
-        return [slice(k, k + each) for k in range(0, count, each)]
+            return most
+        return min(most, -(-count // min(-(-count * self.row_bytes // CACHE), max(count // LEAST, 1))))
+
+    def differentiable(self, inputs: Tensor) -> Tensor:
+        """Return the logits (N, C) with their graph, for the optimizer of another library; passes back are counted."""
+        logits = self._call(inputs)
+        if logits.requires_grad:
+            logits.register_hook(lambda _: self._count_back(len(inputs)))
+        return logits
+
+    def _count_back(self, count: int) -> None:
+        self.backwards += count
 
     def plain(self, inputs: Tensor) -> Tensor:
         """Return the logits of inputs that were counted and checked before."""

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from robustgames.attacks.halving import in_parts
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, save_examples
 from robustgames.attacks.victim import Model
@@ -223,5 +224,5 @@ def _table(rows: list[Content]) -> Table:
 @torch.no_grad()
 def predict(model: Model, x: Tensor, eot: int = 1) -> Tensor:
     """Return the predicted classes (N,); of a stochastic model those of most passes."""
-    passes = torch.stack([torch.cat([model(part).argmax(-1) for part in x.split(BATCH)]) for _ in range(eot)])
-    return passes.mode(0).values
+    passes = [torch.cat(in_parts(len(x), BATCH, lambda rows: model(x[rows]).argmax(-1))[0]) for _ in range(eot)]
+    return torch.stack(passes).mode(0).values
