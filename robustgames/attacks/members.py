@@ -117,6 +117,8 @@ def members_of(names: Sequence[str], settings: Mapping[str, Any] | None = None) 
     settings = dict(settings or {})
     there = {name: _settings_of(name) for name in names}
     for key in settings:
+        if not any(there.values()):
+            raise GameError(f"{' and '.join(there)} has no settings: leave out {key}={one_line(settings[key])}")
         if not any(key in own for own in there.values()):
             raise unknown(f"setting of {' and '.join(there)}", key, {key for own in there.values() for key in own})
     return {name: _with(name, {k: v for k, v in settings.items() if k in own}) for name, own in there.items()}

@@ -116,7 +116,7 @@ def _coded(planes: Tensor, table: tuple[int, ...], quality: float) -> Tensor:
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     steps = ((torch.tensor(table, device=planes.device) * scale + 50) / 100).floor().clamp(1, 255).view(BLOCK, BLOCK)
     basis, steps = _cosines().to(planes.device), steps.double()
-    levels = (basis @ blocks.double() @ basis.T) / steps
+    levels = (8 * (basis @ blocks.double() @ basis.T)).round() / 8 / steps  # the usual coder works in eighths
     levels = (levels.abs() + 0.5 + 1e-9).floor() * levels.sign()  # halves, which are frequent, are rounded up
     blocks = basis.T @ (levels * steps) @ basis
     return blocks.transpose(-3, -2).reshape(padded.shape)[..., :height, :width].round().to(planes)
