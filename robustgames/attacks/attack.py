@@ -42,7 +42,7 @@ class Attack(ABC):
         """Return the perturbations (N, p)."""
 
     def run_in_ball(self, p: Problem) -> Tensor:
-        """Return perturbations inside the ball of the threat model."""
+        """Return perturbations for an ensemble, which checks the ball: nearest points are projected on it."""
         return self.run(p)
 
     def __call__(

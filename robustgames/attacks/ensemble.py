@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from robustgames.attacks import checks
+from robustgames.attacks.borrowed import note_of_leaving
+from robustgames.attacks.halving import note_of_memory, release
 from robustgames.attacks.masking import announce, lost_gradients
-from robustgames.attacks.members import MEMBERS, VERSIONS, Member, check_norm, names_of
+from robustgames.attacks.members import VERSIONS, Member, check_norm, members_of, names_of
 from robustgames.attacks.passes import draw_seed, seeded, stronger
 from robustgames.attacks.problem import Bounds, Problem, Radius, pose_problem
 from robustgames.attacks.report import Report, Tally
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError, unknown
-from robustgames.games.threat import NORMS, norm_name
+from robustgames.games.threat import norm_name
 from robustgames.processes import Processes, alone
 
 ALONE = alone()
@@ -70,6 +74,7 @@ def evaluate(
     norm: str | float = "linf",
     attacks: str | Sequence[str] = "standard",
     *,
+    settings: Mapping[str, Any] | None = None,
     bounds: Bounds = (0.0, 1.0),
     generator: Generator | None = None,
     eot: int | None = None,
@@ -93,7 +98,9 @@ def evaluate(
 
     Args:
         model, x, y, eps, norm, bounds, generator: See `robustgames.attacks.gradient`.
-        attacks: Version (see `autoattack`), or names out of `MEMBERS`, in the order in which they run.
+        attacks: Version (see `autoattack`), or names out of `MEMBERS`, or of attacks of other libraries such as
+            "foolbox:L2CarliniWagnerAttack" and "art:ElasticNet", in the order in which they run.
+        settings: Settings of the attacks, e.g. {"steps": 40}, each for those that have it.
         eot: Passes of a stochastic classifier over which losses, gradients and verdicts are means, e.g. 20. If None, it
             is 20 for the attacks of the version "rand", else 1.
         batch_size: Inputs that are attacked together.
@@ -106,18 +113,19 @@ def evaluate(
         processes: Processes that call this function together and attack the batches in turn. All return one result.
 
     Raises:
-        GameError: If an attack, version or norm is unknown, an attack does not search balls of the norm, or batch_size
-            is below 1; and the errors of all attacks on their inputs.
+        GameError: If an attack, version, setting or norm is unknown, an attack does not search balls of the norm, or
+            batch_size is below 1; and the errors of all attacks on their inputs.
     """
     names, norm = names_of(attacks), norm_name(norm)
-    check_norm(names, norm)
+    members = members_of(names, settings)
+    check_norm(members, norm)
     if not batch_size >= 1:
         raise GameError(f"batch_size is {batch_size}: at least 1 input is attacked at a time")
-    eot = max(MEMBERS[name].passes for name in names) if eot is None else eot
+    eot = max(member.passes for member in members.values()) if eot is None else eot
     search = model if isinstance(model, Victim) and precision is None else Victim(_plain(model), precision)
     with pose_problem(search, x, y, eps, norm, bounds, generator, eot=eot) as p:
-        run = _Run(p, batch_size, processes)
-        notes = run.start(names)
+        run = _Run(p, members, batch_size, processes)
+        notes = run.start()
         if self_checks and len(x) > 0:
             notes += checks.inspect(p.rows(torch.arange(min(len(x), batch_size), device=x.device)), names)
         try:
@@ -129,7 +137,12 @@ def evaluate(
                 raise
             interrupted = True
         x_adv, lost = run.verify(x)
-        notes += lost + [note for of_one in processes.collect(lost_gradients(p)) for note in of_one]
+        notes += (
+            run.notes_of_memory()
+            + run.notes_of_leaving()
+            + lost
+            + [note for of_one in processes.collect(lost_gradients(p)) for note in of_one]
+        )
     notes += checks.black_box_wins([(tally.name, tally.fooled) for tally in run.tallies], len(x))
     announce(notes)
     return run.report(x_adv, tuple(notes), interrupted, len(names))
@@ -138,8 +151,8 @@ def evaluate(
 class _Run:
     """The state of every input between the attacks of an ensemble."""
 
-    def __init__(self, p: Problem, batch_size: int, team: Processes) -> None:
-        self.p, self.batch_size, self.team = p, batch_size, team
+    def __init__(self, p: Problem, members: Mapping[str, Member], batch_size: int, team: Processes) -> None:
+        self.p, self.members, self.batch_size, self.team = p, members, batch_size, team
         self.judge = p.victim if p.victim.precision is None else Victim(p.victim.model)
         self.eta, self.tried, self.classes = torch.zeros_like(p.a), torch.zeros_like(p.labels), 0
         self.right = torch.ones(p.eot, len(p.a), dtype=torch.bool, device=p.a.device)  # verdicts of the passes
@@ -148,28 +161,30 @@ class _Run:
         self.moved = torch.zeros_like(p.labels, dtype=torch.bool)
         self.tallies: list[Tally] = []
         self.elsewhere = torch.zeros(2, dtype=torch.int64)
+        self.fits = batch_size  # rows that fit into the memory of the device together
+        self.left: Counter[str] = Counter()  # perturbations of an attack outside of ball or box
 
     @property
     def robust(self) -> Tensor:
         """The inputs that are classified correctly, in most passes."""
         return self.share > 0.5
 
-    def start(self, names: Sequence[str]) -> list[str]:
+    def start(self) -> list[str]:
         """Find the inputs that are classified correctly; return notes on attacks that the number of classes changes."""
         self.clean = self._verdicts(self.p.images(self.eta), self.share > 0)
         self.share = self.clean.to(self.share.dtype).mean(0)
         return [
-            f"the loss of {name} needs {MEMBERS[name].classes_needed} classes, the model has {self.classes}: "
+            f"the loss of {name} needs {member.classes_needed} classes, the model has {self.classes}: "
             f"{name} raises the margin instead"
-            for name in dict.fromkeys(names)
-            if 0 < self.classes < MEMBERS[name].classes_needed
+            for name, member in self.members.items()
+            if 0 < self.classes < member.classes_needed
         ]
 
     def attack(self, name: str, progress: Progress | None) -> None:
         """Run one attack on the inputs that are still robust."""
         before, began, attacked, were = self._passes(), time.perf_counter(), 0, int(self.robust.sum())
         open_, seed = self.share > 0, draw_seed(self.p.generator)
-        count, member, own = int(open_.sum()), MEMBERS[name], open_ & False
+        count, own = int(open_.sum()), open_ & False
         try:
             for number, batch in enumerate(self._batches(open_)):
                 attacked += len(batch)
@@ -177,7 +192,7 @@ class _Run:
                     own[batch] = True
                     generator = Generator(batch.device).manual_seed((seed + number) % 2**63)
                     with seeded(generator, self.p.eot):
-                        self._batch(member, batch, generator)
+                        self._batch(name, batch, generator)
                 if progress is not None:
                     progress(name, attacked, count, int(self.robust.sum()))
             self._merge(own | ~open_ & self.team.is_first)
@@ -197,7 +212,7 @@ class _Run:
     def verify(self, x: Tensor) -> tuple[Tensor, list[str]]:
         """Verify every success again, with ball and box; return (x_adv, notes on the examples that did not pass)."""
         images = self.p.images(self.eta).view_as(x)
-        passed = self.moved & _allowed(self.p, images.reshape(self.p.a.shape))
+        passed = self.moved & self.p.allowed(images.reshape(self.p.a.shape))
         if self.p.eot == 1:
             again = self._verdicts(images, self.moved)[0]
             passed = passed & ~again
@@ -208,6 +223,22 @@ class _Run:
         lost = int((self.moved & ~passed).sum())
         note = f"{lost} examples did not fool the model when judged again, or left ball or box: they count as robust"
         return torch.where(_rows_like(passed, x), images, x.detach()), [note] if lost else []
+
+    def notes_of_leaving(self) -> list[str]:
+        """Return a note for each attack of which perturbations left ball or box."""
+        left, attacked = self.team.collect(list(self.left.items())), {t.name: t.attacked for t in self.tallies}
+        total: Counter[str] = Counter()
+        for name, count in (pair for pairs in left for pair in pairs):
+            total[name] += count
+        return [note_of_leaving(name, count, attacked[name]) for name, count in total.items() if count]
+
+    def notes_of_memory(self) -> list[str]:
+        """Return a note if a batch did not fit into the memory of the device."""
+        fits = min(
+            self.batch_size, *(victim.fits or self.batch_size for victim in (self.p.victim, self.judge)), self.fits
+        )
+        least = min(self.team.collect(fits))
+        return [note_of_memory(least)] if least < self.batch_size else []
 
     def report(self, x_adv: Tensor, notes: tuple[str, ...], interrupted: bool, attacks: int) -> Report:
         """Return the result."""
@@ -231,22 +262,40 @@ class _Run:
         rows = mask.nonzero().squeeze(-1)
         return rows.split(self.batch_size) if len(rows) > 0 else ()
 
-    def _batch(self, member: Member, batch: Tensor, generator: Generator) -> None:
-        p = replace(self.p.rows(batch), loss=member.loss_for(self.classes), generator=generator)
-        eta, right = self._once(member, p)
+    def _batch(self, name: str, batch: Tensor, generator: Generator) -> None:
+        """Attack a batch, in smaller ones from now on if the memory of the device is not enough."""
+        waiting = list(batch.split(self.fits))
+        while waiting:
+            rows = waiting.pop()
+            try:
+                self._attack_rows(name, rows, generator)
+                continue
+            except torch.OutOfMemoryError:
+                if len(rows) == 1:
+                    raise
+            self.fits = (len(rows) + 1) // 2
+            release()
+            waiting = [part for each in (*waiting, rows) for part in each.split(self.fits)]
+
+    def _attack_rows(self, name: str, batch: Tensor, generator: Generator) -> None:
+        p = replace(self.p.rows(batch), loss=self.members[name].loss_for(self.classes), generator=generator)
+        eta, right = self._once(name, p)
         if self.judge is not p.victim:  # successes in the coarse arithmetic alone are attacked again
             again = ((p.losses(eta)[1] > 0.5) & (right > 0.5)).nonzero().squeeze(-1)
             if len(again) > 0:
-                eta[again], right[again] = self._once(member, replace(p.rows(again), victim=self.judge))
+                eta[again], right[again] = self._once(name, replace(p.rows(again), victim=self.judge))
         better = right < self.share[batch] if p.eot == 1 else self._stronger(p, eta, self.eta[batch])
         self.eta[batch] = torch.where(better.unsqueeze(-1), eta, self.eta[batch])
         self.share[batch] = torch.where(better, right, self.share[batch])
         self.moved[batch] |= better
         self.tried[batch] += 1
 
-    def _once(self, member: Member, p: Problem) -> tuple[Tensor, Tensor]:
-        """Return (η, share of the passes that classify it correctly)."""
-        eta = member.attack_for(p.threat.norm).run_in_ball(p)
+    def _once(self, name: str, p: Problem) -> tuple[Tensor, Tensor]:
+        """Return (η, share of the passes that classify it correctly); what leaves ball or box is 0."""
+        eta = self.members[name].attack_for(p.threat.norm).run_in_ball(p)
+        inside = p.allowed(p.a + eta)
+        self.left[name] += int((~inside).sum())
+        eta = torch.where(inside.unsqueeze(-1), eta, 0)
         return eta, 1 - self._judged(p, eta)[1].to(self.share.dtype)
 
     def _stronger(self, p: Problem, new: Tensor, old: Tensor) -> Tensor:
@@ -269,17 +318,6 @@ class _Run:
 
 def _rows_like(mask: Tensor, x: Tensor) -> Tensor:
     return mask.view(-1, *(1 for _ in x.shape[1:]))
-
-
-def _allowed(p: Problem, x_adv: Tensor) -> Tensor:
-    """Return the mask of the rows in ball and box, up to the rounding of a + η and of the projection; ℓ0 exactly."""
-    exact = p.threat.size(x_adv.double() - p.a.double())
-    radius = torch.as_tensor(p.threat.eps, dtype=torch.float64, device=exact.device).view(-1)
-    order = NORMS[p.threat.norm]
-    count = x_adv.shape[-1] ** (1 / order) if order > 0 else 0.0
-    slack = torch.finfo(x_adv.dtype).eps * (count * x_adv.abs().amax(-1) + 100 * radius)
-    inside = ((x_adv >= p.threat.low) & (x_adv <= p.threat.high)).all(-1)
-    return inside & (exact <= (radius + slack if order > 0 else radius))
 
 
 def _plain(model: Model | Victim) -> Model:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from robustgames.attacks.halving import note_of_memory
 from robustgames.attacks.problem import Problem
 from robustgames.attacks.victim import Victim
 
@@ -24,9 +25,10 @@ def announce(notes: Iterable[str], stacklevel: int = 3) -> None:
 
 
 def after_attack(p: Problem) -> list[str]:
-    """Return notes on the gradients of an attack that has run; of ordinary ones it costs nothing."""
+    """Return notes on the gradients and the memory of an attack that has run; of ordinary ones it costs nothing."""
     zero, count = p.victim.gradients_zero or (0, 0)
-    return lost_gradients(p) + (vanished_gradients(p) if zero > ZERO * count else [])
+    small = [] if p.victim.fits is None else [note_of_memory(p.victim.fits)]
+    return small + lost_gradients(p) + (vanished_gradients(p) if zero > ZERO * count else [])
 
 
 def lost_gradients(p: Problem) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from robustgames.attacks.attack import Attack
 from robustgames.attacks.auto_pgd import APGD, TargetedAPGD
+from robustgames.attacks.borrowed import Borrowed, check_name, is_borrowed
+from robustgames.attacks.borrowed import check_norm as check_borrowed_norm
 from robustgames.attacks.deepfool import DeepFool
 from robustgames.attacks.fab import FAB, TargetedFAB
 from robustgames.attacks.gradient import FGSM, PGD
@@ -15,7 +18,7 @@ from robustgames.attacks.losses import classes_needed
 from robustgames.attacks.minimum_norm import DDN, FMN
 from robustgames.attacks.nes import NES
 from robustgames.attacks.square import Square
-from robustgames.errors import GameError, unknown
+from robustgames.errors import GameError, one_line, unknown
 from robustgames.games.threat import NORMS
 
 PASSES = 20  # forward passes of a randomized classifier for each loss and gradient
@@ -92,21 +95,69 @@ def names_of(attacks: str | Sequence[str]) -> tuple[str, ...]:
         GameError: If a name is unknown, or none is given.
     """
     if isinstance(attacks, str):
-        if attacks not in {*VERSIONS, *MEMBERS}:
+        if attacks not in {*VERSIONS, *MEMBERS} and not is_borrowed(attacks):
             raise unknown("version or attack", attacks, {*VERSIONS, *MEMBERS})
-        return VERSIONS.get(attacks, (attacks,))
+        return VERSIONS.get(attacks) or names_of((attacks,))
     for name in attacks:
-        if name not in MEMBERS:
+        if is_borrowed(name):
+            check_name(name)
+        elif name not in MEMBERS:
             raise unknown("attack", name, MEMBERS)
     if not attacks:
         raise GameError("no attack is named: give a version or names, e.g. attacks=('apgd-ce', 'square')")
     return tuple(attacks)
 
 
-def check_norm(names: Sequence[str], norm: str) -> None:
+def members_of(names: Sequence[str], settings: Mapping[str, Any] | None = None) -> dict[str, Member]:
+    """Return the attacks by their names, each with those settings that it has.
+
+    Args:
+        names: Names in `MEMBERS`, or of attacks of other libraries (`robustgames.attacks.borrowed`).
+        settings: Values in place of the defaults.
+
+    Raises:
+        GameError: If none of the attacks has a setting, or a value is refused.
+    """
+    settings = dict(settings or {})
+    there = {name: _settings_of(name) for name in names}
+    for key in settings:
+        if not any(there.values()):
+            raise GameError(f"{' and '.join(there)} has no settings: leave out {key}={one_line(settings[key])}")
+        if not any(key in own for own in there.values()):
+            raise unknown(f"setting of {' and '.join(there)}", key, {key for own in there.values() for key in own})
+    return {name: _with(name, {k: v for k, v in settings.items() if k in own}) for name, own in there.items()}
+
+
+def check_norm(members: Mapping[str, Member], norm: str) -> None:
     """Refuse attacks that cannot search balls of that norm."""
-    for name in names:
-        norms = MEMBERS[name].attack.norms
+    for name, member in members.items():
+        norms = member.attack.norms
         if norm in NORMS and norm not in norms:
+            if isinstance(member.attack, Borrowed):
+                check_borrowed_norm(member.attack, norm)
             others = " or ".join(other for other in ("fmn", "apgd-ce") if norm in MEMBERS[other].attack.norms)
             raise GameError(f"{name} attacks in {' and '.join(norms)}, not in {norm}: use {others}")
+
+
+def _settings_of(name: str) -> list[str]:
+    if is_borrowed(name):
+        peer, _, own = check_name(name)
+        return peer.arguments(own)
+    return [field.name for field in fields(MEMBERS[name].attack)]
+
+
+def _with(name: str, settings: dict[str, Any]) -> Member:
+    if is_borrowed(name):
+        return Member(Borrowed(name=name, settings=settings))
+    member = MEMBERS[name]
+    if not settings:
+        return member
+    try:
+        return replace(
+            member,
+            attack=replace(member.attack, **settings),
+            l1=member.l1 and replace(member.l1, **settings),
+        )
+    except TypeError as error:  # a word in place of a number
+        given = " ".join(f"{key}={one_line(value)}" for key, value in settings.items())
+        raise GameError(f"{name} refuses {given}: {one_line(error)}") from error

@@ -25,7 +25,7 @@ from robustgames.attacks.narrow import NARROW, round_toward, widen
 from robustgames.attacks.passes import check_passes, common_noise, draw_seed, mean_over, seeded
 from robustgames.attacks.victim import ALL, Model, Victim
 from robustgames.errors import GameError, unknown
-from robustgames.games.threat import ThreatModel, norm_name
+from robustgames.games.threat import NORMS, ThreatModel, norm_name
 
 __all__ = ["Bounds", "Problem", "Radius", "pose_problem"]
 
@@ -158,6 +158,28 @@ class Problem:
     def project(self, eta: Tensor) -> Tensor:
         """Return the nearest allowed perturbation."""
         return self.threat.project_into(eta, *self.room)
+
+    def allowed(self, x_adv: Tensor, precision: torch.dtype | None = None) -> Tensor:
+        """Return the rows (N,) of x_adv = a + η (N, p) in ball and box, up to the rounding of sum and projection.
+
+        In ℓ0 the count of changed coordinates is exact.
+
+        Args:
+            x_adv: Perturbed inputs.
+            precision: Data type of that rounding; by default that of `a`.
+        """
+        x_adv, a = x_adv.double(), self.a.double()
+        low, high, radius = (
+            torch.as_tensor(t, dtype=a.dtype, device=a.device)
+            for t in (self.threat.low, self.threat.high, self.threat.eps)
+        )
+        unit = torch.finfo(precision or self.a.dtype).eps
+        rounding = unit * x_adv.abs().amax(-1)
+        radius, order = radius.view(-1), NORMS[self.threat.norm]
+        slack = a.shape[-1] ** (1 / order) * rounding + 100 * unit * radius if order > 0 else 0.0
+        edge = rounding.unsqueeze(-1)
+        inside = ((x_adv >= low - edge) & (x_adv <= high + edge)).all(-1)
+        return inside & (self.threat.size(x_adv - a) <= radius + slack)
 
     def rows(self, keep: Tensor) -> Problem:
         """Return the problem of some rows, given by an index or a mask."""

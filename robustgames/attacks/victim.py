@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
+from robustgames.attacks.halving import in_parts
 from robustgames.attacks.narrow import widen
 from robustgames.attacks.reach import evaluation_mode, largest_output
 from robustgames.errors import GameError
@@ -20,7 +22,6 @@ Loss = Callable[[Tensor, slice], Tensor]  # (logits of some rows, which rows) ->
 CACHE = 2**22  # bytes of the largest layer: memory beyond the cache is slow
 FRESH = 2**25  # bytes from which malloc maps new pages for every layer, and unmaps them: half of the time and more
 ALL = slice(None)
-WHOLE = [ALL]  # all rows in one part
 FIRST = 2  # rows whose pass shows the size of the layers
 LEAST = 16  # fewest rows that pass together, because each pass has a cost of its own
 KEPT = 256  # passes that are checked together, because each check waits for the device
@@ -57,6 +58,7 @@ class Victim:
         self._checked, self._classes, self._changes_inputs = False, 2, False
         self._zeros: Tensor | None = None  # 0 times the logits of the unchecked passes, so far as these are finite
         self._unchecked = 0
+        self.fits: int | None = None  # rows that fit into the memory of the device together, once a batch has not
         self.row_bytes = 0  # bytes of the largest output of a layer for one row; 0 if unknown
 
     @contextmanager
@@ -94,20 +96,20 @@ class Victim:
     def logits(self, inputs: Tensor) -> Tensor:
         """Return the logits (N, C), without a graph."""
         with torch.no_grad():
-            parts = self._parts(inputs)
-            return self._call(inputs) if parts is WHOLE else torch.cat([self._call(inputs[rows]) for rows in parts])
+            (logits,) = self._by_parts(inputs, lambda part, rows: (self._call(part),))
+            return logits
 
     def gradient(self, inputs: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
         """Return (logits (N, C), losses (N,), gradient of each loss in its own input)."""
-        logits, values, g = self._by_parts(self._gradient, inputs, loss)
+        logits, values, g = self._by_parts(inputs, partial(self._gradient, loss))
         return logits, values, self._usable(g, logits, 1)
 
     def gradients(self, inputs: Tensor, losses: Loss) -> tuple[Tensor, Tensor, Tensor]:
         """Return (logits (N, C), k losses (N, k), gradient of each in its own input (N, k, ...)), from one graph."""
-        logits, values, g = self._by_parts(self._gradients, inputs, losses)
+        logits, values, g = self._by_parts(inputs, partial(self._gradients, losses))
         return logits, values, self._usable(g, logits, 2)
 
-    def _gradient(self, inputs: Tensor, loss: Loss, rows: slice) -> tuple[Tensor, ...]:
+    def _gradient(self, loss: Loss, inputs: Tensor, rows: slice) -> tuple[Tensor, ...]:
         inputs = inputs.detach().requires_grad_()
         with torch.enable_grad():
             logits = self._call(inputs)
@@ -116,7 +118,7 @@ class Victim:
         self.backwards += len(inputs)
         return logits.detach(), values.detach(), g
 
-    def _gradients(self, inputs: Tensor, losses: Loss, rows: slice) -> tuple[Tensor, ...]:
+    def _gradients(self, losses: Loss, inputs: Tensor, rows: slice) -> tuple[Tensor, ...]:
         inputs = inputs.detach().requires_grad_()
         with torch.enable_grad():
             logits = self._call(inputs)
@@ -126,30 +128,51 @@ class Victim:
         self.backwards += len(inputs) * len(columns)
         return logits.detach(), values.detach(), torch.stack(gs, 1)
 
-    def _by_parts(self, once: Callable[..., tuple[Tensor, ...]], inputs: Tensor, loss: Loss) -> tuple[Tensor, ...]:
+    def _by_parts(self, inputs: Tensor, once: Callable[[Tensor, slice], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """Return what `once` returns for the parts of the rows, joined."""
-        parts = self._parts(inputs)
-        if parts is WHOLE:
-            return once(inputs, loss, ALL)
-        done = [once(inputs[rows], loss, rows) for rows in parts]
-        return tuple(torch.cat(part) for part in zip(*done, strict=True))
+        count = len(inputs)
+        if count == 0:
+            return once(inputs, ALL)
+        start = min(FIRST, count) if self._size_is_to_be_seen(inputs) else 0
+        done = [once(inputs[:start], slice(start))] if start else []
+        before = self.forwards, self.backwards
 
-    def _parts(self, inputs: Tensor) -> Iterable[slice]:
-        """Return the rows that pass through the model together: on a CPU so few that its layers stay in the cache."""
-        size = len(inputs) * self.row_bytes
-        if self.row_bytes == 0 and isinstance(self.model, nn.Module):  # the layers of images are larger than these
-            size = inputs.numel() * inputs.element_size()
-        return WHOLE if inputs.is_cuda or size <= CACHE else self._small_parts(len(inputs))
+        def of_part(rows: slice) -> tuple[Tensor, ...]:
+            if rows.start == 0:  # the first part, perhaps after one that did not fit
+                self.forwards, self.backwards = before
+            rows = slice(start + rows.start, min(start + rows.stop, count))
+            return once(inputs, ALL) if rows == slice(count) else once(inputs[rows], rows)
 
-    def _small_parts(self, count: int) -> Iterator[slice]:
-        """Yield the parts; before the size of the layers is known, two rows that show it."""
-        start = 0
-        if self.row_bytes == 0:
-            yield slice(0, start := min(FIRST, count))
-        left, row = count - start, self.row_bytes
-        each = -(-left // max(min(-(-left * row // CACHE), left // LEAST), 1))
-        each = max(min(each, (FRESH - 1) // row), 1) if row else each
-        yield from (slice(k, min(k + each, count)) for k in range(start, count, max(each, 1)))
+        if start < count:
+            each = self._together(inputs, count - start)
+            rest, fits = in_parts(count - start, each, of_part)
+            done += rest
+            if fits < min(each, count - start):
+                self.fits = fits
+        return done[0] if len(done) == 1 else tuple(torch.cat(part) for part in zip(*done, strict=True))
+
+    def _size_is_to_be_seen(self, inputs: Tensor) -> bool:
+        """Return whether a pass of few rows has to show first how large the layers are: inputs are large themselves."""
+        unknown = self.row_bytes == 0 and isinstance(self.model, nn.Module)
+        return unknown and not inputs.is_cuda and inputs.numel() * inputs.element_size() > CACHE
+
+    def _together(self, inputs: Tensor, count: int) -> int:
+        """Return how many of the rows pass through the model together: on a CPU its layers then stay in the cache."""
+        most, row = count if self.fits is None else self.fits, self.row_bytes
+        if inputs.is_cuda or count * row <= CACHE:
+            return most
+        each = -(-count // max(min(-(-count * row // CACHE), count // LEAST), 1))
+        return min(most, max(min(each, (FRESH - 1) // row), 1))
+
+    def differentiable(self, inputs: Tensor) -> Tensor:
+        """Return the logits (N, C) with their graph, for the optimizer of another library; passes back are counted."""
+        logits = self._call(inputs)
+        if logits.requires_grad:
+            logits.register_hook(lambda _: self._count_back(len(inputs)))
+        return logits
+
+    def _count_back(self, count: int) -> None:
+        self.backwards += count
 
     def plain(self, inputs: Tensor) -> Tensor:
         """Return the logits of inputs that were counted and checked before."""

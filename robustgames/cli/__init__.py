@@ -173,12 +173,15 @@ def _command(name: str, words: list[str]) -> int | None:
 
 
 def _names_module(words: list[str]) -> bool:
-    """Return whether a word, or the value of key=value, is module:name; axis:body of a perturbation is not."""
+    """Return whether a word, or the value of key=value, is module:name.
+
+    The axis:body of a perturbation is not, and library:attack is found in what is installed alone.
+    """
     flag = ""
     for word in words:
         flag = word.partition("=")[0] if word.startswith("--") else flag
-        perturbs = flag in ("--grid", "--perturbation")
-        if not perturbs and re.match(r"[^\W\d]\w*(\.[^\W\d]\w*)*:", word.rpartition("=")[2]):
+        other = flag in ("--grid", "--perturbation", "--attack")
+        if not other and re.match(r"[^\W\d]\w*(\.[^\W\d]\w*)*:", word.rpartition("=")[2]):
             return True
     return False
 

@@ -12,18 +12,21 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from robustgames.attacks.members import MEMBERS, names_of
+from robustgames.attacks.members import MEMBERS, check_norm, members_of, names_of
 from robustgames.attacks.passes import check_passes
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized
+from robustgames.attacks.transfers import Transfers
 from robustgames.certificates import CERTIFICATES, Certificate, Verdicts
-from robustgames.cli import certify, flags, launch
+from robustgames.cli import certify, corruptions, flags, launch, transfer
 from robustgames.cli.attack_report import Outcome, content_of, show, write
 from robustgames.cli.attack_run import attack_classifier
 from robustgames.cli.screen import plain
 from robustgames.cli.words import numbers, pairs
+from robustgames.data.corruptions import CORRUPTIONS, STANDARD, kinds_of
 from robustgames.data.decoding import LONGEST_SIDE
 from robustgames.errors import GameError, check_writable, shorten, unknown
+from robustgames.evaluation.under_corruption import Corrupted
 from robustgames.experiment.any_classifier import DataOptions, NetworkOptions, from_module
 from robustgames.experiment.classifiers import Classifiers, from_run
 from robustgames.games.classification import PRECISIONS
@@ -33,12 +36,16 @@ from robustgames.tensors import choose_device
 EXAMPLE = "robustgames attack runs/…/20260101-120000-seed0, or robustgames attack --model my_nets:load"
 ATTACKS = (
     "autoattack (= standard), plus, rand, or names; each attack runs on the images that are still robust: "
-    f"{' '.join(MEMBERS)}."
+    f"{' '.join(MEMBERS)}; or foolbox:NAME and art:NAME for the attacks of these libraries."
 )
 CERTIFICATES_HELP = (
     f"Certificates of the same images, before the attacks: {' '.join(CERTIFICATES)}. Several may be named."
 )
 OF_PROGRAMMERS = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
+CORRUPTIONS_HELP = (
+    f"Also evaluate on corrupted images at severities 1 to 5: all, which are {' '.join(STANDARD)}; or names, also of "
+    f"{' '.join(kind for kind in CORRUPTIONS if kind not in STANDARD)}."
+)
 OF_USER = ("resize", "bounds", "mean", "std", "labels", "model_set")  # flags of --model alone
 
 
@@ -54,6 +61,11 @@ class AttackOptions:
     model_set: tuple[str, ...] = ()
     """Arguments key=value of the function of --model."""
     attack: Annotated[tuple[str, ...], tyro.conf.arg(help=ATTACKS)] = ("autoattack",)
+    attack_set: tuple[str, ...] = ()
+    """Settings key=value of the attacks, e.g. steps=1000, each for those that have it."""
+    transfer: tuple[str, ...] = ()
+    """Other networks, as in --model: perturbations found on each network are judged on all of them."""
+    corruptions: Annotated[tuple[str, ...], tyro.conf.arg(help=CORRUPTIONS_HELP)] = ()
     certify: Annotated[tuple[str, ...], tyro.conf.arg(help=CERTIFICATES_HELP)] = ()
     time_limit: float = 60.0
     """Seconds of milp for one image."""
@@ -159,8 +171,14 @@ def _check(options: AttackOptions) -> tuple[str, ...]:
     for method in certify.certificates_of(options).values():
         if options.norm is not None:
             method.check_norm(options.norm)
+    kinds_of(options.corruptions)
+    transfer.check(options.transfer, options.model)
     found = [name for word in options.attack for name in names_of("standard" if word == "autoattack" else word)]
-    return names_of(list(dict.fromkeys(found)))
+    names = names_of(list(dict.fromkeys(found)))
+    members = members_of(names, pairs(options.attack_set, "--attack-set", "steps=100"))
+    if options.norm is not None:
+        check_norm(members, norm_name(options.norm))
+    return names
 
 
 def _check_l0(options: AttackOptions) -> None:
@@ -178,7 +196,7 @@ def _check_l0(options: AttackOptions) -> None:
 def _folder(options: AttackOptions, subject: Classifiers) -> Path:
     """Return the folder of the files; fail now, not after a long attack, if it cannot be written."""
     run = "" if options.run is None else f"-run{options.run}"
-    name = f"{'+'.join(options.attack)}-{subject.threat.norm}-{float(subject.threat.eps):g}{run}"
+    name = f"{'+'.join(options.attack).replace(':', '-')}-{subject.threat.norm}-{float(subject.threat.eps):g}{run}"
     folder = options.out or subject.home / name
     check_writable(folder)
     return folder
@@ -253,10 +271,29 @@ def _attack(options: AttackOptions, names: tuple[str, ...], methods: dict[str, C
         subject, began = _subject(options), time.perf_counter()
         _folder(options, subject)
         certify.check(subject, methods)
+        corruptions.check(subject, options.corruptions)
         reports, verdicts, quantized, interrupted = _attack_each(subject, names, options, methods)
+        changed: dict[str, Corrupted] = {}
+        transfers: Transfers | None = None
+        if not interrupted:
+            transfers, changed, interrupted = _also(subject, reports, options)
     notes = list(dict.fromkeys(str(warning.message) for warning in caught))
     levels = {name: one for name, one in quantized.items() if one is not None}
-    return Outcome(subject, reports, verdicts, levels, notes, interrupted, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return Outcome(subject, reports, verdicts, levels, notes, interrupted, seconds, transfers, changed)
+
+
+def _also(
+    subject: Classifiers, reports: dict[str, Report], options: AttackOptions
+) -> tuple[Transfers | None, dict[str, Corrupted], bool]:
+    """Return the transfers, the accuracies under corruption, and whether Ctrl-C came; what is done is kept."""
+    data = _data_options(options)
+    try:
+        transfers = transfer.transfers_of(subject, reports, options.transfer, data, options.trust, options)
+    except KeyboardInterrupt:
+        return None, {}, True
+    changed, interrupted = corruptions.corrupted(subject, reports, options.corruptions, options.seed, options.batch)
+    return transfers, changed, interrupted
 
 
 def _attack_each(

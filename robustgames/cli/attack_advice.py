@@ -32,6 +32,20 @@ _ADVICE = {
         "mislead (gradient masking), and the robust accuracy is probably too high.",
         "Add attacks, e.g. --attack plus, and write an attack that is made for this defense.",
     ),
+    "perturbations found on .* fool": Advice(
+        "Perturbations of another network succeeded where the attacks on this one failed. Its gradients may mislead "
+        "(gradient masking), and the robust accuracy is too high.",
+        "Add attacks, e.g. --attack plus, and write an attack that is made for this defense.",
+    ),
+    "left the ball or the box": Advice(
+        "An attack returned perturbations that are larger than eps, or inputs outside of their bounds. They count as "
+        "robust, and the attacks after it were tried on them.",
+        "Nothing, if other attacks ran as well. Otherwise use another attack: this one does not keep to this ball.",
+    ),
+    "did not fit into the memory": Advice(
+        "Fewer inputs passed through the network together, which changes no result but takes longer.",
+        "Nothing, or give the --batch that is named.",
+    ),
     "returns probabilities": Advice(
         "A softmax saturates, so its gradients vanish and attacks stop. The robust accuracy is probably too high.",
         "Return the logits, without the softmax, and attack again.",

@@ -47,7 +47,7 @@ def curves_of(subject: Classifiers, reports: Mapping[str, Report], settings: Con
 
 def _seeks_the_nearest(attack: str) -> bool:
     """Return whether an attack looks for the smallest perturbation; FAB of an ensemble stops inside the ball."""
-    return isinstance(MEMBERS[attack].attack, MinimumNorm)
+    return attack in MEMBERS and isinstance(MEMBERS[attack].attack, MinimumNorm)
 
 
 def _swept(subject: Classifiers, name: str, seed: int, eot: int) -> Content:

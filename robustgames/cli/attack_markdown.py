@@ -26,11 +26,17 @@ def markdown_of(content: Content, faults: Sequence[str] = ()) -> str:
     notes = [f"* {_text(fault)}" for fault in faults]
     notes += [f"* {_text(note)} ({_text(advice_for(note).to_do)})" for note in content["warnings"]]
     parts += ["## Warnings", "\n".join(notes) or "None."]
+    if content["transfers"] is not None:
+        found = content["transfers"]
+        parts += ["## Transfer", _text(tables.transfers_note(found)), _table(tables.transfers_table(found))]
     for name, row in content["classifiers"].items():
         parts += [f"## {_text(name)}", _table(tables.attacks(row))]
         parts += [_table(tables.certificates(row))] if row["certificates"] else []
         if row["curve"] is not None:
             parts += [f"Accuracy from {_text(row['curve']['source'])}:", _table(tables.curve(row))]
+        if row["corruptions"] is not None:
+            error = tables.corruption_error(row["corruptions"])
+            parts += [_text(f"{error[:1].upper()}{error[1:]}:"), _table(tables.corruptions_table(row["corruptions"]))]
         parts.append(_table(tables.classes(row, content["class_names"])))
         if (mistakes := tables.mistakes(row, content["class_names"], SHOWN)).rows:
             parts += ["Most frequent mistakes under attack:", _table(mistakes)]

@@ -40,6 +40,9 @@ def page_of(content: Content, examples: Examples, faults: Sequence[str] = ()) ->
     rows = content["classifiers"]
     parts = {"Result": _result(content), "Warnings": _warnings(content, faults)}
     several = len(rows) > 1
+    if content["transfers"] is not None:
+        found = content["transfers"]
+        parts["Transfer"] = table(*tables.transfers_table(found), tables.transfers_note(found))
     for name, row in rows.items():
         sections = _sections(content, row, examples[name])
         if several:
@@ -152,6 +155,7 @@ def _sections(content: Content, row: Content, examples: Sequence[Example]) -> di
     return {
         "Attacks": _attacks(row),
         **({"Certificates": _certificates(row)} if row["certificates"] else {}),
+        **({"Corruptions": _corruptions(row["corruptions"])} if row["corruptions"] else {}),
         "Accuracy against eps": _curve(content, row),
         "Classes": _classes(row, names),
         "Confusion under attack": _confusion(row, names),
@@ -172,6 +176,11 @@ def _certificates(row: Content) -> Html:
         "between the certified accuracy of this classifier and the robust accuracy above."
     )
     return table(*tables.certificates(row), note)
+
+
+def _corruptions(found: Content) -> Html:
+    error = tables.corruption_error(found)
+    return table(*tables.corruptions_table(found), f"{error[:1].upper()}{error[1:]}.")
 
 
 def _curve(content: Content, row: Content) -> Html:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from robustgames.attacks.halving import in_parts
 from robustgames.attacks.report import Report
 from robustgames.attacks.saving import Quantized, save_examples
+from robustgames.attacks.transfers import Transfers
 from robustgames.attacks.victim import Model
 from robustgames.certificates import Verdicts
 from robustgames.cli import certify
@@ -20,11 +23,13 @@ from robustgames.cli.attack_curve import curves_of
 from robustgames.cli.attack_examples import examples_of
 from robustgames.cli.attack_figures import log_figures
 from robustgames.cli.attack_page import write_page
+from robustgames.cli.attack_rows import Rows, corruption_error, corruptions_table, transfers_table
 from robustgames.cli.screen import plain
 from robustgames.errors import writing
 from robustgames.evaluation import metric_of, summarize
 from robustgames.evaluation.rounding import cell
 from robustgames.evaluation.under_attack import by_class, confusion, interval
+from robustgames.evaluation.under_corruption import Corrupted
 from robustgames.experiment.classifiers import Classifiers
 from robustgames.experiment.driver import versions
 from robustgames.experiment.folder import Content, write_result
@@ -46,6 +51,8 @@ class Outcome:
         warnings: Signs that the accuracies are too optimistic.
         interrupted: Whether Ctrl-C ended the attack early.
         seconds: Wall-clock time.
+        transfers: Verdicts of networks on perturbations found on others; None if that was not asked for.
+        corrupted: Accuracies on corrupted images, by the name of the classifier.
     """
 
     subject: Classifiers
@@ -55,6 +62,8 @@ class Outcome:
     warnings: list[str]
     interrupted: bool
     seconds: float
+    transfers: Transfers | None = None
+    corrupted: Mapping[str, Corrupted] = field(default_factory=dict[str, Corrupted])
 
     @cached_property
     def predictions(self) -> dict[str, Tensor]:
@@ -97,6 +106,7 @@ def content_of(outcome: Outcome, settings: Content) -> Content:
         **summarize({key: torch.tensor(values, dtype=torch.float64) for key, values in shares.items()}),
         **certify.content_of(list(outcome.verdicts.values())),
         "class_names": outcome.class_names,
+        "transfers": outcome.transfers and outcome.transfers.table(),
         "classifiers": {
             name: report.table() | _counts(outcome, name) | {"curve": curves[name]} for name, report in reports.items()
         },
@@ -121,6 +131,7 @@ def _counts(outcome: Outcome, name: str) -> Content:
         "classes": by_class(labels[: len(report.clean)], report.clean, report.robust),
         "confusion": confusion(labels[: len(guesses)], guesses),
         "certificates": certificates,
+        "corruptions": outcome.corrupted[name].table() if name in outcome.corrupted else None,
     }
 
 
@@ -183,6 +194,7 @@ def show(outcome: Outcome, content: Content, folder: Path) -> None:
     for line in certify.rows_of(content):
         console.print(plain(line), soft_wrap=True)
     console.print(_table(list(content["classifiers"].values())))
+    _show_more(console, content)
     rows = content["classifiers"].values()
     examples, lost, left = (sum(row[key] for row in rows) for key in ("examples", "lost_in_8_bits", "unfinished"))
     if left:
@@ -192,6 +204,26 @@ def show(outcome: Outcome, content: Content, folder: Path) -> None:
     levels = f", {examples - lost:,} also as 8-bit images in the ball" if outcome.quantized else ""
     console.print(f"examples     {examples:,} fool the classifier{levels}")
     console.print(f"written to   {plain(folder)}: {', '.join(FILES)}", soft_wrap=True)
+
+
+def _show_more(console: Console, content: Content) -> None:
+    """Print accuracies under transfer and under corruption."""
+    if content["transfers"] is not None:
+        console.print("Accuracy of each column on inputs that were perturbed against the row", soft_wrap=True)
+        console.print(_plain_table(transfers_table(content["transfers"])))
+    for name, row in content["classifiers"].items():
+        if row["corruptions"] is not None:
+            console.print(f"{plain(name)}: {corruption_error(row['corruptions'])}", soft_wrap=True)
+            console.print(_plain_table(corruptions_table(row["corruptions"])))
+
+
+def _plain_table(rows: Rows) -> Table:
+    table = Table()
+    for at, heading in enumerate(rows.heads):
+        table.add_column(plain(heading), justify="right" if at else "left", overflow="fold")
+    for row in rows.rows:
+        table.add_row(*map(plain, row))
+    return table
 
 
 def _noise(outcome: Outcome, accuracy: str) -> str:
@@ -207,7 +239,7 @@ def _table(rows: list[Content]) -> Table:
     """Return the table of the attacks over all classifiers together, with passes per attacked image."""
     table = Table()
     for heading in ("attack", "images", "fooled", "success", "forwards", "backwards", "seconds"):
-        table.add_column(heading, justify="left" if heading == "attack" else "right")
+        table.add_column(heading, justify="left" if heading == "attack" else "right", overflow="fold")
     tallies: dict[str, list[Content]] = {}
     for tally in (tally for row in rows for tally in row["attacks"]):
         tallies.setdefault(tally["name"], []).append(tally)
@@ -224,5 +256,5 @@ def _table(rows: list[Content]) -> Table:
 def predict(model: Model, x: Tensor, eot: int = 1) -> Tensor:
     """Return the predicted classes (N,); of a stochastic model those of most passes."""
     together = max(min(BATCH, LARGEST // max(x[:1].nbytes, 1)), 1)
-    passes = torch.stack([torch.cat([model(part).argmax(-1) for part in x.split(together)]) for _ in range(eot)])
-    return passes.mode(0).values
+    passes = [torch.cat(in_parts(len(x), together, lambda rows: model(x[rows]).argmax(-1))[0]) for _ in range(eot)]
+    return torch.stack(passes).mode(0).values

@@ -9,7 +9,10 @@ from robustgames.experiment.folder import Content
 
 NORMS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1", "l0": "ℓ0"}
 LISTED = 30  # classes and mistakes that are listed
-SETTINGS = ("attack", "norm", "eps", "images", "data", "seed", "eot", "batch", "precision", "device", "certify")
+SETTINGS = (
+    *("attack", "attack_set", "norm", "eps", "images", "data", "seed", "eot", "batch", "precision", "device"),
+    *("certify", "transfer", "corruptions"),
+)
 
 
 class Rows(NamedTuple):
@@ -107,6 +110,34 @@ def curve(row: Content) -> Rows:
         for radius, accuracy, interval in list(zip(one["eps"], one["accuracy"], one["intervals"], strict=True))[::every]
     ]
     return Rows(("radius", "accuracy", "95 % interval"), rows)
+
+
+def transfers_table(found: Content) -> Rows:
+    """Return one row per network against which the inputs were perturbed: the accuracies of all networks on them."""
+    rows = [("none (clean)", *map(share, found["clean"]))]
+    rows += [(name, *map(share, row)) for name, row in zip(found["models"], found["accuracy"], strict=True)]
+    return Rows(("perturbed against", *found["models"]), rows)
+
+
+def transfers_note(found: Content) -> str:
+    """Return what the table of transfers shows."""
+    return (
+        f"Accuracy of each column on {found['images']:,} inputs that were perturbed against the row by "
+        f"{found['attack']}, whatever the row predicts. A column that is less robust off the diagonal than on it masks "
+        "its gradients."
+    )
+
+
+def corruptions_table(found: Content) -> Rows:
+    """Return one row per kind: the accuracies at severities 1 to 5, and their mean."""
+    rows = [(kind, *map(share, row), share(sum(row) / len(row))) for kind, row in found["accuracy"].items()]
+    return Rows(("severity", *map(str, range(1, 6)), "mean"), rows)
+
+
+def corruption_error(found: Content) -> str:
+    """Return the mean corruption error in words."""
+    error = f"mean corruption error {share(found['mean_error'])} (1 - accuracy, over kinds and severities)"
+    return f"{error}, without corruption {share(1 - found['clean'])}, on {found['images']:,} images"
 
 
 def settings(content: Content) -> Rows:

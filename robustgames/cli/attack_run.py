@@ -19,6 +19,7 @@ from robustgames.attacks.report import Report, join_reports
 from robustgames.attacks.saving import Quantized, to_8_bit
 from robustgames.cli import launch
 from robustgames.cli.attack_report import predict
+from robustgames.cli.words import pairs
 from robustgames.evaluation.certificates import catastrophic_overfitting
 from robustgames.evaluation.metrics import FGSM_ACCURACY, pgd_accuracy
 from robustgames.experiment.classifiers import Classifiers
@@ -33,6 +34,8 @@ class Settings(Protocol):
 
     @property
     def seed(self) -> int: ...
+    @property
+    def attack_set(self) -> tuple[str, ...]: ...
     @property
     def eot(self) -> int | None: ...
     @property
@@ -90,6 +93,7 @@ def _attack_part(
             threat.eps,
             threat.norm,
             attacks,
+            settings=pairs(settings.attack_set, "--attack-set", "steps=100"),
             bounds=subject.bounds,
             generator=generator,
             eot=settings.eot,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from robustgames.data.classified import Classified, real
+from robustgames.data.corruptions import as_images
 from robustgames.errors import GameError, shorten
 from robustgames.experiment.classifiers import Classifiers
 from robustgames.experiment.fitting import Fit, check_one_output, fitted, normalized
@@ -89,11 +90,7 @@ def from_module(
     place, name = choose_device(device), network.name
     if eps is None and norm not in (None, "linf"):
         raise GameError(f"--norm {norm} needs its radius: give --eps too, e.g. --eps 1")
-    model = load_network(name, network.settings, network.trust)
-    for module in modules_of(model):
-        module.to(place).eval()
-        for parameter in module.parameters():  # requires_grad_ of a module of TorchScript is refused
-            parameter.requires_grad_(False)
+    model = _frozen(network, place)
     data = load_data(options.data, options.count, options.resize)
     data = data.renumbered(options.classes) if options.classes else data
     eps = DEFAULT_EPS.get(data.place, 0.3 if data.shuffled else None) if eps is None else eps
@@ -141,6 +138,46 @@ def from_module(
         None if torch.equal(chosen, torch.arange(len(chosen))) else chosen,
         part,
     )
+
+
+def another_network(network: NetworkOptions, options: DataOptions, x: Tensor) -> Model:
+    """Return a network for inputs that are there already, in whatever shape it takes them.
+
+    Args:
+        network: The network.
+        options: How the inputs are read: a normalization is put before the network.
+        x: The inputs (N, ...); flat ones of square images are tried as images too.
+
+    Raises:
+        GameError: A network that cannot be loaded, or does not take the inputs.
+    """
+    model = _frozen(network, x.device)
+    few = x[:FEW]
+    images = as_images(few)
+    few = few if images is None else images
+    shape, _ = _fit(network.name, model, few, of_folder=False)
+    model = _normalized(model, options, shape, tuple(few.shape[1:]), x.dtype, x.device)
+    return nn.Sequential(_Reshaped(shape), model if isinstance(model, nn.Module) else _Function(model)).eval()
+
+
+def _frozen(network: NetworkOptions, place: torch.device) -> Model:
+    model = load_network(network.name, network.settings, network.trust)
+    for module in modules_of(model):
+        module.to(place).eval()
+        for parameter in module.parameters():  # requires_grad_ of a module of TorchScript is refused
+            parameter.requires_grad_(False)
+    return model
+
+
+class _Reshaped(nn.Module):
+    """Inputs in the shape that a network takes."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, *self.shape)
 
 
 def _bound(bound: float | Tensor, dtype: torch.dtype, place: torch.device) -> float | Tensor:

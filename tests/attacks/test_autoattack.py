@@ -231,12 +231,16 @@ def test_a_success_that_does_not_repeat_counts_as_robust():
     assert f"{found.attacks[0].fooled} examples" in found.warnings[0]
 
 
-def test_an_example_outside_the_ball_counts_as_robust(monkeypatch):
+def test_an_example_outside_the_ball_counts_as_robust_and_hides_nothing_from_the_attacks_after_it(monkeypatch):
     x, y = digits(20)
+    far = 1 - 2 * x
+    assert (network()(x + far).argmax(-1) != y).any()  # it would count
     monkeypatch.setitem(MEMBERS, "cheat", Member(Custom(find=lambda p: 1 - 2 * p.a)))
-    with pytest.warns(UserWarning, match="left ball or box"):
+    with pytest.warns(UserWarning, match="examples of cheat left the ball or the box"):
         found = evaluate(network(), x, y, 0.1, attacks=["cheat"], self_checks=False)
-    assert found.attacks[0].fooled > 0 and torch.equal(found.robust, found.clean)
+    assert found.attacks[0].fooled == 0 and torch.equal(found.robust, found.clean) and torch.equal(found.x_adv, x)
+    after, alone = (quiet(network(), x, y, 0.1, attacks=names) for names in (("cheat", "fgsm"), ("fgsm",)))
+    assert torch.equal(after.robust, alone.robust) and after.attacks[1].fooled == alone.attacks[0].fooled > 0
 
 
 def test_an_interruption_keeps_what_was_found(short):

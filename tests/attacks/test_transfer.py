@@ -1,0 +1,45 @@
+"""Transfer between linear models against its closed form."""
+
+import pytest
+import torch
+
+from robustgames.attacks import transfer
+from robustgames.errors import GameError
+
+DUAL = {"linf": 1.0, "l2": 2.0}
+
+
+def linear(seed, count=12):
+    """Return a linear model of two classes and its weights, score w x + b."""
+    generator = torch.Generator().manual_seed(seed)
+    w = torch.randn(count, generator=generator)
+    b = -0.5 * w.sum()
+    return (lambda x: torch.stack([-(x @ w + b) / 2, (x @ w + b) / 2], 1)), w, b
+
+
+@pytest.mark.parametrize("norm", DUAL)
+def test_linear_models_transfer_as_their_angle_says(norm):
+    # the perturbation against s is η = -y eps u_s, u_s = sign(w_s) or w_s / |w_s|; target t loses eps <w_t, u_s>
+    models = {str(seed): linear(seed) for seed in range(3)}
+    x = 0.3 + 0.4 * torch.rand(200, 12, generator=torch.Generator().manual_seed(9))  # the box is out of reach
+    score = x @ models["0"][1] + models["0"][2]
+    y, eps = (score > 0).long(), 0.1 if norm == "linf" else 0.25
+    found = transfer({name: model for name, (model, _, _) in models.items()}, x, y, eps, norm, batch_size=64)
+    sign = 2 * y - 1
+    for s, (_, w_s, _) in enumerate(models.values()):
+        u = w_s.sign() if norm == "linf" else w_s / w_s.norm()
+        for t, (_, w_t, b_t) in enumerate(models.values()):
+            margin = sign * (x @ w_t + b_t) - eps * float(w_t @ u)
+            sure = margin.abs() > 0.025 * eps * float(w_t.norm())  # 40 steps end that near to it
+            assert sure.double().mean() > 0.9
+            assert torch.equal(found.right[s, t][sure], (margin > 0)[sure])
+    assert found.clean_accuracy[0] == 1 and found.accuracy.shape == (3, 3)
+    assert bool((found.accuracy.diagonal() < found.clean_accuracy).all())
+    table = found.table()
+    assert table["models"] == ["0", "1", "2"] and table["images"] == 200
+    assert table["accuracy"][0][1] == pytest.approx(float(found.right[0, 1].double().mean()))
+
+
+def test_no_models_are_refused_and_no_inputs_are_fine():
+    with pytest.raises(GameError, match="no classifier is given"):
+        transfer({}, torch.rand(2, 12), torch.zeros(2).long(), 0.1)
