@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from robustgames.attacks.victim import Model
 from robustgames.data.classified import Classified, real
 from robustgames.data.corruptions import as_images
 from robustgames.errors import GameError, shorten
 from robustgames.experiment.classifiers import Classifiers
-from robustgames.experiment.fitting import Fit, check_one_output, fitted, normalized
+from robustgames.experiment.fitting import Fit, as_module, check_one_output, fitted, normalized
 from robustgames.experiment.user_data import load_data
 from robustgames.experiment.user_networks import load_network, modules_of
 from robustgames.games.threat import ThreatModel
@@ -155,9 +156,9 @@ def another_network(network: NetworkOptions, options: DataOptions, x: Tensor) ->
     few = x[:FEW]
     images = as_images(few)
     few = few if images is None else images
-    shape, _ = _fit(network.name, model, few, of_folder=False)
-    model = _normalized(model, options, shape, tuple(few.shape[1:]), x.dtype, x.device)
-    return nn.Sequential(_Reshaped(shape), model if isinstance(model, nn.Module) else _Function(model)).eval()
+    fit = fitted(network.name, model, few, of_folder=False)
+    model = normalized(fit.model, (options.mean, options.std), fit.shape, tuple(few.shape[1:]), few)
+    return nn.Sequential(nn.Flatten(), nn.Unflatten(1, fit.shape), as_module(model)).eval()
 
 
 def _frozen(network: NetworkOptions, place: torch.device) -> Model:
@@ -167,17 +168,6 @@ def _frozen(network: NetworkOptions, place: torch.device) -> Model:
         for parameter in module.parameters():  # requires_grad_ of a module of TorchScript is refused
             parameter.requires_grad_(False)
     return model
-
-
-class _Reshaped(nn.Module):
-    """Inputs in the shape that a network takes."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.shape = shape
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.reshape(-1, *self.shape)
 
 
 def _bound(bound: float | Tensor, dtype: torch.dtype, place: torch.device) -> float | Tensor:

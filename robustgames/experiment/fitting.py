@@ -86,7 +86,12 @@ def normalized(
         return model
     channels = stored[0] if len(stored) != 2 else 1
     layer = Normalize(mean or (0.0,), std or (1.0,), shape, channels)
-    return nn.Sequential(layer.to(x.device, x.dtype), _module(model)).eval()
+    return nn.Sequential(layer.to(x.device, x.dtype), as_module(model)).eval()
+
+
+def as_module(model: Model) -> nn.Module:
+    """Return a function of images as a module."""
+    return model if isinstance(model, nn.Module) else _Function(model)
 
 
 def check_one_output(name: str, model: Model, x: Tensor) -> None:
@@ -105,7 +110,7 @@ def _with_two(model: Model, z: Tensor) -> nn.Module:
     both = nn.Linear(1, 2, bias=False).to(z.device, z.dtype).requires_grad_(False)
     both.weight.copy_(torch.tensor([[-1.0], [1.0]]))
     axis = [nn.Unflatten(0, (-1, 1))] if z.dim() == 1 else []
-    return nn.Sequential(_module(model), *axis, both).eval()
+    return nn.Sequential(as_module(model), *axis, both).eval()
 
 
 class _Function(nn.Module):
@@ -117,10 +122,6 @@ class _Function(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x)
-
-
-def _module(model: Model) -> nn.Module:
-    return model if isinstance(model, nn.Module) else _Function(model)
 
 
 def _taken_for_a_classifier(model: Model) -> str:

@@ -178,7 +178,12 @@ def test_errors_say_what_to_type(monkeypatch):
             {},
             "not in linf: give --norm l2 with its --eps, or --attack foolbox:LinfPGD",
         ),
-        ("foolbox:L0FMNAttack", "linf", {}, "attacks in l0, not in linf: give --attack foolbox:LInfFMNAttack"),
+        (
+            "foolbox:L0FMNAttack",
+            "linf",
+            {},
+            "attacks in l0, not in linf: give --norm l0 with its --eps, or --attack foolbox:LInfFMNAttack",
+        ),
         ("foolbox:LinfPGD", "linf", {"step": 3}, "did you mean steps"),
         ("foolbox:LinfPGD", "linf", {"steps": "x"}, "foolbox:LinfPGD failed with TypeError"),
         ("other:LinfPGD", "linf", {}, "unknown library of attacks 'other': known: art, foolbox"),
