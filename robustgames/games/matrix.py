@@ -63,7 +63,7 @@ class MatrixGame(ClosedForm):
     def _equilibrium(self) -> Tensor:
         """Solve min_x max_j (xᵀA)_j and max_y min_i (A y)_i."""
         matrix = self.matrix.cpu().numpy()
-        return torch.from_numpy(np.concatenate([_minimax(matrix), _minimax(-matrix.T)]))
+        return torch.from_numpy(np.concatenate([minimax(matrix), minimax(-matrix.T)]))
 
     def solution(self) -> Tensor:
         return self.equilibrium.to(self.device, self.dtype)
@@ -74,7 +74,7 @@ class MatrixGame(ClosedForm):
         return self.sets[0].maximize(-(y @ matrix.mT)) if player == 0 else self.sets[1].maximize(x @ matrix)
 
 
-def _minimax(matrix: np.ndarray) -> np.ndarray:
+def minimax(matrix: np.ndarray) -> np.ndarray:
     """Return argmin over the simplex of max_j (xᵀ matrix)_j, by linear programming in (x, value)."""
     from scipy.optimize import linprog
 
