@@ -47,6 +47,8 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     "robustgames/StepBox-v0": {"game": f"{CONSTRAINED}:StepBox"},
     "robustgames/WeakMinty-v0": {"game": "robustgames.games.weak_minty:WeakMinty"},
     "robustgames/RatioGame-v0": {"game": "robustgames.games.ratio:RatioGame"},
+    "robustgames/RandomMatrixGame-v0": {"game": "robustgames.games.matrix:RandomMatrixGame"},
+    "robustgames/KuhnPoker-v0": {"game": "robustgames.games.sequence:KuhnPoker"},
     "robustgames/FiniteSumBilinear-v0": {"game": "robustgames.games.finite_sum:FiniteSumBilinear"},
     "robustgames/RobustRegression-v0": {"game": "robustgames.games.regression:RobustRegression"},
     "robustgames/LinearAttack-v0": {"game": f"{ATTACK}:LinearAttack"},

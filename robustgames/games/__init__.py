@@ -14,7 +14,7 @@ from robustgames.games.finite_sum import FiniteSumBilinear
 from robustgames.games.game import Game, GeneralSumGame, ZeroSumGame
 from robustgames.games.gan import GAN
 from robustgames.games.image_gans import DigitsGAN, ImageGAN, MnistGAN
-from robustgames.games.matrix import MatrixGame
+from robustgames.games.matrix import MatrixGame, RandomMatrixGame
 from robustgames.games.networks import MLP, Frozen, Network
 from robustgames.games.noisy import Noisy
 from robustgames.games.normalization import Normalize
@@ -22,6 +22,7 @@ from robustgames.games.oracle import Oracle
 from robustgames.games.planar_gans import GaussianMixtureGAN, GaussianRingGAN, GaussianWGAN1D, PlanarGAN, SwissRollGAN
 from robustgames.games.ratio import RatioGame
 from robustgames.games.regression import RobustRegression
+from robustgames.games.sequence import KuhnPoker, SequenceGame
 from robustgames.games.sets import (
     Box,
     L1Ball,
@@ -37,6 +38,7 @@ from robustgames.games.sets import (
 from robustgames.games.sharded import ShardedOracle
 from robustgames.games.threat import ThreatModel
 from robustgames.games.toy import AlmostBilinear, Bilinear, DiracGAN, Forsaken, Polar, Quadratic
+from robustgames.games.treeplex import Treeplex
 from robustgames.games.weak_minty import WeakMinty
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "GlobalForsaken",
     "HeldOut",
     "ImageGAN",
+    "KuhnPoker",
     "L1Ball",
     "L1BallInBox",
     "L2Ball",
@@ -81,9 +84,11 @@ __all__ = [
     "Polar",
     "Product",
     "Quadratic",
+    "RandomMatrixGame",
     "RatioGame",
     "RidgeBox",
     "RobustRegression",
+    "SequenceGame",
     "Set",
     "ShardedOracle",
     "Simplex",
@@ -91,6 +96,7 @@ __all__ = [
     "StepBox",
     "SwissRollGAN",
     "ThreatModel",
+    "Treeplex",
     "WeakMinty",
     "ZeroSumGame",
     "linf_ball",

@@ -74,7 +74,8 @@ ZERO_SUM = {
 }
 GAMES = ZERO_SUM | {"polar": Polar().to(dtype=KIND), "classification": classification(batch_size=None)}
 GAMES["interval"] = classification(batch_size=None, attacker="interval")
-ENTROPIC = {"mirror_descent", "mirror_prox", "optimistic_mwu"}
+ENTROPIC = {"mirror_descent", "mirror_prox", "optimistic_mwu", "magnetic", "double_oracle"}
+ENTROPIC |= {"regret_matching", "rm_plus", "predictive_rm_plus"}
 TRAINING = {name for name in RECIPES if name.endswith("_training")}
 
 
