@@ -22,8 +22,8 @@ class PDHG(Scheme):
 
     Converges on bilinear Φ = xᵀA y if lr lr_y |A|₂² < 1. A step is a round of `round` such moves and two evaluations:
     the residual |P(z + V(z)) - z| of the last iterate and of the average since the last restart. The better one is the
-    output. If `restart`, the method also starts again from it: at once if its residual has fallen to 0.2 times that
-    at the last restart; to 0.8 times, if it rises; and when the average holds 0.36 of all moves. Bilinear games on
+    output. If `restart`, the method also starts again from it: at once if its residual is at most 0.2 times that
+    at the last restart; at most 0.8 times, if it rises; and when the average holds 0.36 of all moves. Bilinear games on
     polytopes are sharp, so restarts give a linear rate in 1/(condition number), where the average alone has 1/k.
     Source: Chambolle and Pock 2011; Applegate et al. 2021, "Practical large-scale linear programming using
     primal-dual hybrid gradient"; Applegate, Hinder, Lu and Lubin 2023.

@@ -47,6 +47,8 @@ def make_solver(
         if setting not in allowed:
             raise unknown(f"setting of {name}", setting, allowed)
     solver = RECIPES[name](**settings)
+    if anneal and "lr" not in allowed:
+        raise GameError(f"{name} has no learning rate that could fall: leave anneal out")
     if anneal:
         solver = annealed(solver, anneal)
     if average is None:

@@ -58,7 +58,7 @@ class RegretMatching(Scheme):
 
     Args:
         plus: Whether cumulative regrets are cut off at 0 (RM+) or kept (RM).
-        predictive: Whether the last regrets are added once more when the strategy is chosen.
+        predictive: Whether the last regrets count twice when the strategy is chosen.
         alternating: Whether y sees the new x, each with a call of its own.
     """
 
