@@ -11,6 +11,7 @@ from torch import Tensor
 from robustgames.games.game import join
 from robustgames.games.matrix import minimax
 from robustgames.games.oracle import Oracle
+from robustgames.solvers.players import NAMES
 from robustgames.solvers.regret import treeplexes
 from robustgames.solvers.rules import State
 from robustgames.solvers.schemes import Scheme, Tally
@@ -38,7 +39,10 @@ class DoubleOracle(Scheme):
         trees = treeplexes(self, oracle)
         oracle.draw()
         new = [tree.maximize(v) for tree, v in zip(trees, oracle.game.split(oracle(z)), strict=True)]
+        known = [_is_known(state[name], plan).all() for name, plan in zip(NAMES, new, strict=True)]
         v_x, v_y = oracle.game.split(oracle(join(new, z)))
+        if bool(known[0] & known[1]):  # z is the equilibrium already
+            return z.clone(), {**state, "k": state["k"] + 1}
         columns = -(state["x"] @ v_x.unsqueeze(-1))  # Φ(x_i, new y) = -<V_x, x_i>, since V_x = -A y
         rows = v_y.unsqueeze(-2)
         y = torch.cat([state["y"], new[1].unsqueeze(-2)], -2)
@@ -46,8 +50,6 @@ class DoubleOracle(Scheme):
         x = torch.cat([state["x"], new[0].unsqueeze(-2)], -2)
         mixed = _equilibria(payoffs)
         blocks = [(weights.unsqueeze(-2) @ plans).squeeze(-2) for weights, plans in zip(mixed, (x, y), strict=True)]
-        if bool(_is_known(state["x"], new[0]).all()) and bool(_is_known(state["y"], new[1]).all()):
-            return join(blocks, z), {**state, "k": state["k"] + 1}
         return join(blocks, z), {"x": x, "y": y, "payoffs": payoffs, "k": state["k"] + 1}
 
     def tally(self) -> Tally:

@@ -256,3 +256,19 @@ def test_double_oracle_needs_few_strategies_of_a_game_with_a_small_support():
     for _ in range(12):
         z, state = solver.step(oracle, z, state)
     assert diagnostics.duality_gap(game, z).abs() < 1e-10 and state["x"].shape[-2] <= 8
+
+
+@pytest.mark.slow
+def test_large_random_games_have_the_value_of_scipy():
+    """Within the exact gap of the value of the linear program."""
+    game = RandomMatrixGame(300).to(dtype=KIND)
+    value = float(game.payoff(*game.split(game.solution())))
+    for name in ("rm_plus", "predictive_rm_plus"):
+        solver, oracle = make_solver(name), Oracle(game)
+        z = game.initial((), torch.Generator().manual_seed(0))
+        state = solver.init(oracle, z)
+        for _ in range(3000):
+            z, state = solver.step(oracle, z, state)
+        out = solver.output(z, state)
+        gap = float(diagnostics.duality_gap(game, out))
+        assert gap < 1e-3 and abs(float(game.payoff(*game.split(out))) - value) <= gap
