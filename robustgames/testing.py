@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from robustgames import envs
 from robustgames.errors import GameError
-from robustgames.games import Game, GeneralSumGame, Oracle, Quadratic, ZeroSumGame
+from robustgames.games import Game, GeneralSumGame, Oracle, Quadratic, Simplex, ZeroSumGame
 from robustgames.games.game import Sample
 from robustgames.solvers import Scheme, make_solver
 from robustgames.solvers.config import from_config, to_config
@@ -201,13 +201,14 @@ def _check_training(game: Game) -> None:
 def check_solver(solver: Scheme) -> None:
     """Check that a solver keeps the contract of `Scheme`.
 
-    Checked on a strongly monotone quadratic: a step leaves its arguments as they were; runs are independent; dtypes and
-    shapes are kept; every step calls the oracle equally often; the config of the solver gives the same solver.
+    Checked on a strongly monotone quadratic, on simplices if the solver refuses unbounded sets: a step leaves its
+    arguments as they were; runs are independent; dtypes and shapes are kept; every step calls the oracle equally
+    often; the config of the solver gives the same solver.
 
     Raises:
         GameError: The first violation, with what was expected and what to change.
     """
-    game = Quadratic(coupling=1.0, n=2)
+    game = _game_of(solver)
     z = torch.rand(RUNS, 4, generator=Generator().manual_seed(0), dtype=torch.float64) + 0.1
     z = (z.view(RUNS, 2, 2) / z.view(RUNS, 2, 2).sum(-1, keepdim=True)).flatten(-2)  # each player's on a simplex
     with torch.no_grad():
@@ -224,6 +225,16 @@ def check_solver(solver: Scheme) -> None:
     _require(single.dtype == torch.float32, solver, f"float32 iterates became {single.dtype}", "create tensors like z")
     repeated = repr(from_config(to_config(solver))) == repr(solver)
     _require(repeated, solver, "its config gives another solver", "use dataclass fields only")
+
+
+def _game_of(solver: Scheme) -> Game:
+    """Return the quadratic game, on simplices if the solver refuses it without constraints."""
+    game = Quadratic(coupling=1.0, n=2)
+    try:
+        solver.init(Oracle(game), torch.full((4,), 0.5))
+    except GameError:
+        game.sets = (Simplex(), Simplex())
+    return game
 
 
 def _check_steps(solver: Scheme, game: Game, z: Tensor) -> None:

@@ -30,7 +30,8 @@ def test_docstring_examples_give_what_they_show(name):
 
 
 def test_every_game_and_recipe_has_an_example_or_a_source():
-    for game in (rg.games.toy, rg.games.matrix, rg.games.noisy):
+    names = ("toy", "matrix", "noisy", "cycling", "constrained", "weak_minty", "ratio", "finite_sum", "regression")
+    for game in [importlib.import_module(f"robustgames.games.{name}") for name in names]:
         for name, cls in vars(game).items():
             if isinstance(cls, type) and issubclass(cls, rg.Game) and cls.__module__ == game.__name__:
                 assert "Example:" in cls.__doc__, name

@@ -27,6 +27,7 @@ ATTACKER = "robustgames.envs.black_box:BlackBoxAttack"
 
 TOY, MATRIX = "robustgames.games.toy", "robustgames.games.matrix:MatrixGame"
 ATTACK, TRAINING = "robustgames.games.attack", "robustgames.games.classification"
+CYCLING, CONSTRAINED = "robustgames.games.cycling", "robustgames.games.constrained"
 PLANAR, IMAGES = "robustgames.games.planar_gans", "robustgames.games.image_gans"
 
 BUILT_IN: dict[str, dict[str, Any]] = {
@@ -39,6 +40,17 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     "robustgames/RockPaperScissors-v0": {"game": MATRIX, "matrix": "rock_paper_scissors"},
     "robustgames/DiracGAN-v0": {"game": f"{TOY}:DiracGAN"},
     "robustgames/Polar-v0": {"game": f"{TOY}:Polar"},
+    "robustgames/GlobalForsaken-v0": {"game": f"{CYCLING}:GlobalForsaken"},
+    "robustgames/Letcher-v0": {"game": f"{CYCLING}:Letcher"},
+    "robustgames/LetcherMarket-v0": {"game": f"{CYCLING}:LetcherMarket"},
+    "robustgames/RidgeBox-v0": {"game": f"{CONSTRAINED}:RidgeBox"},
+    "robustgames/StepBox-v0": {"game": f"{CONSTRAINED}:StepBox"},
+    "robustgames/WeakMinty-v0": {"game": "robustgames.games.weak_minty:WeakMinty"},
+    "robustgames/RatioGame-v0": {"game": "robustgames.games.ratio:RatioGame"},
+    "robustgames/RandomMatrixGame-v0": {"game": "robustgames.games.matrix:RandomMatrixGame"},
+    "robustgames/KuhnPoker-v0": {"game": "robustgames.games.sequence:KuhnPoker"},
+    "robustgames/FiniteSumBilinear-v0": {"game": "robustgames.games.finite_sum:FiniteSumBilinear"},
+    "robustgames/RobustRegression-v0": {"game": "robustgames.games.regression:RobustRegression"},
     "robustgames/LinearAttack-v0": {"game": f"{ATTACK}:LinearAttack"},
     "robustgames/DigitsAttack-v0": {"game": f"{ATTACK}:DigitsAttack"},
     "robustgames/MnistAttack-v0": {"game": f"{ATTACK}:MnistAttack"},

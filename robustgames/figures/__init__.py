@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from robustgames.figures.basins import basin_figure, draw_basins
 from robustgames.figures.curves import learning_curves
 from robustgames.figures.digits import digit_grid, square_side
 from robustgames.figures.generators import generator_figures
@@ -19,7 +20,7 @@ from robustgames.figures.simplices import has_simplices, simplex_figure
 from robustgames.figures.style import Figure, save, theme
 from robustgames.games import GAN, AdversarialClassification, Game
 
-__all__ = ["draw_all", "save", "theme"]
+__all__ = ["basin_figure", "draw_all", "draw_basins", "save", "theme"]
 
 
 def draw_all(

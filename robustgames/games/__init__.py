@@ -8,15 +8,21 @@ from robustgames.games.classification import (
     MnistAdversarial,
     small_cnn,
 )
+from robustgames.games.constrained import RidgeBox, StepBox
+from robustgames.games.cycling import GlobalForsaken, Letcher, LetcherMarket
+from robustgames.games.finite_sum import FiniteSumBilinear
 from robustgames.games.game import Game, GeneralSumGame, ZeroSumGame
 from robustgames.games.gan import GAN
 from robustgames.games.image_gans import DigitsGAN, ImageGAN, MnistGAN
-from robustgames.games.matrix import MatrixGame
+from robustgames.games.matrix import MatrixGame, RandomMatrixGame
 from robustgames.games.networks import MLP, Frozen, Network
 from robustgames.games.noisy import Noisy
 from robustgames.games.normalization import Normalize
 from robustgames.games.oracle import Oracle
 from robustgames.games.planar_gans import GaussianMixtureGAN, GaussianRingGAN, GaussianWGAN1D, PlanarGAN, SwissRollGAN
+from robustgames.games.ratio import RatioGame
+from robustgames.games.regression import RobustRegression
+from robustgames.games.sequence import KuhnPoker, SequenceGame
 from robustgames.games.sets import (
     Box,
     L1Ball,
@@ -32,6 +38,8 @@ from robustgames.games.sets import (
 from robustgames.games.sharded import ShardedOracle
 from robustgames.games.threat import ThreatModel
 from robustgames.games.toy import AlmostBilinear, Bilinear, DiracGAN, Forsaken, Polar, Quadratic
+from robustgames.games.treeplex import Treeplex
+from robustgames.games.weak_minty import WeakMinty
 
 __all__ = [
     "GAN",
@@ -45,6 +53,7 @@ __all__ = [
     "DigitsAttack",
     "DigitsGAN",
     "DiracGAN",
+    "FiniteSumBilinear",
     "Forsaken",
     "Frozen",
     "Game",
@@ -52,12 +61,16 @@ __all__ = [
     "GaussianRingGAN",
     "GaussianWGAN1D",
     "GeneralSumGame",
+    "GlobalForsaken",
     "HeldOut",
     "ImageGAN",
+    "KuhnPoker",
     "L1Ball",
     "L1BallInBox",
     "L2Ball",
     "L2BallInBox",
+    "Letcher",
+    "LetcherMarket",
     "LinearAttack",
     "MatrixGame",
     "MnistAdversarial",
@@ -71,12 +84,20 @@ __all__ = [
     "Polar",
     "Product",
     "Quadratic",
+    "RandomMatrixGame",
+    "RatioGame",
+    "RidgeBox",
+    "RobustRegression",
+    "SequenceGame",
     "Set",
     "ShardedOracle",
     "Simplex",
     "Space",
+    "StepBox",
     "SwissRollGAN",
     "ThreatModel",
+    "Treeplex",
+    "WeakMinty",
     "ZeroSumGame",
     "linf_ball",
     "small_cnn",

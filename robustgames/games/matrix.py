@@ -29,6 +29,7 @@ class MatrixGame(ClosedForm):
 
     Args:
         matrix: Matrix A, or one of the names "matching_pennies" and "rock_paper_scissors".
+        solve: Whether to solve the linear programs. Large games need not: the duality gap is exact without a solution.
 
     Example:
         >>> MatrixGame("rock_paper_scissors").solution()
@@ -40,13 +41,13 @@ class MatrixGame(ClosedForm):
         "rock_paper_scissors": [[0.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]],
     }
 
-    def __init__(self, matrix: Any = "matching_pennies") -> None:
+    def __init__(self, matrix: Any = "matching_pennies", solve: bool = True) -> None:
         if isinstance(matrix, str) and matrix not in self.NAMED:
             raise GameError(f"matrix is {matrix!r}: a list of rows or one of {', '.join(self.NAMED)}")
         self.matrix = as_matrix(self.NAMED[matrix] if isinstance(matrix, str) else matrix)
         self.sizes = (self.matrix.shape[0], self.matrix.shape[1])
         self.sets = (Simplex(), Simplex())
-        self.equilibrium = self._equilibrium()
+        self.equilibrium = self._equilibrium() if solve else None
 
     def __repr__(self) -> str:
         rows = self.matrix.tolist()
@@ -63,10 +64,10 @@ class MatrixGame(ClosedForm):
     def _equilibrium(self) -> Tensor:
         """Solve min_x max_j (xᵀA)_j and max_y min_i (A y)_i."""
         matrix = self.matrix.cpu().numpy()
-        return torch.from_numpy(np.concatenate([_minimax(matrix), _minimax(-matrix.T)]))
+        return torch.from_numpy(np.concatenate([minimax(matrix), minimax(-matrix.T)]))
 
-    def solution(self) -> Tensor:
-        return self.equilibrium.to(self.device, self.dtype)
+    def solution(self) -> Tensor | None:
+        return None if self.equilibrium is None else self.equilibrium.to(self.device, self.dtype)
 
     def best_response(self, z: Tensor, player: int) -> Tensor:
         x, y = self.split(z)
@@ -74,7 +75,31 @@ class MatrixGame(ClosedForm):
         return self.sets[0].maximize(-(y @ matrix.mT)) if player == 0 else self.sets[1].maximize(x @ matrix)
 
 
-def _minimax(matrix: np.ndarray) -> np.ndarray:
+class RandomMatrixGame(MatrixGame):
+    """Φ(x, y) = xᵀA y on two simplices, A_ij ~ N(0, 1): a random zero-sum game.
+
+    Its equilibria are mixed, with about half of the actions each.
+
+    Args:
+        rows: Number of actions of x.
+        columns: Number of actions of y, as many as rows if None.
+        seed: Seed of the entries.
+        solve: Whether to solve the linear programs; see `MatrixGame`.
+
+    Example:
+        >>> RandomMatrixGame(20).sizes
+        (20, 20)
+    """
+
+    def __init__(self, rows: int = 10, columns: int | None = None, seed: int = 0, solve: bool = True) -> None:
+        columns = rows if columns is None else columns
+        if min(rows, columns) < 1:
+            raise GameError(f"rows and columns are {rows}, {columns}: each player has at least one action")
+        generator = torch.Generator().manual_seed(seed)
+        super().__init__(torch.randn(rows, columns, generator=generator, dtype=torch.float64), solve)
+
+
+def minimax(matrix: np.ndarray) -> np.ndarray:
     """Return argmin over the simplex of max_j (xᵀ matrix)_j, by linear programming in (x, value)."""
     from scipy.optimize import linprog
 

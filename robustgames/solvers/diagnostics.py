@@ -1,4 +1,4 @@
-"""Certificates: the kind of a point z, its distance from a solution, and the cycle of a trajectory."""
+"""Certificates: the kind of a point z, its distance from a solution, cycles and basins, constants of a region."""
 
 from __future__ import annotations
 
@@ -7,19 +7,33 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustgames.errors import GameError
-from robustgames.games.game import Game, Sample, ZeroSumGame
+from robustgames.games.game import Game, Sample
+from robustgames.solvers.basins import Basins, basins
 from robustgames.solvers.cycles import LimitCycle, limit_cycle
+from robustgames.solvers.derivatives import flow, interior_point, jacobian, spectrum, symmetric
+from robustgames.solvers.floquet import ClosedOrbit, closed_orbit
+from robustgames.solvers.gaps import duality_gap, restricted_gap
+from robustgames.solvers.minimax import LocalMinimax, local_minimax
+from robustgames.solvers.regions import RegionConstants, region_constants
 
 __all__ = [
+    "Basins",
+    "ClosedOrbit",
     "LimitCycle",
+    "LocalMinimax",
     "LocalNash",
+    "RegionConstants",
+    "basins",
+    "closed_orbit",
     "duality_gap",
     "flow",
     "jacobian",
     "limit_cycle",
+    "local_minimax",
     "local_nash",
+    "region_constants",
     "residual",
+    "restricted_gap",
     "spectrum",
 ]
 
@@ -33,34 +47,6 @@ def residual(game: Game, z: Tensor, sample: Sample = None) -> Tensor:
         tensor(5.)
     """
     return game.residual(z, sample)
-
-
-def jacobian(game: Game, z: Tensor, sample: Sample = None) -> Tensor:
-    """Return DV(z), shape (*S, n + m, n + m): row i is the gradient of V_i."""
-    with torch.enable_grad():
-        z = z.detach().requires_grad_()
-        v = game.field(z, sample)
-        if not v.requires_grad:  # a constant field
-            return z.new_zeros((*z.shape, z.shape[-1]))
-        rows = [
-            torch.autograd.grad(v[..., i].sum(), z, retain_graph=True, materialize_grads=True)[0]
-            for i in range(z.shape[-1])
-        ]
-    return torch.stack(rows, -2)
-
-
-def spectrum(game: Game, z: Tensor, sample: Sample = None) -> Tensor:
-    """Return the complex eigenvalues of DV(z), shape (*S, n + m), largest real part first.
-
-    If all real parts are negative, the flow z' = V(z) converges to a critical point z; if one is positive, it leaves.
-
-    Example:
-        >>> from robustgames.games.toy import Quadratic
-        >>> spectrum(Quadratic(), torch.zeros(2)).real
-        tensor([-2., -2.])
-    """
-    values = torch.linalg.eigvals(jacobian(game, z, sample))
-    return values.gather(-1, values.real.argsort(dim=-1, descending=True))
 
 
 @dataclass(frozen=True)
@@ -108,12 +94,7 @@ def local_nash(game: Game, z: Tensor, tol: float = 1e-5) -> LocalNash:
         >>> print(local_nash(Quadratic(), torch.zeros(2)))
         a strict local Nash point; stable: the flow converges to it (greatest real part -2)
     """
-    if z.dim() != 1:
-        raise GameError(f"local_nash takes one point of shape (n + m,), got {tuple(z.shape)}: pass z[i]")
-    game = game.exact
-    around = z + 1e-3 * torch.cat([torch.eye(len(z)), -torch.eye(len(z))]).to(z)
-    if not torch.allclose(game.project(around), around, atol=1e-6):
-        raise GameError("local_nash needs an interior point, this one lies at the edge of X × Y: use duality_gap")
+    game = interior_point(game, z, "local_nash")
     derivative, n = jacobian(game, z), game.sizes[0]
     convexity = -_greatest(derivative[:n, :n])  # the block of DV is -Φ_xx
     concavity = _greatest(derivative[n:, n:])
@@ -132,7 +113,7 @@ def local_nash(game: Game, z: Tensor, tol: float = 1e-5) -> LocalNash:
 def _greatest(block: Tensor) -> float:
     if block.numel() == 0:
         return float("-inf")
-    return float(torch.linalg.eigvalsh((block + block.mT) / 2)[-1])
+    return float(torch.linalg.eigvalsh(symmetric(block))[-1])
 
 
 def _words(
@@ -160,42 +141,3 @@ def _words(
         None: "neither attracting nor repelling to first order",
     }[stable]
     return f"{first}; {second}", f"{first}{number}; {second} (greatest real part {growth:.3g})"
-
-
-def duality_gap(game: Game, z: Tensor) -> Tensor:
-    """Return max_y' Φ(x, y') - min_x' Φ(x', y), shape (*S,): 0 exactly at saddles, an upper bound of both regrets.
-
-    Raises:
-        GameError: The game does not define its best responses.
-
-    Example:
-        >>> from robustgames.games import MatrixGame
-        >>> duality_gap(MatrixGame("matching_pennies"), torch.tensor([1.0, 0.0, 0.5, 0.5]))
-        tensor(1.)
-    """
-    game = game.exact
-    x_best, y_best = (game.best_response(z, player) for player in (0, 1))
-    if not isinstance(game, ZeroSumGame) or x_best is None or y_best is None:
-        raise GameError(
-            f"the duality gap of {game} is not known: it needs a zero-sum game whose best_response(z, player) is "
-            "exact and finite, e.g. a bilinear game with radius=1.0"
-        )
-    x, y = game.split(z)
-    return game.payoff(x, y_best, None) - game.payoff(x_best, y, None)
-
-
-@torch.no_grad()
-def flow(game: Game, z: Tensor, time: float, dt: float = 0.02) -> Tensor:
-    """Return the solution of z' = V(z) at times 0, |dt|, 2|dt| … up to `time` by classical Runge-Kutta, (T, *S, n + m).
-
-    A negative dt follows the flow backwards, which makes unstable cycles attracting.
-    """
-    points = [z]
-    for _ in range(round(time / abs(dt))):
-        k1 = game.field(z)
-        k2 = game.field(z + dt / 2 * k1)
-        k3 = game.field(z + dt / 2 * k2)
-        k4 = game.field(z + dt * k3)
-        z = z + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        points.append(z)
-    return torch.stack(points)

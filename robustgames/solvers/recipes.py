@@ -1,7 +1,7 @@
 """The named table of solvers. A new one is a function and a line in a file of recipes: its signature becomes flags.
 
-Every recipe takes `lr`, the learning rate of both players (or of player 0 if `lr_y` is given). A rate may also be a
-tensor of shape (runs, 1) with one rate per run, or a schedule `k -> rate`.
+Every recipe with a learning rate takes `lr`, that of both players (or of player 0 if `lr_y` is given). A rate may also
+be a tensor of shape (runs, 1) with one rate per run, or a schedule `k -> rate`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from robustgames.errors import GameError, unknown
 from robustgames.solvers.annealing import annealed
 from robustgames.solvers.first_order_recipes import FIRST_ORDER
 from robustgames.solvers.langevin_recipes import LANGEVIN
+from robustgames.solvers.matrix_recipes import MATRIX
 from robustgames.solvers.schemes import Averaged, Scheme
 from robustgames.solvers.training_recipes import TRAINING
 
-RECIPES: dict[str, Callable[..., Scheme]] = {**FIRST_ORDER, **TRAINING, **LANGEVIN}
+RECIPES: dict[str, Callable[..., Scheme]] = {**FIRST_ORDER, **MATRIX, **TRAINING, **LANGEVIN}
 
 
 def make_solver(
@@ -46,6 +47,8 @@ def make_solver(
         if setting not in allowed:
             raise unknown(f"setting of {name}", setting, allowed)
     solver = RECIPES[name](**settings)
+    if anneal and "lr" not in allowed:
+        raise GameError(f"{name} has no learning rate that could fall: leave anneal out")
     if anneal:
         solver = annealed(solver, anneal)
     if average is None:

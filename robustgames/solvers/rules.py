@@ -229,14 +229,14 @@ class Entropic(Rule):
 
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
         k = state["k"] + 1
-        w = torch.log_softmax(_log_weights(z, state.get("w")) + rate_at(self.lr, k) * v, -1)
+        w = torch.log_softmax(log_weights(z, state.get("w")) + rate_at(self.lr, k) * v, -1)
         return w.exp(), {"k": k, "w": w}
 
     def rewind(self, state: State, before: State) -> State:
         return {**state, "w": before["w"]} if "w" in before else {"k": state["k"]}
 
 
-def _log_weights(z: Tensor, w: Tensor | None) -> Tensor:
+def log_weights(z: Tensor, w: Tensor | None) -> Tensor:
     """Return w in the rows in which z is softmax(w) up to the rounding of a projection, else log z."""
     if w is None:  # a checkpoint of an earlier version
         return z.log()

@@ -4,7 +4,20 @@ import pytest
 import torch
 
 import robustgames as rg
-from robustgames.games import AlmostBilinear, Bilinear, DiracGAN, Forsaken, MatrixGame, Quadratic
+from robustgames.games import (
+    AlmostBilinear,
+    Bilinear,
+    DiracGAN,
+    Forsaken,
+    GlobalForsaken,
+    Letcher,
+    MatrixGame,
+    Quadratic,
+    RidgeBox,
+    RobustRegression,
+    StepBox,
+    WeakMinty,
+)
 
 GAMES = (
     Bilinear([[1, 2, 3], [4, 5, 6]]),
@@ -13,6 +26,12 @@ GAMES = (
     Forsaken(0.1),
     DiracGAN(0.3),
     MatrixGame("rock_paper_scissors"),
+    GlobalForsaken(),
+    Letcher(),
+    RidgeBox(),
+    StepBox(),
+    WeakMinty(-0.3, 2.0, 2),
+    RobustRegression(features=torch.eye(4)[:, :2], target=torch.arange(4.0)),
 )
 
 

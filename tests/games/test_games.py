@@ -1,6 +1,7 @@
 """Fields, batches of runs, oracles, networks, and the solvers as plain data."""
 
 import dataclasses
+import inspect
 import json
 
 import pytest
@@ -74,7 +75,8 @@ ZERO_SUM = {
 }
 GAMES = ZERO_SUM | {"polar": Polar().to(dtype=KIND), "classification": classification(batch_size=None)}
 GAMES["interval"] = classification(batch_size=None, attacker="interval")
-ENTROPIC = {"mirror_descent", "mirror_prox", "optimistic_mwu"}
+ENTROPIC = {"mirror_descent", "mirror_prox", "optimistic_mwu", "magnetic", "double_oracle"}
+ENTROPIC |= {"regret_matching", "rm_plus", "predictive_rm_plus"}
 TRAINING = {name for name in RECIPES if name.endswith("_training")}
 
 
@@ -133,7 +135,8 @@ def test_field_of_a_batch_is_the_field_of_its_rows(game):
 
 @pytest.mark.parametrize(("game", "recipe"), PAIRS)
 def test_runs_of_a_batch_equal_separate_runs(game, recipe):
-    solver = make_solver(recipe, average="uniform", lr=0.05, **settings_of(recipe))
+    rate = {"lr": 0.05} if "lr" in inspect.signature(RECIPES[recipe]).parameters else {}
+    solver = make_solver(recipe, average="uniform", **rate, **settings_of(recipe))
     starts = game.initial((4,), generator())
     together = trajectory(solver, game, starts, 20)
     assert not torch.equal(together[0], together[-1])

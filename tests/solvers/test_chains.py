@@ -1,5 +1,6 @@
 """Mirror-GAN and Mirror-Prox-GAN, Langevin steps, and rates that fall over a run."""
 
+import inspect
 import math
 
 import pytest
@@ -20,6 +21,7 @@ from robustgames.solvers import (
     Linear,
     PreconditionedLangevin,
     Rule,
+    Scheme,
     Simultaneous,
     make_solver,
     trajectory,
@@ -133,12 +135,14 @@ def test_impossible_settings_are_refused(make, error):
 
 
 # -- annealing ---------------------------------------------------------------------------------------------------------
-SETTINGS = {"mirror_gan": {"lr_decay": 0.0}, "mirror_prox_gan": {"lr_decay": 0.0}}
+SETTINGS = {"mirror_gan": {"lr_decay": 0.0}, "mirror_prox_gan": {"lr_decay": 0.0}, "pdhg": {"round": 4}}
 
 
 def rates_of(part):
     """Return the schedules of a solver's rules."""
     if isinstance(part, Rule):
+        return [part.lr]
+    if isinstance(part, Scheme) and hasattr(part, "lr"):
         return [part.lr]
     if isinstance(part, tuple):
         return [rate for item in part for rate in rates_of(item)]
@@ -151,7 +155,9 @@ def rates_of(part):
     [
         n
         for n in RECIPES
-        if "mirror_d" not in n and n not in ("mirror_prox", "optimistic_mwu", "mixed_ne_ld", "ibp_training")
+        if "mirror_d" not in n
+        and "lr" in inspect.signature(RECIPES[n]).parameters
+        and n not in ("mirror_prox", "optimistic_mwu", "mixed_ne_ld", "ibp_training")
     ],
 )
 def test_every_solver_is_annealed_over_its_run(name):

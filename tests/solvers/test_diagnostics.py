@@ -12,11 +12,18 @@ from robustgames.games import (
     AlmostBilinear,
     Bilinear,
     DiracGAN,
+    FiniteSumBilinear,
     Forsaken,
+    GlobalForsaken,
+    Letcher,
+    LetcherMarket,
     MatrixGame,
     Noisy,
     Polar,
     Quadratic,
+    RidgeBox,
+    StepBox,
+    WeakMinty,
 )
 from robustgames.solvers import diagnostics
 
@@ -34,6 +41,13 @@ TOYS = {
     "matrix game": MatrixGame(MATRIX),
     "dirac gan": DiracGAN(0.3),
     "polar": Polar(),
+    "letcher": Letcher(),
+    "letcher market": LetcherMarket(),
+    "global forsaken": GlobalForsaken(),
+    "ridge": RidgeBox(),
+    "step": StepBox(),
+    "weak minty": WeakMinty(),
+    "finite sum": FiniteSumBilinear(3),
 }
 every_toy = pytest.mark.parametrize("game", [g.to(dtype=KIND) for g in TOYS.values()], ids=TOYS.keys())
 
