@@ -1,5 +1,6 @@
 """Every game and every solver keeps its contract; new ones are picked up from the tables without a new line here."""
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from robustgames.testing import check_game, check_solver
 IDS = [id for id in rg.game_ids() if id.startswith("robustgames/")]
 ENTROPIC = [name for name in RECIPES if "Entropic" in repr(rg.make_solver(name))]
 EXACT = [name for name in RECIPES if "start='exact'" in repr(rg.make_solver(name))]
+REFUSALS = re.compile("without constraints|zero-sum games with a payoff|whole derivative|needs a box")
 
 
 PLANAR = {"hidden": (4,), "batch_size": 4}
@@ -63,7 +65,12 @@ def test_every_solver_takes_steps_on_every_game(id, name):
     game = env.unwrapped.game
     if name in EXACT and game.best_response(game.initial((2,), torch.Generator()), 1) is None:
         pytest.skip("the game does not know its best responses")
-    agent = rg.GameAgent(env, rg.make_solver(name, lr=1e-3), seed=0)
+    try:
+        agent = rg.GameAgent(env, rg.make_solver(name, lr=1e-3), seed=0)
+    except rg.GameError as error:
+        if not REFUSALS.search(str(error)):
+            raise
+        pytest.skip(str(error))
     start = agent.z.clone()
     agent.learn(12, log_interval=1000)  # a look at images takes longer than the steps
     assert agent.z.shape == start.shape and torch.isfinite(agent.z).all()

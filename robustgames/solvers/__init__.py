@@ -1,10 +1,15 @@
 """Solvers: a scheme (where to evaluate the field) of rules (what to do with its value)."""
 
 from robustgames.solvers import danskin, diagnostics
+from robustgames.solvers.adaptive import AdaptiveExtragradient, GoldenRatio, TiAda
+from robustgames.solvers.anchored import ExtraAnchored, FastExtragradient
 from robustgames.solvers.best_response import BestResponse, respond
 from robustgames.solvers.chains import LangevinChains
 from robustgames.solvers.fused_adam import FusedAdam, fused
 from robustgames.solvers.langevin import Langevin, PreconditionedLangevin
+from robustgames.solvers.lookahead import HalfTurn, Lookahead
+from robustgames.solvers.optimistic_adam import OptimisticAdam
+from robustgames.solvers.plus import AdaptiveEGPlus, ApproximateProximal, BiasCorrectedSEGPlus, CurvatureEGPlus
 from robustgames.solvers.recipes import RECIPES, make_solver
 from robustgames.solvers.rules import SGD, Adam, Entropic, Momentum, RMSProp, Rule, Sign, Steepest
 from robustgames.solvers.schedules import Exponential, InversePower, Linear, Triangular
@@ -20,34 +25,64 @@ from robustgames.solvers.schemes import (
     Turns,
     trajectory,
 )
+from robustgames.solvers.second_order import (
+    CompetitiveGradient,
+    Consensus,
+    FollowRidge,
+    LeastAction,
+    SymplecticAdjustment,
+)
+from robustgames.solvers.smoothed import RungeKutta, SmoothedGDA
 from robustgames.solvers.torch_rule import TorchRule
+from robustgames.solvers.whole_derivative import DampedNewton, StayOnRidge
 
 __all__ = [
     "RECIPES",
     "SGD",
     "Adam",
+    "AdaptiveEGPlus",
+    "AdaptiveExtragradient",
     "Alternating",
+    "ApproximateProximal",
     "Averaged",
     "BestResponse",
+    "BiasCorrectedSEGPlus",
+    "CompetitiveGradient",
+    "Consensus",
+    "CurvatureEGPlus",
+    "DampedNewton",
     "Entropic",
     "Exponential",
+    "ExtraAnchored",
     "Extragradient",
+    "FastExtragradient",
+    "FollowRidge",
     "FusedAdam",
+    "GoldenRatio",
+    "HalfTurn",
     "InversePower",
     "Langevin",
     "LangevinChains",
+    "LeastAction",
     "Linear",
+    "Lookahead",
     "Momentum",
     "Optimistic",
+    "OptimisticAdam",
     "PreconditionedLangevin",
     "RMSProp",
     "Rule",
+    "RungeKutta",
     "Scheme",
     "Sign",
     "Simultaneous",
+    "SmoothedGDA",
     "Solver",
+    "StayOnRidge",
     "Steepest",
+    "SymplecticAdjustment",
     "Tally",
+    "TiAda",
     "TorchRule",
     "Triangular",
     "Turns",

@@ -36,6 +36,8 @@ def annealed(solver: Scheme, calls: int) -> Scheme:
     def anneal(node: object, path: Keys) -> object:
         if isinstance(node, BestResponse) and node.start != "keep":  # every answer starts with a fresh inner rule
             return replace(node, outer=_falling(node.outer, counts[0]))
+        if isinstance(node, Scheme) and hasattr(node, "lr"):  # it follows the field without a rule
+            return _without_rule(node, counts[0])
         return _of_players(node, player_of(path), counts) if isinstance(node, Rule) else node
 
     return rebuild(solver, anneal)
@@ -48,8 +50,13 @@ def _of_players(rule: Rule, player: int | None, counts: tuple[float, float]) -> 
     return x if x == y else (x, y)
 
 
-def _falling(rule: Any, applications: float) -> Rule:
-    lr = getattr(rule, "lr", None)
+def _without_rule(scheme: Any, applications: float) -> Scheme:
+    falling = _falling(scheme, applications)
+    return _falling(falling, applications, "lr_y") if getattr(scheme, "lr_y", None) is not None else falling
+
+
+def _falling(node: Any, applications: float, name: str = "lr") -> Any:
+    lr = getattr(node, name, None)
     if not isinstance(lr, int | float):
-        raise GameError(f"{rule} has no single number as rate that could fall: leave anneal out")
-    return replace(rule, lr=Linear(float(lr), max(1, round(applications))))
+        raise GameError(f"{node} has no single number as rate that could fall: leave anneal out")
+    return replace(node, **{name: Linear(float(lr), max(1, round(applications)))})

@@ -13,11 +13,12 @@ from typing import Any, Literal
 from robustgames.errors import GameError, unknown
 from robustgames.solvers.annealing import annealed
 from robustgames.solvers.first_order_recipes import FIRST_ORDER
+from robustgames.solvers.frontier_recipes import FRONTIER
 from robustgames.solvers.langevin_recipes import LANGEVIN
 from robustgames.solvers.schemes import Averaged, Scheme
 from robustgames.solvers.training_recipes import TRAINING
 
-RECIPES: dict[str, Callable[..., Scheme]] = {**FIRST_ORDER, **TRAINING, **LANGEVIN}
+RECIPES: dict[str, Callable[..., Scheme]] = {**FIRST_ORDER, **FRONTIER, **TRAINING, **LANGEVIN}
 
 
 def make_solver(
@@ -37,7 +38,7 @@ def make_solver(
 
     Example:
         >>> make_solver("extra_adam", lr=0.1)
-        Extragradient(rule=Adam(lr=0.1, betas=(0.5, 0.9), eps=1e-08), alternating=False)
+        Extragradient(rule=Adam(lr=0.1, betas=(0.5, 0.9), eps=1e-08), alternating=False, ahead=None, same_sample=False)
     """
     if name not in RECIPES:
         raise unknown("agent", name, RECIPES)

@@ -166,30 +166,54 @@ class Turns(Scheme):
 
 @dataclass(frozen=True)
 class Extragradient(Scheme):
-    """z_half = P(rule(z, V(z; ζ))), z⁺ = P(rule(z, V(z_half; ζ'))): look ahead, then step *from z*.
+    """z_half = P(ahead(z, V(z; ζ))), z⁺ = P(rule(z, V(z_half; ζ'))): look ahead, then step *from z*.
 
-    The rule's state passes through both half steps (so Adam's moments see both). With `alternating`, each half step
-    lets x move first and y answer the new x. Two calls a step, or four one-player calls.
+    By default one rule takes both half steps, and its state passes through both (so Adam's moments see both). With
+    `alternating`, each half step lets x move first and y answer the new x. Two calls a step, or four one-player calls.
 
-    Source: Korpelevich 1976; lecture "A deterministic, simple example"; Gidel et al. 2019, algorithms 2 and 4.
+    Source: Korpelevich 1976; lecture "A deterministic, simple example"; Gidel et al. 2019, algorithms 2 and 4. Two
+    steps: Diakonikolas, Daskalakis and Jordan 2021 (EG+); Hsieh, Iutzeler, Malick and Mertikopoulos 2020. One sample:
+    Mishchenko et al. 2020.
+
+    Args:
+        rule: Rule of both players, or a pair.
+        alternating: Whether y answers the new x in each half step.
+        ahead: Rule of the look-ahead, with a state of its own; `rule` if None.
+        same_sample: Whether both half steps see one sample, ζ' = ζ.
     """
 
     rule: Rules
     alternating: bool = False
+    ahead: Rules | None = None
+    same_sample: bool = False
+
+    def __post_init__(self) -> None:
+        if self.alternating and (self.ahead is not None or self.same_sample):
+            raise GameError(
+                "alternating extragradient has one rule and draws every sample: leave ahead, same_sample out"
+            )
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
-        return init_rules(pair(self.rule) if self.alternating else self.rule, oracle, z)
+        state = init_rules(pair(self.rule) if self.alternating else self.rule, oracle, z)
+        return state if self.ahead is None else {"rule": state, "ahead": init_rules(self.ahead, oracle, z)}
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
+        draw = not self.same_sample
+        if self.ahead is not None:
+            half, ahead = move_together(self.ahead, oracle, base=z, point=z, state=state["ahead"])
+            z, rule = move_together(self.rule, oracle, base=z, point=half, state=state["rule"], draw=draw)
+            return z, {"rule": rule, "ahead": rewind(self.ahead, ahead, state["ahead"])}
         if self.alternating:
             rules = pair(self.rule)
             half, ahead = move_in_turn(rules, oracle, base=z, point=z, state=state)
             return move_in_turn(rules, oracle, base=z, point=half, state=rewind(rules, ahead, state))
         half, ahead = move_together(self.rule, oracle, base=z, point=z, state=state)
-        return move_together(self.rule, oracle, base=z, point=half, state=rewind(self.rule, ahead, state), own=True)
+        ahead = rewind(self.rule, ahead, state)
+        return move_together(self.rule, oracle, base=z, point=half, state=ahead, own=True, draw=draw)
 
     def tally(self) -> Tally:
-        return Tally(calls=4 if self.alternating else 2, x=2, y=2)
+        applied = 2 if self.ahead is None else 1
+        return Tally(calls=4 if self.alternating else 2, x=applied, y=applied)
 
 
 @dataclass(frozen=True)
