@@ -175,5 +175,5 @@ REARRANGE: dict[Any, Callable[..., Any]] = {
 """Operations that only move numbers, and those that add products of few of them."""
 FILLED = (aten.ones_like.default, aten.zeros_like.default, aten.full_like.default)
 SAME = (aten.detach.default, aten.alias.default, aten.clone.default, aten.lift_fresh_copy.default)
-WHERE = {(True, False): aten.where.ScalarSelf, (False, True): aten.where.ScalarOther}
+WHERE: dict[tuple[bool, ...], Any] = {(True, False): aten.where.ScalarSelf, (False, True): aten.where.ScalarOther}
 """`where` with a number in the place of a tensor, by whether its second and third argument are numbers."""

@@ -246,24 +246,29 @@ class Optimistic(Scheme):
 
 @dataclass(frozen=True)
 class Averaged(Scheme):
-    """A scheme that also keeps an average of its iterates z_1 … z_k: uniform, or exponential (decay^(k - i)).
+    """A scheme that also keeps an average of its iterates z_1 … z_k, with weights like i^power or decay^(k - i).
 
-    The trajectory is that of the scheme; `state["mean"]` is the average (`agent.average()`). The weights of both sum to
+    The trajectory is that of the scheme; `state["mean"]` is the average (`agent.average()`). The weights of all sum to
     1 (as in Adam's bias correction), and the start z_0 has none. On monotone games the uniform average converges where
-    the last iterate cycles. Source: Nemirovski 2004; Yazici et al. 2019 for the exponential one.
+    the last iterate cycles; weights that grow forget the start sooner. Source: Nemirovski 2004; Shamir and Zhang 2013
+    for the polynomial one; Yazici et al. 2019 for the exponential one.
 
     Args:
         scheme: Solver to average.
-        decay: Decay of an exponential average in [0, 1); 0 keeps the last iterate. If None, the average is uniform.
+        decay: Decay of an exponential average in [0, 1); 0 keeps the last iterate. If None, `power` decides.
         lookahead: Whether to average the points of the last field evaluations (extragradient's theory) instead of the
             iterates.
+        power: Weights i (i + 1) … (i + power - 1), which grow like i^power; 0 is the uniform average.
     """
 
     scheme: Scheme
     decay: float | None = None
     lookahead: bool = False
+    power: int = 0
 
     def __post_init__(self) -> None:
+        if self.power < 0 or (self.power and self.decay is not None):
+            raise GameError(f"power is {self.power}: a whole number >= 0, and 0 with a decay")
         if self.decay is not None and not 0 <= self.decay < 1:
             raise GameError(f"decay is {self.decay}: None (uniform) or a number in [0, 1), e.g. 0.999")
 
@@ -273,7 +278,7 @@ class Averaged(Scheme):
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
         z, inner = self.scheme.step(oracle, z, state["scheme"])
         k = state["k"] + 1
-        weight = 1 / k if self.decay is None else (1 - self.decay) / (1 - self.decay**k)
+        weight = (self.power + 1) / (self.power + k) if self.decay is None else (1 - self.decay) / (1 - self.decay**k)
         mean = torch.lerp(state["mean"], oracle.asked if self.lookahead else z, weight)
         return z, {"scheme": inner, "mean": mean, "k": k}
 

@@ -55,7 +55,7 @@ def test_consensus_and_symplectic_steps_are_those_of_the_dense_jacobian(game):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("a", [0.1, 0.5])
+@pytest.mark.parametrize("a", [0.1, 0.4])
 @pytest.mark.parametrize(
     ("name", "factor"),
     [
@@ -67,9 +67,8 @@ def test_consensus_and_symplectic_steps_are_those_of_the_dense_jacobian(game):
 )
 def test_bilinear_factors(name, factor, a):
     z = trajectory(rg.make_solver(name, lr=a), Bilinear(), torch.tensor([1.0, 0.3], dtype=KIND), 120)
-    found = float((z[-1].norm() / z[-101].norm()) ** 0.01)
-    # the double eigenvalue of optimistic steps at 1/2 is approached like 1/k
-    assert found == pytest.approx(factor(a), abs=0.01 if name == "lead" and a == 0.5 else 1e-9)
+    found = float((z[-1].norm() / z[-51].norm()) ** 0.02)
+    assert found == pytest.approx(factor(a), abs=1e-3 if name == "lead" else 1e-9)  # lead has a second, smaller factor
 
 
 def test_least_action_is_optimistic_gradient_descent_ascent_on_a_bilinear_game():

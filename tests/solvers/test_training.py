@@ -235,7 +235,9 @@ def test_recipes_build_what_their_documentation_says():
     )
     assert repr(make_solver("fast_training")) == best.format(lr=0.125, steps=1)
     madry = best.format(lr=0.25 / 3, steps=3)
-    assert repr(make_solver("adversarial_training")) == f"Averaged(scheme={madry}, decay=0.99, lookahead=False)"
+    assert (
+        repr(make_solver("adversarial_training")) == f"Averaged(scheme={madry}, decay=0.99, lookahead=False, power=0)"
+    )
     assert repr(make_solver("adversarial_training", ema=0)) == madry
     free = f"Simultaneous(rule=({adam}, Sign(lr=0.1)), replays=8)"
     assert repr(make_solver("free_training")) == free
