@@ -55,6 +55,14 @@ def of_function(function: Callable[..., Any]) -> Iterator[Flag]:
     """Yield the arguments of a function, with help texts from its docstring."""
     hints, helps = get_type_hints(function), _helps(function)
     for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if name not in hints:  # of a user's function
+            usual = parameter.default
+            raise GameError(
+                f"argument {name!r} of {getattr(function, '__wrapped__', function).__name__} has no type: write "
+                f"{name}: {'float' if usual is parameter.empty or usual is None else type(usual).__name__}"
+            )
         yield Flag(name, hints[name], parameter.default, helps.get(name, ""))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import gymnasium as gym
 import tyro
@@ -17,6 +17,7 @@ from robustgames.cli.result_table import count, report
 from robustgames.cli.words import pairs
 from robustgames.errors import GameError, shorten, unknown
 from robustgames.solvers import RECIPES
+from robustgames.solvers.recipes import POWERS
 
 if TYPE_CHECKING:
     from robustgames.experiment import ControlExperiment, Experiment, GameExperiment
@@ -57,7 +58,10 @@ class RunOptions(CommonOptions):
     data: str | None = None
     """Data of the game, as --set data=: a folder of images or of MNIST's IDX files, or openml."""
     average: str | None = None
-    """Also average the iterates: "uniform", or the decay of an exponential average such as 0.999."""
+    """Also average the iterates: uniform, linear or quadratic weights, or the decay of an exponential average such as
+    0.999."""
+    average_lookaheads: bool = False
+    """Average the points of the last field evaluation of each step instead of the iterates."""
     anneal: bool = False
     """Decrease all learning rates linearly to 0 over the run."""
     compile: bool = False
@@ -143,9 +147,10 @@ def parse(words: list[str], command: str = "train", more: type | None = None) ->
         GameError: An unknown agent or flag, or a value that cannot be used.
     """
     from robustgames.experiment import CONTROL_AGENTS
+    from robustgames.experiment.user_solvers import is_user_solver
 
     name, groups = words[0], {} if more is None else {"more": more}
-    if name in RECIPES:
+    if name in RECIPES or (is_user_solver(name) and name.rpartition(":")[2] not in gym.registry):
         return _game(name, words[1:], command, groups)
     if name in CONTROL_AGENTS:
         return _control(name, words[1:], command, groups)
@@ -169,9 +174,11 @@ def _no_agent(words: list[str], known: list[str], command: str) -> GameError:
 def _game(name: str, words: list[str], command: str, more: dict[str, type]) -> tuple[GameExperiment, Path, Any]:
     """Return the experiment of a solver on a game, the folder of its runs, and the other flags."""
     from robustgames.experiment import GameExperiment
+    from robustgames.experiment.user_solvers import recipe_of
 
-    groups = {"solver": flags.group(name, flags.of_function(RECIPES[name])), "run": RunOptions, **more}
-    parsed = flags.parse(groups, f"robustgames {command} {name}", flags.summary(RECIPES[name]), words)
+    recipe = recipe_of(name)
+    groups = {"solver": flags.group(name.rpartition(":")[2], flags.of_function(recipe)), "run": RunOptions, **more}
+    parsed = flags.parse(groups, f"robustgames {command} {name}", flags.summary(recipe), words)
     run: RunOptions = parsed.run
     if any(word.partition("=")[0] == "shards" for word in run.set):
         raise GameError("--set cannot change shards: it is not a setting of the game; see --shards")
@@ -185,6 +192,7 @@ def _game(name: str, words: list[str], command: str, more: dict[str, type]) -> t
         seed=run.seed,
         device=run.device,
         average=_average(run.average),
+        average_lookaheads=run.average_lookaheads,
         anneal=run.anneal,
         compile=run.compile,
         checkpoint=run.checkpoint,
@@ -246,11 +254,11 @@ def check_env_settings(settings: Collection[str]) -> None:
             raise GameError(f"--set cannot change {key}: it is not a setting of the game; see --runs and --device")
 
 
-def _average(word: str | None) -> float | Literal["uniform"] | None:
+def _average(word: str | None) -> Any:
     try:
-        return None if word is None else "uniform" if word == "uniform" else float(word)
+        return word if word is None or word in POWERS else float(word)
     except ValueError:
-        raise GameError(f"--average is {word!r}: uniform, or a decay such as 0.999") from None
+        raise GameError(f"--average is {word!r}: {', '.join(POWERS)}, or a decay such as 0.999") from None
 
 
 def _run(experiment: Experiment, out: Path) -> None:

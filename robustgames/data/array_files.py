@@ -75,8 +75,8 @@ def idx(path: Path) -> Classified:
             raise GameError(
                 f"the labels of {path} are looked for in {name}, which is not there: put it beside the images"
             )
-    y = read_idx(labels, LABELS)
-    found = from_arrays(str(path), torch.from_numpy(read_idx(images, IMAGES).copy()), y.copy(), class_names(y))
+    x, y = read_idx(images, IMAGES).copy(), read_idx(labels, LABELS).copy()
+    found = from_arrays(str(path), torch.from_numpy(x), y, class_names(y))
     return replace(found, shuffled=True)
 
 

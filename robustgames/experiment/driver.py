@@ -52,7 +52,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("agent", "env", "solver", "device"), (str,)),
     **dict.fromkeys(("settings", "solver_settings", "env_settings"), (dict,)),
     "seeds": (list, tuple),
-    **dict.fromkeys(("anneal", "compile", "shard_optimizer"), (bool,)),
+    **dict.fromkeys(("anneal", "average_lookaheads", "compile", "shard_optimizer"), (bool,)),
     "average": (str, int, float, type(None)),
     "evaluations": (int, type(None)),
 }

@@ -33,7 +33,8 @@ def create_folder(out: str | Path, env_id: str, agent: str, *labels: str) -> Pat
     Raises:
         GameError: The folder cannot be written.
     """
-    parent = Path(out) / env_id.rpartition(":")[2].removeprefix("robustgames/").replace("/", "-") / agent
+    env, agent = (word.rpartition(":")[2] for word in (env_id, agent))  # without the modules of the user
+    parent = Path(out) / env.removeprefix("robustgames/").replace("/", "-") / agent
     name = "-".join([f"{datetime.now():%Y%m%d-%H%M%S}", *filter(None, labels)])
     with writing(parent):
         parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from inspect import signature
 from math import floor
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -25,12 +24,13 @@ from robustgames.experiment.base import Examination, Experiment, Progress, diffe
 from robustgames.experiment.folder import Content
 from robustgames.experiment.logs import show_figures
 from robustgames.experiment.naming import title
+from robustgames.experiment.user_solvers import parameters_of_solver, recipe_of
 from robustgames.figures import animation
 from robustgames.figures.style import Figure
 from robustgames.figures.video import Film
 from robustgames.games import GAN, AdversarialClassification, HeldOut
 from robustgames.processes import current
-from robustgames.solvers import RECIPES, SGD, Averaged, Scheme, make_solver
+from robustgames.solvers import SGD, Averaged, Scheme, make_solver
 
 RATES = ("lr", "lr_y")
 """Settings of a solver that may be lists with a number of every run."""
@@ -46,6 +46,7 @@ class GameExperiment(Experiment[GameAgent]):
 
     Attributes:
         average: See `make_solver`.
+        average_lookaheads: See `make_solver`.
         anneal: If true, all learning rates decrease linearly to 0 over the steps.
         compile: See `GameAgent`.
         patience: Looks (one at each log) at the watched images without a rise of the accuracy under attack, after
@@ -57,7 +58,8 @@ class GameExperiment(Experiment[GameAgent]):
     """
 
     timestep: ClassVar[str] = "oracle call"
-    average: float | Literal["uniform"] | None = None
+    average: float | Literal["uniform", "linear", "quadratic"] | None = None
+    average_lookaheads: bool = False
     anneal: bool = False
     compile: bool = False
     patience: int = 0
@@ -72,15 +74,20 @@ class GameExperiment(Experiment[GameAgent]):
 
     def chosen(self) -> Content:
         """Return the settings of solver and training that are not the defaults, the learning rate always and first."""
-        usual = signature(RECIPES[self.agent]).parameters if self.agent in RECIPES else {}
-        own = {name: getattr(self, name) for name in ("average", "anneal", "patience") if getattr(self, name)}
+        usual = parameters_of_solver(self.agent)
+        own = {
+            name: getattr(self, name)
+            for name in ("average", "average_lookaheads", "anneal", "patience")
+            if getattr(self, name)
+        }
         own |= {"shards": self.shards} if self.shards > 1 else {}
         return differing(self.settings, {name: part.default for name, part in usual.items()}) | own
 
     def make_agent(self) -> GameAgent:
         """Return the agent at its start, see `Experiment.make_agent`."""
         horizon = self.steps if self.anneal else 0
-        solver = make_solver(self.agent, average=self.average, anneal=horizon, **self._each_run(self.settings))
+        settings, recipe = self._each_run(self.settings), recipe_of(self.agent)
+        solver = make_solver(recipe, self.average, horizon, self.average_lookaheads, **settings)
         with explained(self.env, self.env_settings):
             sharded = {"shards": self.shards} if self.shards > 1 else {}
             env = envs.make(self.env, self.runs, device=self.device, **sharded, **self.env_settings)

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
+from robustgames.games.derivatives import jacobian_vector, vector_jacobian
 from robustgames.games.game import Game, Sample, ZeroSumGame
 from robustgames.games.sets import Set
 from robustgames.processes import Processes, alone
@@ -83,6 +84,28 @@ class Oracle:
         """Return (both rewards, V(z; ζ)) from one evaluation, and count one call."""
         return self.game.evaluate(self._ask(z), self.sample)
 
+    def vjp(self, z: Tensor, u: Tensor | None = None, player: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return (V, DVᵀu) at z, and count two calls: the field and one pass back through it.
+
+        Args:
+            z: Joint strategies, (*S, n + m).
+            u: Vectors like V; V itself if None.
+            player: Player whose block of V is meant, in both results; None stands for both players.
+        """
+        self.calls += 1
+        return vector_jacobian(self.game, self._ask(z), self.sample, u, player)
+
+    def jvp(self, z: Tensor, u: Tensor, player: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return (V, DV u) at z, and count two calls; of one player's block if `player` is given.
+
+        Args:
+            z: Joint strategies, (*S, n + m).
+            u: Vectors like z.
+            player: Player whose block of V is meant, in both results; None stands for both players.
+        """
+        self.calls += 1
+        return jacobian_vector(self.game, self._ask(z), self.sample, u, player)
+
     def _ask(self, z: Tensor) -> Tensor:
         self.calls += 1
         follows = self.game.sets_follow_sample and z is not self._feasible
@@ -104,6 +127,10 @@ class Oracle:
         block = self.game.split(z)[player]
         fresh = torch.zeros_like(block) if zero else self.game.start(player, self.shape, self.generator)
         return self.place(z, player, fresh)
+
+    def dot(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return <a, b> of two tensors like z, (*S, 1), over the coordinates of all processes."""
+        return (a * b).sum(-1, keepdim=True)
 
     def draws_nothing(self) -> bool:
         """Return whether ζ is None, so the field depends on z alone."""

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from robustgames.errors import GameError
+from robustgames.games.derivatives import jacobian_vector, vector_jacobian
 from robustgames.games.game import Game, Sample, join, rows_of
 from robustgames.games.networks import Network
 from robustgames.games.oracle import Oracle
@@ -99,6 +100,34 @@ class ShardedOracle(Oracle):
     def evaluate(self, z: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
         return self._evaluated(self._ask(z), self.sample)
 
+    def vjp(self, z: Tensor, u: Tensor | None = None, player: int | None = None) -> tuple[Tensor, Tensor]:
+        v = self(z, player)  # u may be V, which is known once all shards are
+        self.calls += 1
+        shards = zip(self._shards(self.asked), self._parts(v if u is None else u, player), strict=True)
+        pulled = (vector_jacobian(self.micro, point, part, w, player)[1] for (point, part), w in shards)
+        return v, self._joined(pulled, None)
+
+    def jvp(self, z: Tensor, u: Tensor, player: int | None = None) -> tuple[Tensor, Tensor]:
+        self.calls += 1
+        z = self._ask(z)
+        found = [
+            jacobian_vector(self.micro, point, part, w, player)
+            for (point, part), w in zip(self._shards(z), self._parts(u, None), strict=True)
+        ]
+        return self._joined((v for v, _ in found), player), self._joined((pushed for _, pushed in found), player)
+
+    def _parts(self, u: Tensor, player: int | None) -> Iterator[Tensor]:
+        """Yield the part of each shard of this process of vectors like V, or like one player's block of it."""
+        private = self.whole.private and self.own > 1 and player != 0
+        for i in range(self.own):
+            if not private:
+                yield u
+            elif player == 1:
+                yield u.chunk(self.own, -1)[i]
+            else:
+                x, y = self.game.split(u)
+                yield join([x, y.chunk(self.own, -1)[i]], u)
+
     def restart(self, z: Tensor, player: int, zero: bool = False) -> Tensor:
         if zero or not (self.divides and player == 1):
             return super().restart(z, player, zero)
@@ -118,6 +147,13 @@ class ShardedOracle(Oracle):
             return mean.metrics(z, sample)
         rows = [self.micro.metrics(point, part) for point, part in self._shards(z, sample)]
         return {name: self.processes.mean((row[name] for row in rows), self.shards) for name in rows[0]}
+
+    def dot(self, a: Tensor, b: Tensor) -> Tensor:
+        if not self.whole.private:
+            return super().dot(a, b)
+        x, y = self.game.split(a * b)  # y in the order of the shards, so every W has the same bits
+        of_shards = (part.sum(-1, keepdim=True) for part in y.chunk(self.own, -1))
+        return x.sum(-1, keepdim=True) + self.shards * self.processes.mean(of_shards, self.shards)
 
     # -- the shards of this process ------------------------------------------------------------------------
     def _shards(self, z: Tensor, sample: Sample = None) -> Iterator[tuple[Tensor, Sample]]:

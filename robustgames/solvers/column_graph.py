@@ -36,6 +36,8 @@ class _Column:
 def _call(op: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> _Column:
     """Add an operation on columns to their graph."""
     graph = next(arg.node.graph for arg in args if isinstance(arg, _Column))
+    if op is aten.where.self and (numbers := tuple(not isinstance(arg, _Column) for arg in args[1:])) in WHERE:
+        op = WHERE[numbers]
     plain = tuple(arg.node if isinstance(arg, _Column) else arg for arg in args)
     return _Column(graph.call_function(op, plain, kwargs))
 
@@ -173,3 +175,5 @@ REARRANGE: dict[Any, Callable[..., Any]] = {
 """Operations that only move numbers, and those that add products of few of them."""
 FILLED = (aten.ones_like.default, aten.zeros_like.default, aten.full_like.default)
 SAME = (aten.detach.default, aten.alias.default, aten.clone.default, aten.lift_fresh_copy.default)
+WHERE: dict[tuple[bool, ...], Any] = {(True, False): aten.where.ScalarSelf, (False, True): aten.where.ScalarOther}
+"""`where` with a number in the place of a tensor, by whether its second and third argument are numbers."""

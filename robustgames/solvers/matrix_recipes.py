@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from robustgames.solvers.averaging import PolynomialAverage
 from robustgames.solvers.double_oracle import DoubleOracle
 from robustgames.solvers.magnetic import Magnetic
 from robustgames.solvers.pdhg import PDHG
@@ -23,28 +22,28 @@ def regret_matching(alternating: bool = False) -> Averaged:
     return Averaged(RegretMatching(plus=False, alternating=alternating))
 
 
-def rm_plus(alternating: bool = True, power: float = 1.0) -> Averaged:
+def rm_plus(alternating: bool = True, power: int = 1) -> Averaged:
     """Regret matching+ on simplices, CFR+ on treeplexes, evaluated at the linear average of its iterates.
 
     Source: Tammelin 2014, "Solving large imperfect information games using CFR+".
 
     Args:
         alternating: Whether y sees the new x.
-        power: Power p of the weights k^p of the average.
+        power: Power with which the weights of later iterates grow, see `Averaged`.
     """
-    return PolynomialAverage(RegretMatching(alternating=alternating), power=power)
+    return Averaged(RegretMatching(alternating=alternating), power=power)
 
 
-def predictive_rm_plus(alternating: bool = True, power: float = 2.0) -> Averaged:
+def predictive_rm_plus(alternating: bool = True, power: int = 2) -> Averaged:
     """Predictive regret matching+ (PCFR+ on treeplexes), evaluated at the quadratic average of its iterates.
 
     Source: Farina, Kroer and Sandholm 2021, "Faster game solving via predictive Blackwell approachability".
 
     Args:
         alternating: Whether y sees the new x.
-        power: Power p of the weights k^p of the average.
+        power: Power with which the weights of later iterates grow, see `Averaged`.
     """
-    return PolynomialAverage(RegretMatching(predictive=True, alternating=alternating), power=power)
+    return Averaged(RegretMatching(predictive=True, alternating=alternating), power=power)
 
 
 def magnetic(lr: float = 0.1, alpha: float = 0.1, period: int = 0, lr_y: float | None = None) -> Scheme:

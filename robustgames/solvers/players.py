@@ -47,10 +47,20 @@ def rewind(rules: Rules, state: State, before: State) -> State:
 
 
 def move_together(
-    rules: Rules, oracle: Oracle, base: Tensor, point: Tensor, state: State, own: bool = False
+    rules: Rules,
+    oracle: Oracle,
+    base: Tensor,
+    point: Tensor,
+    state: State,
+    own: bool = False,
+    draw: bool = True,
 ) -> tuple[Tensor, State]:
-    """Move both players from base with the field at point; a state of one's `own` may be overwritten."""
-    oracle.draw()
+    """Move both players from base with the field at point; a state of one's `own` may be overwritten.
+
+    Without `draw`, they see the sample that the oracle holds.
+    """
+    if draw:
+        oracle.draw()
     z, state = move_rules(rules, oracle, base, oracle(point), state, own)
     return oracle.project(z), state
 

@@ -166,30 +166,54 @@ class Turns(Scheme):
 
 @dataclass(frozen=True)
 class Extragradient(Scheme):
-    """z_half = P(rule(z, V(z; ζ))), z⁺ = P(rule(z, V(z_half; ζ'))): look ahead, then step *from z*.
+    """z_half = P(ahead(z, V(z; ζ))), z⁺ = P(rule(z, V(z_half; ζ'))): look ahead, then step *from z*.
 
-    The rule's state passes through both half steps (so Adam's moments see both). With `alternating`, each half step
-    lets x move first and y answer the new x. Two calls a step, or four one-player calls.
+    By default one rule takes both half steps, and its state passes through both (so Adam's moments see both). With
+    `alternating`, each half step lets x move first and y answer the new x. Two calls a step, or four one-player calls.
 
-    Source: Korpelevich 1976; lecture "A deterministic, simple example"; Gidel et al. 2019, algorithms 2 and 4.
+    Source: Korpelevich 1976; lecture "A deterministic, simple example"; Gidel et al. 2019, algorithms 2 and 4. Two
+    steps: Diakonikolas, Daskalakis and Jordan 2021 (EG+); Hsieh, Iutzeler, Malick and Mertikopoulos 2020. One sample:
+    Mishchenko et al. 2020.
+
+    Args:
+        rule: Rule of both players, or a pair.
+        alternating: Whether y answers the new x in each half step.
+        ahead: Rule of the look-ahead, with a state of its own; `rule` if None.
+        same_sample: Whether both half steps see one sample, ζ' = ζ.
     """
 
     rule: Rules
     alternating: bool = False
+    ahead: Rules | None = None
+    same_sample: bool = False
+
+    def __post_init__(self) -> None:
+        if self.alternating and (self.ahead is not None or self.same_sample):
+            raise GameError(
+                "alternating extragradient has one rule and draws every sample: leave ahead, same_sample out"
+            )
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
-        return init_rules(pair(self.rule) if self.alternating else self.rule, oracle, z)
+        state = init_rules(pair(self.rule) if self.alternating else self.rule, oracle, z)
+        return state if self.ahead is None else {"rule": state, "ahead": init_rules(self.ahead, oracle, z)}
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
+        draw = not self.same_sample
+        if self.ahead is not None:
+            half, ahead = move_together(self.ahead, oracle, base=z, point=z, state=state["ahead"])
+            z, rule = move_together(self.rule, oracle, base=z, point=half, state=state["rule"], draw=draw)
+            return z, {"rule": rule, "ahead": rewind(self.ahead, ahead, state["ahead"])}
         if self.alternating:
             rules = pair(self.rule)
             half, ahead = move_in_turn(rules, oracle, base=z, point=z, state=state)
             return move_in_turn(rules, oracle, base=z, point=half, state=rewind(rules, ahead, state))
         half, ahead = move_together(self.rule, oracle, base=z, point=z, state=state)
-        return move_together(self.rule, oracle, base=z, point=half, state=rewind(self.rule, ahead, state), own=True)
+        ahead = rewind(self.rule, ahead, state)
+        return move_together(self.rule, oracle, base=z, point=half, state=ahead, own=True, draw=draw)
 
     def tally(self) -> Tally:
-        return Tally(calls=4 if self.alternating else 2, x=2, y=2)
+        applied = 2 if self.ahead is None else 1
+        return Tally(calls=4 if self.alternating else 2, x=applied, y=applied)
 
 
 @dataclass(frozen=True)
@@ -222,24 +246,29 @@ class Optimistic(Scheme):
 
 @dataclass(frozen=True)
 class Averaged(Scheme):
-    """A scheme that also keeps an average of its iterates z_1 … z_k: uniform, or exponential (decay^(k - i)).
+    """A scheme that also keeps an average of its iterates z_1 … z_k, with weights like i^power or decay^(k - i).
 
-    The trajectory is that of the scheme; `state["mean"]` is the average (`agent.average()`). The weights of both sum to
+    The trajectory is that of the scheme; `state["mean"]` is the average (`agent.average()`). The weights of all sum to
     1 (as in Adam's bias correction), and the start z_0 has none. On monotone games the uniform average converges where
-    the last iterate cycles. Source: Nemirovski 2004; Yazici et al. 2019 for the exponential one.
+    the last iterate cycles; weights that grow forget the start sooner. Source: Nemirovski 2004; Shamir and Zhang 2013
+    for the polynomial one; Yazici et al. 2019 for the exponential one.
 
     Args:
         scheme: Solver to average.
-        decay: Decay of an exponential average in [0, 1); 0 keeps the last iterate. If None, the average is uniform.
+        decay: Decay of an exponential average in [0, 1); 0 keeps the last iterate. If None, `power` decides.
         lookahead: Whether to average the points of the last field evaluations (extragradient's theory) instead of the
             iterates.
+        power: Weights i (i + 1) … (i + power - 1), which grow like i^power; 0 is the uniform average.
     """
 
     scheme: Scheme
     decay: float | None = None
     lookahead: bool = False
+    power: int = 0
 
     def __post_init__(self) -> None:
+        if self.power < 0 or self.power % 1 or (self.power and self.decay is not None):
+            raise GameError(f"power is {self.power}: a whole number >= 0, and 0 with a decay")
         if self.decay is not None and not 0 <= self.decay < 1:
             raise GameError(f"decay is {self.decay}: None (uniform) or a number in [0, 1), e.g. 0.999")
 
@@ -249,7 +278,7 @@ class Averaged(Scheme):
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
         z, inner = self.scheme.step(oracle, z, state["scheme"])
         k = state["k"] + 1
-        weight = 1 / k if self.decay is None else (1 - self.decay) / (1 - self.decay**k)
+        weight = (self.power + 1) / (self.power + k) if self.decay is None else (1 - self.decay) / (1 - self.decay**k)
         mean = torch.lerp(state["mean"], oracle.asked if self.lookahead else z, weight)
         return z, {"scheme": inner, "mean": mean, "k": k}
 

@@ -16,6 +16,7 @@ from robustgames.agents import Agent
 from robustgames.errors import GameError, unknown
 from robustgames.experiment import CONTROL_AGENTS, Experiment, GameExperiment
 from robustgames.experiment.driver import has_type
+from robustgames.experiment.user_solvers import parameters_of_solver
 from robustgames.solvers import RECIPES
 
 Settings = dict[str, Any]
@@ -213,7 +214,7 @@ def _places(experiment: Experiment) -> dict[str, str]:
     """Return {name of an axis: field of the experiment that holds it}, which is the name itself of a plain field."""
     found = {f.name: f.name for f in fields(experiment) if f.name not in FIXED}
     if isinstance(experiment, GameExperiment):
-        own = inspect.signature(RECIPES[experiment.agent]).parameters if experiment.agent in RECIPES else ()
+        own = parameters_of_solver(experiment.agent)
         return {**found, **dict.fromkeys(own, "settings")}
     solver = RECIPES.get(getattr(experiment, "solver", ""))
     of_solver = dict.fromkeys(inspect.signature(solver).parameters if solver else (), "solver_settings")

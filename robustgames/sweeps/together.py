@@ -14,10 +14,12 @@ from robustgames import envs
 from robustgames.agents.game_agent import SMALL
 from robustgames.experiment import GameExperiment, Result
 from robustgames.experiment.game import RATES
+from robustgames.solvers import RECIPES
 from robustgames.solvers.langevin_recipes import LANGEVIN
 from robustgames.sweeps.plan import Plan, Settings
 from robustgames.sweeps.trial import Outcome
 
+DETERMINISTIC = RECIPES.keys() - LANGEVIN.keys()
 FOLDER = "together"
 """Folder of the run, in that of the sweep."""
 
@@ -29,7 +31,7 @@ def together(plan: Plan) -> GameExperiment | None:
     trial depends on its seed by its start alone.
     """
     base = plan.base
-    if not isinstance(base, GameExperiment) or base.runs > 1 or base.patience or base.agent in LANGEVIN:
+    if not isinstance(base, GameExperiment) or base.runs > 1 or base.patience or base.agent not in DETERMINISTIC:
         return None
     axes = plan.choices()
     if not set(axes) <= {*RATES} or not all(type(v) in (int, float) for axis in axes.values() for v in axis):

@@ -211,3 +211,33 @@ def test_signed_steps_are_finite_at_0_and_keep_nan(rule):
 def test_settings_that_are_not_numbers_are_refused(build):
     with pytest.raises(GameError):
         build()
+
+
+@pytest.mark.parametrize(("name", "power"), [("uniform", 0), ("linear", 1), ("quadratic", 2)])
+def test_averages_by_name_have_weights_that_grow_like_a_power(name, power):
+    start, steps = torch.tensor([1.0, -0.5], dtype=torch.float64), 30
+    game = Quadratic(coupling=1.0)
+    points = trajectory(make_solver("extragradient", lr=0.1), game, start, steps)[1:]
+    weights = torch.ones(steps, dtype=torch.float64)
+    for i in range(power):
+        weights *= torch.arange(1, steps + 1) + i
+    expected = (weights.unsqueeze(-1) * points).sum(0) / weights.sum()
+    _, state = final(make_solver("extragradient", lr=0.1, average=name), game, start, steps)
+    torch.testing.assert_close(state["mean"], expected, rtol=0, atol=1e-13)
+
+
+def test_an_average_of_look_aheads_is_that_of_the_half_steps():
+    start, game = torch.tensor([1.0, -0.5], dtype=torch.float64), Quadratic(coupling=1.0).to(dtype=torch.float64)
+    points = trajectory(make_solver("extragradient", lr=0.1), game, start, 20)[:-1]
+    halves = points + 0.1 * game.field(points)
+    solver = make_solver("extragradient", lr=0.1, average="uniform", average_lookaheads=True)
+    torch.testing.assert_close(final(solver, game, start, 20)[1]["mean"], halves.mean(0), rtol=0, atol=1e-13)
+
+
+def test_averages_that_cannot_be_kept_are_refused():
+    with pytest.raises(GameError, match="average_lookaheads averages nothing without an average"):
+        make_solver("gda", average_lookaheads=True)
+    with pytest.raises(GameError, match="'uniform', 'linear', 'quadratic' or a decay"):
+        make_solver("gda", average="cubic")
+    with pytest.raises(GameError, match="power is 1: a whole number >= 0, and 0 with a decay"):
+        Averaged(Simultaneous(SGD(0.1)), decay=0.9, power=1)

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import product
 
 import pytest
@@ -16,12 +16,17 @@ from robustgames.solvers import (
     Alternating,
     Averaged,
     BestResponse,
+    Consensus,
+    CurvatureEGPlus,
+    DampedNewton,
     Entropic,
     Extragradient,
+    GoldenRatio,
     InversePower,
     Langevin,
     LangevinChains,
     Linear,
+    Lookahead,
     Momentum,
     Optimistic,
     RMSProp,
@@ -29,6 +34,8 @@ from robustgames.solvers import (
     Scheme,
     Sign,
     Simultaneous,
+    StayOnRidge,
+    SymplecticAdjustment,
     Tally,
     TorchRule,
     Turns,
@@ -264,6 +271,11 @@ TALLIED = {
     "chains": lambda rules: LangevinChains(rules, inner_steps=3),
     "chains of one step": lambda rules: LangevinChains(rules, inner_steps=1),
     "prox chains": lambda rules: LangevinChains(rules, inner_steps=3, prox=True),
+    "two rules": lambda rules: Extragradient(rules, ahead=(SGD(0.1), SGD(0.1))),
+    "one sample": lambda rules: Extragradient(rules, same_sample=True),
+    "lookahead": lambda rules: Lookahead(Extragradient(rules)),
+    "consensus": Consensus,
+    "symplectic": SymplecticAdjustment,
 } | {
     f"best response {settings}": best_response(*settings)
     for settings in product(("random", "keep"), ("none", "extra", "past"), (0, 1, 3))
@@ -285,9 +297,37 @@ def test_applications_are_those_that_real_steps_make(scheme):
     assert solver.applications(oracle.calls - before) == counted
 
 
+WITHOUT_RULES = {cls for cls in Scheme.__subclasses__() if "lr" in {f.name for f in fields(cls)}}
+NOT_ANNEALED = {
+    CurvatureEGPlus: "CurvatureEGPlus finds its step sizes itself: leave anneal out",
+    GoldenRatio: "GoldenRatio finds its step sizes itself: leave anneal out",
+    DampedNewton: "the calls of a step of DampedNewton depend on the game: leave anneal out",
+    StayOnRidge: "the calls of a step of StayOnRidge depend on the game: leave anneal out",
+}
+
+
 def test_every_scheme_counts_its_applications():
-    made = {type(scheme((SGD(0.1), SGD(0.1)))) for scheme in TALLIED.values()}
+    made = {type(scheme((SGD(0.1), SGD(0.1)))) for scheme in TALLIED.values()} | WITHOUT_RULES
     assert made == {cls for cls in Scheme.__subclasses__() if cls.__module__.startswith("robustgames.")}
+
+
+@pytest.mark.parametrize("scheme", sorted(WITHOUT_RULES - set(NOT_ANNEALED), key=str))
+def test_the_rate_of_a_scheme_without_rules_falls_over_all_of_its_calls(scheme):
+    solver = scheme(lr=0.1)
+    calls = 8 * solver.tally().calls
+    falling, oracle, z = annealed(solver, calls), Oracle(Bilinear()), torch.ones(2)
+    assert falling == replace(solver, lr=Linear(0.1, 8))
+    state = falling.init(oracle, z)
+    oracle.calls = 0
+    while oracle.calls < calls:
+        z, state = falling.step(oracle, z, state)
+    assert state["k"] == 8
+
+
+@pytest.mark.parametrize("scheme", NOT_ANNEALED)
+def test_a_scheme_that_cannot_be_annealed_says_why(scheme):
+    with pytest.raises(GameError, match=NOT_ANNEALED[scheme]):
+        annealed(scheme(lr=0.1), 100)
 
 
 def test_a_scheme_of_a_user_is_annealed_if_it_counts_its_applications():

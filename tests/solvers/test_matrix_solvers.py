@@ -11,10 +11,8 @@ import robustgames as rg
 from robustgames.games import Bilinear, KuhnPoker, MatrixGame, Oracle, RandomMatrixGame
 from robustgames.solvers import (
     PDHG,
-    SGD,
     DoubleOracle,
     Magnetic,
-    PolynomialAverage,
     RegretMatching,
     Simultaneous,
     diagnostics,
@@ -146,21 +144,6 @@ def test_predictions_and_linear_averages_speed_up_regret_matching():
     assert predictive < plus < 0.1 * plain
     kuhn = [solve(name, KuhnPoker(), 300)[-1] for name in ("regret_matching", "rm_plus", "predictive_rm_plus")]
     assert kuhn[2] < 1e-2 * kuhn[1] < 1e-3 * kuhn[0]
-
-
-def test_averages_have_polynomial_weights():
-    z = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=KIND)
-    for power in (0.0, 1.0, 2.5):
-        solver = PolynomialAverage(Simultaneous(SGD(0.1)), power=power)
-        oracle, at = Oracle(Bilinear().to(dtype=KIND), (3,)), z
-        state, weights = solver.init(oracle, z), torch.arange(1, 21, dtype=KIND) ** power
-        for _ in range(20):
-            at, state = solver.step(oracle, at, state)
-        path = trajectory(Simultaneous(SGD(0.1)), Bilinear(), z, 20)[1:]
-        expected = (weights[:, None, None] * path).sum(0) / weights.sum()
-        torch.testing.assert_close(solver.output(at, state), expected)
-    with pytest.raises(rg.GameError, match="power is -1"):
-        PolynomialAverage(Simultaneous(SGD(0.1)), power=-1.0)
 
 
 @pytest.mark.parametrize("name", ["regret_matching", "rm_plus", "predictive_rm_plus", "double_oracle"])

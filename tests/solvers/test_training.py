@@ -235,11 +235,14 @@ def test_recipes_build_what_their_documentation_says():
     )
     assert repr(make_solver("fast_training")) == best.format(lr=0.125, steps=1)
     madry = best.format(lr=0.25 / 3, steps=3)
-    assert repr(make_solver("adversarial_training")) == f"Averaged(scheme={madry}, decay=0.99, lookahead=False)"
+    assert (
+        repr(make_solver("adversarial_training")) == f"Averaged(scheme={madry}, decay=0.99, lookahead=False, power=0)"
+    )
     assert repr(make_solver("adversarial_training", ema=0)) == madry
     free = f"Simultaneous(rule=({adam}, Sign(lr=0.1)), replays=8)"
     assert repr(make_solver("free_training")) == free
-    assert repr(make_solver("game_training")) == f"Extragradient(rule=({adam}, Sign(lr=0.1)), alternating=False)"
+    rest = "alternating=False, ahead=None, same_sample=False"
+    assert repr(make_solver("game_training")) == f"Extragradient(rule=({adam}, Sign(lr=0.1)), {rest})"
     names = {scheme: type(make_solver("game_training", scheme=scheme)).__name__ for scheme in SCHEMES}
     assert list(names.values()) == ["Simultaneous", "Alternating", "Extragradient", "Optimistic"]
     inner = make_solver("adversarial_training", norm="l1", inner_lr=2.0, ema=0).inner

@@ -1,0 +1,111 @@
+"""Lookahead: follow a solver for a while, then go a part of the way back to where it began."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustgames.errors import GameError
+from robustgames.games.oracle import Oracle
+from robustgames.solvers.rules import Rate, State, check_rate, rate_at
+from robustgames.solvers.schemes import Scheme, Tally
+
+
+@dataclass(frozen=True)
+class Lookahead(Scheme):
+    """After every `every` steps of a scheme z becomes P(slow + α (z - slow)), the next slow point.
+
+    On a bilinear game one round of GDA multiplies an error by 1 - α + α (1 + i lr σ)^every: a spiral outwards becomes a
+    contraction if the round is about half a turn. Source: Chavdarova et al. 2021, "Taming GANs with lookahead-minmax",
+    algorithm 1, jointly for both players; Zhang et al. 2019.
+
+    Args:
+        scheme: Solver whose steps are followed.
+        every: Steps of a round, a number or a tensor of shape (*S, 1) with one per run.
+        alpha: α in (0, 1].
+    """
+
+    scheme: Scheme
+    every: int | Tensor = 5
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.every, Tensor) or self.every >= 1) or not 0 < self.alpha <= 1:
+            raise GameError(f"every is {self.every} and alpha {self.alpha}: at least 1 step, and a part in (0, 1]")
+
+    def init(self, oracle: Oracle, z: Tensor) -> State:
+        return {"scheme": self.scheme.init(oracle, z), "slow": z, "k": 0}
+
+    def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
+        z, inner = self.scheme.step(oracle, z, state["scheme"])
+        k, slow = state["k"] + 1, state["slow"]
+        ends = k % self.every == 0
+        if isinstance(ends, Tensor):  # of each run by itself
+            back = oracle.project(slow.lerp(z, self.alpha))
+            z, slow = torch.where(ends, back, z), torch.where(ends, back, slow)
+        elif ends:
+            z = slow = oracle.project(slow.lerp(z, self.alpha))
+        return z, {"scheme": inner, "slow": slow, "k": k}
+
+    def adopt(self, point: Tensor, state: State) -> State:
+        return {**state, "scheme": self.scheme.adopt(point, state["scheme"]), "slow": point}
+
+    def tally(self) -> Tally:
+        return self.scheme.tally()
+
+
+@dataclass(frozen=True)
+class HalfTurn(Scheme):
+    """Lookahead whose rounds end by themselves: when the distance from the slow point stops growing.
+
+    Where <V(z), z - slow> <= 0 a rotation has made half a turn, and the middle between both points lies near its
+    center: z⁺ = slow⁺ = slow + α (z - slow). Elsewhere z⁺ = z + s, s = lr V(z) shortened to at most `longest`. One call
+    a step (two with `extragradient`), no period to choose; every run of a batch turns by itself. Not from a paper: its
+    kin are Lookahead-minmax (Chavdarova et al. 2021) and adaptive restarts (O'Donoghue and Candès 2015).
+
+    Args:
+        lr: Step.
+        alpha: α in (0, 1].
+        least: Least number of steps between two turns. Under noise a multiple of 1/lr.
+        longest: Largest |s|; 0 shortens none.
+        extragradient: Whether a step is one of extragradient.
+    """
+
+    lr: Rate
+    alpha: float = 0.5
+    least: int = 2
+    longest: float = 0.0
+    extragradient: bool = False
+
+    def __post_init__(self) -> None:
+        check_rate(self.lr)
+        if not 0 < self.alpha <= 1 or self.least < 1 or self.longest < 0:
+            raise GameError(f"{self}: alpha lies in (0, 1], least is at least 1 and longest at least 0")
+
+    def init(self, oracle: Oracle, z: Tensor) -> State:
+        return {"k": 0, "slow": z, "since": torch.zeros_like(z[..., :1])}
+
+    def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
+        k, slow, since = state["k"] + 1, state["slow"], state["since"]
+        rate = rate_at(self.lr, k)
+        oracle.draw()
+        v = oracle(z)
+        turns = (oracle.dot(v, z - slow) <= 0) & (since >= self.least)
+        if self.extragradient:
+            half = oracle.project(z + rate * v)
+            oracle.draw()
+            v = oracle(half)
+        s = rate * v
+        if self.longest:
+            s = s * (self.longest / oracle.dot(s, s).sqrt()).clamp_max(1)
+        z = oracle.project(torch.where(turns, slow.lerp(z, self.alpha), z + s))
+        return z, {"k": k, "slow": torch.where(turns, z, slow), "since": torch.where(turns, 0, since + 1)}
+
+    def adopt(self, point: Tensor, state: State) -> State:
+        return {**state, "slow": point, "since": torch.zeros_like(state["since"])}
+
+    def tally(self) -> Tally:
+        applied = 2 if self.extragradient else 1
+        return Tally(calls=applied, x=1, y=1)
