@@ -28,8 +28,8 @@ robustgames evaluate RUN              a run of a game: recompute its metrics, wi
 robustgames evaluate RUN [flags]      a run of control: recompute its returns, and sweep it over perturbations
 robustgames evaluate MODEL.zip --env ENV --trust [flags]   the same sweep of a model of Stable-Baselines3
 
-flags         --grid --episodes --best-response --algorithm --video --perturbation; of a model also --env --set;
-              of a game --animate
+flags         --grid --episodes --worst-case --budget --workers --best-response --algorithm --video --perturbation;
+              of a model also --env --set; of a game --animate
 their help    robustgames evaluate RUN --help"""
 
 Folder = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -62,6 +62,13 @@ class SweepOptions:
     """Env steps for which an adversary is trained against the first run, e.g. 10000; 0 trains none."""
     algorithm: Algorithm = "TD3"
     """Algorithm of Stable-Baselines3 that trains this adversary; of a .zip, also the algorithm of the model."""
+    worst_case: tuple[str, ...] = ()
+    """Set in which the worst point of every run is searched for: axes, e.g. mass,friction,damping (each from half to
+    twice its nominal value), bounds, e.g. mass=0.5,3 friction=0.2,1, or a named set."""
+    budget: int = 200
+    """Points that this search evaluates for every run."""
+    workers: int = 1
+    """Processes that play the grid and the points of the search; the numbers do not depend on it."""
     video: Path | None = None
     """File for the film of an episode of the first run, .gif or .mp4."""
     perturbation: tuple[str, ...] = ()
@@ -204,7 +211,7 @@ def _evaluate_model(options: ModelOptions) -> None:
     subject = Subject(options.run.stem, [policy], options.env, settings)
     video = None if options.video is None else _film(subject, point)
     with Progress(transient=True) as progress:
-        found, figures = examine(subject, what, _shown(progress))
+        found, figures = examine(subject, what, _shown(progress), folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_result(folder, "evaluation.json", {"model": str(options.run), "env": options.env, **found})
     for name, figure in figures.items():
@@ -224,7 +231,15 @@ def _examination(options: SweepOptions) -> Examination:
         _check_film(options.video, "--video")
     elif options.perturbation:
         raise GameError("--perturbation is that of a video: --video episode.gif; leave it out")
-    return Examination(options.grid, options.episodes, options.best_response, options.algorithm)
+    return Examination(
+        options.grid,
+        options.episodes,
+        options.best_response,
+        options.algorithm,
+        options.worst_case,
+        options.budget,
+        options.workers,
+    )
 
 
 def _check_film(file: Path, flag: str) -> None:

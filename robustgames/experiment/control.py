@@ -161,7 +161,7 @@ class ControlExperiment(Experiment[RobustDDPG]):
         Raises:
             GameError: All runs have diverged, or a measurement fails.
         """
-        found, drawn = examine(self.subject(agent), what, progress)
+        found, drawn = examine(self.subject(agent), what, progress, folder)
         for name, figure in drawn.items():
             with writing(folder):
                 figures.save(figure, folder / "figures" / f"{name}.png")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import stable_baselines3
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.adversaries import ALGORITHMS
@@ -61,5 +65,9 @@ def policy_of(model: BaseAlgorithm, env: str, env_settings: Mapping[str, object]
         raise GameError(
             f"the model maps observations {trained[0]} to {own}: {env} has {wanted[0]} and actions {wanted[1]}"
         )
-    center, half = (own.high + own.low) / 2, (own.high - own.low) / 2
-    return lambda observation: (model.predict(observation, deterministic=True)[0] - center) / half
+    return partial(_action, model.policy, (own.high + own.low) / 2, (own.high - own.low) / 2)
+
+
+def _action(policy: BasePolicy, center: np.ndarray, half: np.ndarray, observation: Any) -> np.ndarray:
+    """Return an action in [-1, 1]^n; a function with arguments can be sent to another process, a closure cannot."""
+    return (policy.predict(observation, deterministic=True)[0] - center) / half
