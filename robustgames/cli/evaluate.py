@@ -28,8 +28,8 @@ robustgames evaluate RUN              a run of a game: recompute its metrics, wi
 robustgames evaluate RUN [flags]      a run of control: recompute its returns, and sweep it over perturbations
 robustgames evaluate MODEL.zip --env ENV --trust [flags]   the same sweep of a model of Stable-Baselines3
 
-flags         --grid --episodes --worst-case --budget --workers --best-response --algorithm --video --perturbation;
-              of a model also --env --set; of a game --animate
+flags         --grid --episodes --worst-case --budget --observation-attack --eps --workers --best-response --algorithm
+              --video --perturbation; of a model also --env --set; of a game --animate
 their help    robustgames evaluate RUN --help"""
 
 Folder = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -67,6 +67,12 @@ class SweepOptions:
     twice its nominal value), bounds, e.g. mass=0.5,3 friction=0.2,1, or a named set."""
     budget: int = 200
     """Points that this search evaluates for every run."""
+    observation_attack: tuple[str, ...] = ()
+    """Attacks on what every run observes: all, or some of random, mad (maximal action difference), critic and sarsa
+    (robust Sarsa)."""
+    eps: float | None = None
+    """Radius of these attacks, in standard deviations of each component of the observation; by default the published
+    one of Hopper, Walker2d, HalfCheetah and Ant."""
     workers: int = 1
     """Processes that play the grid and the points of the search; the numbers do not depend on it."""
     video: Path | None = None
@@ -196,7 +202,7 @@ def _evaluate_model(options: ModelOptions) -> None:
     from robustgames.experiment.examination import Subject, check, examine
     from robustgames.experiment.folder import write_result
     from robustgames.experiment.grid_words import parse_point
-    from robustgames.experiment.stable_baselines import load_model, policy_of
+    from robustgames.experiment.stable_baselines import differentiable, load_model, policy_of
     from robustgames.figures.style import save
 
     what = _examination(options)
@@ -207,8 +213,9 @@ def _evaluate_model(options: ModelOptions) -> None:
     check_writable(folder)  # before the work, not after it
     settings, point = pairs(options.set, example="alpha=0.1"), parse_point(options.perturbation)
     check(options.env, settings, what, point)
-    policy = policy_of(load_model(options.run, options.algorithm, options.trust), options.env, settings)
-    subject = Subject(options.run.stem, [policy], options.env, settings)
+    model = load_model(options.run, options.algorithm, options.trust)
+    policy = policy_of(model, options.env, settings)
+    subject = Subject(options.run.stem, [policy], options.env, settings, [differentiable(model)])
     video = None if options.video is None else _film(subject, point)
     with Progress(transient=True) as progress:
         found, figures = examine(subject, what, _shown(progress), folder)
@@ -238,6 +245,8 @@ def _examination(options: SweepOptions) -> Examination:
         options.algorithm,
         options.worst_case,
         options.budget,
+        options.observation_attack,
+        options.eps,
         options.workers,
     )
 

@@ -109,6 +109,8 @@ def report_robustness(result: Content, figure: Path) -> None:
     for run, point in enumerate(result.get("worst_case", {}).get("worst_points", [])[:LISTED]):
         of = f" of run {run}" if runs > 1 else ""
         console.print(f"worst case{of}: {plain(_named(point))}", soft_wrap=True)
+    for attack, reason in result.get("observation_attacks", {}).get("left_out", {}).items():
+        console.print(f"[yellow]attack {plain(attack)} left out:[/] {plain(reason)}", soft_wrap=True)
     for axis, reason in found["idle"].items():
         console.print(f"[yellow]{plain(axis)} left out:[/] {plain(reason)}", soft_wrap=True)
     if figure.exists():
@@ -135,6 +137,7 @@ def _rows(result: Content) -> list[tuple[str, list[float], list[float]]]:
     """Return (label, (estimate, low, high), numbers of the runs) of every row."""
     found, random = result["robustness"], result["random_adversary"]
     cells = prod(len(values) for values in found["sweep"]["axes"].values())
+    attacks = result.get("observation_attacks")
     nominal = all(value == (0 if name in NOISES else 1) for name, value in found["nominal_point"].items())
     labels = {"nominal": "nominal, no adversary" if nominal else f"point nearest to nominal: {_point(found)}"}
     labels |= {"mean": "mean over the grid", "worst": "worst point", "iqm": "interquartile mean of all points and runs"}
@@ -150,7 +153,7 @@ def _rows(result: Content) -> list[tuple[str, list[float], list[float]]]:
     for name in [*shown, "mixing", "replacement"]:
         label = "nominal, no adversary" if name == "without" else f"random {name}, share {random['alpha']:g}"
         rows.append((f"{label}{more}", random[name], random["per_run"][name]))
-    return rows
+    return rows + (_observation_attacks(attacks) if attacks else [])
 
 
 def _worst_case(found: Content, starts: int) -> list[tuple[str, list[float], list[float]]]:
@@ -160,6 +163,14 @@ def _worst_case(found: Content, starts: int) -> list[tuple[str, list[float], lis
         "fresh": f"that point, {starts} other start{'' if starts == 1 else 's'}",
     }
     return [(label, found["summary"][name], found["per_run"][name]) for name, label in labels.items()]
+
+
+def _observation_attacks(found: Content) -> list[tuple[str, list[float], list[float]]]:
+    """Return a row of every attack on observations, and one of the strongest of each run."""
+    names = [name for name in found["summary"] if name != "nominal"]
+    shown = {**dict(zip(names, names, strict=True)), "worst": "strongest"}
+    labels = {name: f"observation attack {shown[name]}, eps {found['eps']:g}" for name in names}
+    return [(labels[name], found["summary"][name], found["per_run"][name]) for name in names]
 
 
 def _best_response(best: Content) -> tuple[str, str]:

@@ -97,7 +97,7 @@ class WorstCase:
 def worst_case(
     policies: Policy | Predictor | Sequence[Policy | Predictor],
     env: gym.Env | str,
-    bounds: UncertaintySet | Mapping[Axis, tuple[float, float]] | str,
+    bounds: UncertaintySet | Mapping[Axis, Sequence[float]] | str,
     budget: int = 200,
     episodes: int = 10,
     seed: int = 0,

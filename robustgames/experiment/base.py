@@ -17,6 +17,7 @@ from torch import Tensor
 from robustgames.agents.agent import Agent
 from robustgames.errors import GameError, check_whole_numbers, shorten, unknown
 from robustgames.evaluation.adversaries import ALGORITHMS
+from robustgames.evaluation.observation_attacks import ATTACKS
 from robustgames.experiment.folder import Content
 from robustgames.experiment.grid_words import parse_bounds, parse_grid
 
@@ -50,6 +51,10 @@ class Examination:
         algorithm: Name in Stable-Baselines3 of the algorithm of that adversary.
         worst_case: Set in which the worst point of each run is searched for, see `parse_bounds`; none if empty.
         budget: Points that this search evaluates for each run.
+        observation_attack: Names of attacks on the observations of every run, some of `observation_attacks.ATTACKS`, or
+            "all"; none if empty.
+        eps: Radius of these attacks in standard deviations of each component of the observation. If None, it is the
+            published one of the model.
         workers: Processes among which the cells of the sweep and of the search are divided.
 
     Raises:
@@ -62,6 +67,8 @@ class Examination:
     algorithm: str = "TD3"
     worst_case: tuple[str, ...] = ()
     budget: int = 200
+    observation_attack: tuple[str, ...] = ()
+    eps: float | None = None
     workers: int = 1
 
     def __post_init__(self) -> None:
@@ -73,6 +80,11 @@ class Examination:
         parse_grid(self.grid)
         if self.worst_case:
             parse_bounds(self.worst_case)
+        for name in self.observation_attack:
+            if name not in (*ATTACKS, "all"):
+                raise unknown("observation attack", name, (*ATTACKS, "all"))
+        if self.eps is not None and not 0 <= self.eps < float("inf"):
+            raise GameError(f"eps is {self.eps}: the radius of an attack is finite and not negative, e.g. 0.075")
 
 
 @dataclass(frozen=True)

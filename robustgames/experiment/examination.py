@@ -11,8 +11,10 @@ import numpy as np
 from robustgames.envs import ActionRobustEnv
 from robustgames.envs.control.couplings import COUPLINGS, NoisyAction, ProbabilisticAction
 from robustgames.envs.control.perturbations import Perturbation, checked
+from robustgames.errors import GameError
 from robustgames.evaluation.adversaries import best_response, check_learner, random_controls
 from robustgames.evaluation.intervals import of_returns
+from robustgames.evaluation.observation_attacks import ATTACKS, PUBLISHED_EPS, Differentiable, attack_observations
 from robustgames.evaluation.robustness import Sweep, checked_set, sweep
 from robustgames.evaluation.rollouts import Policy, action_robust, control_env
 from robustgames.evaluation.worst_case import WorstCase, worst_case
@@ -42,12 +44,14 @@ class Subject:
         policies: Functions observation -> action in [-1, 1]^n, one per run.
         env: Id of an `ActionRobustEnv`.
         env_settings: Settings of the env.
+        differentiable: The same policies for attacks by gradients; needed by attacks on observations only.
     """
 
     name: str
     policies: Sequence[Policy]
     env: str
     env_settings: Mapping[str, object] = field(default_factory=dict)
+    differentiable: Sequence[Differentiable] = ()
 
 
 def examine(
@@ -58,6 +62,7 @@ def examine(
     * `robustness`: a sweep of all runs over the grid, and its summaries over runs.
     * `worst_case`, if requested: a search for the worst point of each run, which starts at that of the grid if the set
       of the search contains it; its return there, and on other starts.
+    * `observation_attacks`, if requested: returns of all runs under each attack on their observations.
     * `random_adversary`: mean returns of all runs without an adversary and under both random ones, whose share is that
       of the env, or 0.1 if that is 0. Intervals are over runs and starts: those of the sweep, and 10 at least, so
       "without" is the return of a result.
@@ -89,6 +94,8 @@ def examine(
         worst = _worst_case(subject, what, swept, progress, folder)
         found["worst_case"] = {**_worst_summaries(worst), "search": worst.to_dict()}
         drawn["worst_case"] = parallel_coordinates({subject.name: worst})
+    if what.observation_attack:
+        found["observation_attacks"] = _observation_attacks(subject, what, progress)
     found["random_adversary"] = _random(subject, max(what.episodes, EPISODES))
     if what.best_response:
         progress("best response", 0, 1)
@@ -117,6 +124,8 @@ def check(
         if what.worst_case:
             checked_set(parse_bounds(what.worst_case), made)
         checked(perturbation, action_robust(made).physics)
+        if what.observation_attack:
+            _eps(action_robust(made).env_id, what)
     finally:
         made.close()
     if what.best_response:
@@ -153,6 +162,44 @@ def _worst_case(
         journal=None if folder is None else folder / JOURNAL,
         progress=lambda done, total: progress("worst case", done, total),
     )
+
+
+def _eps(env_id: str, what: Examination) -> float:
+    """Return the radius of the attacks on observations.
+
+    Raises:
+        GameError: None is chosen, and none is published for the model.
+    """
+    model = env_id.rpartition("/")[2].rpartition("-v")[0]
+    if what.eps is None and model not in PUBLISHED_EPS:
+        known = ", ".join(f"{name} {eps}" for name, eps in PUBLISHED_EPS.items())
+        raise GameError(f"no radius is published for {env_id} (only {known}): choose one, e.g. --eps 0.1")
+    return PUBLISHED_EPS[model] if what.eps is None else what.eps
+
+
+def _observation_attacks(subject: Subject, what: Examination, progress: Progress) -> Content:
+    made = control_env(subject.env, subject.env_settings)
+    eps = _eps(action_robust(made).env_id, what)
+    made.close()
+    found = attack_observations(
+        subject.policies,
+        subject.differentiable,
+        subject.env,
+        eps,
+        ATTACKS if "all" in what.observation_attack else what.observation_attack,
+        what.episodes,
+        env_settings=subject.env_settings,
+        progress=lambda done, total: progress("observation attacks", done, total),
+    )
+    rows = {"nominal": found.nominal, **found.returns, **({"worst": found.worst()} if found.returns else {})}
+    return {
+        "eps": eps,
+        "scale": found.scale.tolist(),
+        "summary": {name: list(of_returns(values).intervals()[0]) for name, values in rows.items()},
+        "per_run": {name: values.mean(1).tolist() for name, values in rows.items()},
+        "strongest": found.strongest() if found.returns else [],
+        "left_out": dict(found.left_out),
+    }
 
 
 def _worst_summaries(found: WorstCase) -> Content:

@@ -166,6 +166,22 @@ def test_the_worst_point_of_every_run_is_searched_for(run, capsys):
     assert (run / "figures" / "worst_case.png").is_file() and not (run / "worst_case.jsonl").exists()
 
 
+def test_observations_of_a_run_and_of_a_model_are_attacked(run, tmp_path, capsys):
+    words = ["--grid", "mass=1,2", "--episodes", "1", "--eps", "0.25", "--observation-attack"]
+    assert cli.main(["evaluate", str(run), *words, "random", "mad", "critic"]) == 0
+    shown = capsys.readouterr().out
+    for label in ("random", "mad", "critic", "strongest"):
+        assert f"observation attack {label}, eps 0.25" in shown
+    found = json.loads((run / "evaluation.json").read_text())["observation_attacks"]
+    each = found["per_run"]
+    assert len(found["scale"]) == 2 and len(found["scale"][0]) == 3
+    assert each["worst"] == [min(each[name][k] for name in ("random", "mad", "critic")) for k in range(2)]
+    DDPG("MlpPolicy", "Pendulum-v1", device="cpu", seed=0).save(tmp_path / "m.zip")
+    model = ["evaluate", str(tmp_path / "m.zip"), "--trust", "--algorithm", "DDPG", "--env", PENDULUM]
+    assert cli.main([*model, *words, "critic"]) == 0
+    assert "observation attack critic, eps 0.25" in capsys.readouterr().out
+
+
 def test_words_of_a_worst_case():
     assert parse_bounds(["mass,friction:foot", "action_noise"]) == {
         "mass": (0.5, 2.0),
@@ -196,6 +212,9 @@ def test_words_of_a_grid():
         (["--worst-case", "mass=0,1"], "mass is 0.0: a relative scale is positive"),
         (["--worst-case", "mass,mass"], "the grid has mass twice"),
         (["--worst-case", "mass", "--budget", "0"], "budget is 0: a whole number of at least 1"),
+        (["--observation-attack", "madd"], "unknown observation attack 'madd': did you mean mad"),
+        (["--observation-attack", "mad"], "no radius is published for Pendulum-v1 (only Hopper 0.075"),
+        (["--observation-attack", "all", "--eps", "-1"], "eps is -1.0: the radius of an attack is finite"),
         (["--workers", "0"], "workers is 0: a whole number of at least 1"),
         (["--perturbation", "mass=2"], "--perturbation is that of a video: --video episode.gif"),
         (["--video", "a.avi"], "a.avi is neither .gif nor .mp4"),

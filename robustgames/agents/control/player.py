@@ -34,9 +34,11 @@ class Player:
     @torch.no_grad()
     def act(self, states: Tensor) -> Tensor:
         """Return the actions (B, k) in states (B, p)."""
-        if self.norm is not None:
-            states = self.norm.apply_(states.clone(), self.run)
-        return self.network(self.weights, states)
+        return self.network(self.weights, self.scaled(states))
+
+    def scaled(self, states: Tensor) -> Tensor:
+        """Return states (B, p) as the networks take them."""
+        return states if self.norm is None else self.norm.apply_(states.clone(), self.run)
 
     def predict(self, observation: Any, shape: tuple[int, ...]) -> np.ndarray:
         """Return the action (k,) for an observation of the env's `shape`, or the actions (B, k) for (B, *shape)."""
