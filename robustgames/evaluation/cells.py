@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,19 @@ class PlayedCell:
 
     returns: np.ndarray
     stamps: tuple[int, ...]
+
+
+def runs_of(policies: Policy | Predictor | Sequence[Policy | Predictor]) -> tuple[Policy | Predictor, ...]:
+    """Return the policies of the runs of a method, of which a single one is the only run.
+
+    Raises:
+        GameError: There is no policy.
+    """
+    alone = callable(policies) or hasattr(policies, "predict")
+    runs: tuple[Any, ...] = (policies,) if alone else tuple(policies)  # type: ignore[arg-type]
+    if not runs:
+        raise GameError("no policy: pass one, or the runs of a method as a list")
+    return runs
 
 
 class Pending(Iterator[Cell]):

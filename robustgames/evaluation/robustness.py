@@ -9,11 +9,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from robustgames.envs.control.perturbations import NOISES, checked
+from robustgames.envs.control.perturbations import checked
 from robustgames.envs.control.uncertainty_sets import Axis, UncertaintySet, uncertainty_set
 from robustgames.envs.opponents import Policy, Predictor
 from robustgames.errors import GameError
-from robustgames.evaluation.cells import Cell, PlayedCell, Task, play_cells
+from robustgames.evaluation.axes import axis_name, distances, idle_axes
+from robustgames.evaluation.cells import Cell, PlayedCell, Task, play_cells, runs_of
 from robustgames.evaluation.intervals import Interval, Spread, of_means
 from robustgames.evaluation.reliability import Paired, bootstrap_spread, interquartile_mean, pairs
 from robustgames.evaluation.rollouts import action_robust, control_env
@@ -63,7 +64,7 @@ class Sweep:
     @property
     def nominal(self) -> tuple[int, ...]:
         """Return the index of the cell nearest to the nominal env, which has scales 1.0 (by ratio) and noises 0."""
-        return tuple(int(np.argmin(_distances(name, values))) for name, values in self.axes.items())
+        return tuple(int(np.argmin(distances(name, values))) for name, values in self.axes.items())
 
     @property
     def nominal_point(self) -> dict[str, float]:
@@ -128,10 +129,6 @@ def _with_starts(found: Spread, values: Callable[[np.ndarray], np.ndarray], star
 
 def _at(sweep: Sweep, starts: np.ndarray) -> Sweep:
     return replace(sweep, returns=sweep.returns[..., starts])
-
-
-def _distances(name: str, values: tuple[float, ...]) -> np.ndarray:
-    return np.abs(values) if name in NOISES else np.abs(np.log(values))
 
 
 def cvar(values: np.ndarray, level: float = 0.1) -> np.ndarray:
@@ -219,19 +216,6 @@ def sweep(
     return Sweep(core.env_id, axes, returns, idle, seed, chosen.source)
 
 
-def runs_of(policies: Policy | Predictor | Sequence[Policy | Predictor]) -> tuple[Policy | Predictor, ...]:
-    """Return the policies of the runs of a method, of which a single one is the only run.
-
-    Raises:
-        GameError: There is no policy.
-    """
-    alone = callable(policies) or hasattr(policies, "predict")
-    runs: tuple[Any, ...] = (policies,) if alone else tuple(policies)  # type: ignore[arg-type]
-    if not runs:
-        raise GameError("no policy: pass one, or the runs of a method as a list")
-    return runs
-
-
 def _without_effect(axes: Mapping[str, Any], returns: np.ndarray, checksums: np.ndarray) -> list[str]:
     """Return the axes along which all trajectories are equal; equal returns alone may be robustness."""
     found = []
@@ -263,28 +247,6 @@ def _as_set(grid: UncertaintySet | Mapping[Axis, Sequence[float]] | str) -> Unce
         if np.ndim(values) != 1 or np.size(values) == 0:
             raise GameError(f"{axis} has the values {values!r}: list at least one, e.g. {{'mass': (0.5, 1.0, 2.0)}}")
     return UncertaintySet({axis: tuple(float(v) for v in values) for axis, values in grid.items()}, "")
-
-
-def axis_name(axis: Axis) -> str:
-    """Return the name of an axis in a result: "axis", or "axis of body"."""
-    return axis if isinstance(axis, str) else f"{axis[0]} of {axis[1]}"
-
-
-def idle_axes(grid: UncertaintySet, env: gym.Env) -> dict[str, str]:
-    """Return {axis: reason} of the axes of which no value except the nominal one has an effect on the env."""
-    idle: dict[str, str] = {}
-    for axis, values in grid.relative(env).items():
-        reasons = []
-        for value in values:
-            if _distances(axis_name(axis), (value,))[0] < 1e-12:
-                continue
-            name, scale = (axis, value) if isinstance(axis, str) else (axis[0], {axis[1]: value})
-            reasons.append(action_robust(env).why_idle(name, scale))
-            if reasons[-1] is None:
-                break
-        if reasons and reasons[-1] is not None:
-            idle[axis_name(axis)] = reasons[0]
-    return idle
 
 
 def compare(first: Sweep, second: Sweep, level: float = 0.1, seed: int = 0) -> dict[str, Paired]:

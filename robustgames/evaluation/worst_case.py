@@ -15,11 +15,12 @@ from robustgames.envs.control.uncertainty_sets import Axis, UncertaintySet
 from robustgames.envs.opponents import Policy, Predictor
 from robustgames.errors import GameError
 from robustgames.evaluation.adversaries import SELECTION
+from robustgames.evaluation.axes import axis_name, idle_axes
 from robustgames.evaluation.box_search import BoxSearch
-from robustgames.evaluation.cells import Cell, Pending, PlayedCell, Task, play_cells
+from robustgames.evaluation.cells import Cell, Pending, PlayedCell, Task, play_cells, runs_of
 from robustgames.evaluation.intervals import Interval, of_returns
 from robustgames.evaluation.journal import Journal
-from robustgames.evaluation.robustness import axis_name, checked_set, idle_axes, runs_of
+from robustgames.evaluation.robustness import checked_set
 from robustgames.evaluation.rollouts import action_robust, control_env
 
 FRESH = -1
