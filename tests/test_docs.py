@@ -49,6 +49,7 @@ LAYERS = {
     "tensor_file": 1,
     "checkpoints": 1,
     "disk": 1,
+    "executors": 1,
     "notebook": 1,
     "data": 2,
     "games": 3,

@@ -27,15 +27,15 @@ def balance(observation):
 def play(strength, **coupling):
     """Return the modulus of the angle over an episode against a random adversary."""
     env = gym.make(**ENV, **coupling)
-    observation, info = env.reset(seed=0)
+    observation, _ = env.reset(seed=0)
     rng = np.random.default_rng(1)
     shape, angles = env.action_space["adversary"].shape, []
     for _ in range(300):
         push = strength * rng.choice([-1.0, 1.0], shape).astype(np.float32)
-        actions = {"protagonist": balance(observation), "adversary": push}
-        observation, _, terminated, _, info = env.step(actions)
-        true = info.get("observations", {"adversary": observation})["adversary"]
-        angles.append(abs(true[1]))
+        seen = env.unwrapped.perceived(push)  # a shift is seen before the protagonist acts
+        actions = {"protagonist": balance(seen), "adversary": push}
+        observation, _, terminated, _, _ = env.step(actions)
+        angles.append(abs(observation[1]))
         if terminated:
             break
     return np.array(angles)

@@ -28,8 +28,8 @@ robustgames evaluate RUN              a run of a game: recompute its metrics, wi
 robustgames evaluate RUN [flags]      a run of control: recompute its returns, and sweep it over perturbations
 robustgames evaluate MODEL.zip --env ENV --trust [flags]   the same sweep of a model of Stable-Baselines3
 
-flags         --grid --episodes --best-response --algorithm --video --perturbation; of a model also --env --set;
-              of a game --animate
+flags         --grid --episodes --worst-case --budget --observation-attack --eps --workers --best-response --algorithm
+              --video --perturbation; of a model also --env --set; of a game --animate
 their help    robustgames evaluate RUN --help"""
 
 Folder = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -62,6 +62,19 @@ class SweepOptions:
     """Env steps for which an adversary is trained against the first run, e.g. 10000; 0 trains none."""
     algorithm: Algorithm = "TD3"
     """Algorithm of Stable-Baselines3 that trains this adversary; of a .zip, also the algorithm of the model."""
+    worst_case: tuple[str, ...] = ()
+    """Set in which the worst point of every run is searched for: axes, e.g. mass,friction,damping (each from half to
+    twice its nominal value), bounds, e.g. mass=0.5,3 friction=0.2,1, or a named set."""
+    budget: int = 200
+    """Points that this search evaluates for every run."""
+    observation_attack: tuple[str, ...] = ()
+    """Attacks on what every run observes: all, or some of random, mad (maximal action difference), critic and sarsa
+    (robust Sarsa)."""
+    eps: float | None = None
+    """Radius of these attacks, in standard deviations of each component of the observation; by default the published
+    one of Hopper, Walker2d, HalfCheetah and Ant."""
+    workers: int = 1
+    """Processes that play the grid and the points of the search; the numbers do not depend on it."""
     video: Path | None = None
     """File for the film of an episode of the first run, .gif or .mp4."""
     perturbation: tuple[str, ...] = ()
@@ -189,7 +202,7 @@ def _evaluate_model(options: ModelOptions) -> None:
     from robustgames.experiment.examination import Subject, check, examine
     from robustgames.experiment.folder import write_result
     from robustgames.experiment.grid_words import parse_point
-    from robustgames.experiment.stable_baselines import load_model, policy_of
+    from robustgames.experiment.stable_baselines import differentiable, load_model, policy_of
     from robustgames.figures.style import save
 
     what = _examination(options)
@@ -200,11 +213,12 @@ def _evaluate_model(options: ModelOptions) -> None:
     check_writable(folder)  # before the work, not after it
     settings, point = pairs(options.set, example="alpha=0.1"), parse_point(options.perturbation)
     check(options.env, settings, what, point)
-    policy = policy_of(load_model(options.run, options.algorithm, options.trust), options.env, settings)
-    subject = Subject(options.run.stem, [policy], options.env, settings)
+    model = load_model(options.run, options.algorithm, options.trust)
+    policy = policy_of(model, options.env, settings)
+    subject = Subject(options.run.stem, [policy], options.env, settings, [differentiable(model)])
     video = None if options.video is None else _film(subject, point)
     with Progress(transient=True) as progress:
-        found, figures = examine(subject, what, _shown(progress))
+        found, figures = examine(subject, what, _shown(progress), folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_result(folder, "evaluation.json", {"model": str(options.run), "env": options.env, **found})
     for name, figure in figures.items():
@@ -224,7 +238,17 @@ def _examination(options: SweepOptions) -> Examination:
         _check_film(options.video, "--video")
     elif options.perturbation:
         raise GameError("--perturbation is that of a video: --video episode.gif; leave it out")
-    return Examination(options.grid, options.episodes, options.best_response, options.algorithm)
+    return Examination(
+        options.grid,
+        options.episodes,
+        options.best_response,
+        options.algorithm,
+        options.worst_case,
+        options.budget,
+        options.observation_attack,
+        options.eps,
+        options.workers,
+    )
 
 
 def _check_film(file: Path, flag: str) -> None:

@@ -83,6 +83,8 @@ def _setting(value: object) -> str:
 
 
 # -- runs of control under perturbations -----------------------------------------------------------------
+LISTED = 10
+"""Most runs whose worst point is printed; the others are in evaluation.json."""
 WHOLE = 10
 """Largest number of cells of which the worst 10 % are the worst one."""
 
@@ -104,6 +106,11 @@ def report_robustness(result: Content, figure: Path) -> None:
     if best := result.get("best_response"):
         table.add_row(*_best_response(best))
     console.print(table)
+    for run, point in enumerate(result.get("worst_case", {}).get("worst_points", [])[:LISTED]):
+        of = f" of run {run}" if runs > 1 else ""
+        console.print(f"worst case{of}: {plain(_named(point))}", soft_wrap=True)
+    for attack, reason in result.get("observation_attacks", {}).get("left_out", {}).items():
+        console.print(f"[yellow]attack {plain(attack)} left out:[/] {plain(reason)}", soft_wrap=True)
     for axis, reason in found["idle"].items():
         console.print(f"[yellow]{plain(axis)} left out:[/] {plain(reason)}", soft_wrap=True)
     if figure.exists():
@@ -130,6 +137,7 @@ def _rows(result: Content) -> list[tuple[str, list[float], list[float]]]:
     """Return (label, (estimate, low, high), numbers of the runs) of every row."""
     found, random = result["robustness"], result["random_adversary"]
     cells = prod(len(values) for values in found["sweep"]["axes"].values())
+    attacks = result.get("observation_attacks")
     nominal = all(value == (0 if name in NOISES else 1) for name, value in found["nominal_point"].items())
     labels = {"nominal": "nominal, no adversary" if nominal else f"point nearest to nominal: {_point(found)}"}
     labels |= {"mean": "mean over the grid", "worst": "worst point", "iqm": "interquartile mean of all points and runs"}
@@ -140,11 +148,29 @@ def _rows(result: Content) -> list[tuple[str, list[float], list[float]]]:
     if nominal and more:  # the same quantity on more starts is in the result and below
         del labels["nominal"]
     rows = [(labels[name], summary[name], each.get(name, [])) for name in summary if name in labels]
+    rows += _worst_case(result["worst_case"], starts) if "worst_case" in result else []
     shown = [] if nominal and not more else ["without"]
     for name in [*shown, "mixing", "replacement"]:
         label = "nominal, no adversary" if name == "without" else f"random {name}, share {random['alpha']:g}"
         rows.append((f"{label}{more}", random[name], random["per_run"][name]))
-    return rows
+    return rows + (_observation_attacks(attacks) if attacks else [])
+
+
+def _worst_case(found: Content, starts: int) -> list[tuple[str, list[float], list[float]]]:
+    """Return the rows of the search for the worst point."""
+    labels = {
+        "worst": f"worst of {found['budget']} points of a search",
+        "fresh": f"that point, {starts} other start{'' if starts == 1 else 's'}",
+    }
+    return [(label, found["summary"][name], found["per_run"][name]) for name, label in labels.items()]
+
+
+def _observation_attacks(found: Content) -> list[tuple[str, list[float], list[float]]]:
+    """Return a row of every attack on observations, and one of the strongest of each run."""
+    names = [name for name in found["summary"] if name != "nominal"]
+    shown = {**dict(zip(names, names, strict=True)), "worst": "strongest"}
+    labels = {name: f"observation attack {shown[name]}, eps {found['eps']:g}" for name in names}
+    return [(labels[name], found["summary"][name], found["per_run"][name]) for name in names]
 
 
 def _best_response(best: Content) -> tuple[str, str]:
@@ -155,4 +181,8 @@ def _best_response(best: Content) -> tuple[str, str]:
 
 
 def _point(found: Content) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in found["nominal_point"].items())
+    return _named(found["nominal_point"])
+
+
+def _named(point: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in point.items())

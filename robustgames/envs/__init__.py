@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from robustgames.envs.control.action_robust import ActionRobustEnv
     from robustgames.envs.control.coupling import ControlEnv, Coupling, Play
     from robustgames.envs.control.couplings import COUPLINGS
-    from robustgames.envs.control.disturbances import BodyForce, DynamicsShift, ObservationShift
+    from robustgames.envs.control.disturbances import (
+        BodyForce,
+        DelayedObservationShift,
+        DynamicsShift,
+        ObservationShift,
+    )
     from robustgames.envs.control.perturbations import Choice, Distribution, LogUniform, Uniform
     from robustgames.envs.control.uncertainty_sets import UNCERTAINTY_SETS, UncertaintySet, uncertainty_set
     from robustgames.envs.game_env import GameEnv, GameVectorEnv
@@ -36,6 +41,7 @@ __all__ = [
     "Choice",
     "ControlEnv",
     "Coupling",
+    "DelayedObservationShift",
     "Distribution",
     "DynamicsShift",
     "GameEnv",

@@ -13,7 +13,8 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError('PettingZoo is not installed: pip install "robustgames[pettingzoo]"') from error
 
 from robustgames.envs.game_env import GameEnv
-from robustgames.envs.views import has_own_observations, observations_of, rewards_of
+from robustgames.envs.views import adversary_first, has_own_observations, observations_of, rewards_of
+from robustgames.errors import GameError
 
 
 class ParallelGame(ParallelEnv):
@@ -31,6 +32,11 @@ class ParallelGame(ParallelEnv):
 
     def __init__(self, env: gym.Env | str) -> None:
         self.env = gym.make(env) if isinstance(env, str) else env
+        if adversary_first(self.env) is not None:
+            raise GameError(
+                "in the coupling 'observation' the adversary acts first, and players of a ParallelEnv act at the same "
+                "time: use a PlayerView, or coupling='delayed_observation'"
+            )
         name = str(self.env.spec.id if self.env.spec else type(self.env.unwrapped).__name__)
         self.metadata, self.render_mode = {**self.env.metadata, "name": name}, self.env.render_mode
         self.possible_agents: list[str] = list(self.env.unwrapped.players)  # type: ignore[attr-defined]

@@ -57,6 +57,7 @@ class PlayerView(gym.Env[Any, np.ndarray]):
         self.observation_space = observed[player] if has_own_observations(self.env) else observed  # type: ignore[index]
         self.metadata, self.render_mode = {**self.env.metadata}, self.env.render_mode  # type: ignore[misc]
         self._last: dict[str, Any] = {}
+        self._shift: Any = None  # action of an adversary that has acted already
         self.set_opponent(opponent)
 
     def _bounds(self, bound: float | None) -> tuple[np.ndarray, np.ndarray]:
@@ -97,19 +98,30 @@ class PlayerView(gym.Env[Any, np.ndarray]):
             # the env starts from the same seed: a child stream that it does not use, or the two draws would be equal
             self._np_random = self.np_random.spawn(2)[1]
         observation, info = self.env.reset(seed=seed, options=options)
-        self._last = observations_of(self.env, observation, info)
         if isinstance(self._policy, ModelPolicy):
             self._policy.begin()
+        self._observe(observation, info)
         return self._last[self.player], info
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         share = (np.clip(action, -1, 1) + 1) / 2
         own = (self._low + share * (self._high - self._low)).astype(self._low.dtype)
         own = np.clip(own, self._low, self._high)  # rounding may leave the box by a digit
-        joint = {self.player: own, self.other: self._policy(self._last[self.other])}
-        observation, reward, terminated, truncated, info = self.env.step(joint)
-        self._last = observations_of(self.env, observation, info)
+        leader = adversary_first(self.env)
+        if leader is None:
+            other = self._policy(self._last[self.other])
+        else:
+            other = self._policy(leader.perceived(own)) if self.player == "adversary" else self._shift
+        observation, reward, terminated, truncated, info = self.env.step({self.player: own, self.other: other})
+        self._observe(observation, info)
         return self._last[self.player], rewards_of(self.env, reward, info)[self.player], terminated, truncated, info
+
+    def _observe(self, observation: Any, info: dict[str, Any]) -> None:
+        """Take the observations of both players; an adversary that acts first shifts the protagonist's at once."""
+        self._last = observations_of(self.env, observation, info)
+        if (leader := adversary_first(self.env)) is not None and self.player == "protagonist":
+            self._shift = self._policy(self._last["adversary"])
+            self._last = {**self._last, "protagonist": leader.perceived(self._shift)}
 
     def render(self) -> Any:
         return self.env.render()
@@ -120,6 +132,25 @@ class PlayerView(gym.Env[Any, np.ndarray]):
 
 def _always(strategy: np.ndarray, observation: Any) -> np.ndarray:
     return strategy
+
+
+def adversary_first(env: gym.Env) -> Any:
+    """Return the `ActionRobustEnv` in which the adversary acts before the protagonist, or None.
+
+    Raises:
+        GameError: A wrapper changes observations, which the adversary's shift would bypass.
+    """
+    core = env.unwrapped
+    coupling = getattr(core, "coupling", None)
+    if coupling is None or not coupling.adversary_first:
+        return None
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, gym.ObservationWrapper):
+            raise GameError(
+                f"{type(env).__name__} changes observations after the adversary's shift: put it into the inner env"
+            )
+        env = env.env
+    return core
 
 
 def has_own_observations(env: gym.Env) -> bool:

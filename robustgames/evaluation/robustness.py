@@ -9,13 +9,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from robustgames.envs.control.perturbations import NOISES, checked
+from robustgames.envs.control.perturbations import checked
 from robustgames.envs.control.uncertainty_sets import Axis, UncertaintySet, uncertainty_set
 from robustgames.envs.opponents import Policy, Predictor
 from robustgames.errors import GameError
+from robustgames.evaluation.axes import axis_name, distances, idle_axes
+from robustgames.evaluation.cells import Cell, PlayedCell, Task, play_cells, runs_of
 from robustgames.evaluation.intervals import Interval, Spread, of_means
 from robustgames.evaluation.reliability import Paired, bootstrap_spread, interquartile_mean, pairs
-from robustgames.evaluation.rollouts import action_robust, control_env, trace
+from robustgames.evaluation.rollouts import action_robust, control_env
 from robustgames.notebook import html_table
 
 SUMMARIES = ("nominal", "mean", "worst", "cvar")
@@ -62,7 +64,7 @@ class Sweep:
     @property
     def nominal(self) -> tuple[int, ...]:
         """Return the index of the cell nearest to the nominal env, which has scales 1.0 (by ratio) and noises 0."""
-        return tuple(int(np.argmin(_distances(name, values))) for name, values in self.axes.items())
+        return tuple(int(np.argmin(distances(name, values))) for name, values in self.axes.items())
 
     @property
     def nominal_point(self) -> dict[str, float]:
@@ -129,10 +131,6 @@ def _at(sweep: Sweep, starts: np.ndarray) -> Sweep:
     return replace(sweep, returns=sweep.returns[..., starts])
 
 
-def _distances(name: str, values: tuple[float, ...]) -> np.ndarray:
-    return np.abs(values) if name in NOISES else np.abs(np.log(values))
-
-
 def cvar(values: np.ndarray, level: float = 0.1) -> np.ndarray:
     """Return the conditional value at risk of the last axis: the mean of its worst (smallest) share `level`.
 
@@ -164,6 +162,7 @@ def sweep(
     seed: int = 0,
     env_settings: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], object] | None = None,
+    workers: int = 1,
 ) -> Sweep:
     """Play policies, without an adversary, at every point of a grid of perturbations.
 
@@ -177,9 +176,12 @@ def sweep(
         seed: Seed of the first episode of every cell.
         env_settings: Settings of an id.
         progress: Function that is called with (cells done, all cells) after every cell.
+        workers: Number of processes among which the cells are divided. The numbers are the same, bit for bit. A script
+            that uses more than one needs `if __name__ == "__main__":`, since each of them imports it.
 
     Raises:
-        GameError: The set, an axis or the env is unknown, an axis has no values, or there is no policy.
+        GameError: The set, an axis or the env is unknown, an axis has no values, there is no policy, or one that cannot
+            be sent to another process.
 
     Example:
         >>> still = lambda observation: np.zeros(1)
@@ -188,25 +190,23 @@ def sweep(
         >>> result.returns.shape, result.idle
         ((1, 2, 2), {'friction': 'no two geoms of the model touch with friction'})
     """
-    alone = callable(policies) or hasattr(policies, "predict")
-    runs: list[Any] = [policies] if alone else list(policies)  # type: ignore[arg-type]
-    if not runs:
-        raise GameError("no policy: pass one, or the runs of a method as a list")
-    made = control_env(env, env_settings)
+    runs, made = runs_of(policies), control_env(env, env_settings)
     core, chosen = action_robust(made), checked_set(grid, made)  # the whole grid, before anything is played
-    idle = _idle_axes(chosen, made)
-    acting = {axis: values for axis, values in chosen.axes.items() if _name(axis) not in idle}
+    idle = idle_axes(chosen, made)
+    acting = {axis: values for axis, values in chosen.axes.items() if axis_name(axis) not in idle}
     points = UncertaintySet(acting, chosen.source, env_id=chosen.env_id, absolute=chosen.absolute)
-    count, cells, stamps = chosen.episodes if episodes is None else episodes, [], []
-    for point in points.points(made):
-        played = [trace(made, policy, count, seed, point) for policy in runs]
-        cells.append([one.returns for one, _ in played])
-        stamps.append([stamp for _, stamp in played])
-        if progress is not None:
-            progress(len(cells), int(np.prod(points.shape)))
-    shape = (len(runs), *points.shape, count)
-    returns, checksums = (np.array(each).swapaxes(0, 1).reshape(shape) for each in (cells, stamps))
-    axes = {_name(axis): tuple(values) for axis, values in points.relative(made).items()}
+    count = chosen.episodes if episodes is None else episodes
+    where = (made, None) if workers == 1 else (env, env_settings)
+    cells = [Cell(run, k, point, seed) for k, point in enumerate(points.points(made)) for run in range(len(runs))]
+    found: dict[tuple[int, int], PlayedCell] = {}
+    for cell, played in play_cells(Task(runs, *where, count), iter(cells), workers):
+        found[cell.run, cell.number] = played
+        if progress is not None and len(found) % len(runs) == 0:
+            progress(len(found) // len(runs), len(cells) // len(runs))
+    ordered, shape = [found[key] for key in sorted(found)], (len(runs), *points.shape, count)
+    returns = np.array([one.returns for one in ordered]).reshape(shape)
+    checksums = np.array([one.stamps for one in ordered]).reshape(shape)
+    axes = {axis_name(axis): tuple(values) for axis, values in points.relative(made).items()}
     for name in _without_effect(axes, returns, checksums):
         idle[name] = f"its {len(axes[name])} values give the same trajectories, bit for bit"
         returns = returns.take(0, axis=1 + list(axes).index(name))
@@ -247,27 +247,6 @@ def _as_set(grid: UncertaintySet | Mapping[Axis, Sequence[float]] | str) -> Unce
         if np.ndim(values) != 1 or np.size(values) == 0:
             raise GameError(f"{axis} has the values {values!r}: list at least one, e.g. {{'mass': (0.5, 1.0, 2.0)}}")
     return UncertaintySet({axis: tuple(float(v) for v in values) for axis, values in grid.items()}, "")
-
-
-def _name(axis: Axis) -> str:
-    return axis if isinstance(axis, str) else f"{axis[0]} of {axis[1]}"
-
-
-def _idle_axes(grid: UncertaintySet, env: gym.Env) -> dict[str, str]:
-    """Return {axis: reason} of the axes of which no value except the nominal one has an effect on the env."""
-    idle: dict[str, str] = {}
-    for axis, values in grid.relative(env).items():
-        reasons = []
-        for value in values:
-            if _distances(_name(axis), (value,))[0] < 1e-12:
-                continue
-            name, scale = (axis, value) if isinstance(axis, str) else (axis[0], {axis[1]: value})
-            reasons.append(action_robust(env).why_idle(name, scale))
-            if reasons[-1] is None:
-                break
-        if reasons and reasons[-1] is not None:
-            idle[_name(axis)] = reasons[0]
-    return idle
 
 
 def compare(first: Sweep, second: Sweep, level: float = 0.1, seed: int = 0) -> dict[str, Paired]:

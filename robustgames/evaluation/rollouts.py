@@ -17,6 +17,7 @@ from robustgames.envs.control.inner import checked_flag
 from robustgames.envs.control.perturbations import Perturbation
 from robustgames.envs.opponents import ModelPolicy, Policy, Predictor, policy_of
 from robustgames.envs.registration import control_ids
+from robustgames.envs.views import adversary_first
 from robustgames.errors import GameError, unknown
 
 Opponent = Policy | Predictor | np.ndarray | list[float] | str | None
@@ -182,12 +183,12 @@ def _episode(
             player.begin()
     observation, info = env.reset(seed=seed, options={"perturbation": perturbation})
     joint: dict[str, Any] = {"adversary": opponent}
-    step = env.step
+    step, leader = env.step, adversary_first(env)
     total, length, done, stamp = 0.0, 0, False, 0
     while not done:
         if callable(opponent):
             joint["adversary"] = opponent(info["observations"]["adversary"] if "observations" in info else observation)
-        joint["protagonist"] = policy(observation)
+        joint["protagonist"] = policy(observation if leader is None else leader.perceived(joint["adversary"]))
         observation, reward, terminated, truncated, info = step(joint)
         stamp = crc32(_bytes(observation), stamp)
         total += float(reward)

@@ -17,8 +17,9 @@ from torch import Tensor
 from robustgames.agents.agent import Agent
 from robustgames.errors import GameError, check_whole_numbers, shorten, unknown
 from robustgames.evaluation.adversaries import ALGORITHMS
+from robustgames.evaluation.observation_attacks import ATTACKS
 from robustgames.experiment.folder import Content
-from robustgames.experiment.grid_words import parse_grid
+from robustgames.experiment.grid_words import parse_bounds, parse_grid
 
 UNEXPLAINED = (TypeError, RuntimeError, ValueError, AssertionError, ArithmeticError, LookupError, AttributeError)
 
@@ -48,23 +49,42 @@ class Examination:
         episodes: Episodes of every run in every cell of the grid.
         best_response: Env steps for which an adversary is trained against the first run; 0 trains none.
         algorithm: Name in Stable-Baselines3 of the algorithm of that adversary.
+        worst_case: Set in which the worst point of each run is searched for, see `parse_bounds`; none if empty.
+        budget: Points that this search evaluates for each run.
+        observation_attack: Names of attacks on the observations of every run, some of `observation_attacks.ATTACKS`, or
+            "all"; none if empty.
+        eps: Radius of these attacks in standard deviations of each component of the observation. If None, it is the
+            published one of the model.
+        workers: Processes among which the cells of the sweep and of the search are divided.
 
     Raises:
-        GameError: An unknown grid or algorithm, or a number out of range.
+        GameError: An unknown grid, axis or algorithm, or a number out of range.
     """
 
     grid: tuple[str, ...] = ("tessler-mass-noise",)
     episodes: int = 10
     best_response: int = 0
     algorithm: str = "TD3"
+    worst_case: tuple[str, ...] = ()
+    budget: int = 200
+    observation_attack: tuple[str, ...] = ()
+    eps: float | None = None
+    workers: int = 1
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
             raise unknown("algorithm", self.algorithm, ALGORITHMS)
-        for name, least in (("episodes", 1), ("best_response", 0)):
+        for name, least in (("episodes", 1), ("best_response", 0), ("budget", 1), ("workers", 1)):
             if getattr(self, name) < least:
                 raise GameError(f"{name} is {getattr(self, name)}: a whole number of at least {least} is needed")
         parse_grid(self.grid)
+        if self.worst_case:
+            parse_bounds(self.worst_case)
+        for name in self.observation_attack:
+            if name not in (*ATTACKS, "all"):
+                raise unknown("observation attack", name, (*ATTACKS, "all"))
+        if self.eps is not None and not 0 <= self.eps < float("inf"):
+            raise GameError(f"eps is {self.eps}: the radius of an attack is finite and not negative, e.g. 0.075")
 
 
 @dataclass(frozen=True)

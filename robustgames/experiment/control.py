@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from robustgames.envs import ActionRobustEnv, GameEnv
 from robustgames.envs.control.perturbations import Perturbation
 from robustgames.envs.registration import control_ids, find_id
 from robustgames.errors import GameError, unknown, writing
+from robustgames.evaluation.observation_attacks import Differentiable
 from robustgames.evaluation.rollouts import play
 from robustgames.experiment.base import Examination, Experiment, Progress, differing, explained, silent
 from robustgames.experiment.examination import EPISODES, Subject, check, examine
@@ -161,7 +163,7 @@ class ControlExperiment(Experiment[RobustDDPG]):
         Raises:
             GameError: All runs have diverged, or a measurement fails.
         """
-        found, drawn = examine(self.subject(agent), what, progress)
+        found, drawn = examine(self.subject(agent), what, progress, folder)
         for name, figure in drawn.items():
             with writing(folder):
                 figures.save(figure, folder / "figures" / f"{name}.png")
@@ -182,7 +184,8 @@ class ControlExperiment(Experiment[RobustDDPG]):
                 f"all {self.runs} runs of {self.agent} diverged (non-finite values): train again, e.g. with --lr 1e-4"
             )
         settings = self._single_settings(agent.ongoing.alphas[finite[0]])
-        return Subject(self.agent, [agent.policy(run) for run in finite], self.env, settings)
+        policies = [agent.policy(run) for run in finite]
+        return Subject(self.agent, policies, self.env, settings, [differentiable(agent, run) for run in finite])
 
     def draw(self, agent: RobustDDPG, watchers: list[BaseCallback], folder: Path, logger: Logger) -> None:
         """Draw the learning curves as PNG in the run folder, if a metric was logged that has a curve."""
@@ -254,6 +257,21 @@ class ControlExperiment(Experiment[RobustDDPG]):
         if gym.spec(self.env.rpartition(":")[2]).vector_entry_point is not None:
             settings.pop("dtype", None)  # a setting of the batch in torch
         return settings
+
+
+def differentiable(agent: RobustDDPG, run: int) -> Differentiable:
+    """Return the protagonist of one run for attacks by gradients, with the first of its critics."""
+    player, learning = agent._player("protagonist", run), agent.practice.learning
+    player.norm = copy.deepcopy(player.norm)
+    weights = learning.first(agent.practice.state)[run].clone()
+
+    def act(states: Tensor) -> Tensor:
+        return player.network(player.weights, player.scaled(states))
+
+    def q(states: Tensor, actions: Tensor) -> Tensor:
+        return learning.critic(weights, torch.cat([player.scaled(states), actions], -1)).squeeze(-1)
+
+    return Differentiable(act, q)
 
 
 def _check_id(id: str, agent: str) -> None:

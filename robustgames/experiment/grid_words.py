@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustgames.envs.control.perturbations import Perturbation
+from robustgames.envs.control.perturbations import AXES, Perturbation
 from robustgames.envs.control.uncertainty_sets import UNCERTAINTY_SETS, Axis, UncertaintySet
 from robustgames.errors import GameError, shorten, unknown
 
 LARGEST = 1e9  # beyond it, a simulation overflows
+SCALES = (0.5, 2.0)
+BOUNDS = {"action_noise": (0.0, 0.5), "observation_noise": (0.0, 0.1)}
+"""Bounds of an axis without words for them, `SCALES` for the relative ones: the ranges of Tessler et al."""
 WANTED = "a name such as tessler-mass-noise, or axis=value,value …, e.g. mass=0.5,1,2 action_noise=0,0.2"
 
 
@@ -56,6 +59,35 @@ def _axis(word: str) -> tuple[Axis, tuple[float, ...]]:
     if not values or not axis or (colon and not body) or not all(abs(value) <= LARGEST for value in values):
         raise GameError(f"the grid has {shorten(word)!r}: {WANTED}")
     return (axis, body) if body else axis, values
+
+
+def parse_bounds(words: Sequence[str]) -> str | dict[Axis, tuple[float, ...]]:
+    """Return the name of an uncertainty set, or {axis or (axis, body): (low, high)} of words axis, axis=low,high.
+
+    Axes without bounds, which may be joined by commas, have `BOUNDS`.
+
+    Raises:
+        GameError: An unknown name, or a word of another form.
+
+    Example:
+        >>> parse_bounds(["mass,friction", "damping=0.8,1.2"])
+        {'mass': (0.5, 2.0), 'friction': (0.5, 2.0), 'damping': (0.8, 1.2)}
+    """
+    if len(words) == 1 and words[0] in UNCERTAINTY_SETS:
+        return words[0]
+    named = []
+    for word in words:
+        for name in [word] if "=" in word else word.split(","):
+            if "=" not in name and name.partition(":")[0] not in AXES:
+                raise unknown("axis or set of a worst case", name, [*AXES, *UNCERTAINTY_SETS])
+            low, high = BOUNDS.get(name, SCALES)
+            named.append(name if "=" in name else f"{name}={low},{high}")
+    bounds = parse_grid(named)
+    assert not isinstance(bounds, str)
+    for axis, values in bounds.items():
+        if len(values) != 2 or not values[0] < values[1]:
+            raise GameError(f"the worst case has {axis} from {values}: two bounds, the lower first, e.g. mass=0.5,2")
+    return bounds
 
 
 def parse_point(words: Sequence[str]) -> Perturbation:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import stable_baselines3
+import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from torch import Tensor
 
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.adversaries import ALGORITHMS
+from robustgames.evaluation.observation_attacks import Differentiable
 from robustgames.evaluation.rollouts import Policy, control_env
 
 
@@ -61,5 +68,30 @@ def policy_of(model: BaseAlgorithm, env: str, env_settings: Mapping[str, object]
         raise GameError(
             f"the model maps observations {trained[0]} to {own}: {env} has {wanted[0]} and actions {wanted[1]}"
         )
-    center, half = (own.high + own.low) / 2, (own.high - own.low) / 2
-    return lambda observation: (model.predict(observation, deterministic=True)[0] - center) / half
+    return partial(_action, model.policy, (own.high + own.low) / 2, (own.high - own.low) / 2)
+
+
+def differentiable(model: BaseAlgorithm) -> Differentiable:
+    """Return the policy of a trained model for attacks by gradients, with its Q, or its V if it has none."""
+    policy: Any = model.policy
+    policy.set_training_mode(False)
+    own = model.action_space
+    assert isinstance(own, gym.spaces.Box)
+    center, half = (torch.as_tensor((own.high + sign * own.low) / 2) for sign in (1, -1))
+    if hasattr(policy, "critic"):
+
+        def q(states: Tensor, actions: Tensor) -> Tensor:
+            return torch.cat(policy.critic(states, actions), -1).amin(-1)
+
+        mean = {"deterministic": True} if isinstance(model, stable_baselines3.SAC) else {}
+        return Differentiable(lambda states: policy.actor(states, **mean), q)  # their actors act in [-1, 1]
+
+    def act(states: Tensor) -> Tensor:
+        return ((policy.get_distribution(states).mode() - center) / half).clamp(-1, 1)
+
+    return Differentiable(act, value=lambda states: policy.predict_values(states).squeeze(-1))
+
+
+def _action(policy: BasePolicy, center: np.ndarray, half: np.ndarray, observation: Any) -> np.ndarray:
+    """Return an action in [-1, 1]^n; a function with arguments can be sent to another process, a closure cannot."""
+    return (policy.predict(observation, deterministic=True)[0] - center) / half

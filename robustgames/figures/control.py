@@ -38,9 +38,9 @@ def heat_maps(sweeps: Mapping[str, Sweep], columns: int = 3) -> Figure:
     Raises:
         GameError: There is no sweep, or the sweeps are over different grids or not over two axes that have an effect.
     """
-    first = _checked(sweeps)
+    first = check_alike(sweeps)
     if len(first.axes) != 2:
-        raise GameError(f"{_acting(first)}: heat maps need two; draw `perturbation_curves`")
+        raise GameError(f"{acting_axes(first)}: heat maps need two; draw `perturbation_curves`")
     means = {name: one.cells.mean(0) for name, one in sweeps.items()}
     low, high = (float(f([f(mean) for mean in means.values()])) for f in (np.min, np.max))
     rows, (wide, tall) = ceil(len(sweeps) / columns), first.cells.shape[1:]
@@ -48,29 +48,31 @@ def heat_maps(sweeps: Mapping[str, Sweep], columns: int = 3) -> Figure:
     size = columns * max(2.6, 0.4 * wide + 0.5) + 1.1, rows * max(2.2, 0.31 * tall + 0.55) + 0.5
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    unit = _unit(max(abs(low), abs(high)))
+    unit = unit_of(max(abs(low), abs(high)))
     for axes in grid.flat[len(sweeps) :]:
         axes.set_axis_off()
     for axes, (name, mean) in zip(grid.flat, means.items(), strict=False):
         axes.imshow(mean.T, origin="lower", aspect="auto", cmap=VALUES, vmin=low, vmax=high)
-        _write_values(axes, mean, low, high, unit)
-        _frame(axes, first.nominal)
+        write_values(axes, mean, low, high, unit)
+        frame_cell(axes, first.nominal)
         axes.set_title(name, fontsize=10, color=colors().ink, loc="left")
     _label_grid(grid, first, len(sweeps), columns)
-    _add_colorbar(figure, grid, unit)
-    title = _title(sweeps, f"return{_written_in(unit)} (framed: {_nominal(first)})")
+    add_colorbar(figure, grid, unit)
+    title = title_of(sweeps, f"return{written_in(unit)} (framed: {_nominal(first)})")
     figure.suptitle(title, fontsize=10, color=colors().ink, x=0.01, ha="left")
     return figure
 
 
-def _add_colorbar(figure: Figure, grid: np.ndarray, unit: float) -> None:
-    image, label = grid.flat[0].images[0], FuncFormatter(lambda value, _: _plain(value / unit))
+def add_colorbar(figure: Figure, grid: np.ndarray, unit: float) -> None:
+    """Draw the bar of the colors of all panels."""
+    image, label = grid.flat[0].images[0], FuncFormatter(lambda value, _: plain_number(value / unit))
     bar = figure.colorbar(image, ax=list(grid.flat), shrink=0.9, aspect=30, pad=0.015, format=label)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(labelsize=8, color=colors().axis)
 
 
-def _write_values(axes: Axes, mean: np.ndarray, low: float, high: float, unit: float) -> None:
+def write_values(axes: Axes, mean: np.ndarray, low: float, high: float, unit: float) -> None:
+    """Write the number of every cell of a panel, in units of `unit`."""
     span = (high - low) or 1.0
     for (i, j), value in np.ndenumerate(mean):
         red, green, blue, _ = colormaps[VALUES]((value - low) / span)
@@ -83,19 +85,23 @@ def _short(value: float) -> str:
     return "0" if float(text) == 0 else text.replace("-", "−")
 
 
-def _plain(value: float) -> str:
+def plain_number(value: float) -> str:
+    """Return a number as text with a minus sign."""
     return f"{value:g}".replace("-", "−")
 
 
-def _unit(largest: float) -> float:
+def unit_of(largest: float) -> float:
+    """Return the unit in which numbers up to `largest` are written, 1 or 1000."""
     return 1.0 if largest < 10_000 else 1000.0
 
 
-def _written_in(unit: float) -> str:
+def written_in(unit: float) -> str:
+    """Return the words of a unit in a title."""
     return "" if unit == 1 else " in thousands"
 
 
-def _frame(axes: Axes, cell: tuple[int, ...]) -> None:
+def frame_cell(axes: Axes, cell: tuple[int, ...]) -> None:
+    """Frame a cell of a panel."""
     corner = cell[0] - 0.5, cell[1] - 0.5
     axes.add_patch(Rectangle(corner, 1, 1, fill=False, ec=colors().palette[5], lw=1.8, zorder=3, clip_on=False))
 
@@ -103,18 +109,19 @@ def _frame(axes: Axes, cell: tuple[int, ...]) -> None:
 def _label_grid(grid: np.ndarray, sweep: Sweep, count: int, columns: int) -> None:
     (x, right), (y, up) = sweep.axes.items()
     for i, axes in enumerate(list(grid.flat)[:count]):
-        axes.set_xticks(range(len(right)), [f"{v:g}" for v in _rounded(right)], fontsize=8)
-        axes.set_yticks(range(len(up)), [f"{v:g}" for v in _rounded(up)], fontsize=8)
+        axes.set_xticks(range(len(right)), [f"{v:g}" for v in rounded(right)], fontsize=8)
+        axes.set_yticks(range(len(up)), [f"{v:g}" for v in rounded(up)], fontsize=8)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         if i + columns >= count:
             axes.tick_params(labelbottom=True)
-            axes.set_xlabel(_label(x), fontsize=9)
+            axes.set_xlabel(label_of(x), fontsize=9)
         if i % columns == 0:
-            axes.set_ylabel(_label(y), fontsize=9)
+            axes.set_ylabel(label_of(y), fontsize=9)
 
 
-def _rounded(values: tuple[float, ...]) -> list[float]:
+def rounded(values: tuple[float, ...]) -> list[float]:
+    """Return values with three significant digits."""
     return [float(f"{value:.3g}") for value in values]
 
 
@@ -138,7 +145,7 @@ def perturbation_curves(sweeps: Mapping[str, Sweep], axis: str | None = None) ->
     Raises:
         GameError: There is no sweep, the sweeps are over different grids, or the axis is unknown or has no effect.
     """
-    first = _checked(sweeps)
+    first = check_alike(sweeps)
     axis = _checked_axis(first, axis)
     figure = Figure(figsize=(5.2, 3.5), layout="constrained")
     axes = figure.add_subplot()
@@ -151,10 +158,10 @@ def perturbation_curves(sweeps: Mapping[str, Sweep], axis: str | None = None) ->
         axes.plot(values, mean, color=color, lw=1.8, marker="o", ms=3.5, label=name, clip_on=False)
         axes.fill_between(values, low, high, color=color, alpha=0.18, lw=0)
     axes.margins(x=0.02)
-    axes.set_xlabel(_label(axis), fontsize=9)
+    axes.set_xlabel(label_of(axis), fontsize=9)
     fixed = ", ".join(f"{name} {value:g}" for name, value in first.nominal_point.items() if name != axis)
     axes.set_title(
-        _title(sweeps, f"return at {fixed}" if fixed else "return"), fontsize=10, color=colors().ink, loc="left"
+        title_of(sweeps, f"return at {fixed}" if fixed else "return"), fontsize=10, color=colors().ink, loc="left"
     )
     quiet(axes)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
@@ -163,7 +170,7 @@ def perturbation_curves(sweeps: Mapping[str, Sweep], axis: str | None = None) ->
 
 def _checked_axis(sweep: Sweep, axis: str | None) -> str:
     if not sweep.axes:
-        raise GameError(f"{_acting(sweep)}: there is nothing to draw")
+        raise GameError(f"{acting_axes(sweep)}: there is nothing to draw")
     axis = next(iter(sweep.axes)) if axis is None else axis
     if axis in sweep.idle:
         raise GameError(f"{axis} is idle: {sweep.idle[axis]}; the axes that act are {', '.join(sweep.axes)}")
@@ -187,7 +194,8 @@ def _slice(sweep: Sweep, axis: str) -> np.ndarray:
 
 
 # -- shared by both ----------------------------------------------------------------------------------------------
-def _checked(sweeps: Mapping[str, Sweep]) -> Sweep:
+def check_alike(sweeps: Mapping[str, Sweep]) -> Sweep:
+    """Return the first of the sweeps, which must be over one grid of one env."""
     if not isinstance(sweeps, Mapping) or not sweeps:
         raise GameError("no sweep by name: pass a dictionary, e.g. {'DDPG': sweep}")
     first, *others = sweeps.values()
@@ -197,16 +205,19 @@ def _checked(sweeps: Mapping[str, Sweep]) -> Sweep:
     return first
 
 
-def _acting(sweep: Sweep) -> str:
+def acting_axes(sweep: Sweep) -> str:
+    """Return how many axes act, and the idle ones, for a message."""
     idle = "".join(f"; {name} is idle: {reason}" for name, reason in sweep.idle.items())
     return f"{len(sweep.axes)} axes of the sweep act on {sweep.env}{idle}"
 
 
-def _label(axis: str) -> str:
+def label_of(axis: str) -> str:
+    """Return the label of an axis."""
     return _LABELS.get(axis, f"relative {axis}")
 
 
-def _title(sweeps: Mapping[str, Sweep], what: str) -> str:
+def title_of(sweeps: Mapping[str, Sweep], what: str) -> str:
+    """Return a title: env, what is drawn, numbers of runs and episodes, idle axes."""
     first = next(iter(sweeps.values()))
     runs = sorted({len(one.returns) for one in sweeps.values()})
     counts = f"{_counted('–'.join(map(str, runs)), 'run')} × {_counted(str(first.returns.shape[-1]), 'episode')}"

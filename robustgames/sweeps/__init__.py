@@ -1,6 +1,6 @@
 """Sweeps: one experiment with many settings and seeds, on many processes, that survive a kill."""
 
-from robustgames.sweeps.executors import Executor, executor
+from robustgames.executors import Executor, executor
 from robustgames.sweeps.plan import OF_ENV, Axis, Plan, Range, Trial
 from robustgames.sweeps.search import Search
 from robustgames.sweeps.sweep import Sweep, begin, load, perform

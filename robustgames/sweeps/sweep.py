@@ -9,10 +9,10 @@ from typing import Any
 
 from robustgames.disk import remove_unfinished
 from robustgames.errors import GameError, check_writable, unknown
+from robustgames.executors import Executor, here
 from robustgames.experiment import Experiment, complete
 from robustgames.experiment.driver import read
 from robustgames.experiment.folder import create_folder, locked, read_config, write_config
-from robustgames.sweeps.executors import Executor, here
 from robustgames.sweeps.plan import Plan, Trial
 from robustgames.sweeps.search import Search, Study, Watch
 from robustgames.sweeps.table import Ranking, Row, rows_of

@@ -13,9 +13,10 @@ from robustgames.cli.result_table import report, report_robustness
 from robustgames.evaluation.metrics import METRICS, metric_of, pgd_accuracy
 from robustgames.evaluation.robustness import Sweep
 from robustgames.evaluation.rollouts import play
+from robustgames.evaluation.worst_case import WorstCase
 from robustgames.experiment import Examination, GameExperiment
 from robustgames.experiment.examination import Subject, draw_sweeps, examine
-from robustgames.experiment.grid_words import parse_grid
+from robustgames.experiment.grid_words import parse_bounds, parse_grid
 from robustgames.experiment.stable_baselines import policy_of
 
 PENDULUM = "robustgames/ActionRobustPendulum-v0"
@@ -135,11 +136,60 @@ def test_an_axis_without_effect_is_told_and_not_drawn(capsys):
     assert found["random_adversary"]["alpha"] == 0.1
 
 
-def test_grids_of_three_axes_have_numbers_but_no_picture():
+def test_grids_of_three_axes_and_more_have_pictures():
     still = Subject("still", [lambda seen: np.full(1, 0.5)], PENDULUM)  # without torque the mass has no effect
-    found, figures = examine(still, Examination(("mass=1,2", "length=1,2", "gravity=1,2"), episodes=1))
-    assert figures == {} and np.shape(found["robustness"]["sweep"]["returns"]) == (1, 2, 2, 2, 1)
-    assert draw_sweeps({"a": Sweep.from_dict(found["robustness"]["sweep"])}) == {}
+    axes = ["mass=1,2", "length=1,2", "gravity=1,2"]
+    found, figures = examine(still, Examination(tuple(axes), episodes=1))
+    swept = Sweep.from_dict(found["robustness"]["sweep"])
+    assert swept.returns.shape == (1, 2, 2, 2, 1)
+    assert len(figures["robustness"].axes) == 4  # three planes and the bar of their colors
+    found, figures = examine(still, Examination((*axes, "action_noise=0,1"), episodes=1))
+    assert len(figures["robustness"].axes) == 1
+    lines = figures["robustness"].axes[0].collections[0].get_segments()
+    assert np.shape(lines) == (16, 5, 2)
+    alike = Sweep("Toy-v0", {}, np.ones((1, 1)))
+    assert draw_sweeps({"a": alike}) == {}
+
+
+def test_the_worst_point_of_every_run_is_searched_for(run, capsys):
+    words = ["--grid", "mass=0.5,1,2", "--episodes", "1", "--worst-case", "mass,damping", "--budget", "6"]
+    assert cli.main(["evaluate", str(run), *words]) == 0
+    shown = capsys.readouterr().out
+    assert "worst of 6 points of a search" in shown and "that point, 1 other start" in shown
+    found = json.loads((run / "evaluation.json").read_text())
+    search = WorstCase.from_dict(found["worst_case"]["search"])
+    assert search.points.shape == (2, 6, 1) and search.idle == {"damping": "the env has no damping"}
+    grid, worst = (np.array(found[name]["per_run"]["worst"]) for name in ("robustness", "worst_case"))
+    assert (worst <= grid).all()  # the search begins with the worst point of the grid, on the same starts
+    for k, point in enumerate(search.worst_points):
+        assert f"worst case of run {k}: mass {point['mass']:.4g}" in shown
+    assert (run / "figures" / "worst_case.png").is_file() and not (run / "worst_case.jsonl").exists()
+
+
+def test_observations_of_a_run_and_of_a_model_are_attacked(run, tmp_path, capsys):
+    words = ["--grid", "mass=1,2", "--episodes", "1", "--eps", "0.25", "--observation-attack"]
+    assert cli.main(["evaluate", str(run), *words, "random", "mad", "critic"]) == 0
+    shown = capsys.readouterr().out
+    for label in ("random", "mad", "critic", "strongest"):
+        assert f"observation attack {label}, eps 0.25" in shown
+    found = json.loads((run / "evaluation.json").read_text())["observation_attacks"]
+    each = found["per_run"]
+    assert len(found["scale"]) == 2 and len(found["scale"][0]) == 3
+    assert each["worst"] == [min(each[name][k] for name in ("random", "mad", "critic")) for k in range(2)]
+    DDPG("MlpPolicy", "Pendulum-v1", device="cpu", seed=0).save(tmp_path / "m.zip")
+    model = ["evaluate", str(tmp_path / "m.zip"), "--trust", "--algorithm", "DDPG", "--env", PENDULUM]
+    assert cli.main([*model, *words, "critic"]) == 0
+    assert "observation attack critic, eps 0.25" in capsys.readouterr().out
+
+
+def test_words_of_a_worst_case():
+    assert parse_bounds(["mass,friction:foot", "action_noise"]) == {
+        "mass": (0.5, 2.0),
+        ("friction", "foot"): (0.5, 2.0),
+        "action_noise": (0.0, 0.5),
+    }
+    assert parse_bounds(["mass=0.1,3", "gravity"]) == {"mass": (0.1, 3.0), "gravity": (0.5, 2.0)}
+    assert parse_bounds(["rrls-hopper-3d"]) == "rrls-hopper-3d"
 
 
 def test_words_of_a_grid():
@@ -156,6 +206,16 @@ def test_words_of_a_grid():
         (["--grid", "mass=0,1"], "mass is 0.0: a relative scale is positive"),
         (["--episodes", "0"], "episodes is 0: a whole number of at least 1"),
         (["--best-response", "-1"], "best_response is -1"),
+        (["--worst-case", "mas,friction"], "unknown axis or set of a worst case 'mas': did you mean mass"),
+        (["--worst-case", "mass=1,2,3"], "the worst case has mass from (1.0, 2.0, 3.0): two bounds"),
+        (["--worst-case", "mass=2,1"], "two bounds, the lower first, e.g. mass=0.5,2"),
+        (["--worst-case", "mass=0,1"], "mass is 0.0: a relative scale is positive"),
+        (["--worst-case", "mass,mass"], "the grid has mass twice"),
+        (["--worst-case", "mass", "--budget", "0"], "budget is 0: a whole number of at least 1"),
+        (["--observation-attack", "madd"], "unknown observation attack 'madd': did you mean mad"),
+        (["--observation-attack", "mad"], "no radius is published for Pendulum-v1 (only Hopper 0.075"),
+        (["--observation-attack", "all", "--eps", "-1"], "eps is -1.0: the radius of an attack is finite"),
+        (["--workers", "0"], "workers is 0: a whole number of at least 1"),
         (["--perturbation", "mass=2"], "--perturbation is that of a video: --video episode.gif"),
         (["--video", "a.avi"], "a.avi is neither .gif nor .mp4"),
         (["--video", "a.gif", "--perturbation", "mass=1,2"], "a video has one perturbation"),

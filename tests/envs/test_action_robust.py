@@ -34,6 +34,7 @@ from robustgames.envs.control.inner import _quiet as quiet
 from robustgames.envs.control.uncertainty_sets import RARL_FORCES, RARL_HEEL_FORCES
 from robustgames.envs.parallel import ParallelGame
 from robustgames.envs.registration import CONTROL
+from robustgames.evaluation.rollouts import play as play_episodes
 
 IDS = [id for id in control_ids() if id.startswith("robustgames/")]
 ANY = "robustgames/ActionRobust-v0"
@@ -79,7 +80,10 @@ def test_stable_baselines_accepts_both_views(id):
             sb3_check_env(rg.PlayerView(env, player, opponent))
 
 
-@pytest.mark.parametrize(("id", "coupling"), [(id, "noisy") for id in IDS] + [(ANY, "observation"), (ANY, "dynamics")])
+@pytest.mark.parametrize(
+    ("id", "coupling"),
+    [(id, "noisy") for id in IDS] + [(ANY, "delayed_observation"), (ANY, "dynamics")],
+)
 def test_pettingzoo_accepts_the_parallel_game(id, coupling):
     parallel_api_test(ParallelGame(gym.make(id, coupling=coupling)), num_cycles=60)
     parallel_seed_test(lambda: ParallelGame(gym.make(id, coupling=coupling)), num_cycles=30)
@@ -268,8 +272,8 @@ def test_an_adversary_plays_a_set_of_the_literature():
     assert [env.inner.model.body(b).mass[0] for b in ("pole", "cart")] == pytest.approx([31.0, 1.0])
 
 
-def test_the_observation_is_shifted_within_eps_and_the_adversary_sees_the_truth():
-    env, plain = make(coupling="observation", eps=(0.1, 0.2, 0.5)), make(alpha=0.0)
+def test_a_delayed_shift_is_within_eps_and_the_adversary_sees_the_truth():
+    env, plain = make(coupling="delayed_observation", eps=(0.1, 0.2, 0.5)), make(alpha=0.0)
     assert np.array_equal(env.reset(seed=0)[0], plain.reset(seed=0)[0])
     for _ in range(20):  # nothing adds up
         seen, *_, info = env.step(joint(env, 0.3, [1.0, -0.5, 0.2]))
@@ -277,7 +281,7 @@ def test_the_observation_is_shifted_within_eps_and_the_adversary_sees_the_truth(
         assert seen - truth == pytest.approx([0.1, -0.1, 0.1], abs=1e-6)
         assert np.array_equal(info["observations"]["adversary"], truth) and env.observation_space.contains(seen)
     assert env.observation_space.high == pytest.approx([1.1, 1.2, 8.5])
-    game = ParallelGame(gym.make(ANY, coupling="observation", eps=0.5))
+    game = ParallelGame(gym.make(ANY, coupling="delayed_observation", eps=0.5))
     game.reset(seed=0)
     both, *_ = game.step({"protagonist": [0.0], "adversary": [1.0, 1.0, 1.0]})
     assert both["protagonist"] - both["adversary"] == pytest.approx([0.5] * 3)
@@ -286,12 +290,58 @@ def test_the_observation_is_shifted_within_eps_and_the_adversary_sees_the_truth(
 def test_views_give_the_adversary_the_true_observation():
     seen = []
     view = rg.PlayerView(
-        gym.make(ANY, coupling="observation", eps=0.5), "protagonist", lambda o: seen.append(o.copy()) or np.ones(3)
+        gym.make(ANY, coupling="delayed_observation", eps=0.5),
+        "protagonist",
+        lambda o: seen.append(o.copy()) or np.ones(3),
     )
     start, _ = view.reset(seed=0)
     first, *_ = view.step(np.zeros(1))
     view.step(np.zeros(1))
     assert np.array_equal(seen[0], start) and seen[1] == pytest.approx(first - 0.5)
+
+
+def test_the_adversary_of_an_sa_mdp_shifts_the_state_that_the_protagonist_sees_now():
+    """From the first state on; the transition depends on the action alone that the shifted state leads to."""
+    gain, eps = np.array([[0.3, -0.5, 0.1]]), np.array([0.1, 0.2, 0.5])
+    policy, adversary = lambda o: np.clip(gain @ o, -1, 1), lambda o: np.sign(o)
+    plain, total, truth = gym.make("Pendulum-v1"), 0.0, []
+    state, _ = plain.reset(seed=3)
+    for _ in range(200):
+        truth.append(state)
+        state, reward, *_ = plain.step(2 * policy((state + eps * np.sign(state)).astype(np.float32)).astype(np.float32))
+        total += reward
+    settings = {"coupling": "observation", "eps": tuple(eps)}
+    against = play_episodes(ANY, policy, 1, seed=3, adversary=adversary, env_settings=settings)
+    assert against.returns[0] == pytest.approx(total, rel=1e-6)
+    assert play_episodes(ANY, policy, 1, seed=3, env_settings=settings).returns != against.returns
+    for player, other, own in (("protagonist", adversary, policy), ("adversary", policy, adversary)):
+        view, seen, sum_of_rewards, over = rg.PlayerView(gym.make(ANY, **settings), player, other), [], 0.0, False
+        observation, _ = view.reset(seed=3)
+        while not over:
+            seen.append(observation)
+            observation, reward, _, over, _ = view.step(own(observation))
+            sum_of_rewards += reward
+        assert sum_of_rewards == pytest.approx(total if player == "protagonist" else -total, rel=1e-6)
+        shift = eps * np.sign(truth) if player == "protagonist" else np.zeros(3)
+        np.testing.assert_allclose(seen, truth + shift, atol=1e-4)
+        assert view.observation_space.contains(seen[0])
+
+
+def test_a_shift_that_nobody_saw_is_told_and_simultaneous_players_are_refused():
+    env = make(coupling="observation", eps=0.5)
+    env.reset(seed=0)
+    env.perceived(np.ones(3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env.step(joint(env, 0.0, [1.0, 1.0, 1.0]))
+        env.step(joint(env, 0.0, [0.0, 0.0, 0.0]))
+    with pytest.warns(UserWarning, match=r"did not see the shift of its observation: .* call env.unwrapped.perceived"):
+        env.step(joint(env, 0.0, [1.0, 1.0, 1.0]))
+    with pytest.raises(rg.GameError, match="coupling='delayed_observation'"):
+        ParallelGame(gym.make(ANY, coupling="observation"))
+    wrapped = gym.wrappers.RescaleObservation(gym.make(ANY, coupling="observation"), np.float32(-1), np.float32(1))
+    with pytest.raises(rg.GameError, match="RescaleObservation changes observations after the adversary's shift"):
+        rg.PlayerView(wrapped, "adversary", opponent=[0.0]).reset()
 
 
 @dataclass(frozen=True)
@@ -608,7 +658,7 @@ def test_observation_noise_on_a_bounded_space_is_not_clipped():
     for noise in ({"observation_noise": (0.0, 0.1)}, {"observation_noise": 0.1}):
         noisy = gym.make("robustgames/ActionRobust-v0", env_id="test/Bounded-v0", perturbation=noise)
         assert not noisy.observation_space.is_bounded("below") and not noisy.observation_space.is_bounded("above")
-    shifted = gym.make("robustgames/ActionRobust-v0", env_id="test/Bounded-v0", coupling="observation", eps=0.5)
+    shifted = gym.make("robustgames/ActionRobust-v0", env_id="test/Bounded-v0", coupling="delayed_observation", eps=0.5)
     assert float(shifted.observation_space.high[0]) == 1.5
     shifted.reset(options={"perturbation": {"observation_noise": 0.1}})
     assert shifted.observation_space.contains(shifted.step({"protagonist": [0.0], "adversary": [1.0, 1.0]})[0])

@@ -478,6 +478,59 @@ def test_the_absolute_sets_reach_their_upper_corner():
         assert met == {friction}  # what the foot feels is the coefficient of the set
 
 
+RRLS = {  # what _change_params of rrls/envs writes: the rows of geom_friction, and the bodies of the masses
+    "rrls-hopper-3d-published": (0, (1, 2)),
+    "rrls-walker2d-3d-published": (0, (1, 2)),
+    "rrls-half-cheetah-3d-published": (slice(None), (1, 2)),
+    "rrls-ant-3d-published": (None, (1, 2, 5)),
+    "rrls-inverted-pendulum-2d-published": (None, (2, 1)),
+    "rrls-humanoid-standup-3d-published": (None, (1, 6, 7)),
+}
+
+
+@pytest.mark.parametrize("name", RRLS)
+def test_a_published_set_is_what_the_published_code_does(name):
+    grid, (friction, bodies) = uncertainty_set(name), RRLS[name]
+    env = gym.make("robustgames/ActionRobust-v0", env_id=grid.env_id, alpha=0.0).unwrapped
+    point, values = grid.points(env)[-1], [values[-1] for values in grid.axes.values()]
+    bounds = [(each[0], each[-1]) for each in uncertainty_set(name.removesuffix("-published")).axes.values()]
+    assert values == pytest.approx([np.arange(low, high, (high - low) / 10)[9] for low, high in bounds])
+    inner = gym.make(grid.env_id).unwrapped
+    masses = iter(values)
+    if friction is not None:
+        inner.model.geom_friction[friction, 0] = next(masses)
+    for body in bodies:
+        inner.model.body_mass[body] = next(masses)
+    perturbed(env, point)
+    inner.reset(seed=0)
+    assert np.allclose(env.inner.model.body_mass, inner.model.body_mass, rtol=1e-12, atol=0)
+    assert np.allclose(contact_frictions(env.inner.model), contact_frictions(inner.model), rtol=1e-12, atol=0)
+    for untouched in ("body_inertia", "body_invweight0", "dof_invweight0", "dof_M0"):
+        assert np.array_equal(getattr(env.inner.model, untouched), getattr(inner.model, untouched))
+    rng, high = np.random.default_rng(0), inner.action_space.high
+    for _ in range(20):
+        unit = rng.uniform(-1, 1, high.shape).astype(np.float32)
+        own = env.step({"protagonist": unit, "adversary": np.zeros_like(unit)})[0]
+        np.testing.assert_allclose(own, inner.step(high * unit)[0], rtol=1e-6, atol=1e-6)
+
+
+def test_masses_alone_leave_the_inertias_and_all_that_follows_and_can_be_taken_back():
+    env = make("Hopper", alpha=0.0)
+    model, nominal = env.inner.model, copy.deepcopy(env.inner.model)
+    perturbed(env, {"mass_alone": {"torso": 2.0}})
+    assert model.body("torso").mass == pytest.approx(2 * nominal.body("torso").mass)
+    for name in ("body_inertia", "body_subtreemass", "body_invweight0", "dof_invweight0", "dof_M0"):
+        assert np.array_equal(getattr(model, name), getattr(nominal, name))
+    perturbed(env, {"mass_alone": 2.0, "mass": 1.5})
+    both = model.body_mass.copy()
+    consistent = copy.deepcopy(env.inner.model)
+    perturbed(env, {"mass": 1.5})
+    assert np.allclose(both, 3 * nominal.body_mass) and np.array_equal(consistent.dof_M0, model.dof_M0)
+    perturbed(env, None)
+    for name in ("body_mass", "body_inertia", "body_subtreemass", "dof_M0"):
+        assert np.array_equal(getattr(model, name), getattr(nominal, name))
+
+
 @pytest.mark.parametrize("name", UNCERTAINTY_SETS)
 def test_every_named_set_fits_its_env(name):
     grid = uncertainty_set(name)

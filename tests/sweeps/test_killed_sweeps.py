@@ -94,7 +94,7 @@ def test_a_killed_worker_costs_nothing(undisturbed, tmp_path):
     os.kill(workers[0], signal.SIGKILL)
     _, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, said
-    assert "a worker was killed: its trial continues at its checkpoint" in said
+    assert "a worker was killed: another one takes its job" in said
     assert_same(content(tmp_path), undisturbed)
 
 

@@ -11,10 +11,10 @@ from in_process import command, in_an_empty_folder  # noqa: F401 (a fixture)
 import robustgames as rg
 from robustgames import sweeps
 from robustgames.checkpoints import load_checkpoint
+from robustgames.executors import here
 from robustgames.experiment import GameExperiment, complete
 from robustgames.experiment.folder import locked
 from robustgames.sweeps import Plan, Sweep
-from robustgames.sweeps.executors import here
 from robustgames.sweeps.trial import read_outcome, run
 
 GAN = "robustgames/DiracGAN-v0"

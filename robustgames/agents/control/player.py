@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,11 @@ class Player:
     @torch.no_grad()
     def act(self, states: Tensor) -> Tensor:
         """Return the actions (B, k) in states (B, p)."""
-        if self.norm is not None:
-            states = self.norm.apply_(states.clone(), self.run)
-        return self.network(self.weights, states)
+        return self.network(self.weights, self.scaled(states))
+
+    def scaled(self, states: Tensor) -> Tensor:
+        """Return states (B, p) as the networks take them."""
+        return states if self.norm is None else self.norm.apply_(states.clone(), self.run)
 
     def predict(self, observation: Any, shape: tuple[int, ...]) -> np.ndarray:
         """Return the action (k,) for an observation of the env's `shape`, or the actions (B, k) for (B, *shape)."""
@@ -49,16 +52,19 @@ class Player:
     def policy(self, shape: tuple[int, ...]) -> Callable[[Any], np.ndarray]:
         """Return the function observation -> action, of the env's `shape`; NumPy alone if the network allows it."""
         if self.norm is None and isinstance(self.network, MLP) and RowPass.fits(self.network):
-            row, weights = RowPass(self.network), self.weights.cpu().numpy()
-            return lambda observation: row(weights, np.ravel(observation)).reshape(shape).copy()
-
+            return partial(_row_action, RowPass(self.network), self.weights.cpu().numpy(), shape)
         self.norm = copy.deepcopy(self.norm)  # that of the agent continues to change
+        return partial(_action, self, shape)
 
-        def act(observation: Any) -> np.ndarray:
-            states = torch.from_numpy(np.ravel(observation).astype(np.float32)).unsqueeze(0)
-            return self.act(states.to(self.weights.device))[0].cpu().numpy().reshape(shape)
 
-        return act
+# Functions with arguments, since a closure cannot be sent to another process.
+def _row_action(row: RowPass, weights: np.ndarray, shape: tuple[int, ...], observation: Any) -> np.ndarray:
+    return row(weights, np.ravel(observation)).reshape(shape).copy()
+
+
+def _action(player: Player, shape: tuple[int, ...], observation: Any) -> np.ndarray:
+    states = torch.from_numpy(np.ravel(observation).astype(np.float32)).unsqueeze(0)
+    return player.act(states.to(player.weights.device))[0].cpu().numpy().reshape(shape)
 
 
 def _batch(shape: tuple[int, ...]) -> str:

@@ -22,6 +22,7 @@ class RowPass:
     """
 
     def __init__(self, net: MLP) -> None:
+        self._net = net
         self._weights = np.empty(net.size, np.float32)
         self._layers: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         at = 0
@@ -29,6 +30,9 @@ class RowPass:
             matrix, bias = self._weights[at : at + p * q].reshape(q, p), self._weights[at + p * q : at + p * q + q]
             self._layers.append((matrix, bias, np.empty(q, np.float32)))
             at += p * q + q
+
+    def __reduce__(self) -> tuple[type[RowPass], tuple[MLP]]:
+        return RowPass, (self._net,)  # copied arrays would not be views of the copied weights
 
     @staticmethod
     def fits(net: object) -> bool:

@@ -30,15 +30,15 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
     * `executed_action`: the action of the actuators, in [-1, 1]^n (which a critic should learn from),
     * `adversary_acted`, `reward_adversary`,
     * `perturbation`: the perturbation of this episode, as drawn,
-    * `observations`: those of both players if they differ (coupling "observation", observation noise). The adversary
-      observes the true one,
+    * `observations`: those of both players if they differ (observation noise, coupling "delayed_observation"). The
+      adversary observes the true one,
     * `adversary_scales`: the scales that the adversary set, with coupling "dynamics".
 
     Args:
         env_id: Gymnasium id with a bounded Box of actions.
         alpha: The adversary's share in couplings of actions, 0.1 by default; 0 is the inner env, bit for bit.
-        coupling: "noisy" (NR-MDP), "probabilistic" (PR-MDP), "force" (RARL), "dynamics", "observation", or a
-            `Coupling`.
+        coupling: "noisy" (NR-MDP), "probabilistic" (PR-MDP), "force" (RARL), "dynamics", "observation" (SA-MDP),
+            "delayed_observation", or a `Coupling`. In "observation" the adversary acts first, see `perceived`.
         perturbation: Perturbation of the first episode, as in `reset`.
         render_mode: Render mode of the inner env.
         **settings: Settings of the coupling (`bodies`, `plane`, `bound`; `scales`; `eps`); the others are those of the
@@ -97,6 +97,8 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         if is_real_box(space := self._clean_space):
             self._noisy_space = gym.spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type)  # type: ignore[union-attr]
         self._take(self._source)
+        self._shown: Any = None  # the observation of the protagonist without the adversary
+        self._perceived: np.ndarray | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode.
@@ -131,6 +133,27 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         self._take(checked(perturbation, self.physics))
         self._perturb()
 
+    def perceived(self, adversary: Any) -> Any:
+        """Return what the protagonist observes now if the adversary plays this action, which `step` gets as well.
+
+        In the coupling "observation" it is the shifted observation. In all others it is the one that the env returned.
+
+        Raises:
+            GameError: The action has the wrong shape or is not finite.
+
+        Example:
+            >>> env = gym.make("robustgames/ActionRobustPendulum-v0", coupling="observation", eps=0.5).unwrapped
+            >>> observation, _ = env.reset(seed=0)
+            >>> (env.perceived([1.0, 0.0, -1.0]) - observation).round(3).tolist()
+            [0.5, 0.0, -0.5]
+        """
+        self._perceived = self._checked_action({"adversary": adversary}, "adversary")
+        if not self.coupling.adversary_first:
+            return self._shown
+        space: Any = self.observation_space
+        seen = self.coupling.perceive(self, self._shown, self._perceived)
+        return np.clip(seen, space.low, space.high).astype(space.dtype)
+
     def _take(self, perturbation: dict[str, Any]) -> None:
         """Draw from this perturbation in later episodes, and observe in the space that its noise needs."""
         self._source, noise = perturbation, perturbation.get("observation_noise", 0.0)
@@ -164,6 +187,8 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         """
         own, adversary = (self._checked_action(action, player) for player in self.players)
         play = self.coupling.apply(self, own, adversary)
+        if self.coupling.adversary_first:
+            self._check_perceived(adversary)
         executed = self._replaced(play.action)
         if play.scales:
             self.physics.set(self.perturbation, play.scales)
@@ -207,6 +232,13 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
                 if reason := self.why_idle(axis, value):
                     warnings.warn(f"{axis} has no effect on {self.env_id}: {reason}", stacklevel=4)
 
+    def _check_perceived(self, adversary: np.ndarray) -> None:
+        if adversary.any() and not np.array_equal(adversary, self._perceived) and "perceived" not in self._warned:  # type: ignore[arg-type]
+            self._warned.add("perceived")
+            why = "the adversary acts first, call env.unwrapped.perceived(ā) before the protagonist acts"
+            warnings.warn(f"the protagonist did not see the shift of its observation: {why}", stacklevel=3)
+        self._perceived = None
+
     def _checked_action(self, action: Any, player: str) -> np.ndarray:
         shape = self._shapes[player]
         if not ((type(action) is dict or isinstance(action, Mapping)) and player in action):
@@ -236,6 +268,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         """Return (the observation of the protagonist, the part of info that belongs to it)."""
         if not is_finite(observation):
             raise self._broken("observation", observation, executed)
+        self._shown = observation
         more = {"adversary_scales": dict(play.scales)} if play and play.scales else {}
         std = self.perturbation.get("observation_noise", 0.0)
         shift = play.shift if play else None
@@ -245,7 +278,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         if std:
             noisy = noisy + std * self.np_random.standard_normal(observation.shape)
         space: Any = self.observation_space  # without bounds if there is noise; else a shift may be rounded up
-        seen = np.clip(noisy, space.low, space.high).astype(space.dtype)
+        self._shown = seen = np.clip(noisy, space.low, space.high).astype(space.dtype)
         return seen, {**more, "observations": {"protagonist": seen, "adversary": observation}}
 
     def _broken(self, what: str, value: Any, executed: np.ndarray | None) -> GameError:

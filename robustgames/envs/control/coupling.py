@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -49,6 +49,9 @@ class Coupling(ABC):
     instead: then agents train with it.
     """
 
+    adversary_first: ClassVar[bool] = False
+    """Whether the adversary acts before the protagonist, which sees what `perceive` makes of the state."""
+
     @abstractmethod
     def apply(self, env: ControlEnv, action: np.ndarray, adversary: np.ndarray) -> Play:
         """Return the effect of a joint action.
@@ -70,6 +73,16 @@ class Coupling(ABC):
     def observed(self, space: gym.Space) -> gym.Space:
         """Return the space of the protagonist's observations, `space` unless overridden."""
         return space
+
+    def perceive(self, env: ControlEnv, observation: Any, adversary: np.ndarray) -> Any:
+        """Return what the protagonist observes in a state in which the adversary plays `adversary`.
+
+        Args:
+            env: Env.
+            observation: Observation of the state.
+            adversary: Action of the adversary, in [-1, 1]^m.
+        """
+        return observation
 
     def clear(self, env: ControlEnv) -> None:  # noqa: B027, most have nothing to clear
         """Remove what the last step left in the env; called at every reset."""

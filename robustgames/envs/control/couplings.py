@@ -8,7 +8,7 @@ from typing import Any
 
 from robustgames.envs.control.action_couplings import ActionCoupling, NoisyAction, ProbabilisticAction
 from robustgames.envs.control.coupling import Coupling
-from robustgames.envs.control.disturbances import BodyForce, DynamicsShift, ObservationShift
+from robustgames.envs.control.disturbances import BodyForce, DelayedObservationShift, DynamicsShift, ObservationShift
 from robustgames.errors import GameError, unknown
 
 COUPLINGS: dict[str, type[Coupling]] = {
@@ -17,6 +17,7 @@ COUPLINGS: dict[str, type[Coupling]] = {
     "force": BodyForce,
     "dynamics": DynamicsShift,
     "observation": ObservationShift,
+    "delayed_observation": DelayedObservationShift,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -124,11 +124,11 @@ def _mapped(value: Any, function: Callable[[Any], Any]) -> Any:
 
 @dataclass(frozen=True)
 class ObservationShift(Coupling):
-    """The protagonist observes s + eps ā, with ā of the step before, since both players act at the same time.
+    """SA-MDP: in every state s, the first one too, the protagonist observes s + eps ā with ā = ν(s).
 
-    The adversary observes s (`info["observations"]`). Shifts do not add up over steps. The first observation of an
-    episode is not shifted. This is not the SA-MDP of the source, whose adversary shifts the state that the protagonist
-    sees now: here ā is chosen in s and shifts the observation of the state after it.
+    The adversary acts first: the env returns s, and `ActionRobustEnv.perceived(ā)` is what the protagonist sees before
+    it acts. `PlayerView` and `robustgames.evaluation.rollouts.play` do this for both players. The transition depends on
+    the protagonist's action alone, so a shift that nobody looked at has no effect; the env warns of it.
 
     Args:
         eps: Largest shift of a component, in the units of the observation: one number, or one per component.
@@ -136,6 +136,8 @@ class ObservationShift(Coupling):
     Source: Zhang et al. 2020, Robust Deep RL against Adversarial Perturbations on State Observations (SA-MDP).
     """
 
+    adversary_first: ClassVar[bool] = True
+    name: ClassVar[str] = "observation"
     eps: float | tuple[float, ...] = 0.05
 
     def __post_init__(self) -> None:
@@ -146,7 +148,7 @@ class ObservationShift(Coupling):
     def shape(self, env: ControlEnv) -> tuple[int, ...]:
         space = env.inner.observation_space
         if not (isinstance(space, gym.spaces.Box) and space.dtype is not None and space.dtype.kind == "f"):
-            raise GameError(f"{env.env_id} observes {space}: coupling='observation' shifts a Box of real numbers")
+            raise GameError(f"{env.env_id} observes {space}: coupling={self.name!r} shifts a Box of real numbers")
         size = np.size(self.eps)
         if size not in (1, space.shape[-1]):
             raise GameError(f"eps has {size} components: observations of {env.env_id} have shape {space.shape}")
@@ -159,4 +161,29 @@ class ObservationShift(Coupling):
         return gym.spaces.Box((space.low - eps).astype(kind), (space.high + eps).astype(kind), dtype=kind)
 
     def apply(self, env: ControlEnv, action: np.ndarray, adversary: np.ndarray) -> Play:
+        return Play(action, acted=bool(adversary.any()))
+
+    def perceive(self, env: ControlEnv, observation: Any, adversary: np.ndarray) -> Any:
+        return observation + np.asarray(self.eps) * adversary
+
+
+@dataclass(frozen=True)
+class DelayedObservationShift(ObservationShift):
+    """The protagonist observes s + eps ā with ā of the step before, for libraries in which both act at the same time.
+
+    The adversary observes s (`info["observations"]`). Shifts do not add up over steps. The first observation of an
+    episode is not shifted. This is not the SA-MDP of Zhang et al., see `ObservationShift`: here ā is chosen in s and
+    shifts the observation of the state after it.
+
+    Args:
+        eps: Largest shift of a component, in the units of the observation: one number, or one per component.
+    """
+
+    adversary_first: ClassVar[bool] = False
+    name: ClassVar[str] = "delayed_observation"
+
+    def apply(self, env: ControlEnv, action: np.ndarray, adversary: np.ndarray) -> Play:
         return Play(action, shift=np.asarray(self.eps) * adversary)
+
+    def perceive(self, env: ControlEnv, observation: Any, adversary: np.ndarray) -> Any:
+        return observation

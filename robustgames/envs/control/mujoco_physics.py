@@ -18,10 +18,11 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "friction": ("geom_friction", "pair_friction"),
     "damping": ("dof_damping", "dof_dampingpoly", "dof_frictionloss"),
     "gain": ("actuator_gainprm", "actuator_biasprm"),
+    "mass_alone": ("body_mass",),
 }
-"""Arrays of an `MjModel` that an axis scales; gravity, a vector of its options, is the fifth axis."""
+"""Arrays of an `MjModel` that an axis scales; gravity, a vector of its options, is an axis also."""
 
-PARTS = {"mass": "body", "friction": "body", "damping": "joint", "gain": "actuator"}
+PARTS = {"mass": "body", "friction": "body", "damping": "joint", "gain": "actuator", "mass_alone": "body"}
 """The kind of part that the names of an axis denote."""
 
 
@@ -31,6 +32,9 @@ class MujocoModel(Physics):
     Mass scales the inertia with it, and `mj_setConst` follows, so the model equals one compiled with that mass.
     Friction scales all geoms. A contact takes the larger coefficient of its two geoms, so scaling the floor alone often
     has no effect (on Hopper-v5 and Walker2d-v5 up to 2.0 and 1.9, the coefficients of the feet).
+
+    `mass_alone` repeats what published code does: masses change, and nothing that follows from them (inertias, and the
+    constants of the solver) is updated.
 
     Args:
         env: MuJoCo env, with `model` and `data`.
@@ -59,10 +63,13 @@ class MujocoModel(Physics):
         if axis == "gravity":
             return float(np.linalg.norm(self._gravity))
         if axis == "friction":
-            return float(np.max(contact_frictions(self._copy({})), initial=0.0))
-        if axis != "mass":
-            raise unknown("axis", axis, ["mass", "friction", "gravity"])
-        return float(self._nominal["body_mass"][slice(None) if name is None else self._part("mass", name)].sum())
+            if name is None:
+                return float(np.max(contact_frictions(self._copy({})), initial=0.0))
+            geoms = self._model.geom_bodyid == self._part("friction", name)
+            return float(np.max(self._nominal["geom_friction"][geoms, 0], initial=0.0))
+        if axis not in ("mass", "mass_alone"):
+            raise unknown("axis", axis, ["mass", "friction", "gravity", "mass_alone"])
+        return float(self._nominal["body_mass"][slice(None) if name is None else self._part(axis, name)].sum())
 
     def set(self, *scales: Scales) -> None:
         wanted = {axis for some in scales for axis in some if axis in FIELDS or axis == "gravity"}
@@ -88,7 +95,7 @@ class MujocoModel(Physics):
         return model
 
     def _write(self, model: Any, scratch: Any, axes: set[str], scales: tuple[Scales, ...]) -> None:
-        for axis in axes:
+        for axis in axes - {"mass_alone"}:
             factors = [some[axis] for some in scales if axis in some]
             if axis == "gravity":
                 model.opt.gravity[:] = self._gravity * np.prod(factors)
@@ -101,6 +108,9 @@ class MujocoModel(Physics):
         if "mass" in axes:
             mujoco.mj_setConst(model, scratch)
             model.stat.meaninertia = model.dof_M0.mean()  # scales the solver's tolerance; mj_setConst leaves it stale
+        if "mass_alone" in axes:  # after mj_setConst, which updates what follows from the masses
+            factors = [some[axis] for some in scales for axis in ("mass", "mass_alone") if axis in some]
+            model.body_mass[:] = self._nominal["body_mass"] * self._rows(model, "mass_alone", "body_mass", factors)
 
     def _rows(self, model: Any, axis: str, field: str, factors: list[Any]) -> np.ndarray:
         """Return the factor of every row of a field."""

@@ -23,6 +23,7 @@ AXES = {
     "damping": "damping and dry friction of the joints",
     "gain": "force of the actuators",
     "length": "length (Pendulum-v1)",
+    "mass_alone": "masses without their inertias, as published code sets them (MuJoCo)",
     "action_noise": "probability that an action is replaced by a uniformly random one",
     "observation_noise": "standard deviation of Gaussian noise on the observation",
 }

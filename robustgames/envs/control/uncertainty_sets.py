@@ -2,7 +2,8 @@
 
 Published code differs from these sets if it does not do what its paper states. Here mass scales the inertia also.
 Friction scales every geom (scaling the floor alone has no effect below the friction of the foot). Both axes of a grid
-vary, and the upper corner belongs to the grid.
+vary, and the upper corner belongs to the grid. Sets with a name in `-published` are those of published code, to
+compare numbers with it.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ TESSLER = "Tessler, Efroni, Mannor 2019, Action Robust Reinforcement Learning, a
 KAMALARUBAN = "Kamalaruban et al. 2020, Robust RL via Adversarial Training with Langevin Dynamics, and its test.py"
 RARL = "Pinto et al. 2017, Robust Adversarial Reinforcement Learning, and the test scripts of rllab-adv"
 RRLS = "Zouitine et al. 2024, RRLS: Robust Reinforcement Learning Suite; the sets of M2TD3, Tanabe et al. 2022"
+RRLS_CODE = "Zouitine et al. 2024, RRLS, as its code has it: rrls/evaluate.py and _change_params of rrls/envs"
 
 # (axis, body, low, high) in the order in which the 1-, 2- and 3-dimensional sets take them
 _RRLS_BOUNDS: dict[str, tuple[str, list[tuple[Axis, float, float]]]] = {
@@ -141,7 +143,22 @@ def _rrls_sets() -> dict[str, UncertaintySet]:
             if name == "half-cheetah" and dims == 1:
                 axes = {"friction": _steps(0.1, 3.0, 10)}
             sets[f"rrls-{name}-{dims}d"] = UncertaintySet(axes, RRLS, env_id=env_id, absolute=True)
+            published = {_as_published(name, axis): _without_the_end(values) for axis, values in axes.items()}
+            sets[f"rrls-{name}-{dims}d-published"] = UncertaintySet(published, RRLS_CODE, env_id=env_id, absolute=True)
     return sets
+
+
+def _as_published(name: str, axis: Axis) -> Axis:
+    """Return what the code of RRLS sets: masses alone, and the friction of the floor (on HalfCheetah of all geoms)."""
+    if axis == "friction":
+        return axis if name == "half-cheetah" else ("friction", "world")
+    return "mass_alone", axis[1]  # (mass, body)
+
+
+def _without_the_end(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Return as many values from the least one on, equally spaced, of which the next would be the largest one."""
+    low, high, count = values[0], values[-1], len(values)
+    return tuple(round(low + i * (high - low) / count, 10) for i in range(count))
 
 
 UNCERTAINTY_SETS: dict[str, UncertaintySet] = {
@@ -155,7 +172,9 @@ UNCERTAINTY_SETS: dict[str, UncertaintySet] = {
     "rarl-friction": UncertaintySet({"friction": _steps(0.5, 1.5, 11)}, RARL, episodes=5),
     **_rrls_sets(),
 }
-"""Every named set. Names of RRLS carry the model and the dimension: `rrls-hopper-3d`."""
+"""Every named set. Names of RRLS carry the model and the dimension: `rrls-hopper-3d`. Those in
+`-published` are what the code of RRLS evaluates on: masses without inertias, the friction of the floor alone (which has
+no effect below that of the feet), and grids without their upper ends."""
 
 
 def uncertainty_set(name: str) -> UncertaintySet:

@@ -1,7 +1,8 @@
 """Who runs the jobs of a sweep: this process, worker processes, or a cluster of Ray. A job may run more than once.
 
-Jobs are taken from their iterator when there is room for one, so they may depend on the results so far. A worker that
-is killed takes nothing with it: its job is given to another one, and continues at its checkpoint.
+Jobs are taken from their iterator when there is room for one, so they may depend on the results so far: an iterator
+that has none at the moment (`StopIteration`) is asked again after every result. A worker that is killed takes nothing
+with it: its job is given to another one, and continues at its checkpoint if it has one.
 """
 
 from __future__ import annotations
@@ -87,10 +88,10 @@ def in_pool(function: Callable[[Job], Done], jobs: Iterable[Job], workers: int) 
                 kills += 1
                 if kills == TRIES:
                     raise GameError(
-                        f"workers were killed {TRIES} times before a trial ended, perhaps by the system for want of "
+                        f"workers were killed {TRIES} times before a job ended, perhaps by the system for want of "
                         "memory: use fewer --workers"
                     )
-                print("a worker was killed: its trial continues at its checkpoint", file=sys.stderr)
+                print("a worker was killed: another one takes its job, from its checkpoint on", file=sys.stderr)
                 pool.shutdown(wait=False)
                 pool = _pool(workers)
     except KeyboardInterrupt:
