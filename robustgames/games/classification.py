@@ -46,6 +46,7 @@ class AdversarialClassification(ZeroSumGame):
         augment: Whether to distort the images of each minibatch (square gray images; see `augmentation.distort`).
         precision: "float32" or "bfloat16": precision of the network under autocast; z keeps its own.
         kappa: Weight κ of the clean loss against the interval attacker of full radius.
+        smoothing: Label smoothing α of the cross-entropy: the target is 1 - α on the class plus α / C on all C classes.
     """
 
     players = ("classifier", "attacker")
@@ -64,6 +65,7 @@ class AdversarialClassification(ZeroSumGame):
         augment: bool = False,
         precision: str = "float32",
         kappa: float = 0.5,
+        smoothing: float = 0.0,
     ) -> None:
         _check_data(images, labels, eps, norm, batch_size)
         for what, name, known in (("loss", loss, CLASS_LOSSES), ("attacker", attacker, ATTACKERS)):
@@ -75,6 +77,11 @@ class AdversarialClassification(ZeroSumGame):
             raise GameError(f"kappa is {kappa}: it belongs to attacker='interval'; leave it out with {attacker!r}")
         if not 0 <= trades < float("inf"):
             raise GameError(f"trades is {trades}: the weight of the robust term is >= 0, e.g. trades=6")
+        if not 0 <= smoothing < 1 or (smoothing and (loss != "cross_entropy" or attacker == "interval")):
+            raise GameError(
+                f"smoothing is {smoothing}: it lies in [0, 1), e.g. 0.1, and belongs to loss='cross_entropy' without "
+                "attacker='interval'"
+            )
         if augment and attacker == "remembered":
             raise GameError(
                 "a remembered perturbation belongs to one image: use augment=False, or attacker='minibatch'"
@@ -87,7 +94,9 @@ class AdversarialClassification(ZeroSumGame):
         self.images, self.labels, self.network = images, labels, network
         self.eps, self.batch_size, self.norm, self.loss, self.trades = eps, batch_size, norm, loss, trades
         self.augment, self.precision = augment, precision
-        self.kappa = kappa if attacker == "interval" else None  # in no fingerprint of a game that has no use for it
+        # None: in no fingerprint of a game that has no use for it
+        self.kappa = kappa if attacker == "interval" else None
+        self.smoothing = smoothing or None
         self.threat = ThreatModel(norm, eps)
         self.attacker = ATTACKERS[attacker](self.threat, images, batch_size or len(images))
         self.sets = (Space(), self.attacker.strategies)
@@ -155,11 +164,18 @@ class AdversarialClassification(ZeroSumGame):
             clean, worst = (CLASS_LOSSES[self.loss](z, sample.labels) for z in (attacked, -self.margins(x, y, sample)))
             return mixed(clean, worst, y / max(self.eps, 1e-12), self.kappa).mean(-1)
         if not self.trades:
-            return CLASS_LOSSES[self.loss](attacked, sample.labels).mean(-1)
+            return self._losses(attacked, sample.labels).mean(-1)
         clean = self.logits(x, sample.images)
         p, q = as_logits(clean).log_softmax(-1), as_logits(attacked).log_softmax(-1)
         divergence = functional.kl_div(q, p, reduction="none", log_target=True).sum(-1)
-        return (CLASS_LOSSES[self.loss](clean, sample.labels) + self.trades * divergence).mean(-1)
+        return (self._losses(clean, sample.labels) + self.trades * divergence).mean(-1)
+
+    def _losses(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of each image, (*S, B), with label smoothing if there is any."""
+        losses = CLASS_LOSSES[self.loss](scores, labels)
+        if not self.smoothing:
+            return losses
+        return losses.lerp(-as_logits(scores).log_softmax(-1).mean(-1), self.smoothing)
 
     def project(self, z: Tensor, sample: ImageBatch | None = None) -> Tensor:
         """Project η onto ball and box jointly if the minibatch is known, else onto the ball."""
@@ -222,7 +238,7 @@ class DigitsAdversarial(HeldOut):
         eps: Radius of the attack, for pixels in [0, 1].
         hidden: Widths of the hidden layers (ReLU).
         **settings: Settings of `HeldOut`: validation, batch_size, norm, loss, trades, attacker, augment, precision,
-            kappa.
+            kappa, smoothing.
     """
 
     def __init__(self, eps: float = 0.1, hidden: tuple[int, ...] = (128, 128, 128, 128), **settings: Any) -> None:
@@ -242,7 +258,8 @@ class MnistAdversarial(HeldOut):
         hidden: Width of the hidden layer.
         batch_size: Images in a minibatch.
         data: Folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
-        **settings: Other settings of `HeldOut`: validation, norm, loss, trades, attacker, augment, precision, kappa.
+        **settings: Other settings of `HeldOut`: validation, norm, loss, trades, attacker, augment, precision, kappa,
+            smoothing.
     """
 
     def __init__(
