@@ -28,6 +28,7 @@ def adversarial_training(
     ema: float = 0.99,
     answers: int = 1,
     perturbation: float = 0.0,
+    coordinates: int = 1,
 ) -> Scheme:
     """K steps of steepest ascent on the perturbations of a held minibatch, then one Adam step on the weights.
 
@@ -50,8 +51,10 @@ def adversarial_training(
             the convex hull of their gradients; with 1 it is the gradient of Danskin's theorem.
         perturbation: Radius of the adversarial weight perturbation (AWP) at which the gradient is taken, as a share of
             the norm of the weights, e.g. 0.005. It costs one more call a step.
+        coordinates: Coordinates of an image that share a step in l1. One is steepest ascent, which needs many steps,
+            because a pixel has room for a part of the radius only.
     """
-    inner = Sign(inner_lr) if norm == "linf" else Steepest(inner_lr, norm)
+    inner = Sign(inner_lr) if norm == "linf" and coordinates == 1 else Steepest(inner_lr, norm, count=coordinates)
     best = BestResponse(
         Adam(lr, betas), inner, inner_steps, start, lookahead=lookahead, answers=answers, perturbation=perturbation
     )

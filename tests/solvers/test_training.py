@@ -107,6 +107,18 @@ def test_fitting_sets_the_rows_of_the_attacker_and_of_nobody_else():
     assert alone.rule.width == 64
 
 
+def test_a_step_in_l1_is_shared_by_the_coordinates_of_largest_modulus():
+    v = torch.tensor([[0.1, -3.0, 2.0, 0.0, 0.5, 0.0, 0.0, -1.0]], dtype=F64)  # two rows of four
+    moved, _ = Steepest(0.6, "l1", 4, 2).step(torch.zeros_like(v), v, {"k": 0}, generator())
+    assert moved.tolist() == [[0.0, -0.3, 0.3, 0.0, 0.3, 0.0, 0.0, -0.3]]
+    one, _ = Steepest(0.6, "l1", 4).step(torch.zeros_like(v), v, {"k": 0}, generator())
+    assert one.tolist() == [[0.0, -0.6, 0.0, 0.0, 0.0, 0.0, 0.0, -0.6]]
+    assert make_solver("adversarial_training", norm="l1", inner_lr=2.0, coordinates=9, ema=0).inner.count == 9
+    for norm in ("linf", "l2"):
+        with pytest.raises(rg.GameError, match="count is 3: a number >= 1 of coordinates of a step in l1"):
+            make_solver("adversarial_training", norm=norm, coordinates=3)
+
+
 # -- best responses ---------------------------------------------------------------------------------------------
 def by_hand(game, lookahead, steps, ramp=0, answers=1, perturbation=0.0, lr=0.5, inner_lr=0.05, inner_steps=3, seed=0):
     """Return the weights after every step of adversarial training, written with torch.autograd alone."""
