@@ -30,6 +30,7 @@ MODULES = (
     "robustgames.solvers.diagnostics",
     "robustgames.sweeps",
     "robustgames.testing",
+    "robustgames.zoo",
 )
 
 

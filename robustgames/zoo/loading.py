@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from robustgames.games.classification import small_cnn
-from robustgames.zoo.table import entry
+from robustgames.zoo.table import PREFIX, entry
 
 FOLDER = Path(__file__).parent
 
@@ -18,18 +18,14 @@ def load(name: str) -> nn.Module:
     """Return a trained classifier: flat images (N, 784) in [0, 1] -> logits (N, 10), in float32 and without gradients.
 
     Args:
-        name: Key of `ZOO`.
+        name: Key of `ZOO`, with or without "zoo:" before it.
 
     Raises:
         GameError: An unknown name; the close ones are shown.
-
-    Example:
-        >>> load("mnist-linf")(torch.zeros(2, 784)).shape
-        torch.Size([2, 10])
     """
     found = entry(name)
     network = small_cnn(*found.channels, found.hidden)
-    stored = load_file(FOLDER / f"{name}.safetensors")
+    stored = load_file(FOLDER / f"{name.removeprefix(PREFIX)}.safetensors")
     network.load_state_dict({key: tensor.float() for key, tensor in stored.items()})
     return network.eval().requires_grad_(False)
 
