@@ -187,21 +187,21 @@ class Steepest(Rule):
         lr: Size of the step in the norm.
         norm: "linf", "l2" or "l1".
         width: Number of coordinates of a row. If None, a row is the whole block.
-        count: Number k of coordinates in ℓ1 that share the step in equal parts, those of the largest |v|. One is
+        coordinates: Number of coordinates in ℓ1 that share the step in equal parts, those of the largest |v|. One is
             steepest, but a pixel has room for a part of the step only. Source: Maini, Wong and Kolter 2020.
     """
 
     lr: Rate
     norm: str = "l2"
     width: int | None = None
-    count: int = 1
+    coordinates: int = 1
     blockwise = True
 
     def __post_init__(self) -> None:
         check_rate(self.lr)
         ThreatModel(self.norm)  # raises if the norm is unknown
-        if self.count < 1 or (self.count > 1 and self.norm != "l1"):
-            raise GameError(f"count is {self.count}: a number >= 1 of coordinates of a step in l1, 1 in other norms")
+        if self.coordinates < 1 or (self.coordinates > 1 and self.norm != "l1"):
+            raise GameError(f"coordinates is {self.coordinates}: a number >= 1 for steps in l1, 1 in other norms")
 
     def init(self, z: Tensor) -> State:
         return {"k": 0}
@@ -209,8 +209,8 @@ class Steepest(Rule):
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
         k = state["k"] + 1
         rows = v.unflatten(-1, (-1, self.width or v.shape[-1]))
-        if self.count > 1:
-            u = _top(rows, min(self.count, rows.shape[-1]))
+        if self.coordinates > 1:
+            u = _top(rows, min(self.coordinates, rows.shape[-1]))
         else:
             u = signs(rows) if self.norm == "linf" else ThreatModel(self.norm).steepest(rows)
         return z + rate_at(self.lr, k) * u.flatten(-2), {"k": k}

@@ -113,9 +113,9 @@ def test_a_step_in_l1_is_shared_by_the_coordinates_of_largest_modulus():
     assert moved.tolist() == [[0.0, -0.3, 0.3, 0.0, 0.3, 0.0, 0.0, -0.3]]
     one, _ = Steepest(0.6, "l1", 4).step(torch.zeros_like(v), v, {"k": 0}, generator())
     assert one.tolist() == [[0.0, -0.6, 0.0, 0.0, 0.0, 0.0, 0.0, -0.6]]
-    assert make_solver("adversarial_training", norm="l1", inner_lr=2.0, coordinates=9, ema=0).inner.count == 9
+    assert make_solver("adversarial_training", norm="l1", inner_lr=2.0, coordinates=9, ema=0).inner.coordinates == 9
     for norm in ("linf", "l2"):
-        with pytest.raises(rg.GameError, match="count is 3: a number >= 1 of coordinates of a step in l1"):
+        with pytest.raises(rg.GameError, match="coordinates is 3: a number >= 1 for steps in l1"):
             make_solver("adversarial_training", norm=norm, coordinates=3)
 
 
