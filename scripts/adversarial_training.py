@@ -85,6 +85,7 @@ METHODS: dict[str, tuple[str, Settings, Settings]] = {
     "base": ("adversarial_training", BASE, AUGMENTED),
     "no_augmentation": ("adversarial_training", BASE, {}),
     "no_average": ("adversarial_training", {**BASE, "ema": 0.0}, AUGMENTED),
+    "patches": ("adversarial_training", BASE, {**AUGMENTED, "starts": "patches"}),
     "perturbed_weights": ("adversarial_training", {**BASE, "perturbation": 0.005}, AUGMENTED),
     "label_smoothing": ("adversarial_training", BASE, {**AUGMENTED, "smoothing": 0.1}),
     "base_trades": ("adversarial_training", BASE, {**AUGMENTED, "trades": 6.0}),

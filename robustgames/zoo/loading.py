@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
-from robustgames.games.classification import small_cnn
+from robustgames.games.classification import stored_cnn
 from robustgames.zoo.table import PREFIX, entry
 
 FOLDER = Path(__file__).parent
@@ -24,9 +24,7 @@ def load(name: str) -> nn.Module:
         GameError: An unknown name; the close ones are shown.
     """
     found = entry(name)
-    network = small_cnn(*found.channels, found.hidden)
-    stored = load_file(FOLDER / f"{name.removeprefix(PREFIX)}.safetensors")
-    network.load_state_dict({key: tensor.float() for key, tensor in stored.items()})
+    network = stored_cnn(FOLDER / f"{name.removeprefix(PREFIX)}.safetensors", found.channels, found.hidden)
     return network.eval().requires_grad_(False)
 
 
