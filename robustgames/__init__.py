@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from robustgames import games as games
     from robustgames import solvers as solvers
     from robustgames import testing as testing
+    from robustgames import zoo as zoo
     from robustgames.agents import GameAgent, RobustDDPG, RobustTD3
     from robustgames.envs import GameEnv, GameVectorEnv, PlayerView
     from robustgames.games import (

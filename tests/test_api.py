@@ -32,6 +32,7 @@ MODULES = (
     "robustgames.solvers.diagnostics",
     "robustgames.sweeps",
     "robustgames.testing",
+    "robustgames.zoo",
 )
 
 

@@ -57,6 +57,7 @@ LAYERS = {
     "certificates": 4,
     "envs": 4,
     "solvers": 4,
+    "zoo": 4,
     "evaluation": 5,
     "figures": 6,
     "agents": 6,

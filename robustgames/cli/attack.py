@@ -1,11 +1,11 @@
-"""The command `robustgames attack`: the classifier of a saved run, or a user's network, under attack."""
+"""The command `robustgames attack`: the classifier of a saved run, of the zoo, or of the user, under attack."""
 
 from __future__ import annotations
 
 import shlex
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +25,7 @@ from robustgames.cli.screen import plain
 from robustgames.cli.words import numbers, pairs
 from robustgames.data.corruptions import CORRUPTIONS, STANDARD, kinds_of
 from robustgames.data.decoding import LONGEST_SIDE
+from robustgames.data.labeled import shipped
 from robustgames.errors import GameError, check_writable, shorten, unknown
 from robustgames.evaluation.under_corruption import Corrupted
 from robustgames.experiment.any_classifier import DataOptions, NetworkOptions, from_module
@@ -32,6 +33,7 @@ from robustgames.experiment.classifiers import Classifiers, from_run
 from robustgames.games.classification import PRECISIONS
 from robustgames.games.threat import ThreatModel, norm_name
 from robustgames.tensors import choose_device
+from robustgames.zoo import table
 
 EXAMPLE = "robustgames attack runs/…/20260101-120000-seed0, or robustgames attack --model my_nets:load"
 ATTACKS = (
@@ -51,10 +53,10 @@ OF_USER = ("resize", "bounds", "mean", "std", "labels", "model_set")  # flags of
 
 @dataclass(frozen=True)
 class AttackOptions:
-    """Attack the classifier of a saved run on its held-out images, or a network of yours with --model."""
+    """Attack the classifier of a saved run on its held-out images, one of the zoo, or yours with --model."""
 
     folder: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
-    """Folder of the run."""
+    """Folder of the run, or a classifier of the zoo, e.g. zoo:mnist-linf; robustgames list names them."""
     model: str | None = None
     """module:function in your folder, which returns a torch.nn.Module or a function of images, or is one: images to
     logits. Or a file of TorchScript, model.pt."""
@@ -119,7 +121,7 @@ class AttackOptions:
 
 def attack(words: list[str]) -> int:
     """Attack, write the files, print the table; return 130 after Ctrl-C, 1 if a certificate is contradicted, else 0."""
-    options = flags.read(AttackOptions, "robustgames attack", words)
+    options = _of_zoo(flags.read(AttackOptions, "robustgames attack", words))
     names = _check(options)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
@@ -139,6 +141,19 @@ def attack(words: list[str]) -> int:
     for line in outcome.contradictions:
         console.print(f"[bold red]robustgames:[/] {plain(line)}")
     return 130 if outcome.interrupted else 1 if outcome.contradictions else 0
+
+
+def _of_zoo(options: AttackOptions) -> AttackOptions:
+    """Return options that name a classifier of the zoo as a network with its own norm, radius and data."""
+    name = str(options.folder if options.model is None else options.model)
+    if not name.startswith(table.PREFIX) or (options.folder and options.model):
+        return options
+    found = table.entry(name)
+    if options.data is None and found.data == table.FASHION:
+        raise GameError(f"{name} is attacked on Fashion-MNIST: give --data with the folder of its four IDX files")
+    own = options.norm in (None, found.norm)
+    eps = found.eps if own and options.eps is None else options.eps
+    return replace(options, folder=None, model=name, norm=options.norm or found.norm, eps=eps)
 
 
 def _check(options: AttackOptions) -> tuple[str, ...]:
@@ -205,10 +220,22 @@ def _folder(options: AttackOptions, subject: Classifiers) -> Path:
 def _subject(options: AttackOptions) -> Classifiers:
     eps, norm, device, trust = options.eps, options.norm, options.device, options.trust
     if options.model is not None:
+        _warn_of_seen_images(options)
         network = NetworkOptions(options.model, pairs(options.model_set, "--model-set", "width=64"), trust)
         return from_module(network, _data_options(options), eps, norm, device)
     folder = options.folder or Path(".")
     return from_run(folder, options.images, eps, norm, options.data, options.run, device, trust, options.save_examples)
+
+
+def _warn_of_seen_images(options: AttackOptions) -> None:
+    """Warn if a classifier of the zoo was trained on the images on which it is attacked."""
+    name = options.model or ""
+    if name.startswith(table.PREFIX) and table.entry(name).data == table.MNIST and shipped(options.data or "mnist"):
+        warnings.warn(
+            f"the shipped images are out of MNIST's training set, on which {name} was trained: give its test images, "
+            "--data with the folder of MNIST's four IDX files, or --data openml",
+            stacklevel=2,
+        )
 
 
 def _data_options(options: AttackOptions) -> DataOptions:

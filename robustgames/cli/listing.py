@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from robustgames.envs.registration import BATCHED, CONTROLLED, ONE_PLAYER, control_ids, entry_name, game_ids
 from robustgames.errors import GameError
+from robustgames.zoo.table import PREFIX, ZOO
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -35,9 +36,10 @@ def list_all(words: list[str]) -> None:
         "envs for one player, with gym.make": _described(ONE_PLAYER),
         "agents of games (solvers)": table("robustgames.solvers.recipes:RECIPES"),
         "agents of control": table("robustgames.experiment.control:CONTROL_AGENTS"),
+        "classifiers of the zoo, with robustgames attack": {PREFIX + name: one.text for name, one in ZOO.items()},
     }.items():
         console.print(f"[bold]{title}[/]")
-        column = max(map(len, lines)) + 4
+        column = max(map(len, lines), default=0) + 4
         for name, line in lines.items():
             # in a file, each name keeps its line in one piece
             width = console.width - column if console.is_terminal else len(line)

@@ -1,4 +1,4 @@
-"""A network of the user's: module:function in a file of their own, or a file of TorchScript."""
+"""A network of the user's: module:function in a file of their own, a file of TorchScript, or one of the zoo."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from robustgames.attacks.victim import Model
 from robustgames.disk import check_plain
 from robustgames.errors import GameError
 from robustgames.experiment.user_code import call, import_object, in_words, kind_of, parameters_of, required
+from robustgames.zoo.loading import load
+from robustgames.zoo.table import PREFIX
 
 SCRIPTS = (".pt", ".pth", ".ts", ".jit")
 EXAMPLE = "--model my_nets:load for load() in my_nets.py"
@@ -26,7 +28,7 @@ def load_network(name: str, settings: dict[str, Any] | None = None, trust: bool 
     Args:
         name: "module:attribute", which is a module; or a function that returns one, or returns a function of images;
             or, if one of its arguments has no default and `settings` is empty, a function of images itself. Or the path
-            of a file that torch.jit.save wrote.
+            of a file that torch.jit.save wrote. Or "zoo:" and a key of `ZOO`.
         settings: Arguments of the function that returns the classifier.
         trust: Whether to load a file of TorchScript, which is a program.
 
@@ -35,6 +37,8 @@ def load_network(name: str, settings: dict[str, Any] | None = None, trust: bool 
             take; a file that is not TorchScript, or that nobody trusts.
     """
     settings = settings or {}
+    if name.startswith(PREFIX):
+        return _checked(name, load(name), settings)
     path = Path(name).expanduser()
     if path.suffix in SCRIPTS and (":" not in name or path.exists()):
         if settings:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from math import isqrt
+from pathlib import Path
 from typing import Any, Self
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from robustgames.data import Split, digits, mnist
-from robustgames.errors import GameError, unknown
+from robustgames.disk import check_plain
+from robustgames.errors import GameError, one_line, unknown
 from robustgames.games.attackers import ATTACKERS, ImageBatch, Radii
-from robustgames.games.augmentation import distort
+from robustgames.games.augmentation import distort, patches
 from robustgames.games.game import ZeroSumGame, join
 from robustgames.games.interval import graph_of, mixed, network_margins
 from robustgames.games.losses import CLASS_LOSSES, as_logits, predictions
@@ -21,6 +25,7 @@ from robustgames.games.sets import Space
 from robustgames.games.threat import ThreatModel, convex_norm
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+STARTS = ("uniform", "patches")
 
 
 class AdversarialClassification(ZeroSumGame):
@@ -46,6 +51,9 @@ class AdversarialClassification(ZeroSumGame):
         augment: Whether to distort the images of each minibatch (square gray images; see `augmentation.distort`).
         precision: "float32" or "bfloat16": precision of the network under autocast; z keeps its own.
         kappa: Weight κ of the clean loss against the interval attacker of full radius.
+        smoothing: Label smoothing α of the cross-entropy: the target is 1 - α on the class plus α / C on all C classes.
+        starts: "uniform" or "patches": random starts of the attack in ℓ∞. Patches are corners of the ball in squares
+            and stripes, against networks that mask their gradient (square gray images; see `augmentation.patches`).
     """
 
     players = ("classifier", "attacker")
@@ -64,6 +72,8 @@ class AdversarialClassification(ZeroSumGame):
         augment: bool = False,
         precision: str = "float32",
         kappa: float = 0.5,
+        smoothing: float = 0.0,
+        starts: str = "uniform",
     ) -> None:
         _check_data(images, labels, eps, norm, batch_size)
         for what, name, known in (("loss", loss, CLASS_LOSSES), ("attacker", attacker, ATTACKERS)):
@@ -75,6 +85,17 @@ class AdversarialClassification(ZeroSumGame):
             raise GameError(f"kappa is {kappa}: it belongs to attacker='interval'; leave it out with {attacker!r}")
         if not 0 <= trades < float("inf"):
             raise GameError(f"trades is {trades}: the weight of the robust term is >= 0, e.g. trades=6")
+        if not 0 <= smoothing < 1 or (smoothing and (loss != "cross_entropy" or attacker == "interval")):
+            raise GameError(
+                f"smoothing is {smoothing}: it lies in [0, 1), e.g. 0.1, and belongs to loss='cross_entropy' without "
+                "attacker='interval'"
+            )
+        if starts not in STARTS:
+            raise unknown("starts", starts, STARTS)
+        if starts == "patches" and (norm, attacker) != ("linf", "minibatch"):
+            raise GameError(f"starts='patches' are corners of balls in linf: not for {norm}, {attacker}")
+        if starts == "patches" and isqrt(images.shape[-1]) ** 2 != images.shape[-1]:
+            raise GameError(f"starts='patches' need square images, not {images.shape[-1]} pixels: use starts='uniform'")
         if augment and attacker == "remembered":
             raise GameError(
                 "a remembered perturbation belongs to one image: use augment=False, or attacker='minibatch'"
@@ -87,7 +108,10 @@ class AdversarialClassification(ZeroSumGame):
         self.images, self.labels, self.network = images, labels, network
         self.eps, self.batch_size, self.norm, self.loss, self.trades = eps, batch_size, norm, loss, trades
         self.augment, self.precision = augment, precision
-        self.kappa = kappa if attacker == "interval" else None  # in no fingerprint of a game that has no use for it
+        # None: in no fingerprint of a game that has no use for it
+        self.kappa = kappa if attacker == "interval" else None
+        self.smoothing = smoothing or None
+        self.starts = None if starts == "uniform" else starts
         self.threat = ThreatModel(convex_norm(norm, "this game"), eps)
         self.attacker = ATTACKERS[attacker](self.threat, images, batch_size or len(images))
         self.sets = (Space(), self.attacker.strategies)
@@ -125,10 +149,13 @@ class AdversarialClassification(ZeroSumGame):
         return ImageBatch(self.images.expand(*shape, *self.images.shape), self.labels.expand(*shape, count), index)
 
     def start(self, player: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
-        """Draw weights as the network does, and perturbations uniform in the ball."""
+        """Draw weights as the network does, and perturbations uniform in the ball, or most of them at its corners."""
         if player == 0:
             return self.network.initial(shape, generator, self.dtype)
-        return super().start(player, shape, generator)
+        eta = super().start(player, shape, generator)
+        if self.starts is None:
+            return eta
+        return patches(eta.unflatten(-1, (-1, self.images.shape[-1])), self.eps, generator).flatten(-2)
 
     def best_response(self, z: Tensor, player: int) -> Tensor | None:
         """Return the radius eps of the interval attacker, which is best against every classifier; None otherwise."""
@@ -155,11 +182,18 @@ class AdversarialClassification(ZeroSumGame):
             clean, worst = (CLASS_LOSSES[self.loss](z, sample.labels) for z in (attacked, -self.margins(x, y, sample)))
             return mixed(clean, worst, y / max(self.eps, 1e-12), self.kappa).mean(-1)
         if not self.trades:
-            return CLASS_LOSSES[self.loss](attacked, sample.labels).mean(-1)
+            return self._losses(attacked, sample.labels).mean(-1)
         clean = self.logits(x, sample.images)
         p, q = as_logits(clean).log_softmax(-1), as_logits(attacked).log_softmax(-1)
         divergence = functional.kl_div(q, p, reduction="none", log_target=True).sum(-1)
-        return (CLASS_LOSSES[self.loss](clean, sample.labels) + self.trades * divergence).mean(-1)
+        return (self._losses(clean, sample.labels) + self.trades * divergence).mean(-1)
+
+    def _losses(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of each image, (*S, B), with label smoothing if there is any."""
+        losses = CLASS_LOSSES[self.loss](scores, labels)
+        if not self.smoothing:
+            return losses
+        return losses.lerp(-as_logits(scores).log_softmax(-1).mean(-1), self.smoothing)
 
     def project(self, z: Tensor, sample: ImageBatch | None = None) -> Tensor:
         """Project η onto ball and box jointly if the minibatch is known, else onto the ball."""
@@ -222,7 +256,8 @@ class DigitsAdversarial(HeldOut):
         eps: Radius of the attack, for pixels in [0, 1].
         hidden: Widths of the hidden layers (ReLU).
         **settings: Settings of `HeldOut`: validation, batch_size, norm, loss, trades, attacker, augment, precision,
-            kappa.
+            kappa, smoothing,
+            starts.
     """
 
     def __init__(self, eps: float = 0.1, hidden: tuple[int, ...] = (128, 128, 128, 128), **settings: Any) -> None:
@@ -242,7 +277,9 @@ class MnistAdversarial(HeldOut):
         hidden: Width of the hidden layer.
         batch_size: Images in a minibatch.
         data: Folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
-        **settings: Other settings of `HeldOut`: validation, norm, loss, trades, attacker, augment, precision, kappa.
+        weights: File of weights from which all runs start, as `scripts/zoo.py` writes it; drawn if None.
+        **settings: Other settings of `HeldOut`: validation, norm, loss, trades, attacker, augment, precision, kappa,
+            smoothing, starts.
     """
 
     def __init__(
@@ -252,9 +289,10 @@ class MnistAdversarial(HeldOut):
         hidden: int = 256,
         batch_size: int = 100,
         data: str | None = None,
+        weights: str | None = None,
         **settings: Any,
     ) -> None:
-        network = Network(lambda: small_cnn(*channels, hidden))
+        network = Network(stored_cnn(weights, channels, hidden) if weights else lambda: small_cnn(*channels, hidden))
         super().__init__(mnist(data), network, eps=eps, batch_size=batch_size, **settings)
         self.channels, self.hidden, self.data = tuple(channels), hidden, data
 
@@ -272,6 +310,24 @@ def small_cnn(first: int = 32, second: int = 64, hidden: int = 256) -> nn.Sequen
         nn.ReLU(),
         nn.Linear(hidden, 10),
     )
+
+
+def stored_cnn(path: str | Path, channels: tuple[int, int] = (32, 64), hidden: int = 256) -> nn.Sequential:
+    """Return a `small_cnn` with the weights of a safetensors file, in float32.
+
+    Raises:
+        GameError: The file cannot be read, or its weights are those of another network.
+    """
+    network = small_cnn(*channels, hidden)
+    try:
+        check_plain(Path(path))
+        network.load_state_dict({key: tensor.float() for key, tensor in load_file(path).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise GameError(
+            f"weights {path} cannot be read ({one_line(error)}): give a file that scripts/zoo.py wrote, of a network "
+            "with the same channels and hidden"
+        ) from error
+    return network
 
 
 def _check_data(images: Tensor, labels: Tensor, eps: float, norm: str, batch_size: int | None) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robustgames.errors import GameError
 from robustgames.games.oracle import Oracle
+from robustgames.solvers.convex_hull import MOST, min_norm_combination
 from robustgames.solvers.players import init_rules
 from robustgames.solvers.rules import Rule, State
 from robustgames.solvers.schemes import Scheme, Tally
@@ -35,8 +36,14 @@ class BestResponse(Scheme):
         lookahead: "none", "extra" or "past".
         ramp: Steps over which player 1's answers grow to full size: y_K is scaled by k / ramp in step k. From scratch,
             training against a strong attacker can stall.
+        answers: Answers of player 1 to each x, from as many random starts. With several, player 0 follows the element
+            of least norm of the convex hull of its gradients there, minus which is the direction of steepest descent
+            if all answers are maximizers (see `danskin`).
+        perturbation: Radius γ of an adversarial perturbation of the weights: the gradient is taken at the point
+            x + γ |x| g/|g|, which raises the loss, and the step from x. It is one more call for each answer.
 
-    Source: lecture "Stochastic Adversarial Training"; Madry et al. 2018, section 2.1.
+    Source: lecture "Stochastic Adversarial Training"; Madry et al. 2018, section 2.1; Latorre et al. 2023, algorithm 1,
+    for several answers; Wu, Xia and Wang 2020 for the perturbation, with one norm of all the weights.
     """
 
     outer: Rule
@@ -46,6 +53,8 @@ class BestResponse(Scheme):
     hold: bool = True
     lookahead: Literal["none", "extra", "past"] = "none"
     ramp: int = 0
+    answers: int = 1
+    perturbation: float = 0.0
 
     def __post_init__(self) -> None:
         if self.inner_steps < 0:
@@ -56,6 +65,15 @@ class BestResponse(Scheme):
             raise GameError(f"lookahead is {self.lookahead!r}: one of none, extra, past")
         if self.ramp < 0:
             raise GameError(f"ramp is {self.ramp}: a number of steps >= 0")
+        if not 1 <= self.answers <= MOST:
+            raise GameError(f"answers is {self.answers}: 1 to {MOST} answers of player 1 are combined, e.g. answers=2")
+        if self.answers > 1 and (self.start != "random" or not self.hold):
+            raise GameError(
+                f"answers is {self.answers}: several of them differ by their random starts on one sample; use "
+                "start='random' and hold=True"
+            )
+        if not 0 <= self.perturbation < 1:
+            raise GameError(f"perturbation is {self.perturbation}: a share of |x| in [0, 1), e.g. 0.005")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
         if self.start == "exact" and oracle.game.best_response(z, 1) is None:
@@ -83,9 +101,9 @@ class BestResponse(Scheme):
         return oracle.place(z, 0, moved), following
 
     def tally(self) -> Tally:
-        answers = 2 if self.lookahead == "extra" else 1
+        answers = self.answers * (2 if self.lookahead == "extra" else 1)
         return Tally(
-            calls=answers * (self.inner_steps + 1),
+            calls=answers * (self.inner_steps + (2 if self.perturbation else 1)),
             x=1 if self.lookahead == "none" else 2,
             y=answers * self.inner_steps,
         )
@@ -94,6 +112,15 @@ class BestResponse(Scheme):
         """Return (z with player 1's answer to x, player 0's field there, the inner rule's state)."""
         if self.hold or self.start != "keep":  # otherwise every call draws its own
             oracle.draw()
+        if self.answers == 1:
+            return self._one_answer(oracle, z, inner, k)
+        fields: list[Tensor] = []
+        for _ in range(self.answers):
+            z, v, inner = self._one_answer(oracle, z, inner, k)
+            fields.append(v)
+        return z, min_norm_combination(torch.stack(fields, -2)), inner
+
+    def _one_answer(self, oracle: Oracle, z: Tensor, inner: State, k: int) -> tuple[Tensor, Tensor, State]:
         if self.start != "keep":
             z = self._restart(oracle, z)
             inner = self.inner.init(oracle.game.split(z)[1])
@@ -104,7 +131,17 @@ class BestResponse(Scheme):
             oracle.draw()
             if oracle.game.sets_follow_sample:
                 z = oracle.project(z)
-        return z, oracle(z, 0), inner
+        return z, self._field(oracle, z), inner
+
+    def _field(self, oracle: Oracle, z: Tensor) -> Tensor:
+        """Return player 0's field at z, or at the perturbed weights."""
+        v = oracle(z, 0)
+        if not self.perturbation:
+            return v
+        x = oracle.game.split(z)[0]
+        lengths = (torch.linalg.vector_norm(part, dim=-1, keepdim=True) for part in (x, v))
+        ratio = next(lengths) / next(lengths).clamp_min(torch.finfo(v.dtype).tiny)
+        return oracle(oracle.place(z, 0, x - self.perturbation * ratio * v), 0)
 
     def _restart(self, oracle: Oracle, z: Tensor) -> Tensor:
         if self.start == "exact" and (best := oracle.game.best_response(z, 1)) is not None:

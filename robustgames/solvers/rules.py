@@ -187,16 +187,21 @@ class Steepest(Rule):
         lr: Size of the step in the norm.
         norm: "linf", "l2" or "l1".
         width: Number of coordinates of a row. If None, a row is the whole block.
+        coordinates: Number of coordinates in ℓ1 that share the step in equal parts, those of the largest |v|. One is
+            steepest, but a pixel has room for a part of the step only. Source: Maini, Wong and Kolter 2020.
     """
 
     lr: Rate
     norm: str = "l2"
     width: int | None = None
+    coordinates: int = 1
     blockwise = True
 
     def __post_init__(self) -> None:
         check_rate(self.lr)
         convex_norm(self.norm, "Steepest")
+        if self.coordinates < 1 or (self.coordinates > 1 and self.norm != "l1"):
+            raise GameError(f"coordinates is {self.coordinates}: a number >= 1 for steps in l1, 1 in other norms")
 
     def init(self, z: Tensor) -> State:
         return {"k": 0}
@@ -204,8 +209,17 @@ class Steepest(Rule):
     def step(self, z: Tensor, v: Tensor, state: State, generator: Generator) -> tuple[Tensor, State]:
         k = state["k"] + 1
         rows = v.unflatten(-1, (-1, self.width or v.shape[-1]))
-        u = signs(rows) if self.norm == "linf" else ThreatModel(self.norm).steepest(rows)
+        if self.coordinates > 1:
+            u = _top(rows, min(self.coordinates, rows.shape[-1]))
+        else:
+            u = signs(rows) if self.norm == "linf" else ThreatModel(self.norm).steepest(rows)
         return z + rate_at(self.lr, k) * u.flatten(-2), {"k": k}
+
+
+def _top(v: Tensor, count: int) -> Tensor:
+    """Return the signs of the coordinates of largest modulus of each row, divided by their number, and 0 elsewhere."""
+    best = v.abs().topk(count, dim=-1).indices
+    return torch.zeros_like(v).scatter(-1, best, signs(v).gather(-1, best) / count)
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,15 @@ def adversarial_training(
     lookahead: Literal["none", "extra", "past"] = "none",
     horizon: int = 0,
     ema: float = 0.99,
+    answers: int = 1,
+    perturbation: float = 0.0,
+    coordinates: int = 1,
 ) -> Scheme:
     """K steps of steepest ascent on the perturbations of a held minibatch, then one Adam step on the weights.
 
     Source: Madry et al. 2018; lecture "Stochastic Adversarial Training"; for the look-ahead Gidel et al. 2019,
-    algorithm 4. K = 1 is FGSM training. The defaults were tuned on a validation split of the digits with eps = 0.1.
+    algorithm 4; for several answers Latorre et al. 2023; for perturbed weights Wu, Xia and Wang 2020. K = 1
+    is FGSM training. The defaults were tuned on a validation split of the digits with eps = 0.1.
 
     Args:
         lr: Learning rate of the classifier.
@@ -43,9 +47,18 @@ def adversarial_training(
         horizon: Oracle calls of the whole run. Over its first quarter the learning rate rises and the attack grows to
             full size; over the rest the rate falls to 0. If 0, both are constant.
         ema: Decay of the exponential average of the weights that is evaluated. 0 evaluates the last weights.
+        answers: Attacks on each minibatch, from as many random starts. The weights follow the element of least norm of
+            the convex hull of their gradients; with 1 it is the gradient of Danskin's theorem.
+        perturbation: Radius of the adversarial weight perturbation (AWP) at which the gradient is taken, as a share of
+            the norm of the weights, e.g. 0.005. It costs one more call a step.
+        coordinates: Coordinates of an image that share a step in l1. One is steepest ascent, which needs many steps,
+            because a pixel has room for a part of the radius only.
     """
-    inner = Sign(inner_lr) if norm == "linf" else Steepest(inner_lr, norm)
-    solver = _scheduled(BestResponse(Adam(lr, betas), inner, inner_steps, start, lookahead=lookahead), lr, horizon)
+    inner = Sign(inner_lr) if norm == "linf" and coordinates == 1 else Steepest(inner_lr, norm, coordinates=coordinates)
+    best = BestResponse(
+        Adam(lr, betas), inner, inner_steps, start, lookahead=lookahead, answers=answers, perturbation=perturbation
+    )
+    solver = _scheduled(best, lr, horizon)
     solver = replace(solver, ramp=horizon // solver.tally().calls // 4)
     return Averaged(solver, ema) if ema else solver
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
+from safetensors.torch import save_file
 from scipy.optimize import linprog
 from torch.nn import functional
 
@@ -17,12 +18,13 @@ from robustgames.games import (
     DigitsAttack,
     Frozen,
     LinearAttack,
+    MnistAdversarial,
     Network,
     Oracle,
     ThreatModel,
     small_cnn,
 )
-from robustgames.games.augmentation import distort
+from robustgames.games.augmentation import SIZES, distort, patches
 from robustgames.games.losses import CLASS_LOSSES, as_logits, predictions
 from robustgames.testing import check_game
 
@@ -323,6 +325,70 @@ def test_a_game_with_augmentation_draws_other_images_of_the_same_labels():
     assert sample.images.shape == plain.shape and (sample.images - plain).abs().mean() > 0.05
     assert torch.equal(sample.labels, game.labels[sample.index])
     assert (sample.images.mean() / plain.mean() - 1).abs() < 0.1  # nothing is lost but at the border
+
+
+def kinds(eta, eps):
+    """Return how many images have a start that is constant on each kind of patch and on no larger one, and interior."""
+    square, found = eta.view(-1, 28, 28), dict.fromkeys((*SIZES, "uniform"), 0)
+    for one in square:
+        fits = ["uniform"] if bool((one.abs() < eps * (1 - 1e-6)).any()) else []
+        for height, width in SIZES if not fits else ():
+            h = height or 28
+            blocks = one[::h, ::width].repeat_interleave(h, 0).repeat_interleave(width, 1)[:28, :28]
+            fits += [(height, width)] if torch.equal(blocks, one) else []
+        found[max(fits, key=lambda size: 0 if size == "uniform" else (size[0] or 28) * size[1])] += 1
+    return found
+
+
+def test_starts_at_patches_are_corners_of_six_kinds_with_equal_chance():
+    uniform = 0.3 * (2 * torch.rand(2, 600, 784, generator=generator()) - 1)
+    eta = patches(uniform, 0.3, generator(1))
+    assert eta.shape == uniform.shape and eta.abs().max() <= 0.3
+    counts = kinds(eta[0], 0.3)
+    assert sum(counts.values()) == 600 and all(70 <= n <= 130 for n in counts.values()), counts  # 3.3 deviations
+    assert abs(float(eta.mean())) < 0.005
+    assert torch.equal(eta, patches(uniform, 0.3, generator(1)))
+
+
+def test_a_game_starts_its_attacker_at_patches_inside_ball_and_box():
+    game = some_game(width=784, starts="patches")
+    oracle = Oracle(game, (3,), generator())
+    oracle.draw()
+    y = game.split(oracle.restart(oracle.initial(), 1))[1].view(3, 5, 784)
+    attacked = oracle.sample.images + y
+    assert y.abs().max() <= 0.2 + 1e-12 and attacked.min() >= -1e-12 and attacked.max() <= 1 + 1e-12
+    assert ((y.abs() - 0.2).abs() < 1e-12).double().mean() > 0.5  # uniform ones are never there
+    assert some_game(width=784, starts="uniform").fingerprint() == some_game(width=784).fingerprint()
+
+
+def test_a_training_starts_from_stored_weights(tmp_path):
+    torch.manual_seed(3)
+    network = small_cnn(2, 3, 4)
+    save_file({key: tensor.half() for key, tensor in network.state_dict().items()}, tmp_path / "w.safetensors")
+    settings = {"channels": (2, 3), "hidden": 4, "weights": str(tmp_path / "w.safetensors")}
+    game = MnistAdversarial(**settings)
+    weights = game.start(0, (2,), generator())
+    stored = torch.cat([p.detach().half().float().flatten() for p in network.parameters()])
+    assert torch.equal(weights, stored.expand(2, -1))
+    (tmp_path / "no.safetensors").write_text("no")
+    for wrong in ({**settings, "hidden": 5}, {**settings, "weights": "none"}, {**settings, "weights": str(tmp_path)},
+                  {**settings, "weights": str(tmp_path / "no.safetensors")}):  # fmt: skip
+        with pytest.raises(rg.GameError, match=r"weights .* cannot be read|is not a plain file|is a folder"):
+            MnistAdversarial(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"starts": "patch"}, "unknown starts 'patch': did you mean patches"),
+        ({"starts": "patches", "norm": "l2"}, "starts='patches' are corners of balls in linf: not for l2, minibatch"),
+        ({"starts": "patches", "attacker": "universal"}, "not for linf, universal"),
+        ({"starts": "patches", "width": 10}, "starts='patches' need square images, not 10 pixels"),
+    ],
+)
+def test_patches_need_square_images_and_the_ball_that_has_corners(wrong, message):
+    with pytest.raises(rg.GameError, match=message):
+        some_game(**wrong)
 
 
 def test_bfloat16_gives_close_logits_and_keeps_the_weights():

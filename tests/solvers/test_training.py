@@ -17,6 +17,7 @@ from robustgames.cli import main
 from robustgames.evaluation import accuracies, catastrophic_overfitting
 from robustgames.games import MLP, AdversarialClassification, DigitsAdversarial, DigitsAttack, Oracle
 from robustgames.solvers import SGD, BestResponse, Sign, Simultaneous, Steepest, Triangular, make_solver
+from robustgames.solvers.danskin import min_norm_element
 from robustgames.solvers.fitting import fit
 
 F64 = torch.float64
@@ -106,15 +107,29 @@ def test_fitting_sets_the_rows_of_the_attacker_and_of_nobody_else():
     assert alone.rule.width == 64
 
 
+def test_a_step_in_l1_is_shared_by_the_coordinates_of_largest_modulus():
+    v = torch.tensor([[0.1, -3.0, 2.0, 0.0, 0.5, 0.0, 0.0, -1.0]], dtype=F64)  # two rows of four
+    moved, _ = Steepest(0.6, "l1", 4, 2).step(torch.zeros_like(v), v, {"k": 0}, generator())
+    assert moved.tolist() == [[0.0, -0.3, 0.3, 0.0, 0.3, 0.0, 0.0, -0.3]]
+    one, _ = Steepest(0.6, "l1", 4).step(torch.zeros_like(v), v, {"k": 0}, generator())
+    assert one.tolist() == [[0.0, -0.6, 0.0, 0.0, 0.0, 0.0, 0.0, -0.6]]
+    assert make_solver("adversarial_training", norm="l1", inner_lr=2.0, coordinates=9, ema=0).inner.coordinates == 9
+    for norm in ("linf", "l2"):
+        with pytest.raises(rg.GameError, match="coordinates is 3: a number >= 1 for steps in l1"):
+            make_solver("adversarial_training", norm=norm, coordinates=3)
+
+
 # -- best responses ---------------------------------------------------------------------------------------------
-def by_hand(game, lookahead, steps, lr=0.5, inner_lr=0.05, inner_steps=3, ramp=0, seed=0):
+def by_hand(game, lookahead, steps, ramp=0, answers=1, perturbation=0.0, lr=0.5, inner_lr=0.05, inner_steps=3, seed=0):
     """Return the weights after every step of adversarial training, written with torch.autograd alone."""
     g = generator(seed)
     x, _ = game.split(game.initial((), g))
     past, points = torch.zeros_like(x), [x]
 
-    def slope_at_answer(x, k):
-        index = torch.randint(len(game.images), (game.batch_size,), generator=g)
+    def drawn():
+        return torch.randint(len(game.images), (game.batch_size,), generator=g)
+
+    def slope_at_answer(x, k, index):
         a, b = game.images[index], game.labels[index]
         low, high = (-a).clamp_min(-game.eps), (1 - a).clamp_max(game.eps)
         eta = (-game.eps + 2 * game.eps * torch.rand(a.shape, dtype=F64, generator=g)).clamp(low, high)
@@ -129,14 +144,22 @@ def by_hand(game, lookahead, steps, lr=0.5, inner_lr=0.05, inner_steps=3, ramp=0
         if k < ramp:
             eta = eta * (k / ramp)
         leaf = x.clone().requires_grad_()
-        return torch.autograd.grad(loss(leaf, eta), leaf)[0]
+        (slope,) = torch.autograd.grad(loss(leaf, eta), leaf)
+        if not perturbation:
+            return slope
+        worse = (x + perturbation * x.norm() * slope / slope.norm()).requires_grad_()
+        return torch.autograd.grad(loss(worse, eta), worse)[0]
+
+    def slope(x, k):
+        batch = drawn()
+        return min_norm_element(torch.stack([slope_at_answer(x, k, batch) for _ in range(answers)]))
 
     for k in range(1, steps + 1):
         if lookahead == "none":
-            x = x - lr * slope_at_answer(x, k)
+            x = x - lr * slope(x, k)
         else:
-            first = slope_at_answer(x, k) if lookahead == "extra" else past
-            past = slope_at_answer(x - lr * first, k)
+            first = slope(x, k) if lookahead == "extra" else past
+            past = slope(x - lr * first, k)
             x = x - lr * past
         points.append(x)
     return torch.stack(points)
@@ -152,6 +175,38 @@ def test_every_lookahead_equals_its_loop_written_by_hand(lookahead, ramp):
     torch.testing.assert_close(points[:, : game.sizes[0]], expected, rtol=0, atol=1e-14)
     assert (expected[1:] - expected[:-1]).abs().amax(-1).min() > 1e-4
     assert oracle.calls == 5 * {"none": 4, "extra": 8, "past": 4}[lookahead]
+
+
+@pytest.mark.parametrize("lookahead", LOOKAHEADS)
+@pytest.mark.parametrize(("answers", "perturbation"), [(3, 0.0), (1, 0.1), (2, 0.1)])
+def test_several_answers_and_perturbed_weights_equal_the_loop(lookahead, answers, perturbation):
+    game = some_game()
+    chosen = {"lookahead": lookahead, "answers": answers, "perturbation": perturbation}
+    solver = BestResponse(SGD(0.5), Sign(0.05), 3, **chosen)
+    points, oracle = play(solver, game, 4)
+    expected = by_hand(game, steps=4, **chosen)
+    torch.testing.assert_close(points[:, : game.sizes[0]], expected, rtol=0, atol=1e-13)
+    usual = by_hand(game, lookahead, 4)
+    assert (expected - usual)[1:].abs().max() > 1e-4
+    calls = answers * (3 + (2 if perturbation else 1)) * (2 if lookahead == "extra" else 1)
+    assert oracle.calls == 4 * calls == 4 * solver.tally().calls
+
+
+def test_label_smoothing_is_that_of_torch():
+    game, plain = some_game(smoothing=0.2), some_game()
+    sample = game.draw((), generator())
+    x, y = game.split(game.initial((), generator()))
+    scores = game.network(x, sample.images + y.view(7, 6))
+    expected = functional.cross_entropy(scores, sample.labels, label_smoothing=0.2)
+    torch.testing.assert_close(game.payoff(x, y, sample), expected)
+    assert abs(float(plain.payoff(x, y, sample) - expected)) > 1e-3
+    assert some_game(smoothing=0.0).fingerprint() == plain.fingerprint() != game.fingerprint()
+
+
+@pytest.mark.parametrize("wrong", [{"smoothing": 1.0}, {"smoothing": -0.1}, {"smoothing": 0.1, "loss": "hinge"}])
+def test_label_smoothing_needs_a_share_and_the_cross_entropy(wrong):
+    with pytest.raises(rg.GameError, match=r"smoothing is .*: it lies in \[0, 1\), e.g. 0.1, and belongs to loss="):
+        some_game(**wrong)
 
 
 def test_fgsm_training_is_one_signed_step_from_zero():
@@ -231,7 +286,7 @@ def test_recipes_build_what_their_documentation_says():
     adam = "Adam(lr=0.003, betas=(0.9, 0.999), eps=1e-08)"
     best = (
         f"BestResponse(outer={adam}, inner=Sign(lr={{lr}}), inner_steps={{steps}}, start='random', hold=True, "
-        "lookahead='none', ramp=0)"
+        "lookahead='none', ramp=0, answers=1, perturbation=0.0)"
     )
     assert repr(make_solver("fast_training")) == best.format(lr=0.125, steps=1)
     madry = best.format(lr=0.25 / 3, steps=3)
@@ -272,6 +327,7 @@ def last_rates(solver, horizon):
     ("name", "settings"),
     [
         *(("adversarial_training", {"lookahead": lookahead, "inner_steps": 2}) for lookahead in LOOKAHEADS),
+        ("adversarial_training", {"lookahead": "none", "inner_steps": 2, "answers": 2, "perturbation": 0.01}),
         *(("game_training", {"scheme": scheme}) for scheme in SCHEMES),
         ("fast_training", {}),
         ("free_training", {}),
@@ -285,6 +341,7 @@ def test_a_horizon_ends_near_zero_with_the_run(name, settings):
     scheme = getattr(solver, "scheme", solver)
     if isinstance(scheme, BestResponse) and name != "standard_training":
         calls = 2 if name == "fast_training" else 6 if settings["lookahead"] == "extra" else 3
+        calls = 8 if "answers" in settings else calls
         assert scheme.ramp == 120 // calls // 4
 
 
@@ -295,6 +352,9 @@ def test_a_horizon_ends_near_zero_with_the_run(name, settings):
         ("adversarial_training", {"lookahead": "later"}, "lookahead is 'later': one of none, extra, past"),
         ("adversarial_training", {"norm": "l3"}, "unknown norm 'l3': did you mean"),
         ("adversarial_training", {"start": "one"}, "start is 'one': one of random, zero, keep"),
+        ("adversarial_training", {"answers": 0}, "answers is 0: 1 to 8 answers"),
+        ("adversarial_training", {"answers": 2, "start": "zero"}, "answers is 2: several of them differ"),
+        ("adversarial_training", {"perturbation": 1.0}, r"perturbation is 1.0: a share of \|x\|"),
         ("game_training", {"scheme": "extra"}, "unknown scheme 'extra': did you mean extragradient"),
         ("free_training", {"replays": 0}, "replays is 0: a sample serves at least 1 step"),
         ("standard_training", {"epochs": 3}, "unknown setting of standard_training 'epochs'"),
