@@ -1,6 +1,6 @@
 """Store the classifier of a run as a file of the zoo, and print the line that the table needs.
 
-    python scripts/zoo.py runs/.../20260101-120000-seed0 mnist-linf
+    python scripts/zoo.py --run runs/.../20260101-120000-seed0 --name mnist-linf
     robustgames attack zoo:mnist-linf --data FOLDER
 
 The weights are stored in float16: what is attacked, and what the table reports, is the stored classifier.

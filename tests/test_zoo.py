@@ -37,7 +37,7 @@ def small(monkeypatch, tmp_path):
     network = small_cnn(2, 3, 4)
     loading.store(network, tmp_path / "tiny.safetensors")
     monkeypatch.setattr(loading, "FOLDER", tmp_path)
-    line = {"norm": "l2", "eps": 1.5, "minutes": 1.0, "clean": 90.0, "robust": 50.0, "command": ""}
+    line = {"norm": "l2", "eps": 1.5, "minutes": 1.0, "images": 300, "clean": 90.0, "robust": 50.0, "command": ""}
     monkeypatch.setitem(ZOO, "tiny", Entry(table.MNIST, **line, channels=(2, 3), hidden=4))
     monkeypatch.setitem(ZOO, "dress", Entry(table.FASHION, **line, channels=(2, 3), hidden=4))
     return network
@@ -92,7 +92,14 @@ def test_the_page_shows_the_table(name):
     one = ZOO[name]
     (row,) = re.findall(rf"^\| `zoo:{name}` \|.*$", PAGE.read_text(), flags=re.M)
     norm = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}[one.norm]
-    shown = [one.data, f"{norm} {one.eps:g}", f"{one.minutes:g}", f"{one.clean:.1f}", f"**{one.robust:.1f}**"]
+    shown = [
+        one.data,
+        f"{norm} {one.eps:g}",
+        f"{one.minutes:g}",
+        f"{one.images:,}",
+        f"{one.clean:.1f}",
+        f"**{one.robust:.1f}**",
+    ]
     assert [cell.strip() for cell in row.split("|")[2 : 2 + len(shown)]] == shown
     words = " ".join(PAGE.read_text().replace("\\\n", " ").split())
     assert f"robustgames train {one.command}" in words

@@ -39,7 +39,7 @@ def list_all(words: list[str]) -> None:
         "classifiers of the zoo, with robustgames attack": {PREFIX + name: one.text for name, one in ZOO.items()},
     }.items():
         console.print(f"[bold]{title}[/]")
-        column = max(map(len, lines), default=0) + 4
+        column = max(map(len, lines)) + 4
         for name, line in lines.items():
             # in a file, each name keeps its line in one piece
             width = console.width - column if console.is_terminal else len(line)

@@ -22,6 +22,10 @@ def load(name: str) -> nn.Module:
 
     Raises:
         GameError: An unknown name; the close ones are shown.
+
+    Example:
+        >>> load("mnist-linf")(torch.zeros(2, 784)).shape
+        torch.Size([2, 10])
     """
     found = entry(name)
     network = stored_cnn(FOLDER / f"{name.removeprefix(PREFIX)}.safetensors", found.channels, found.hidden)
