@@ -46,6 +46,10 @@ _ADVICE = {
         "Fewer inputs passed through the network together, which changes no result but takes longer.",
         "Nothing, or give the --batch that is named.",
     ),
+    "shipped images are out of": Advice(
+        "The classifier was trained on the images on which it was attacked, so its accuracies are too high.",
+        "Attack test images: --data with the folder of the four IDX files, or --data openml.",
+    ),
     "returns probabilities": Advice(
         "A softmax saturates, so its gradients vanish and attacks stop. The robust accuracy is probably too high.",
         "Return the logits, without the softmax, and attack again.",

@@ -425,7 +425,7 @@ REFUSED = {
         "the model returned (8, 1) for 8 inputs: logits of shape (8, classes >= 2) are needed; for one output z pass "
         "x -> [-z, z]",
     ),
-    "norm": (lambda net, x, y: attacks.pgd(net, x, y, 0.1, 3), "unknown norm '3': known: l1, l2, linf"),
+    "norm": (lambda net, x, y: attacks.pgd(net, x, y, 0.1, 3), "unknown norm '3': known: l0, l1, l2, linf"),
 }
 
 

@@ -19,6 +19,7 @@ from robustgames.solvers import (
     Consensus,
     CurvatureEGPlus,
     DampedNewton,
+    DoubleOracle,
     Entropic,
     Extragradient,
     GoldenRatio,
@@ -29,6 +30,7 @@ from robustgames.solvers import (
     Lookahead,
     Momentum,
     Optimistic,
+    RegretMatching,
     RMSProp,
     Rule,
     Scheme,
@@ -309,23 +311,26 @@ NOT_ANNEALED = {
     StayOnRidge: "the calls of a step of StayOnRidge depend on the game: leave anneal out",
 }
 
+WITHOUT_RATES = {RegretMatching, DoubleOracle}
+
 
 def test_every_scheme_counts_its_applications():
-    made = {type(scheme((SGD(0.1), SGD(0.1)))) for scheme in TALLIED.values()} | WITHOUT_RULES
+    made = {type(scheme((SGD(0.1), SGD(0.1)))) for scheme in TALLIED.values()} | WITHOUT_RULES | WITHOUT_RATES
     assert made == {cls for cls in Scheme.__subclasses__() if cls.__module__.startswith("robustgames.")}
 
 
 @pytest.mark.parametrize("scheme", sorted(WITHOUT_RULES - set(NOT_ANNEALED), key=str))
 def test_the_rate_of_a_scheme_without_rules_falls_over_all_of_its_calls(scheme):
     solver = scheme(lr=0.1)
-    calls = 8 * solver.tally().calls
+    tally = solver.tally()
+    calls, applications = 8 * tally.calls, 8 * tally.x
     falling, oracle, z = annealed(solver, calls), Oracle(Bilinear()), torch.ones(2)
-    assert falling == replace(solver, lr=Linear(0.1, 8))
+    assert falling == replace(solver, lr=Linear(0.1, applications))
     state = falling.init(oracle, z)
     oracle.calls = 0
     while oracle.calls < calls:
         z, state = falling.step(oracle, z, state)
-    assert state["k"] == 8
+    assert state["k"] == applications
 
 
 @pytest.mark.parametrize("scheme", NOT_ANNEALED)
