@@ -106,7 +106,7 @@ def hop_skip_jump(
 
     Example:
         >>> model = lambda x: torch.stack([x[:, 0] + x[:, 1], 0.8 + 0 * x[:, 0]], 1)
-        >>> x_adv = hop_skip_jump(model, torch.tensor([[0.6, 0.6]]), torch.tensor([0]), queries=2000)
+        >>> x_adv = hop_skip_jump(model, torch.tensor([[0.6, 0.6]]), torch.tensor([0]), queries=10_000)
         >>> bool((x_adv - 0.4).abs().max() < 0.02)    # the nearest point of the line x_0 + x_1 = 0.8
         True
     """

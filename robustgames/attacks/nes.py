@@ -120,7 +120,7 @@ def nes(
     Example:
         >>> model = lambda x: torch.cat([x, 0.5 + 0 * x], 1)
         >>> nes(model, torch.tensor([[0.55]]), torch.tensor([0]), eps=0.1, queries=200)
-        tensor([[0.4500]])
+        tensor([[0.4667]])
     """
     attack = NES(queries=queries, samples=samples, sigma=sigma, step_size=step_size, momentum=momentum)
     return attack(model, x, y, eps, norm, loss=loss, targets=targets, bounds=bounds, generator=generator, eot=eot)

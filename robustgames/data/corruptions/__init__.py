@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from robustgames.data.corruptions import blur, digital, noise, weather
 from robustgames.errors import GameError, unknown
 
-__all__ = ["CORRUPTIONS", "SEVERITIES", "STANDARD", "as_images", "corrupt", "kinds_of"]
+__all__ = ["CORRUPTIONS", "SEVERITIES", "STANDARD", "corrupt"]
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
