@@ -163,6 +163,19 @@ SOLVERS: dict[str, Callable[[Any], Scheme]] = {
     "lookahead of 20, extragradient": _around("extragradient", 20),
 }
 
+ANNEALED: dict[str, Callable[[float, int], Scheme]] = {
+    "half_turn, annealed": lambda lr, calls: rg.make_solver("half_turn", lr=lr, least=_time(lr), anneal=calls),
+    "lookahead_gda, annealed": lambda lr, calls: rg.make_solver("lookahead_gda", lr=lr, anneal=calls),
+    "smoothed_gda, annealed": lambda lr, calls: rg.make_solver("smoothed_gda", lr=lr, anneal=2 * calls),  # half calls
+    "extragradient, annealed": lambda lr, calls: rg.make_solver("extragradient", lr=lr, anneal=calls),
+}
+"""Solvers whose learning rates fall linearly to 0 over the calls."""
+
+
+def _time(lr: float) -> int:
+    """Return the steps of one unit of time, at least 2."""
+    return max(2, round(1 / lr))
+
 
 class HalfCalls(Oracle):
     """An oracle whose calls of one player count half."""
@@ -205,9 +218,8 @@ def cycle_of(game: str) -> Tensor:
     return path[-200:]
 
 
-@torch.no_grad()
 def run(solver: str, game: str, noise: float, steps: Iterable[float], calls: Iterable[int], starts: int) -> Line:
-    """Run a solver from all starts at all learning rates side by side, and judge the runs after each number of calls.
+    """Run a solver from all starts at all learning rates, and judge the runs after each number of calls.
 
     Returns:
         For every number of calls a list over the learning rates of the shares that `reached` the critical point, are
@@ -215,28 +227,43 @@ def run(solver: str, game: str, noise: float, steps: Iterable[float], calls: Ite
         tolerance, None if fewer than half did. An `error` if the solver is not for this game.
     """
     torch.set_num_threads(1)
-    rates, tol = list(steps), 0.2 if noise else 0.01
-    acting, z = oracle_of(game, noise), starts_of(game, starts).repeat(len(rates), 1)
+    rates = list(steps)
+    try:
+        if solver in SOLVERS:
+            lr = torch.tensor(rates, dtype=KIND).repeat_interleave(starts).unsqueeze(-1)
+            return {"found": follow(SOLVERS[solver](lr), game, noise, len(rates), calls, starts)}
+        found: dict[str, list[Line]] = {}
+        for budget in calls:  # the rates of each fall by themselves
+            runs = [follow(ANNEALED[solver](lr, budget), game, noise, 1, (budget,), starts) for lr in rates]
+            found[str(budget)] = [cell for each in runs for cell in each[str(budget)]]
+        return {"found": found}
+    except GameError as error:
+        return {"error": str(error)}
+
+
+@torch.no_grad()
+def follow(
+    scheme: Scheme, game: str, noise: float, rates: int, calls: Iterable[int], starts: int
+) -> dict[str, list[Line]]:
+    """Return the lines of a scheme for every number of calls, all learning rates side by side."""
+    tol = 0.2 if noise else 0.01
+    acting, z = oracle_of(game, noise), starts_of(game, starts).repeat(rates, 1)
     goal = acting.exact.solution()
     assert goal is not None
-    lr = torch.tensor(rates, dtype=KIND).repeat_interleave(starts).unsqueeze(-1)
     oracle = HalfCalls(acting, (len(z),), Generator().manual_seed(0))
     found: dict[str, list[Line]] = {}
     entered = torch.full((len(z),), math.inf, dtype=KIND)
-    try:
-        scheme = fit(SOLVERS[solver](lr), oracle)
-        oracle.calls = 0
-        state, looked = scheme.init(oracle, z), 0.0
-        for budget in sorted(calls):
-            while oracle.calls < budget and not bool(z.isnan().all()):
-                z, state = scheme.step(oracle, z, state)
-                if oracle.calls >= min(looked + EVERY, budget):
-                    looked, within = oracle.calls, (z - goal).norm(dim=-1) < tol
-                    entered = torch.where(within, entered.clamp_max(looked), math.inf)
-            found[str(budget)] = judge(z, goal, entered, game, len(rates))
-    except GameError as error:
-        return {"error": str(error)}
-    return {"found": found}
+    scheme = fit(scheme, oracle)
+    oracle.calls = 0
+    state, looked = scheme.init(oracle, z), 0.0
+    for budget in sorted(calls):
+        while oracle.calls < budget and not bool(z.isnan().all()):
+            z, state = scheme.step(oracle, z, state)
+            if oracle.calls >= min(looked + EVERY, budget):
+                looked, within = oracle.calls, (z - goal).norm(dim=-1) < tol
+                entered = torch.where(within, entered.clamp_max(looked), math.inf)
+        found[str(budget)] = judge(z, goal, entered, game, rates)
+    return found
 
 
 def judge(z: Tensor, goal: Tensor, entered: Tensor, game: str, rates: int) -> list[Line]:
@@ -304,8 +331,9 @@ def figure(lines: list[Line], shown: float) -> Figure:
 
 
 def main(options: Options) -> int:
+    all_solvers = (*SOLVERS, *ANNEALED)
     try:
-        for kind, names, known in (("solver", options.solvers, SOLVERS), ("game", options.games, GAMES)):
+        for kind, names, known in (("solver", options.solvers, all_solvers), ("game", options.games, GAMES)):
             for name in names:
                 if name not in known:
                     raise unknown(kind, name, known)
@@ -319,7 +347,7 @@ def main(options: Options) -> int:
         {"solver": solver, "game": game, "noise": noise, **budget}
         for noise in options.noise
         for game in options.games or GAMES
-        for solver in options.solvers or SOLVERS
+        for solver in options.solvers or all_solvers
     ]
     log = Log(options.out)
     for line in log.complete(run, jobs, options.workers):
