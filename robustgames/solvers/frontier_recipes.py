@@ -221,7 +221,7 @@ def lookahead_adam(
 
 
 def half_turn(
-    lr: float = 0.1, scheme: Literal["gda", "extragradient"] = "gda", alpha: float = 0.5, least: int = 2
+    lr: float = 0.1, scheme: Literal["gda", "extragradient"] = "gda", alpha: float | None = None, least: int = 2
 ) -> Scheme:
     """Lookahead that returns when it has made half a turn around the slow point: no period to choose.
 
@@ -230,7 +230,7 @@ def half_turn(
     Args:
         lr: Learning rate of both players.
         scheme: Steps that are followed, gda (one call) or extragradient (two).
-        alpha: Part of the way that is kept, in (0, 1].
+        alpha: Part of the way that is kept, in (0, 1]; if None, that at which a linear field is least.
         least: Least number of steps between two returns; under noise a multiple of 1/lr.
     """
     if scheme not in ("gda", "extragradient"):

@@ -296,7 +296,7 @@ def half_turn_steps(game, z, lr, steps):
 def test_half_turn_is_its_loop_and_finds_the_period_of_each_run():
     game = Forsaken().to(dtype=KIND)
     starts = torch.tensor([[1.0, 1.0], [-1.2, 0.3], [0.2, -0.1]], dtype=KIND)
-    found = trajectory(rg.make_solver("half_turn", lr=0.1), game, starts, 300)[1:]
+    found = trajectory(rg.make_solver("half_turn", lr=0.1, alpha=0.5), game, starts, 300)[1:]
     for i, start in enumerate(starts):
         torch.testing.assert_close(found[:, i], half_turn_steps(game, start, 0.1, 300), rtol=0, atol=1e-10)
     assert (found[-1] - game.solution()).norm(dim=-1).max() < 0.05  # where GDA and extragradient cycle at 0.92 or more
