@@ -6,8 +6,8 @@ Every solver runs from the same random starts on every game, at several learning
 noisy one. A call is one evaluation of the field; one of a single player's block counts half, and a product with the
 derivative counts two. A run has reached the critical point if its last iterate is within 0.01 of it (0.2 under noise).
 
-Writes results.jsonl, table.md and frontier.png to OUT. The same command continues an interrupted table. Takes a quarter
-of an hour of CPU with the defaults.
+Writes results.jsonl, table.md and frontier.png to OUT. The same command continues an interrupted table. Takes about
+20 minutes of CPU with the defaults.
 """
 
 from __future__ import annotations
@@ -290,14 +290,18 @@ def table(lines: list[Line]) -> Table:
     heads += [f"{calls} calls, lr {lr:g}" for calls in first["calls"] for lr in first["steps"]]
     rows = []
     for line in lines:
-        row = [line["solver"], line["game"], f"{line['noise']:g}"]
+        name = line["game"] if GAMES[line["game"]].good else f"{line['game']} (neither)"
+        row = [line["solver"], name, f"{line['noise']:g}"]
         if "error" in line:
             rows.append([*row, *["not for this game"] * (len(heads) - 3)])
             continue
         for calls in line["calls"]:
             row += [_cell(cell) for cell in line["found"][str(calls)]]
         rows.append(row)
-    title = f"Shares of {first['starts']} starts at the critical point / near the cycle / lost, (median calls)"
+    title = (
+        f"Shares of {first['starts']} starts at the critical point / near the cycle / lost (median calls). "
+        "Neither: the point is neither a local Nash nor a local minimax point, so none is reached there"
+    )
     return Table(heads, rows, title)
 
 
