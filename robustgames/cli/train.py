@@ -182,9 +182,9 @@ def _game(name: str, words: list[str], command: str, more: dict[str, Any]) -> tu
     recipe, usual = recipe_of(name), defaults_of(name, _env_in(words))
     start = {key: value for key, value in usual.items() if value != STEPS}
     solver = flags.group(name.rpartition(":")[2], flags.replaced(flags.of_function(recipe), start))
-    of_run = {
-        key: value if key != "average" else str(value) for key, value in start.items() if hasattr(RunOptions, key)
-    }
+    of_run: dict[str, Any] = {key: value for key, value in start.items() if key in RunOptions.__dataclass_fields__}
+    if "average" in of_run:
+        of_run["average"] = str(of_run["average"])  # a word, as the flag is
     groups = {"solver": solver, "run": RunOptions(**of_run) if of_run else RunOptions, **more}
     parsed = flags.parse(groups, f"robustgames {command} {name}", flags.summary(recipe), words)
     run: RunOptions = parsed.run

@@ -68,11 +68,19 @@ DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
     ("same_sample_extragradient", "FiniteSumBilinear"): {"average": "uniform"},
     # 1e-3 covers a distance of 5 in 10,000 calls, and a constant rate stays at that of a step
     (ADAMS, "Bilinear Quadratic DiracGAN StepBox GaussianWGAN1D"): {"lr": 0.01, "anneal": True},
-    ("adversarial_training", "MnistAdversarial"): {"horizon": STEPS},
+    ("pgd", "MnistAttack"): {"steps": 500},
+    # without a ramp of the attack the network stays at chance; three steps of 0.083 do not reach eps = 0.3
+    ("adversarial_training", "MnistAdversarial"): {
+        "inner_steps": 4,
+        "inner_lr": 0.15,
+        "horizon": STEPS,
+        "steps": 1000,
+        "runs": 1,
+    },
     ("extra_adam", PLANAR): {"lr": 8e-3, "anneal": True, "average": 0.995},
     ("adam", PLANAR): {"lr": 4e-3, "betas": (0.0, 0.9), "anneal": True, "average": 0.995},
     ("adam", "DigitsGAN"): {"lr": 1e-3, **GENERATOR, "steps": 4000, "runs": 2},
-    ("adam", "MnistGAN"): {"lr": 5e-4, **GENERATOR, "steps": 800, "runs": 1},
+    ("adam", "MnistGAN"): {"lr": 5e-4, **GENERATOR, "steps": 4000, "runs": 1},
 }
 """{(agents, games): settings}: of the agent, and average, anneal, steps and runs of `GameExperiment`."""
 

@@ -12,6 +12,7 @@ import robustgames as rg
 from robustgames.cli.train import parse
 from robustgames.envs.defaults import AGENTS, DEFAULTS, defaults_of, id_of
 from robustgames.envs.registration import BUILT_IN
+from robustgames.errors import GameError
 from robustgames.experiment import GameExperiment, train
 from robustgames.experiment.naming import command as command_of
 from robustgames.solvers import RECIPES
@@ -82,9 +83,12 @@ def test_every_trial_of_a_sweep_stores_them(capsys):
 
 def test_a_horizon_is_that_of_the_steps(capsys):
     words = "adversarial_training robustgames/MnistAdversarial-v0"
+    with pytest.raises(GameError, match="steps cannot change in a run with --horizon"):
+        experiment_of(f"{words} --steps 70").extended(90)
+    assert experiment_of(f"{words} --steps 70 --horizon 0").extended(90).steps == 90
     assert experiment_of(f"{words} --steps 70").settings["horizon"] == 70
     assert experiment_of(f"{words} --steps 70 --horizon 0").settings["horizon"] == 0
-    assert command(f"sweep {words} --grid steps=10,20") == 2
+    assert command(f"sweep {words} --grid steps=10,20 --runs 1") == 2
     assert "--horizon 1000" in " ".join(capsys.readouterr().err.split())
 
 
@@ -110,3 +114,11 @@ def test_the_command_of_a_run_repeats_it_with_and_without_the_table(row):
     used = {name: getattr(again, name, again.settings.get(name)) for name in defaults_of(agent, env)}
     own = {name: part.default for name, part in inspect.signature(RECIPES[agent]).parameters.items()}
     assert used == {name: getattr(plain, name, own.get(name)) for name in used}
+
+
+def test_rates_that_fall_can_be_varied_on_a_small_game():
+    words = "robustgames/Bilinear-v0 --grid lr=0.01,0.02 --seeds 0:2 --steps 200"
+    assert command(f"sweep extra_adam {words}") == 0
+    configs = [yaml.safe_load(path.read_text()) for path in Path("runs").rglob("seed*/config.yaml")]
+    assert sorted(config["settings"]["lr"] for config in configs) == [0.01, 0.01, 0.02, 0.02]
+    assert all(config["anneal"] for config in configs)
