@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -94,9 +94,33 @@ def group(name: str, flags: Iterable[Flag]) -> type:
     return make_dataclass(name, columns, frozen=True)
 
 
-def parse(groups: dict[str, type], program: str, description: str, words: Sequence[str]) -> Any:
-    """Parse words into an object with one attribute per group, see `read`."""
-    command = make_dataclass("Command", list(groups.items()), frozen=True)
+def replaced(flags: Iterable[Flag], defaults: Mapping[str, Any]) -> Iterator[Flag]:
+    """Yield the flags, with other defaults for some of them."""
+    for flag in flags:
+        yield flag._replace(default=defaults.get(flag.name, flag.default))
+
+
+def given(words: Sequence[str]) -> set[str]:
+    """Return the names of the flags among words, as names of settings: lr_y for --lr-y and --lr_y=0.1.
+
+    Example:
+        >>> sorted(given(["gda", "--lr", "-0.1", "--no-anneal", "--lr_y=0.1"]))
+        ['anneal', 'lr', 'lr_y']
+    """
+    names = [word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")]
+    return {name.replace("_", "-").removeprefix("no-").replace("-", "_") for name in names}
+
+
+def parse(groups: Mapping[str, Any], program: str, description: str, words: Sequence[str]) -> Any:
+    """Parse words into an object with one attribute per group, see `read`.
+
+    A group is a dataclass, or an instance of one whose values are the defaults.
+    """
+    columns = [
+        (name, part) if isinstance(part, type) else (name, type(part), field(default=part))
+        for name, part in groups.items()
+    ]
+    command = make_dataclass("Command", columns, frozen=True, kw_only=True)
     command.__doc__ = description
     return read(command, program, words)
 

@@ -15,20 +15,28 @@ import gymnasium as gym
 from rich.console import Console
 from rich.markup import escape
 
+from robustgames.envs.defaults import AGENTS, DEFAULTS, VERSION, id_of, in_words
 from robustgames.envs.registration import BATCHED, CONTROLLED, ONE_PLAYER, control_ids, entry_name, game_ids
 from robustgames.errors import GameError
 from robustgames.zoo.table import PREFIX, ZOO
 
 PACKAGE = Path(__file__).parents[1]
+USAGE = """\
+usage: robustgames list [--defaults]
+
+List the registered games and the agents; with --defaults, an agent for every game, and the settings with which `train`
+and `sweep` start an agent on a game if no flag says otherwise."""
 
 
 def list_all(words: list[str]) -> None:
     """Print the registered games and envs, and the agents."""
     if set(words) & {"-h", "--help"}:
-        print("usage: robustgames list\n\nList the registered games and the agents.")
+        print(USAGE)
         return
+    if words == ["--defaults"]:
+        return _list_defaults()
     if words:
-        raise GameError(f"list takes no further words, got {' '.join(words)}: robustgames list")
+        raise GameError(f"list takes no further words, got {' '.join(words)}: robustgames list [--defaults]")
     console = Console(highlight=False)
     for title, lines in {
         "games": _described(game_ids()),
@@ -46,6 +54,18 @@ def list_all(words: list[str]) -> None:
             wrapped = textwrap.wrap(line, max(width, 20), break_long_words=False, break_on_hyphens=False)
             text = f"\n{'':{column}}".join(wrapped)
             console.print(f"  [cyan]{name:<{column - 2}}[/]{escape(text)}", soft_wrap=True)
+
+
+def _list_defaults() -> None:
+    """Print the table of agents and the table of settings."""
+    console = Console(highlight=False)
+    console.print("[bold]an agent for every game[/]")
+    for game, agent in AGENTS.items():
+        console.print(f"  robustgames train [cyan]{agent}[/] {id_of(game)}", soft_wrap=True)
+    console.print("[bold]settings of train and sweep, if no flag says otherwise[/]")
+    for (agents, games), settings in DEFAULTS.items():
+        on = ", ".join(f"{game}{VERSION}" for game in games.split())
+        console.print(f"  [cyan]{', '.join(agents.split())}[/] on {on}: {escape(in_words(settings))}", soft_wrap=True)
 
 
 def _described(ids: Iterable[str]) -> dict[str, str]:

@@ -14,9 +14,10 @@ from tqdm import tqdm
 from robustgames.cli import axes, flags
 from robustgames.cli.screen import plain
 from robustgames.cli.sweep_report import report
-from robustgames.cli.train import check_env_settings, parse
+from robustgames.cli.train import check_env_settings, parse, say_defaults
 from robustgames.cli.words import gather
 from robustgames.disk import read_plain
+from robustgames.envs.defaults import STEPS, defaults_used
 from robustgames.errors import GameError, shorten
 
 if TYPE_CHECKING:
@@ -155,6 +156,10 @@ def _parse(words: list[str]) -> tuple[Sweep, Path, SweepOptions]:
     varied = axes.axes(options.grid, "--grid")
     if not varied and not several and search is not None:
         raise GameError("--search has nothing to vary: add --grid lr=1e-4..1e-1")
+    given = flags.given(words) | varied.keys()
+    if "steps" in varied and STEPS in defaults_used(experiment.agent, experiment.env, given).values():
+        raise GameError("steps varies, and the horizon of this game follows --steps: give one, e.g. --horizon 1000")
+    say_defaults(experiment, given)
     plan = sweeps.Plan(
         experiment,
         {**varied, **{sweeps.OF_ENV + name: axis for name, axis in several.items()}},

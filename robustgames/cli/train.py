@@ -14,7 +14,10 @@ from rich.console import Console
 from robustgames.cli import flags
 from robustgames.cli.memory import check_memory
 from robustgames.cli.result_table import count, report
+from robustgames.cli.screen import plain
 from robustgames.cli.words import pairs
+from robustgames.envs.defaults import STEPS, agent_of, defaults_of, defaults_used, in_words
+from robustgames.envs.registration import BUILT_IN
 from robustgames.errors import GameError, shorten, unknown
 from robustgames.solvers import RECIPES
 from robustgames.solvers.recipes import POWERS
@@ -59,7 +62,7 @@ class RunOptions(CommonOptions):
     """Data of the game, as --set data=: a folder of images or of MNIST's IDX files, or openml."""
     average: str | None = None
     """Also average the iterates: uniform, linear or quadratic weights, or the decay of an exponential average such as
-    0.999."""
+    0.999; none averages nothing."""
     average_lookaheads: bool = False
     """Average the points of the last field evaluation of each step instead of the iterates."""
     anneal: bool = False
@@ -132,7 +135,7 @@ def train(words: list[str]) -> None:
     if not words or words[0].startswith("-"):
         return _main_job(flags.read(MainOptions, "robustgames train", words))
     experiment, out, _ = parse(words)
-    return _run(experiment, out)
+    return _run(experiment, out, flags.given(words))
 
 
 def parse(words: list[str], command: str = "train", more: type | None = None) -> tuple[Experiment, Path, Any]:
@@ -161,7 +164,7 @@ def _no_agent(words: list[str], known: list[str], command: str) -> GameError:
     """Return the error for words that do not begin with the name of an agent."""
     name, following = words[0], words[1:2]
     if "/" in name or name.rpartition(":")[2] in gym.registry:
-        agent = following[0] if following and following[0] in known else "extragradient"
+        agent = following[0] if following and following[0] in known else agent_of(name)
         return GameError(f"{name} is an env, and the agent comes first: robustgames {command} {agent} {name}")
     if name.upper() in STABLE_BASELINES:
         view = 'rg.PlayerView("robustgames/Quadratic-v0", "x", opponent=[0.5], bound=2.0)'
@@ -171,21 +174,28 @@ def _no_agent(words: list[str], known: list[str], command: str) -> GameError:
     return unknown("agent", name, known, "robustgames list")
 
 
-def _game(name: str, words: list[str], command: str, more: dict[str, type]) -> tuple[GameExperiment, Path, Any]:
+def _game(name: str, words: list[str], command: str, more: dict[str, Any]) -> tuple[GameExperiment, Path, Any]:
     """Return the experiment of a solver on a game, the folder of its runs, and the other flags."""
     from robustgames.experiment import GameExperiment
     from robustgames.experiment.user_solvers import recipe_of
 
-    recipe = recipe_of(name)
-    groups = {"solver": flags.group(name.rpartition(":")[2], flags.of_function(recipe)), "run": RunOptions, **more}
+    recipe, usual = recipe_of(name), defaults_of(name, _env_in(words))
+    start = {key: value for key, value in usual.items() if value != STEPS}
+    solver = flags.group(name.rpartition(":")[2], flags.replaced(flags.of_function(recipe), start))
+    of_run: dict[str, Any] = {key: value for key, value in start.items() if key in RunOptions.__dataclass_fields__}
+    if "average" in of_run:
+        of_run["average"] = str(of_run["average"])  # a word, as the flag is
+    groups = {"solver": solver, "run": RunOptions(**of_run) if of_run else RunOptions, **more}
     parsed = flags.parse(groups, f"robustgames {command} {name}", flags.summary(recipe), words)
     run: RunOptions = parsed.run
     if any(word.partition("=")[0] == "shards" for word in run.set):
         raise GameError("--set cannot change shards: it is not a setting of the game; see --shards")
+    settings = {key: value for key, value in asdict(parsed.solver).items() if value is not None}
+    settings |= {key: run.steps for key in usual.keys() - start.keys() - flags.given(words)}
     experiment = GameExperiment(
         agent=name,
         env=run.env,
-        settings={key: value for key, value in asdict(parsed.solver).items() if value is not None},
+        settings=settings,
         env_settings=_env_settings(run.set if run.data is None else (*run.set, f"data={run.data}")),
         steps=run.steps,
         runs=run.runs,
@@ -202,6 +212,11 @@ def _game(name: str, words: list[str], command: str, more: dict[str, type]) -> t
         shard_optimizer=run.shard_optimizer,
     )
     return experiment, run.out, getattr(parsed, "more", None)
+
+
+def _env_in(words: list[str]) -> str:
+    """Return the id of a game of this package among words; "" if there is none."""
+    return next((word for word in words if word in BUILT_IN), "")
 
 
 def _control(name: str, words: list[str], command: str, more: dict[str, type]) -> tuple[ControlExperiment, Path, Any]:
@@ -256,17 +271,29 @@ def check_env_settings(settings: Collection[str]) -> None:
 
 def _average(word: str | None) -> Any:
     try:
-        return word if word is None or word in POWERS else float(word)
+        return None if word in (None, "none", "None") else word if word in POWERS else float(word)
     except ValueError:
         raise GameError(f"--average is {word!r}: {', '.join(POWERS)}, or a decay such as 0.999") from None
 
 
-def _run(experiment: Experiment, out: Path) -> None:
+def _run(experiment: Experiment, out: Path, given: set[str]) -> None:
     from robustgames.experiment import train
 
     check_memory(experiment)
+    say_defaults(experiment, given)
     folder, result = train(experiment, out)
     report([result], [folder])
+
+
+def say_defaults(experiment: Experiment, given: set[str]) -> None:
+    """Print the settings of the table of defaults that are in use, see `robustgames.envs.defaults`."""
+    from robustgames.experiment.naming import short_env
+
+    used = defaults_used(experiment.agent, experiment.env, given)
+    if used:
+        shown = in_words({name: experiment.steps if value == STEPS else value for name, value in used.items()})
+        env = plain(short_env(experiment.env))
+        Console(highlight=False).print(f"defaults of {experiment.agent} on {env}: {shown}", soft_wrap=True)
 
 
 def _resume(words: list[str]) -> None:

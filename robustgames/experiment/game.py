@@ -129,8 +129,13 @@ class GameExperiment(Experiment[GameAgent]):
     def extended(self, steps: int) -> Self:
         """Return the experiment with more steps, see `Experiment.extended`."""
         more = super().extended(steps)
-        for name, why in (("anneal", "its learning rates decrease"), ("patience", "its accuracy is looked at")):
-            if getattr(self, name) and steps != self.steps:
+        horizon = self.settings.get("horizon") == self.steps  # after which the rate is 0
+        for name, why, fixed in (
+            ("anneal", "its learning rates decrease", self.anneal),
+            ("horizon", "its learning rate decreases", horizon),
+            ("patience", "its accuracy is looked at", self.patience),
+        ):
+            if fixed and steps != self.steps:
                 raise GameError(
                     f"steps cannot change in a run with --{name}: {why} by a share of the {self.steps:,} steps; leave "
                     "--steps out, or start a new run"

@@ -7,9 +7,13 @@ import shlex
 from dataclasses import fields
 from typing import Any
 
+from robustgames.envs.defaults import defaults_of
 from robustgames.experiment.base import Experiment
 from robustgames.experiment.folder import Content
+from robustgames.experiment.user_solvers import parameters_of_solver
 
+COUNTS = ("steps", "runs", "seed")
+"""Settings that a command always names."""
 LONGEST = 60
 """Characters in the label of a folder."""
 
@@ -56,9 +60,9 @@ def command(experiment: Experiment) -> str:
         'robustgames train gda robustgames/Forsaken-v0 --lr 0.01 --steps 400 --runs 3 --seed 0'
     """
     words = ["robustgames", "train", experiment.agent, experiment.env]
-    for name, value in experiment.chosen().items():
+    for name, value in {**experiment.chosen(), **_against_table(experiment)}.items():
         words += _flag(name, value)
-    words += [word for name in ("steps", "runs", "seed") for word in _flag(name, getattr(experiment, name))]
+    words += [word for name in COUNTS for word in _flag(name, getattr(experiment, name))]
     usual = {f.name: f.default for f in fields(experiment)}
     for name in ("checkpoint", "evaluations", "device", "compile", "shard_optimizer"):
         if hasattr(experiment, name) and getattr(experiment, name) != usual[name]:
@@ -66,6 +70,17 @@ def command(experiment: Experiment) -> str:
     if experiment.env_settings:
         words += ["--set", *(f"{name}={value}" for name, value in experiment.env_settings.items())]
     return shlex.join(words)
+
+
+def _against_table(experiment: Experiment) -> Content:
+    """Return the settings of an experiment for which the command line would use others, see `defaults`."""
+    given, own = experiment.settings, parameters_of_solver(experiment.agent)
+    found = {}
+    for name, value in defaults_of(experiment.agent, experiment.env).items():
+        has = getattr(experiment, name) if hasattr(experiment, name) else given.get(name, own[name].default)
+        if name not in COUNTS and has != value:
+            found[name] = "none" if has is None else has
+    return found
 
 
 def hparams(experiment: Experiment) -> dict[str, bool | str | float]:

@@ -36,6 +36,8 @@ def together(plan: Plan) -> GameExperiment | None:
     axes = plan.choices()
     if not set(axes) <= {*RATES} or not all(type(v) in (int, float) for axis in axes.values() for v in axis):
         return None
+    if base.anneal and axes:  # a rate that falls is one number
+        return None
     game = envs.make(base.env, 1, device=base.device, **base.env_settings).unwrapped.game  # type: ignore[union-attr]
     if sum(game.sizes) > SMALL or game.draw((1,), Generator(game.device)) is not None:
         return None

@@ -9,7 +9,7 @@ from robustgames.experiment import ControlExperiment, GameExperiment
 from robustgames.experiment.naming import command, hparams, label, title
 
 GAMES = [
-    "extra_adam robustgames/DiracGAN-v0 --lr 0.05 --betas 0.3 0.8 --average uniform --set r1=0.3 noise=1e-1 --steps 60",
+    "extra_adam robustgames/DiracGAN-v0 --lr 0.05 --betas 0.3 0.8 --average uniform --no-anneal --set r1=0.3 noise=0.1",
     "adversarial_training robustgames/DigitsAdversarial-v0 --inner-steps 1 --inner-lr 0.1 --runs 2 --seed 3",
     "wgan robustgames/SwissRoll-v0 --rule adam --lr 1e-3 --anneal --set objective=wasserstein lipschitz=gp",
     "adam robustgames/GaussianMixture-v0 --average 0.995 --checkpoint 200 --device cpu --patience 3 --evaluations 8",

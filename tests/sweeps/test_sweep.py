@@ -129,6 +129,8 @@ def test_what_draws_is_run_by_run(base):
 
     assert together(Plan(base, {"lr": (0.1, 0.2)})) is None
     assert together(Plan(GameExperiment("gda", GAME, runs=1), {"lr": (0.1,), "steps": (1, 2)})) is None
+    annealed = GameExperiment("gda", GAME, runs=1, anneal=True)
+    assert together(Plan(annealed, {"lr": (0.1, 0.2)})) is None and together(Plan(annealed, seeds=(0, 1))) is not None
 
 
 def test_the_command_prints_a_table_and_continues_a_sweep(capsys):
