@@ -135,6 +135,8 @@ def sources(p: Problem, rows: Tensor, starts: int, tries: int, best: Tensor) -> 
     low, high = torch.where(low <= -FAR / 2, -spread, low), torch.where(high >= FAR / 2, spread, high)
     for k in range(tries):
         some = rows[(best[rows] == float("inf")) | (seen + k < starts)]
+        if len(some) == 0:
+            return
         like = {"generator": p.generator, "device": p.a.device, "dtype": p.a.dtype}
         u, coin = torch.rand(2, *p.a[some].shape, **like)
         share = 1 if k == tries - 1 else torch.rand(len(some), 1, **like)

@@ -28,7 +28,7 @@ class HopSkipJump(MinimumNorm):
 
     queries: int = 5000
     draws: int = 100
-    tries: int = 50
+    tries: int = 1000
 
     def __post_init__(self) -> None:
         for name, least in (("queries", 1), ("draws", 1), ("tries", 0)):
