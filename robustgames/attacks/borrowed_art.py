@@ -20,7 +20,6 @@ from robustgames.games.threat import NORMS
 if TYPE_CHECKING:
     from robustgames.attacks.borrowed import Task
 
-library: Any = import_module("art.attacks.evasion")  # an extra, so type checkers may not find it
 # of patches, speech, detectors, malware, videos or trees; with TensorFlow or Kornia; or led by data that there are not
 UNSUITED = (
     *("AdversarialPatch", "AdversarialPatchNumpy", "AdversarialPatchPyTorch", "AdversarialPatchTensorFlowV2"),
@@ -47,10 +46,15 @@ PROBABILITIES = ("SimBA", "VirtualAdversarialMethod")  # which refuse logits
 OWN = ("estimator", "classifier", "eps", "norm", "targeted", "batch_size", "verbose", "summary_writer")
 
 
+def library() -> Any:
+    """Return the module of its attacks, which is loaded here: it is an extra, and slow to load."""
+    return import_module("art.attacks.evasion")
+
+
 @cache
 def names() -> list[str]:
     """Return the names of its attacks."""
-    found = {name: kind for name, kind in vars(library).items() if inspect.isclass(kind)}
+    found = {name: kind for name, kind in vars(library()).items() if inspect.isclass(kind)}
     return [
         name
         for name, kind in found.items()
@@ -94,7 +98,7 @@ def find(name: str, settings: Mapping[str, Any], task: Task) -> Any:
     options = {key: value for key, value in options.items() if key in given} | dict(settings)
     if name in UNBOUNDED:
         options = {key: value for key, value in options.items() if key not in ("eps", "eps_step", "norm")}
-    attack = getattr(library, name)(classifier, **options)
+    attack = getattr(library(), name)(classifier, **options)
     targets = task.likeliest() if name in TARGETED and task.targets is None else task.targets
     aim = one_hot(task.labels if targets is None else targets, classes)
     x, y = task.x.cpu().numpy(), aim.cpu().numpy()
@@ -113,5 +117,5 @@ def _without_bar(self: tqdm, *words: Any, **options: Any) -> None:
 
 
 def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
-    found = inspect.signature(getattr(library, name).__init__).parameters
+    found = inspect.signature(getattr(library(), name).__init__).parameters
     return {key: parameter for key, parameter in found.items() if key != "self"}

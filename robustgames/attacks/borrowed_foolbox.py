@@ -16,8 +16,6 @@ from robustgames.games.threat import NORMS
 if TYPE_CHECKING:
     from robustgames.attacks.borrowed import Task
 
-foolbox: Any = import_module("foolbox")  # an extra, so type checkers may not find it
-library: Any = foolbox.attacks
 UNSUITED = ("BinarizationRefinementAttack",)  # it improves the examples of another attack on binarized inputs
 TARGETED = ("GenAttack",)  # which only lead to a class
 REQUIRED = {"VirtualAdversarialAttack": {"steps": 10}}  # arguments without a default
@@ -25,14 +23,19 @@ OWN = ("distance", "constraint")  # arguments that follow from the norm
 STARTS = 50  # noisy inputs that are tried as starting points
 
 
+def library() -> Any:
+    """Return the module of its attacks, which is loaded here: it is an extra."""
+    return import_module("foolbox.attacks")
+
+
 @cache
 def names() -> list[str]:
     """Return the names of its attacks."""
-    found = {name: kind for name, kind in vars(library).items() if inspect.isclass(kind)}
+    found = {name: kind for name, kind in vars(library()).items() if inspect.isclass(kind)}
     return [
         name
         for name, kind in found.items()
-        if issubclass(kind, library.Attack) and not inspect.isabstract(kind) and name not in UNSUITED
+        if issubclass(kind, library().Attack) and not inspect.isabstract(kind) and name not in UNSUITED
     ]
 
 
@@ -43,10 +46,10 @@ def arguments(name: str) -> list[str]:
 
 def norms(name: str) -> tuple[str, ...]:
     """Return the norms of an attack: that of its distance, or all if it takes one or has none."""
-    kind = getattr(library, name)
+    kind = getattr(library(), name)
     if "constraint" in _parameters(name):
         return ("linf", "l2")
-    base = library.base
+    base = library().base
     if not issubclass(kind, base.AttackWithDistance) or issubclass(kind, base.FlexibleDistanceMinimizationAttack):
         return tuple(NORMS)
     order = kind(**REQUIRED.get(name, {})).distance.p
@@ -55,26 +58,27 @@ def norms(name: str) -> tuple[str, ...]:
 
 def minimal(name: str) -> bool:
     """Return whether an attack looks for the nearest point."""
-    return issubclass(getattr(library, name), library.base.MinimizationAttack)
+    return issubclass(getattr(library(), name), library().base.MinimizationAttack)
 
 
 def find(name: str, settings: Mapping[str, Any], task: Task) -> Tensor:
     """Return the perturbed inputs (N, ...)."""
+    foolbox: Any = import_module("foolbox")
     options = REQUIRED.get(name, {}) | dict(settings)
     if "distance" in _parameters(name):
         options["distance"] = foolbox.distances.LpDistance(NORMS[task.norm])
     if "constraint" in _parameters(name):
         options["constraint"] = task.norm
-    attack = getattr(library, name)(**options)
+    attack = getattr(foolbox.attacks, name)(**options)
     model = foolbox.PyTorchModel(task.network, bounds=(task.low, task.high), device=task.x.device)
     targets = task.likeliest() if name in TARGETED and task.targets is None else task.targets
     misled = foolbox.criteria.Misclassification(task.labels)
     aim = misled if targets is None else foolbox.criteria.TargetedMisclassification(targets)
-    if isinstance(attack, library.DatasetAttack):
+    if isinstance(attack, foolbox.attacks.DatasetAttack):
         attack.feed(model, task.x)
-    if isinstance(attack, library.base.FixedEpsilonAttack):
+    if isinstance(attack, foolbox.attacks.base.FixedEpsilonAttack):
         return attack.run(model, task.x, aim, epsilon=task.eps)
-    if not isinstance(attack, library.base.MinimizationAttack):
+    if not isinstance(attack, foolbox.attacks.base.MinimizationAttack):
         return attack(model, task.x, aim)[0]
     if "starting_points" not in inspect.signature(type(attack).run).parameters:
         return attack.run(model, task.x, aim)
@@ -108,6 +112,6 @@ def _starts(task: Task) -> tuple[Tensor, Tensor]:
 
 
 def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
-    kind = getattr(library, name)
+    kind = getattr(library(), name)
     found = inspect.signature(kind.__init__).parameters if kind.__init__ is not object.__init__ else {}
     return {key: parameter for key, parameter in found.items() if key != "self"}

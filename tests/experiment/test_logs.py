@@ -64,7 +64,7 @@ def test_tensorboard_has_the_config_and_the_command(game):
     [event] = events_of(game[0]).Tensors("run/text_summary")
     text = event.tensor_proto.string_val[0].decode()
     assert text.startswith(
-        "`robustgames train extra_adam robustgames/DiracGAN-v0 --lr 0.05 --average uniform --steps 160"
+        "`robustgames train extra_adam robustgames/DiracGAN-v0 --lr 0.05 --average uniform --no-anneal --steps 160"
     )
     body = "\n".join(line[4:] for line in text.splitlines()[2:])
     assert yaml.safe_load(body) == yaml.safe_load((game[0] / "config.yaml").read_text())
