@@ -60,6 +60,16 @@ ZOO: dict[str, Entry] = {
         robust=88.7,
         command=RECIPE.format(steps=36000, lr="3e-3", settings="starts=patches weights=first.safetensors"),
     ),
+    "fashion-linf": Entry(
+        FASHION,
+        "linf",
+        0.1,
+        minutes=4,
+        images=200,
+        clean=81.5,
+        robust=64.5,
+        command=RECIPE.format(steps=12500, lr="4e-3", settings="augment=true eps=0.1").replace("0.15", "0.05"),
+    ),
 }
 
 
