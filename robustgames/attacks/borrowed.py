@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -23,7 +24,7 @@ from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError, one_line, unknown
 from robustgames.games.threat import NORMS
 
-# {prefix: (file here, package to install, module that it imports as)}
+# {prefix: (module here, module of the library)}
 PEERS = {
     "foolbox": ("robustgames.attacks.borrowed_foolbox", "foolbox"),
     "art": ("robustgames.attacks.borrowed_art", "art"),
@@ -215,6 +216,15 @@ def check_norm(attack: Borrowed, norm: str | float) -> None:
     if attack.norms:
         advice = f"give --norm {attack.norms[0]} with its --eps, or {advice.removeprefix('give ')}"
     raise GameError(f"{attack.name} attacks in {there}, not in {name}: {advice}")
+
+
+def classes_in(library: Any, base: type, unsuited: Collection[str]) -> list[str]:
+    """Return the names of the attacks in a module of another library: its classes of that base that can be made."""
+    return [
+        name
+        for name, kind in vars(library).items()
+        if inspect.isclass(kind) and issubclass(kind, base) and not inspect.isabstract(kind) and name not in unsuited
+    ]
 
 
 def note_of_leaving(name: str, left: int, count: int) -> str:

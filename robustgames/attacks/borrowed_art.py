@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.functional import one_hot
 from tqdm import tqdm
 
+from robustgames.attacks.borrowed import classes_in
 from robustgames.games.threat import NORMS
 
 if TYPE_CHECKING:
@@ -54,12 +55,7 @@ def library() -> Any:
 @cache
 def names() -> list[str]:
     """Return the names of its attacks."""
-    found = {name: kind for name, kind in vars(library()).items() if inspect.isclass(kind)}
-    return [
-        name
-        for name, kind in found.items()
-        if issubclass(kind, import_module("art.attacks").EvasionAttack) and name not in UNSUITED
-    ]
+    return classes_in(library(), import_module("art.attacks").EvasionAttack, UNSUITED)
 
 
 def arguments(name: str) -> list[str]:

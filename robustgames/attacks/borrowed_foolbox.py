@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from robustgames.attacks.borrowed import classes_in
 from robustgames.games.threat import NORMS
 
 if TYPE_CHECKING:
@@ -31,12 +32,7 @@ def library() -> Any:
 @cache
 def names() -> list[str]:
     """Return the names of its attacks."""
-    found = {name: kind for name, kind in vars(library()).items() if inspect.isclass(kind)}
-    return [
-        name
-        for name, kind in found.items()
-        if issubclass(kind, library().Attack) and not inspect.isabstract(kind) and name not in UNSUITED
-    ]
+    return classes_in(library(), library().Attack, UNSUITED)
 
 
 def arguments(name: str) -> list[str]:
