@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from robustgames.agents.agent import Agent
 from robustgames.agents.control.behavior import Behavior
+from robustgames.agents.control.critic_training import CriticTraining
 from robustgames.agents.control.divided_runs import join_runs, own_runs
 from robustgames.agents.control.engines import make_engine, why_not_native
 from robustgames.agents.control.episode_factory import make_episodes
@@ -23,18 +24,19 @@ from robustgames.agents.control.interaction import Interaction
 from robustgames.agents.control.normalization import RunningNorm
 from robustgames.agents.control.parts import make_critic_training, make_policies, make_policy_solver
 from robustgames.agents.control.player import Player
+from robustgames.agents.control.policies import Policies
 from robustgames.agents.control.policy_game import PolicyGame, PolicySample
+from robustgames.agents.control.saved_runs import check_same_env, with_moments_of_ascent
 from robustgames.agents.control.seeds import CRITICS, POLICIES, REST, SeedFrom, check_seed, seeds_of
 from robustgames.agents.control.settings import Settings
 from robustgames.agents.learning import record_runs
 from robustgames.checkpoints import CHECKPOINT, check_counts, check_like, load_checkpoint, restoring, save_checkpoint
 from robustgames.errors import DivergedError, GameError, one_line, unknown
 from robustgames.games import Oracle
-from robustgames.solvers import FusedAdam, Scheme
+from robustgames.solvers import Scheme
 from robustgames.solvers.config import from_config, to_config
-from robustgames.solvers.rules import Rule
 from robustgames.streams import Streams
-from robustgames.tensors import choose_device, map_tensors, rebuild
+from robustgames.tensors import choose_device, map_tensors
 
 TOGETHER = 100
 """Timesteps after which processes with a part of the runs each agree on a Ctrl-C."""
@@ -108,11 +110,10 @@ class RobustDDPG(Agent):
         of_policies, of_critics, self.generator = (
             Streams(seeds_of(seed, *shape, purpose), self.device) for purpose in (POLICIES, CRITICS, REST)
         )
-        self.policies = make_policies(self.ongoing, s, self.device)
         self.norm = RunningNorm(*shape, self.ongoing.observation_size, self.device) if s.normalize else None
-        self.practice = make_critic_training(self.policies, self.ongoing, s, self.norm, self.device, of_critics)
-        critic = self.practice.learning.critic
-        self.game = PolicyGame(self.policies, critic, self.practice, s.final or None).to(self.device)
+        self.policies = self._make_policies()
+        self.practice = self._make_practice(of_critics)
+        self.game = self._make_game().to(self.device)
         self.oracle = Oracle(self.game, shape, self.generator)
         self.solver = make_policy_solver(solver, self.oracle)
         with torch.no_grad():
@@ -121,13 +122,27 @@ class RobustDDPG(Agent):
         if self.solver.output(self.z, self.state) is not self.z:
             raise GameError(f"{self.solver!r} averages, but these policies are last iterates: leave average out")
         self.practice.begin(self.z)
-        self.behavior = Behavior(self.policies, s, self.z, self.generator)
+        self.behavior = self._make_behavior()
         self.engine, acting = make_engine(
             s.engine, self.practice, self.solver, self.oracle, self.behavior, self.norm, self.generator
         )
         self.interaction = Interaction(self.ongoing, self.behavior, self.norm, self.generator, self.device, acting)
         self.num_timesteps = self.updates = 0
         self._owed: list[bool] | None = None  # ends of episodes in a stored step whose updates are not yet taken
+
+    # -- parts, which a subclass replaces for another algorithm --------------------------------------------------
+    def _make_policies(self) -> Policies:
+        return make_policies(self.ongoing, self.settings, self.device)
+
+    def _make_practice(self, generator: Generator) -> CriticTraining:
+        """Return replay and critic; the generator draws the critic's first weights."""
+        return make_critic_training(self.policies, self.ongoing, self.settings, self.norm, self.device, generator)
+
+    def _make_game(self) -> PolicyGame:
+        return PolicyGame(self.policies, self.practice.learning.critic, self.practice, self.settings.final or None)
+
+    def _make_behavior(self) -> Behavior:
+        return Behavior(self.policies, self.settings, self.z, self.generator)
 
     def _subject(self) -> str:
         core = self.env.unwrapped
@@ -391,9 +406,9 @@ class RobustDDPG(Agent):
             settings = {**content["settings"], "engine": "auto" if used == "native" else used, **options}
             agent = cls(env, solver, seed, runs, env_settings, **settings)
             agent._keep_engine(used, content["settings"], options)
-            agent._check_same_env(content, path)
+            check_same_env(content, path, agent.z, agent.ongoing)
             if "engine" not in content:
-                content = agent._with_moments_of_ascent(content)
+                content = with_moments_of_ascent(content, agent.z, agent.solver, agent.practice.learning.rule)
             content = {"owed": None, "callbacks": {}, **content}  # 0.1.0 wrote neither
             owed = None if content["owed"] is None else [False] * runs
             like = {"z": agent.z, "state": agent.state, "owed": owed, "callbacks": {}}
@@ -409,33 +424,6 @@ class RobustDDPG(Agent):
             reason = why_not_native(self.practice, self.solver)
             warnings.warn(f"the run was trained by engine native, {reason}: torch continues it", stacklevel=3)
         self.settings = self.settings.changed({"engine": settings.get("engine", "auto")})
-
-    def _with_moments_of_ascent(self, content: dict[str, Any]) -> dict[str, Any]:
-        """Return a checkpoint of a version in which the first moments of fused rules had the other sign."""
-        rules: list[Rule] = []
-        rebuild(self.solver, lambda node, _: (rules.append(node) if isinstance(node, Rule) else None) or node)
-        flipped = [isinstance(rule, FusedAdam) and rule.fits(self.z) for rule in rules]
-        if any(flipped) and not all(flipped):
-            raise GameError(f"the checkpoint is of an earlier version and of {self.solver!r}: repeat the run")
-        if any(flipped):
-            content = {**content, "state": _negated(content["state"])}
-        rule = self.practice.learning.rule
-        if isinstance(rule, FusedAdam) and rule.fits(self.z):
-            content = {**content, "practice": _negated(content["practice"])}
-        return content
-
-    def _check_same_env(self, content: dict[str, Any], path: str | Path) -> None:
-        there, here = tuple(content["z"].shape), tuple(self.z.shape)
-        if there != here:
-            raise GameError(
-                f"the checkpoint in {path} has z {there}, this env needs {here}: make the env as in the run"
-            )
-        there, here = (content["coupling"], content["alphas"]), (self.ongoing.coupling, self.ongoing.alphas)
-        if there != here:
-            raise GameError(
-                f"the checkpoint in {path} has coupling {one_line(there[0])} with alpha {one_line(there[1])}, this env "
-                f"{here[0]} with {here[1]}: pass the env_settings of the run"
-            )
 
     def _restore(self, content: dict[str, Any]) -> None:
         # states of generators (uint8) are always on the CPU
@@ -464,11 +452,6 @@ class RobustTD3(RobustDDPG):
     """
 
     preset = Settings(tau=0.005, twin=True, smoothing=0.2, delay=2)
-
-
-def _negated(tree: Any) -> Any:
-    """Return a tree with its first moments, the tensors called m, negated."""
-    return rebuild(tree, lambda node, path: -node if path[-1:] == ("m",) and isinstance(node, Tensor) else node)
 
 
 def _ordinary(tensor: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from robustgames.errors import GameError, unknown
 
@@ -91,7 +91,7 @@ class Settings:
             if getattr(self, name) not in (known := get_args(kind)):
                 raise unknown(name, str(getattr(self, name)), known)
 
-    def changed(self, settings: dict[str, Any]) -> Settings:
+    def changed(self, settings: dict[str, Any]) -> Self:
         """Return these settings with some of them changed.
 
         Raises:
@@ -104,4 +104,4 @@ class Settings:
         hidden = settings.get("hidden", self.hidden)
         if not isinstance(hidden, list | tuple):
             raise GameError(f"hidden is {hidden!r}: the widths of the hidden layers, e.g. (64, 64)")
-        return Settings(**{**values, **settings, "hidden": tuple(hidden)})
+        return type(self)(**{**values, **settings, "hidden": tuple(hidden)})
