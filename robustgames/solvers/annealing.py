@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from robustgames.errors import GameError
 from robustgames.solvers.best_response import BestResponse
 from robustgames.solvers.players import Rules, player_of
@@ -58,5 +60,6 @@ def _without_rule(scheme: Any, applications: float) -> Scheme:
 def _falling(node: Any, applications: float, name: str = "lr") -> Any:
     lr = getattr(node, name, None)
     if not isinstance(lr, int | float):
-        raise GameError(f"{node} has no single number as rate that could fall: leave anneal out")
+        got = f"{lr.numel()} rates, one per run" if isinstance(lr, Tensor) else repr(lr)
+        raise GameError(f"{name} of {type(node).__name__} is {got}, no single number that could fall: leave anneal out")
     return replace(node, **{name: Linear(float(lr), max(1, round(applications)))})
