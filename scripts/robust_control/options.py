@@ -15,7 +15,7 @@ from robustgames.envs.control.perturbations import checked
 from robustgames.envs.control.uncertainty_sets import UncertaintySet, uncertainty_set
 from robustgames.errors import GameError, check_whole_numbers, unknown
 from robustgames.evaluation.rollouts import control_env
-from robustgames.experiment.grid_words import parse_grid
+from robustgames.envs.control.grid_words import parse_grid
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from robustgames.evaluation.rollouts import play
 from robustgames.evaluation.worst_case import WorstCase
 from robustgames.experiment import Examination, GameExperiment
 from robustgames.experiment.examination import Subject, draw_sweeps, examine
-from robustgames.experiment.grid_words import parse_bounds, parse_grid
+from robustgames.envs.control.grid_words import parse_bounds, parse_grid
 from robustgames.experiment.stable_baselines import policy_of
 
 PENDULUM = "robustgames/ActionRobustPendulum-v0"
