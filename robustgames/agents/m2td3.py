@@ -191,6 +191,10 @@ class M2TD3(DomainRandomizedTD3):
         if self.updates % self.settings.delay == 0 and self.policies.further:
             self.candidates.follow([self._length(run) for run in range(len(self.z))])
 
+    def _end(self) -> None:
+        super()._end()
+        self.candidates.shares, self.candidates.worst = self.candidates.shares.clone(), self.candidates.worst.clone()
+
     def _length(self, run: int) -> int:
         """Return the length of the last episode of a run, or before that the time limit."""
         recent = self.ongoing.recent[run]
