@@ -1,5 +1,7 @@
 """M2TD3, soft M2TD3 and domain randomization: the published updates, their reductions, what episodes get, resuming."""
 
+from itertools import pairwise
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from robustgames.agents.control.block_adam import BlockAdam
 from robustgames.agents.control.candidates import Candidates
 from robustgames.agents.control.policy_game import Fixed
 from robustgames.agents.control.uncertainty_box import UncertaintyBox
-from robustgames.agents.control.uncertainty_game import UncertainPolicies, UncertainSample, UncertaintyGame
+from robustgames.agents.control.uncertainty_game import UncertainPolicies, UncertaintyGame
 from robustgames.cli import main
 from robustgames.games import MLP, Oracle
 from robustgames.solvers import make_solver
@@ -88,7 +90,7 @@ class Transcription:
 
 def net(widths, last=None):
     """Return linear layers with ReLU between them."""
-    layers = [part for p, q in zip(widths, widths[1:], strict=False) for part in (nn.Linear(p, q), nn.ReLU())]
+    layers = [part for p, q in pairwise(widths) for part in (nn.Linear(p, q), nn.ReLU())]
     return nn.Sequential(*layers[:-1], *([] if last is None else [last]))
 
 
@@ -185,7 +187,9 @@ def test_written_out_passes_are_autograd_of_the_losses(soft):
     generator = torch.Generator().manual_seed(1)
     z, sample = games[0].initial((5,), generator), games[0].draw((5,), generator)
     (rewards, v), (expected, w) = (game.evaluate(z, sample) for game in games)
-    assert torch.allclose(v, w, atol=1e-6) and all(torch.allclose(a, b, atol=1e-6) for a, b in zip(rewards, expected))
+    assert torch.allclose(v, w, atol=1e-6) and all(
+        torch.allclose(a, b, atol=1e-6) for a, b in zip(rewards, expected, strict=True)
+    )
     for player in range(2):
         assert torch.equal(games[0].field(z, sample, player), games[0].split(v)[player])
     own, worst = games[0].split(v)[1].view(5, 4, 2), shares.worst

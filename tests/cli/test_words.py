@@ -3,8 +3,8 @@
 import pytest
 
 from robustgames.cli.words import gather, pairs, path
-from robustgames.errors import GameError, shorten, unknown
 from robustgames.envs.control.grid_words import parse_grid
+from robustgames.errors import GameError, shorten, unknown
 
 
 @pytest.mark.parametrize(

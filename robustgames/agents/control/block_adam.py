@@ -55,6 +55,6 @@ def with_block_adam(solver: Scheme, width: int) -> Scheme:
     if type(solver) is not Simultaneous:
         return solver
     first, second = solver.rule if isinstance(solver.rule, tuple) else (solver.rule, solver.rule)
-    if type(second) not in (Adam, FusedAdam):
+    if not isinstance(second, Adam) or type(second) not in (Adam, FusedAdam):
         return solver
     return Simultaneous((first, BlockAdam(second.lr, second.betas, second.eps, width)), solver.replays)

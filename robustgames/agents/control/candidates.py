@@ -18,10 +18,10 @@ from robustgames.tensors import Keys, rebuild
 class Candidates:
     """N candidates of each run with their shares p_k, which follow the candidate that is the worst in an update.
 
-    p_k⁺ = (1 - 1/T) p_k + 1/T if k was the worst, (1 - 1/T) p_k otherwise, T being the length of the run's last episode.
-    An episode gets candidate k with probability p_k, and normal noise. Before, candidates are drawn again if their
-    coordinates are near those of a later candidate (1-norm), or if their share is small; the share is then the mean of
-    the others'.
+    p_k⁺ = (1 - 1/T) p_k + 1/T if k was the worst, else (1 - 1/T) p_k; T is the length of the run's last episode. An
+    episode gets candidate k with probability p_k, and normal noise. Before it begins, candidates are drawn again if
+    they are near a later candidate (in the 1-norm of coordinates), or if their share is small. Their share is then the
+    mean of the others'.
 
     Source: Tanabe et al. 2022, and their code, whose distance is in units of the parameters.
 
@@ -65,7 +65,7 @@ class Candidates:
         return [*near, *(k for k in seldom if k not in near)]
 
     def renew(self, y: Tensor, run: int, which: Sequence[int], drawn: np.random.Generator) -> Tensor:
-        """Return logits of a run, (N d,), with some candidates drawn again; their shares become the mean of the rest."""
+        """Return logits of a run, (N d,), with some candidates drawn again: a share is then the mean of the rest."""
         y, shares = y.clone(), self.shares.clone()
         for k in which:
             fresh = _logits(torch.from_numpy(drawn.uniform(size=self.size)))

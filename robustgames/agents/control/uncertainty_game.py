@@ -62,9 +62,9 @@ class UncertainCritic(TemporalDifference):
     policies: UncertainPolicies
 
     def targets(self, batch: Transitions, z: Tensor, state: State, generator: Generator) -> Tensor:
-        after, inputs = (t.flatten(0, -3) if t.dim() > 2 else t.unsqueeze(0) for t in (batch.next_states, batch.actions))
+        after, played = _of_runs(batch.next_states), _of_runs(batch.actions)
         mu, _ = self.policies.act(z.reshape(-1, z.shape[-1]), after)
-        played = torch.cat([mu, inputs[..., self.policies.action_size :]], -1)
+        played = torch.cat([mu, played[..., self.policies.action_size :]], -1)
         v = self._least(state["target"], after, played, None, generator)
         return torch.addcmul(batch.rewards, batch.continues, v.view(batch.rewards.shape), value=self.gamma)
 
@@ -137,7 +137,9 @@ class UncertaintyGame(PolicyGame):
         q = self.critic(sample.critic, _each(torch.cat([sample.states, mu], -1), c))
         return q.unflatten(-2, (self.policies.count, -1)).mean((-2, -1))
 
-    def field(self, z: Tensor, sample: PolicySample | UncertainSample | None = None, player: int | None = None) -> Tensor:  # type: ignore[override]
+    def field(  # type: ignore[override]
+        self, z: Tensor, sample: PolicySample | UncertainSample | None = None, player: int | None = None
+    ) -> Tensor:
         if not isinstance(sample, UncertainSample):
             return super().field(z, sample, player)
         v = self.evaluate(z, sample)[1]
@@ -150,9 +152,7 @@ class UncertaintyGame(PolicyGame):
             return super().evaluate(z, sample)
         if self._by_hand(z) and z.dim() == 2:
             return self._through_passes(z, sample)
-        losses, ((g_x,), (g_y,)) = gradients(
-            lambda x, y: self._losses(x, y, sample), self.split(z), ((0,), (1,))
-        )
+        losses, ((g_x,), (g_y,)) = gradients(lambda x, y: self._losses(x, y, sample), self.split(z), ((0,), (1,)))
         return (-losses[0], -losses[1]), join([-g_x, -g_y], z)
 
     def _losses(self, x: Tensor, y: Tensor, sample: UncertainSample) -> tuple[Tensor, Tensor]:
@@ -196,6 +196,11 @@ class UncertaintyGame(PolicyGame):
         descent[run, worst] = -in_worst * (1 - c[run, worst].square()) / 2
         v = join([fast.in_weights(used, (in_action,)), descent.flatten(1)], z)
         return (own, -least), v
+
+
+def _of_runs(t: Tensor) -> Tensor:
+    """Return (*S, B, q) with one dimension of runs, (R, B, q)."""
+    return t.reshape(-1, *t.shape[-2:])
 
 
 def _each(played: Tensor, c: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ def parse_bounds(words: Sequence[str]) -> str | dict[Axis, tuple[float, ...]]:
 
 
 def parse_box(text: str) -> str | dict[Axis, tuple[float, float]]:
-    """Return the name of an uncertainty set, or {axis or (axis, body): (low, high)} of axis=low:high,axis:body=low:high.
+    """Return the name of a set, or {axis or (axis, body): (low, high)} of axis=low:high,axis:body=low:high.
 
     An axis without bounds has `BOUNDS`, or `SCALES`. Equal bounds fix an axis.
 
