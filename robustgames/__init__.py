@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from robustgames import solvers as solvers
     from robustgames import testing as testing
     from robustgames import zoo as zoo
-    from robustgames.agents import GameAgent, RobustDDPG, RobustTD3
+    from robustgames.agents import M2TD3, DomainRandomizedTD3, GameAgent, RobustDDPG, RobustTD3, SoftM2TD3
     from robustgames.envs import GameEnv, GameVectorEnv, PlayerView
     from robustgames.games import (
         MLP,
@@ -48,9 +48,11 @@ else:  # hidden from type checkers, which would take any name for an attribute
 
 __version__ = version("robustgames")
 __all__ = [
+    "M2TD3",
     "MLP",
     "Box",
     "DivergedError",
+    "DomainRandomizedTD3",
     "Game",
     "GameAgent",
     "GameEnv",
@@ -69,6 +71,7 @@ __all__ = [
     "Rule",
     "Scheme",
     "Simplex",
+    "SoftM2TD3",
     "Space",
     "ZeroSumGame",
     "attacks",

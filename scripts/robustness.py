@@ -5,6 +5,9 @@ r"""Robustness of control: methods x seeds on one env, trained alike and played 
     python scripts/robustness.py ... --grid length=0.5,1,2 --training robustness/training --out robustness-length
     python scripts/robustness.py --env Hopper-v5 --methods --runs-from td3=RUN_A pr_td3=RUN_B ... --seeds 3
 
+    python scripts/robustness.py --env Pendulum-v1 --methods td3 dr_td3 m2td3 soft_m2td3 --seeds 8 --steps 12000 \
+        --uncertainty mass=0.5:2,length=0.5:1.5 --grid mass=0.5,0.75,1,1.25,1.5,1.75,2 length=0.5,0.75,1,1.25,1.5
+
 Measures the return of the trained policies in every cell of the grid, without exploration and without an adversary, and
 with --best-response their loss to fresh adversaries.
 
@@ -18,7 +21,8 @@ executed actions, so methods do not explore equally: add a plain agent with more
 methods begin with the same weights and the same first episode (in Pendulum, where episodes have one length, all their
 seeds are equal), so run i of two of them is a pair.
 
-What differs: the disturbance of the actions in training (none, a policy that learns it, or chance), its coupling
+What differs: the parameters of the env in training (nominal, or for dr_td3, m2td3 and soft_m2td3 of --uncertainty,
+by chance or by candidates that learn); the disturbance of the actions (none, a policy, or chance), its coupling
 (noisy: (1 - α) a + α ā; probabilistic: ā with probability α), and for `extra_td3` and `mixed_ne_ld` the solver of the
 two policies. The chains of `mixed_ne_ld` have one step in the first 69,000 updates, as published. Stable-Baselines3 has
 first weights and generators of its own, so its run i is not paired, which costs precision but adds no bias.

@@ -20,6 +20,7 @@ from robustgames.agents.control.critic_training import CriticTraining
 from robustgames.agents.control.divided_runs import join_runs, own_runs
 from robustgames.agents.control.engines import make_engine, why_not_native
 from robustgames.agents.control.episode_factory import make_episodes
+from robustgames.agents.control.episodes import Episodes
 from robustgames.agents.control.interaction import Interaction
 from robustgames.agents.control.normalization import RunningNorm
 from robustgames.agents.control.parts import make_critic_training, make_policies, make_policy_solver
@@ -104,7 +105,7 @@ class RobustDDPG(Agent):
         self.settings = s = self.preset.changed(settings)
         check_seed(seed)
         self.seed, self.tensorboard_log, self.verbose = seed, tensorboard_log, verbose
-        self.ongoing = make_episodes(env, runs, env_settings or {}, device, seed)
+        self.ongoing = self._make_episodes(env, runs, env_settings or {}, device)
         self.env, shape = self.ongoing.first, (self.ongoing.runs,)
         self.device = self.ongoing.device if device == "auto" else choose_device(device)
         of_policies, of_critics, self.generator = (
@@ -115,7 +116,7 @@ class RobustDDPG(Agent):
         self.practice = self._make_practice(of_critics)
         self.game = self._make_game().to(self.device)
         self.oracle = Oracle(self.game, shape, self.generator)
-        self.solver = make_policy_solver(solver, self.oracle)
+        self.solver = self._make_solver(solver)
         with torch.no_grad():
             self.z = self.game.initial(shape, of_policies)
             self.state = self.solver.init(self.oracle, self.z)
@@ -131,6 +132,11 @@ class RobustDDPG(Agent):
         self._owed: list[bool] | None = None  # ends of episodes in a stored step whose updates are not yet taken
 
     # -- parts, which a subclass replaces for another algorithm --------------------------------------------------
+    def _make_episodes(
+        self, env: gym.Env | gym.vector.VectorEnv | str, runs: int, env_settings: dict[str, Any], device: str
+    ) -> Episodes:
+        return make_episodes(env, runs, env_settings, device, self.seed)
+
     def _make_policies(self) -> Policies:
         return make_policies(self.ongoing, self.settings, self.device)
 
@@ -140,6 +146,9 @@ class RobustDDPG(Agent):
 
     def _make_game(self) -> PolicyGame:
         return PolicyGame(self.policies, self.practice.learning.critic, self.practice, self.settings.final or None)
+
+    def _make_solver(self, solver: Scheme | str | None) -> Scheme:
+        return make_policy_solver(solver, self.oracle)
 
     def _make_behavior(self) -> Behavior:
         return Behavior(self.policies, self.settings, self.z, self.generator)
@@ -285,6 +294,10 @@ class RobustDDPG(Agent):
         drawn = self.policies.draw(states.shape[:-1], Generator(self.device).manual_seed(self.seed), states.dtype)
         critic = self.practice.learning.first(self.practice.state)
         return self.game.values(*self.game.split(self.z), PolicySample(states, critic, drawn)).squeeze(-1)
+
+    def critic_inputs(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Return the inputs of the critic in the nominal env, (B, p) and (B, k) -> (B, p + k)."""
+        return torch.cat([states, actions], -1)
 
     @property
     def episodes(self) -> list[deque[tuple[float, int]]]:

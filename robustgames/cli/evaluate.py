@@ -177,8 +177,8 @@ def _animate(run: Path, file: Path, trust: bool) -> None:
 def _evaluate_control(experiment: ControlExperiment, options: ControlOptions) -> None:
     from robustgames.checkpoints import restoring
     from robustgames.cli.result_table import report, report_robustness
+    from robustgames.envs.control.grid_words import parse_point
     from robustgames.experiment import evaluate
-    from robustgames.experiment.grid_words import parse_point
     from robustgames.figures.video import log_to
 
     what, video, point = _examination(options), None, parse_point(options.perturbation)
@@ -199,9 +199,9 @@ def _evaluate_control(experiment: ControlExperiment, options: ControlOptions) ->
 
 def _evaluate_model(options: ModelOptions) -> None:
     from robustgames.cli.result_table import report_robustness
+    from robustgames.envs.control.grid_words import parse_point
     from robustgames.experiment.examination import Subject, check, examine
     from robustgames.experiment.folder import write_result
-    from robustgames.experiment.grid_words import parse_point
     from robustgames.experiment.stable_baselines import differentiable, load_model, policy_of
     from robustgames.figures.style import save
 

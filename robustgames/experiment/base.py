@@ -15,11 +15,11 @@ from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from robustgames.agents.agent import Agent
+from robustgames.envs.control.grid_words import parse_bounds, parse_grid
 from robustgames.errors import GameError, check_whole_numbers, shorten, unknown
 from robustgames.evaluation.adversaries import ALGORITHMS
 from robustgames.evaluation.observation_attacks import ATTACKS
 from robustgames.experiment.folder import Content
-from robustgames.experiment.grid_words import parse_bounds, parse_grid
 
 UNEXPLAINED = (TypeError, RuntimeError, ValueError, AssertionError, ArithmeticError, LookupError, AttributeError)
 

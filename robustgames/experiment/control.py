@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch import Tensor
 
 from robustgames import figures
-from robustgames.agents import RobustDDPG, RobustTD3
+from robustgames.agents import M2TD3, DomainRandomizedTD3, RobustDDPG, RobustTD3, SoftM2TD3
 from robustgames.agents.control.seeds import SeedFrom
 from robustgames.agents.learning import tqdm
 from robustgames.checkpoints import restoring
@@ -35,7 +35,13 @@ from robustgames.figures import curves
 from robustgames.processes import current
 from robustgames.solvers import RECIPES, Scheme, make_solver
 
-CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {"robust_ddpg": RobustDDPG, "robust_td3": RobustTD3}
+CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {
+    "robust_ddpg": RobustDDPG,
+    "robust_td3": RobustTD3,
+    "m2td3": M2TD3,
+    "soft_m2td3": SoftM2TD3,
+    "dr_td3": DomainRandomizedTD3,
+}
 EXAMPLE = "robustgames/ActionRobustPendulum-v0"
 
 
@@ -269,7 +275,7 @@ def differentiable(agent: RobustDDPG, run: int) -> Differentiable:
         return player.network(player.weights, player.scaled(states))
 
     def q(states: Tensor, actions: Tensor) -> Tensor:
-        return learning.critic(weights, torch.cat([player.scaled(states), actions], -1)).squeeze(-1)
+        return learning.critic(weights, agent.critic_inputs(player.scaled(states), actions)).squeeze(-1)
 
     return Differentiable(act, q)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from robustgames.envs import ActionRobustEnv
 from robustgames.envs.control.couplings import COUPLINGS, NoisyAction, ProbabilisticAction
+from robustgames.envs.control.grid_words import parse_bounds, parse_grid
 from robustgames.envs.control.perturbations import Perturbation, checked
 from robustgames.errors import GameError
 from robustgames.evaluation.adversaries import best_response, check_learner, random_controls
@@ -20,7 +21,6 @@ from robustgames.evaluation.rollouts import Policy, action_robust, control_env
 from robustgames.evaluation.worst_case import WorstCase, worst_case
 from robustgames.experiment.base import Examination, Progress, silent
 from robustgames.experiment.folder import Content
-from robustgames.experiment.grid_words import parse_bounds, parse_grid
 from robustgames.figures.control import heat_maps, perturbation_curves
 from robustgames.figures.control_axes import parallel_coordinates, slices
 from robustgames.figures.style import Figure

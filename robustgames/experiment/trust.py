@@ -11,6 +11,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
+from robustgames.envs.control.grid_words import parse_box
 from robustgames.errors import GameError
 
 PATHS = ("data", "versions")
@@ -50,6 +51,8 @@ def check_code(config: Any, folder: Path, trust: bool) -> None:
 
 def _words(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
     """Yield (key, word) of the words in a config that may name code."""
+    if key == "uncertainty" and isinstance(node, str) and _is_box(node):
+        return  # mass=0.5:2 has a colon, and is never imported
     if isinstance(node, str) and (":" in node or key == "game"):  # a game is imported without a colon also
         yield key, node
     elif isinstance(node, dict):
@@ -59,6 +62,13 @@ def _words(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(node, list):
         for item in node:
             yield from _words(item, key)
+
+
+def _is_box(word: str) -> bool:
+    try:
+        return bool(parse_box(word))
+    except GameError:
+        return False
 
 
 def _find(top: str) -> ModuleSpec | None:

@@ -50,15 +50,19 @@ class Method:
 
     @property
     def kind(self) -> str:
-        """Return "plain", "control" (a random adversary) or "robust" (a learned one)."""
+        """Return "plain", "control" (random actions or parameters of an adversary) or "robust" (learned ones)."""
+        if self.agent in UNCERTAIN:
+            return UNCERTAIN[self.agent]
         return "plain" if not self.coupling else "control" if self.adversary == "random" else "robust"
 
 
 NR, PR = "noisy", "probabilistic"
 PEERS = ("DDPG", "TD3")  # agents of Stable-Baselines3
+UNCERTAIN = {"dr_td3": "control", "m2td3": "robust", "soft_m2td3": "robust"}
+"""Agents whose env has parameters of its own in every episode, and their kinds."""
 DDPG, TD3, SB3 = "Lillicrap et al. 2016", "Fujimoto et al. 2018", "Raffin et al. 2021"
 TESSLER, CONTROL = "Tessler et al. 2019", "control that a learned adversary has to beat"
-KAMALARUBAN = "Kamalaruban et al. 2020"
+KAMALARUBAN, TANABE = "Kamalaruban et al. 2020", "Tanabe et al. 2022"
 METHODS: dict[str, Method] = {
     "ddpg": Method("DDPG", DDPG, "robust_ddpg"),
     "td3": Method("TD3", TD3),
@@ -72,6 +76,9 @@ METHODS: dict[str, Method] = {
     "mixed_ne_ld": Method(
         "NR-TD3, MixedNE-LD", KAMALARUBAN, coupling=NR, solver="mixed_ne_ld", settings={"every_draw": True}
     ),
+    "dr_td3": Method("domain randomization", f"{TD3}; {CONTROL}", "dr_td3"),
+    "m2td3": Method("M2TD3", TANABE, "m2td3"),
+    "soft_m2td3": Method("soft M2TD3", TANABE, "soft_m2td3"),
     "sb3_ddpg": Method("DDPG of SB3", SB3, "DDPG"),
     "sb3_td3": Method("TD3 of SB3", SB3, "TD3"),
 }
@@ -88,6 +95,7 @@ class Budget:
         steps: Env steps of a run.
         alpha: Share of the adversary.
         agent: Hyper-parameters.
+        uncertainty: Parameters of the env that differ between the episodes of the agents of `UNCERTAIN`.
     """
 
     env: str
@@ -96,12 +104,15 @@ class Budget:
     steps: int
     alpha: float
     agent: Agent
+    uncertainty: str = ""
 
 
 def describe(method: Method, budget: Budget) -> dict[str, Any]:
-    """Return all that determines a training, as JSON restores it; alpha is left out if nothing depends on it."""
+    """Return all that determines a training, as JSON restores it; what nothing depends on is left out."""
     settings = {"method": asdict(method), **asdict(budget)}
     del settings["method"]["label"], settings["method"]["source"]
     if not method.coupling:
         del settings["alpha"]
+    if method.agent not in UNCERTAIN:
+        del settings["uncertainty"]
     return json.loads(json.dumps(settings))

@@ -11,11 +11,11 @@ import tyro
 from robust_control.methods import METHODS, PEERS, Agent, Budget
 from robust_control.training import ENV, method_of, read_run
 
+from robustgames.envs.control.grid_words import parse_grid
 from robustgames.envs.control.perturbations import checked
 from robustgames.envs.control.uncertainty_sets import UncertaintySet, uncertainty_set
 from robustgames.errors import GameError, check_whole_numbers, unknown
 from robustgames.evaluation.rollouts import control_env
-from robustgames.experiment.grid_words import parse_grid
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class Options:
         agent: Hyper-parameters of all methods.
         env: Gymnasium id with continuous actions.
         methods: Methods to train: ddpg td3, nr_ddpg nr_td3 pr_ddpg pr_td3, the controls mixing and replacement,
-            extra_td3 mixed_ne_ld, sb3_ddpg sb3_td3. None are needed if all come from run folders.
+            extra_td3 mixed_ne_ld, dr_td3 m2td3 soft_m2td3, sb3_ddpg sb3_td3. None are needed if all come from run
+            folders.
         runs_from: Words NAME=RUN_FOLDER of `robustgames train`, whose policies are used instead of training a method.
         seeds: Runs of a method.
         seed: Seed of the first run.
         steps: Env steps of a run.
         alpha: Share of the adversary in training.
+        uncertainty: Parameters of dr_td3, m2td3 and soft_m2td3 in training, axis=low:high,axis=low:high.
         grid: Name of an uncertainty set, or words axis=v1,v2 and axis:body=v1,v2.
         episodes: Episodes in every cell of the grid.
         best_response: Env steps of a fresh adversary against a trained policy. 0 disables it.
@@ -55,6 +57,7 @@ class Options:
     seed: int = 0
     steps: int = 8_000
     alpha: float = 0.3
+    uncertainty: str = "mass=0.5:2"
     grid: tuple[str, ...] = ("tessler-mass-noise",)
     episodes: int = 5
     best_response: int = 0
@@ -71,7 +74,7 @@ class Options:
     @property
     def budget(self) -> Budget:
         """The budget and the settings that all methods share."""
-        return Budget(self.env, self.seeds, self.seed, self.steps, self.alpha, self.agent)
+        return Budget(self.env, self.seeds, self.seed, self.steps, self.alpha, self.agent, self.uncertainty)
 
     @property
     def folders(self) -> dict[str, Path]:

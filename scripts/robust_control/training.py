@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from robust_control.files import claim
-from robust_control.methods import METHODS, NR, PEERS, PR, Budget, Method, describe
+from robust_control.methods import METHODS, NR, PEERS, PR, UNCERTAIN, Budget, Method, describe
 
 from robustgames import experiment
 from robustgames.agents.control.episodes import RECENT
@@ -62,6 +62,10 @@ def _control(method: Method, budget: Budget, checkpoint: int) -> ControlExperime
     agent = asdict(budget.agent)
     lr, hidden = agent.pop("lr"), list(agent.pop("hidden"))
     settings = {"adversary": method.adversary, "buffer_size": min(budget.steps, BUFFER), **method.settings}
+    if method.agent in UNCERTAIN:
+        settings["uncertainty"] = budget.uncertainty
+    if method.agent == "soft_m2td3":
+        settings["spread_steps"] = budget.steps // 2  # as published
     coupled = {"coupling": method.coupling or NR, "alpha": budget.alpha if method.coupling else 0.0}
     return ControlExperiment(
         agent=method.agent,

@@ -10,13 +10,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import robustgames as rg
 from robustgames import cli
 from robustgames.cli.result_table import report, report_robustness
+from robustgames.envs.control.grid_words import parse_bounds, parse_grid
 from robustgames.evaluation.metrics import METRICS, metric_of, pgd_accuracy
 from robustgames.evaluation.robustness import Sweep
 from robustgames.evaluation.rollouts import play
 from robustgames.evaluation.worst_case import WorstCase
 from robustgames.experiment import Examination, GameExperiment
 from robustgames.experiment.examination import Subject, draw_sweeps, examine
-from robustgames.experiment.grid_words import parse_bounds, parse_grid
 from robustgames.experiment.stable_baselines import policy_of
 
 PENDULUM = "robustgames/ActionRobustPendulum-v0"

@@ -3,8 +3,8 @@
 import pytest
 
 from robustgames.cli.words import gather, pairs, path
+from robustgames.envs.control.grid_words import parse_grid
 from robustgames.errors import GameError, shorten, unknown
-from robustgames.experiment.grid_words import parse_grid
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,15 @@ def test_every_method_is_trained_played_attacked_and_compared(tmp_path, main, ca
     assert "give it a name of its own" in capsys.readouterr().err
 
 
+def test_agents_of_uncertain_parameters_are_compared_with_the_control_that_draws_them(tmp_path, main):
+    words = f"--methods dr_td3 m2td3 {SMALL} --uncertainty mass:pole=0.5:2 --grid mass=1,2"
+    assert main(words) == 0
+    text = (tmp_path / "robustness" / "table.md").read_text()
+    assert "| M2TD3 | domain randomization |" in text
+    settings = json.loads((tmp_path / "robustness" / "training" / "m2td3" / "settings.json").read_text())
+    assert settings["uncertainty"] == "mass:pole=0.5:2"
+
+
 @pytest.mark.parametrize(
     "words, message",
     [

@@ -37,10 +37,14 @@ class BatchedPendulums(Episodes):
 
     def observe(self) -> Tensor:
         if self._now is None:
-            seeds = [episode_seed(self.seed, run, self._resets) for run in range(self.runs)]
+            seeds, options = [episode_seed(self.seed, run, self._resets) for run in range(self.runs)], self._options()
             self._resets += 1
-            self._now, self._moves = self.env.reset(seed=seeds)[0], self.env.moves
+            self._now, self._moves = self.env.reset(seed=seeds, options=options)[0], self.env.moves
         return self._now
+
+    def _options(self) -> dict[str, Any] | None:
+        """Return the options of the reset that begins the episodes."""
+        return None
 
     def lost(self) -> list[bool]:
         if self._now is not None and self.env.moves != self._moves:

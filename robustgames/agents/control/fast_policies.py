@@ -21,18 +21,20 @@ class FastPolicies:
         actor: μ.
         adversary: ν; if None, its actions are drawn elsewhere.
         separate: Whether the field of one player depends on its own action only, see `Expectation`.
+        further: Number of inputs that the critic has after the action.
     """
 
-    def __init__(self, actor: MLP, adversary: MLP | None, separate: bool) -> None:
+    def __init__(self, actor: MLP, adversary: MLP | None, separate: bool, further: int = 0) -> None:
         nets = [net for net in (actor, adversary) if net is not None]
-        self._sizes, self._action_size, self._separate = [net.size for net in nets], actor.widths[-1], separate
+        self._sizes, self._separate = [net.size for net in nets], separate
+        self._tail = actor.widths[-1] + further
         self._scratch: dict[Any, Any] = {}  # of all passes, those of the critics included
         self._nets = [Backprop(net, scratch=self._scratch) for net in nets]
         self._alike = len(nets) == 2 and _kind(nets[0]) == _kind(nets[1])
 
     def critic(self, critic: MLP) -> Backprop:
         """Return the written-out passes of a critic, the same for all critics of one kind."""
-        first = critic.widths[0] - self._action_size
+        first = critic.widths[0] - self._tail
         return self._scratch.setdefault(_kind(critic), Backprop(critic, first, self._scratch))
 
     def forward(

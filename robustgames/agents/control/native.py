@@ -13,8 +13,10 @@ from torch import Tensor
 from robustgames.agents.control import native_kernels as kernels
 from robustgames.agents.control.behavior import Behavior
 from robustgames.agents.control.critic_training import CriticTraining
+from robustgames.agents.control.critics import TemporalDifference
 from robustgames.agents.control.exploration import GaussianNoise
 from robustgames.agents.control.normalization import RunningNorm
+from robustgames.agents.control.policies import Policies
 from robustgames.envs.control.action_couplings import NoisyAction, ProbabilisticAction
 from robustgames.games import MLP
 from robustgames.solvers import Adam, FusedAdam, Scheme, Simultaneous
@@ -34,6 +36,9 @@ def why_not(practice: CriticTraining, solver: Scheme) -> str | None:
     nets = [net for net in (policies.actor, policies.adversary, critic) if net is not None]
     if device.type != "cpu":
         return f"it computes on the CPU, and the device is {device}"
+    if type(practice.learning) is not TemporalDifference or type(policies) is not Policies:
+        kinds = f"{type(practice.learning).__name__} and {type(policies).__name__}"
+        return f"it knows the critic and the policies of RobustDDPG, and these are {kinds}"
     if not rules or not all(_is_adam(rule) for rule in rules) or not _is_adam(practice.learning.rule):
         return f"it knows simultaneous Adam only, and the solver is {solver!r}"
     if type(law.coupling) not in (NoisyAction, ProbabilisticAction):

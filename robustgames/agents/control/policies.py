@@ -49,6 +49,9 @@ class Policies(Movable):
         GameError: An unknown coupling, α outside [0, 1], or policies that do not fit each other.
     """
 
+    further: int = 0
+    """Number of inputs that the critic has after the action."""
+
     def __init__(
         self,
         actor: FlatNetwork,

@@ -68,6 +68,7 @@ class SeparateEnvs(Episodes):
                 self._seeds[i] = episode_seed(self.seed, i, self._episodes[i])
                 self._episodes[i] += 1
                 try:
+                    self._prepare(i)
                     self._reset(i)
                 except Exception as error:
                     raise self._failed(i, error) from error
@@ -97,9 +98,16 @@ class SeparateEnvs(Episodes):
         self._now, self._after = self._after, self._now
         return Played(self._after, self._executed, self._now, self._rewards, self._terminated, over)
 
+    def _prepare(self, i: int) -> None:
+        """Choose what a new episode of run i has of its own: nothing."""
+
+    def _options(self, i: int) -> dict[str, Any] | None:
+        """Return the options of the reset that begins the episode."""
+        return None
+
     def _reset(self, i: int) -> None:
         """Begin the episode of `_seeds[i]`."""
-        observation = self.envs[i].reset(seed=self._seeds[i])[0]
+        observation = self.envs[i].reset(seed=self._seeds[i], options=self._options(i))[0]
         stored("the first observation", observation, self._now[i], self.observation_shape)
         self._recordings[i].clear()
         self._returns[i], self._moves[i] = 0.0, self._cores[i].moves

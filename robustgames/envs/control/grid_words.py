@@ -90,6 +90,41 @@ def parse_bounds(words: Sequence[str]) -> str | dict[Axis, tuple[float, ...]]:
     return bounds
 
 
+def parse_box(text: str) -> str | dict[Axis, tuple[float, float]]:
+    """Return the name of a set, or {axis or (axis, body): (low, high)} of axis=low:high,axis:body=low:high.
+
+    An axis without bounds has `BOUNDS`, or `SCALES`. Equal bounds fix an axis.
+
+    Raises:
+        GameError: An unknown name or axis, or a text of another form.
+
+    Example:
+        >>> parse_box("mass=0.5:2,mass_alone:pole=1:31,length")
+        {'mass': (0.5, 2.0), ('mass_alone', 'pole'): (1.0, 31.0), 'length': (0.5, 2.0)}
+    """
+    words = text.replace(",", " ").split()
+    if len(words) == 1 and words[0] in UNCERTAINTY_SETS:
+        return words[0]
+    named = []
+    for word in words:
+        name, equals, values = word.partition("=")
+        if name.partition(":")[0] not in AXES:
+            raise unknown("axis or set of the uncertainty", name, [*AXES, *UNCERTAINTY_SETS])
+        low, high = BOUNDS.get(name, SCALES)
+        named.append(f"{name}={values.replace(':', ',')}" if equals else f"{name}={low},{high}")
+    if not named:
+        raise GameError("the uncertainty is empty: name axes and their bounds, e.g. mass=0.5:2,length=0.5:2")
+    bounds, found = parse_grid(named), {}
+    assert not isinstance(bounds, str)
+    for axis, values in bounds.items():
+        if len(values) != 2 or not values[0] <= values[1]:
+            what = axis if isinstance(axis, str) else ":".join(axis)
+            got = ":".join(f"{value:g}" for value in values)
+            raise GameError(f"the uncertainty has {what}={got}: two bounds, the lower first, e.g. {what}=0.5:2")
+        found[axis] = values
+    return found
+
+
 def parse_point(words: Sequence[str]) -> Perturbation:
     """Return the perturbation of words axis=value or axis:body=value.
 
