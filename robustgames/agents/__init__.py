@@ -1,7 +1,9 @@
 """Agents: learn, predict, save, load."""
 
 from robustgames.agents.agent import Agent
+from robustgames.agents.alternating import ATLA, RAP, RARL, AlternatingTD3
 from robustgames.agents.game_agent import GameAgent
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
+from robustgames.agents.sa_ddpg import SADDPG, SATD3
 
-__all__ = ["Agent", "GameAgent", "RobustDDPG", "RobustTD3"]
+__all__ = ["ATLA", "RAP", "RARL", "SADDPG", "SATD3", "Agent", "AlternatingTD3", "GameAgent", "RobustDDPG", "RobustTD3"]
