@@ -58,7 +58,7 @@ class AlternatingSettings(Settings):
                 raise GameError(f"{got}: it must be a whole number of at least 1, e.g. {usual}")
 
 
-class _OfOnePlayer(RobustTD3):
+class OnePlayerTD3(RobustTD3):
     """TD3 of one player in `PlayerEpisodes`, where it has no adversary of its own: the other is part of the env."""
 
     ongoing: PlayerEpisodes
@@ -67,7 +67,7 @@ class _OfOnePlayer(RobustTD3):
         return make_alone(self.ongoing, self.settings)
 
 
-class AlternatingTD3(_OfOnePlayer):
+class AlternatingTD3(OnePlayerTD3):
     """A protagonist and adversaries that learn in turns of N steps, each against the others' present policies.
 
     With the other side fixed, what a player sees of the env is a single-agent MDP, whatever the coupling is: forces,
@@ -126,13 +126,13 @@ class AlternatingTD3(_OfOnePlayer):
         env = self.usual_env if env is None else env
         envs = make_separate(env, runs, self.settings_of_env(env, env_settings))  # type: ignore[arg-type]
         own = PlayerEpisodes(envs, "protagonist", seed, self._adversaries_at)
-        self.adversaries: list[_OfOnePlayer] = []
+        self.adversaries: list[OnePlayerTD3] = []
         super().__init__(own, solver, seed, runs, None, device, tensorboard_log, verbose, **settings)
         shared = {name: getattr(s, name) for name in Settings.__dataclass_fields__}
         for k in range(s.adversaries if s.adversary == "learned" else 0):
             theirs = seed_of_player(seed, 1 + k)
             episodes = PlayerEpisodes(envs, "adversary", theirs, self._protagonist_at)
-            self.adversaries.append(_OfOnePlayer(episodes, solver, theirs, runs, None, device, **shared))
+            self.adversaries.append(OnePlayerTD3(episodes, solver, theirs, runs, None, device, **shared))
         self._before = 0  # timesteps of earlier trainings, whose count was reset
 
     def _adversaries_at(self, run: int) -> list[Policy | str]:
@@ -198,7 +198,7 @@ class AlternatingTD3(_OfOnePlayer):
             self._log_adversary(learner, f"adversary_{k}" if len(self.adversaries) > 1 else "adversary")
         super()._log(rate)
 
-    def _log_adversary(self, learner: _OfOnePlayer, name: str) -> None:
+    def _log_adversary(self, learner: OnePlayerTD3, name: str) -> None:
         team = self.processes
         for measure, value in learner.interaction.measures(team).items():
             self.logger.record(f"{name}/{measure}", value)

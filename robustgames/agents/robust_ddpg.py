@@ -32,6 +32,7 @@ from robustgames.agents.control.seeds import CRITICS, POLICIES, REST, SeedFrom, 
 from robustgames.agents.control.settings import Settings
 from robustgames.agents.learning import record_runs
 from robustgames.checkpoints import CHECKPOINT, check_counts, check_like, load_checkpoint, restoring, save_checkpoint
+from robustgames.envs import control_ids
 from robustgames.errors import DivergedError, GameError, one_line, unknown
 from robustgames.games import Oracle
 from robustgames.solvers import Scheme
@@ -135,8 +136,9 @@ class RobustDDPG(Agent):
 
     @classmethod
     def settings_of_env(cls, env: object, given: dict[str, Any] | None) -> dict[str, Any]:
-        """Return the settings of an env's id: the given ones, and defaults of this agent, unless a coupling is given."""
-        usual = cls.env_defaults if isinstance(env, str) and "coupling" not in (given or {}) else {}
+        """Return the settings of an env's id: the given ones, and without a coupling the defaults of this agent."""
+        known = isinstance(env, str) and env.rpartition(":")[2] in control_ids()
+        usual = cls.env_defaults if known and "coupling" not in (given or {}) else {}
         return {**usual, **(given or {})}
 
     # -- parts, which a subclass replaces for another algorithm --------------------------------------------------
