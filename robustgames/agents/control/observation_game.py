@@ -151,13 +151,13 @@ class StateAdversarialGame(PolicyGame):
 
     def field(self, z: Tensor, sample: Any = None, player: int | None = None) -> Tensor:
         if not isinstance(sample, BallSample) or not self._by_hand(z):
-            return super().field(z, sample, player)
+            return super().field(z, cast(Any, sample), player)
         v = super().field(z, sample.of_policies, player)
         return v if player == 1 else self._regularized(v, z, sample)[1]
 
     def evaluate(self, z: Tensor, sample: Any = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
         if not isinstance(sample, BallSample) or not self._by_hand(z):
-            return super().evaluate(z, sample)
+            return super().evaluate(z, cast(Any, sample))
         (first, _), v = super().evaluate(z, sample.of_policies)
         rough, v = self._regularized(v, z, sample)
         value = first - self.kappa * rough

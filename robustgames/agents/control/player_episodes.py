@@ -48,7 +48,7 @@ class PlayerEpisodes(SeparateEnvs):
     def _begin(self, i: int) -> Any:
         several = self.opponents(i)
         draw = np.random.default_rng((self._seeds[i], 1)).integers(len(several))  # the env has the stream of the seed
-        opponent = several[draw]
+        opponent = several[int(draw)]
         self.views[i].set_opponent(opponent if isinstance(opponent, str) else partial(_finite, opponent))
         return self.views[i].reset(seed=self._seeds[i])[0]
 
