@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from robustgames import solvers as solvers
     from robustgames import testing as testing
     from robustgames import zoo as zoo
-    from robustgames.agents import GameAgent, RobustDDPG, RobustTD3
+    from robustgames.agents import ATLA, RAP, RARL, SADDPG, SATD3, AlternatingTD3, GameAgent, RobustDDPG, RobustTD3
     from robustgames.envs import GameEnv, GameVectorEnv, PlayerView
     from robustgames.games import (
         MLP,
@@ -48,7 +48,13 @@ else:  # hidden from type checkers, which would take any name for an attribute
 
 __version__ = version("robustgames")
 __all__ = [
+    "ATLA",
     "MLP",
+    "RAP",
+    "RARL",
+    "SADDPG",
+    "SATD3",
+    "AlternatingTD3",
     "Box",
     "DivergedError",
     "Game",
