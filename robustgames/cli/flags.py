@@ -68,7 +68,9 @@ def of_function(function: Callable[..., Any]) -> Iterator[Flag]:
 
 def of_dataclass(preset: Any) -> Iterator[Flag]:
     """Yield the fields of a dataclass, with an instance's values as defaults and help texts from the docstring."""
-    hints, helps = get_type_hints(type(preset)), _helps(type(preset))
+    hints, helps = get_type_hints(type(preset)), {}
+    for cls in reversed(type(preset).__mro__):  # a subclass documents what it adds
+        helps |= _helps(cls) if is_dataclass(cls) else {}
     for f in fields(preset):
         yield Flag(f.name, hints[f.name], getattr(preset, f.name), helps.get(f.name, ""))
 
