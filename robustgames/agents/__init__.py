@@ -1,8 +1,9 @@
 """Agents: learn, predict, save, load."""
 
 from robustgames.agents.agent import Agent
-from robustgames.agents.alternating import ATLA, RAP, RARL, AlternatingTD3
+from robustgames.agents.alternating import AlternatingTD3
 from robustgames.agents.game_agent import GameAgent
+from robustgames.agents.rarl import ATLA, RAP, RARL
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
 from robustgames.agents.sa_ddpg import SADDPG, SATD3
 
