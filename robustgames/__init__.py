@@ -24,7 +24,20 @@ if TYPE_CHECKING:
     from robustgames import solvers as solvers
     from robustgames import testing as testing
     from robustgames import zoo as zoo
-    from robustgames.agents import M2TD3, DomainRandomizedTD3, GameAgent, RobustDDPG, RobustTD3, SoftM2TD3
+    from robustgames.agents import (
+        ATLA,
+        M2TD3,
+        RAP,
+        RARL,
+        SADDPG,
+        SATD3,
+        AlternatingTD3,
+        DomainRandomizedTD3,
+        GameAgent,
+        RobustDDPG,
+        RobustTD3,
+        SoftM2TD3,
+    )
     from robustgames.envs import GameEnv, GameVectorEnv, PlayerView
     from robustgames.games import (
         MLP,
@@ -48,8 +61,14 @@ else:  # hidden from type checkers, which would take any name for an attribute
 
 __version__ = version("robustgames")
 __all__ = [
+    "ATLA",
     "M2TD3",
     "MLP",
+    "RAP",
+    "RARL",
+    "SADDPG",
+    "SATD3",
+    "AlternatingTD3",
     "Box",
     "DivergedError",
     "DomainRandomizedTD3",

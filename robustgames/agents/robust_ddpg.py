@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import gymnasium as gym
 import numpy as np
@@ -32,6 +32,7 @@ from robustgames.agents.control.seeds import CRITICS, POLICIES, REST, SeedFrom, 
 from robustgames.agents.control.settings import Settings
 from robustgames.agents.learning import record_runs
 from robustgames.checkpoints import CHECKPOINT, check_counts, check_like, load_checkpoint, restoring, save_checkpoint
+from robustgames.envs import control_ids
 from robustgames.errors import DivergedError, GameError, one_line, unknown
 from robustgames.games import Oracle
 from robustgames.solvers import Scheme
@@ -89,10 +90,12 @@ class RobustDDPG(Agent):
     timestep = "env step"
     _episodic = True
     preset = Settings()
+    env_defaults: ClassVar[dict[str, Any]] = {}
+    """Settings of an env's id where none are given."""
 
     def __init__(
         self,
-        env: gym.Env | gym.vector.VectorEnv | str = "robustgames/ActionRobustPendulum-v0",
+        env: gym.Env | gym.vector.VectorEnv | Episodes | str = "robustgames/ActionRobustPendulum-v0",
         solver: Scheme | str | None = None,
         seed: int = 0,
         runs: int = 1,
@@ -105,7 +108,7 @@ class RobustDDPG(Agent):
         self.settings = s = self.preset.changed(settings)
         check_seed(seed)
         self.seed, self.tensorboard_log, self.verbose = seed, tensorboard_log, verbose
-        self.ongoing = self._make_episodes(env, runs, env_settings or {}, device)
+        self.ongoing = self._make_episodes(env, runs, self.settings_of_env(env, env_settings), device)
         self.env, shape = self.ongoing.first, (self.ongoing.runs,)
         self.device = self.ongoing.device if device == "auto" else choose_device(device)
         of_policies, of_critics, self.generator = (
@@ -130,6 +133,13 @@ class RobustDDPG(Agent):
         self.interaction = Interaction(self.ongoing, self.behavior, self.norm, self.generator, self.device, acting)
         self.num_timesteps = self.updates = 0
         self._owed: list[bool] | None = None  # ends of episodes in a stored step whose updates are not yet taken
+
+    @classmethod
+    def settings_of_env(cls, env: object, given: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the settings of an env's id: the given ones, and without a coupling the defaults of this agent."""
+        known = isinstance(env, str) and env.rpartition(":")[2] in control_ids()
+        usual = cls.env_defaults if known and "coupling" not in (given or {}) else {}
+        return {**usual, **(given or {})}
 
     # -- parts, which a subclass replaces for another algorithm --------------------------------------------------
     def _make_episodes(
@@ -337,6 +347,30 @@ class RobustDDPG(Agent):
         """
         return self._player(player, run).policy(self.ongoing.action_shape)
 
+    @property
+    def learners(self) -> list[RobustDDPG]:
+        """The learners with a replay of their own: this one."""
+        return [self]
+
+    @property
+    def stored(self) -> int:
+        """Transitions that each run has put into the replay so far."""
+        return self.num_timesteps
+
+    @property
+    def has_adversary(self) -> bool:
+        """Whether there is a learned adversary."""
+        return self.policies.adversary is not None
+
+    @property
+    def is_opposed(self) -> bool:
+        """Whether something disturbs the protagonist while it learns."""
+        return any(alpha > 0 for alpha in self.ongoing.alphas)
+
+    def adversaries_of(self, run: int) -> list[Callable[[Any], np.ndarray]]:
+        """Return the present policies of all learned adversaries of one run."""
+        return [self.policy(run, "adversary")] if self.has_adversary else []
+
     def _player(self, player: str, run: int) -> Player:
         if player not in self.game.players:
             raise unknown("player", str(player), self.game.players)
@@ -354,26 +388,32 @@ class RobustDDPG(Agent):
         """Write a checkpoint with replay and episodes to the folder `path` atomically; the one before is kept."""
         content = {
             "agent": type(self).__name__,
-            "settings": asdict(self.settings) | {"hidden": list(self.settings.hidden)},
+            "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.settings).items()},
             "engine": self.engine.name,
             "solver": to_config(self.solver),
             "seed": int(self.seed),
             "alphas": self.ongoing.alphas,
             "coupling": self.ongoing.coupling,
-            "timesteps": self.num_timesteps,
-            "updates": self.updates,
-            "owed": self._owed,
-            "z": self.z,
-            "state": self.state,
-            "generator": self.generator.get_state(),
             "callbacks": self.callback_states,
-            **{name: part.state_dict() for name, part in self._parts().items()},
+            **self._changing(),
         }
         if self.processes.world > 1:  # copies: a view of the replay would send all of it
             parts = self.processes.collect_first(map_tensors(content, lambda t: t.detach().cpu().clone()))
             content = join_runs(parts) if parts else None
         if content is not None:
             save_checkpoint(path, content)
+
+    def _changing(self) -> dict[str, Any]:
+        """Return everything that changes."""
+        return {
+            "timesteps": self.num_timesteps,
+            "updates": self.updates,
+            "owed": self._owed,
+            "z": self.z,
+            "state": self.state,
+            "generator": self.generator.get_state(),
+            **{name: part.state_dict() for name, part in self._parts().items()},
+        }
 
     def _parts(self) -> dict[str, Any]:
         parts = {"practice": self.practice, "episodes": self.ongoing, "behavior": self.behavior}
@@ -423,18 +463,21 @@ class RobustDDPG(Agent):
             if "engine" not in content:
                 content = with_moments_of_ascent(content, agent.z, agent.solver, agent.practice.learning.rule)
             content = {"owed": None, "callbacks": {}, **content}  # 0.1.0 wrote neither
-            owed = None if content["owed"] is None else [False] * runs
-            like = {"z": agent.z, "state": agent.state, "owed": owed, "callbacks": {}}
-            check_like(content, like, checkpoint)
+            check_like(content, agent._like(content) | {"callbacks": {}}, checkpoint)
             agent._restore(content)
         return agent
+
+    def _like(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Return what has the types and shapes of a checkpoint's content, for `check_like`."""
+        owed = None if content["owed"] is None else [False] * len(self.z)
+        return {"z": self.z, "state": self.state, "owed": owed}
 
     def _keep_engine(self, used: str, settings: dict[str, Any], options: dict[str, Any]) -> None:
         """Warn if a run continues with another engine, and keep the word of its settings for its next checkpoint."""
         if "engine" in options:
             return
         if self.engine.name != used:
-            reason = why_not_native(self.practice, self.solver)
+            reason = why_not_native(self.practice, self.solver, self.game)
             warnings.warn(f"the run was trained by engine native, {reason}: torch continues it", stacklevel=3)
         self.settings = self.settings.changed({"engine": settings.get("engine", "auto")})
 
@@ -451,7 +494,7 @@ class RobustDDPG(Agent):
             check_like(drawn, torch.Generator(self.device).get_state(), CHECKPOINT, ("generator",))
             warnings.warn(OLDER, stacklevel=3)
         self.num_timesteps, self.updates = content["timesteps"], content["updates"]
-        self.callback_states, self._owed = content["callbacks"], content["owed"]
+        self.callback_states, self._owed = content.get("callbacks", {}), content["owed"]
 
 
 class RobustTD3(RobustDDPG):

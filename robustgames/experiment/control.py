@@ -15,11 +15,23 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch import Tensor
 
 from robustgames import figures
-from robustgames.agents import M2TD3, DomainRandomizedTD3, RobustDDPG, RobustTD3, SoftM2TD3
+from robustgames.agents import (
+    ATLA,
+    M2TD3,
+    RAP,
+    RARL,
+    SADDPG,
+    SATD3,
+    DomainRandomizedTD3,
+    RobustDDPG,
+    RobustTD3,
+    SoftM2TD3,
+)
 from robustgames.agents.control.seeds import SeedFrom
 from robustgames.agents.learning import tqdm
 from robustgames.checkpoints import restoring
 from robustgames.envs import ActionRobustEnv, GameEnv
+from robustgames.envs.control.action_couplings import ActionCoupling
 from robustgames.envs.control.perturbations import Perturbation
 from robustgames.envs.registration import control_ids, find_id
 from robustgames.errors import GameError, unknown, writing
@@ -41,6 +53,11 @@ CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {
     "m2td3": M2TD3,
     "soft_m2td3": SoftM2TD3,
     "dr_td3": DomainRandomizedTD3,
+    "rarl": RARL,
+    "rap": RAP,
+    "atla": ATLA,
+    "sa_ddpg": SADDPG,
+    "sa_td3": SATD3,
 }
 EXAMPLE = "robustgames/ActionRobustPendulum-v0"
 
@@ -109,10 +126,11 @@ class ControlExperiment(Experiment[RobustDDPG]):
             some = {"own": own} if team.world > 1 else {}
             agent = type(first).load(folder, self.env, self._own_settings(own), device=self.device, **some)
             agent.processes = team
-        old, new = agent.practice.replay, first.practice.replay
-        if new.capacity > old.capacity and old.size == agent.num_timesteps:  # more steps, and nothing is dropped yet
-            new.load_state_dict({"rows": old.state_dict()["rows"], "position": old.size, "capacity": new.capacity})
-            agent.practice.replay, agent.settings = new, replace(agent.settings, buffer_size=new.capacity)
+        for learner, fresh in zip(agent.learners, first.learners, strict=True):
+            old, new = learner.practice.replay, fresh.practice.replay
+            if new.capacity > old.capacity and old.size == learner.stored:  # more steps, and nothing is dropped yet
+                new.load_state_dict({"rows": old.state_dict()["rows"], "position": old.size, "capacity": new.capacity})
+                learner.practice.replay, learner.settings = new, replace(learner.settings, buffer_size=new.capacity)
         return agent
 
     def is_over(self, timesteps: int) -> bool:
@@ -134,8 +152,8 @@ class ControlExperiment(Experiment[RobustDDPG]):
         """Return undiscounted returns and lengths of episodes without exploration in the nominal env, (runs,) each.
 
         `return` and `episode_length` are those of the protagonist alone. `return_under_adversary` is the return against
-        the adversary that it learned with, if it learned with one. All agents and runs play from the same seeds; NaN
-        for a run that diverged.
+        the adversary that it learned with, if it learned with one; of several, the strongest. All agents and runs play
+        from the same seeds; NaN for a run that diverged.
         """
         team = agent.processes
         shown = tqdm(range(len(agent.z)), "evaluating", unit="run", leave=False, disable=None, delay=1)  # on a terminal
@@ -216,10 +234,11 @@ class ControlExperiment(Experiment[RobustDDPG]):
 
     def _resolved(self) -> Content:
         """Return the settings of the env; if `env_id` names a module, it is imported and the name removed."""
-        env_id = self.env_settings.get("env_id")
+        settings = CONTROL_AGENTS[self.agent].settings_of_env(self.env, self.env_settings)
+        env_id = settings.get("env_id")
         if not isinstance(env_id, str) or ":" not in env_id:
-            return self.env_settings
-        return {**self.env_settings, "env_id": find_id(env_id, lambda: list(gym.registry), listed="")}
+            return settings
+        return {**settings, "env_id": find_id(env_id, lambda: list(gym.registry), listed="")}
 
     def _make_solver(self) -> Scheme:
         if self.solver not in RECIPES:
@@ -231,12 +250,15 @@ class ControlExperiment(Experiment[RobustDDPG]):
         """Return the settings of the env, with the coupling and the share that the agent trained with."""
         alphas = [alpha for part in agent.processes.collect(agent.ongoing.alphas) for alpha in part]
         alpha = alphas[0] if len(set(alphas)) == 1 else list(alphas)
-        trained = {"coupling": agent.ongoing.coupling, "alpha": alpha}
+        shared = isinstance(agent.ongoing.law, ActionCoupling)
+        trained = {"coupling": agent.ongoing.coupling, **({"alpha": alpha} if shared else {})}
         first = {name: self.env_settings[name] for name in ("env_id",) if name in self.env_settings}
-        return {**first, **trained, **{**self.env_settings, **first, **trained}}
+        own = () if shared else vars(agent.ongoing.law)  # which the name of the coupling shows
+        rest = {name: value for name, value in self.env_settings.items() if name not in own}
+        return {**first, **trained, **{**rest, **first, **trained}}
 
     def _measure_run(self, agent: RobustDDPG, run: int) -> dict[str, float]:
-        learned = agent.policies.adversary is not None
+        learned = agent.has_adversary
         names = ["return", *(["return_under_adversary"] if learned else []), "episode_length"]
         if not bool(torch.isfinite(agent.z[run]).all()):
             return dict.fromkeys(names, float("nan"))
@@ -244,8 +266,8 @@ class ControlExperiment(Experiment[RobustDDPG]):
         alone = play(env, policy, EPISODES)
         found = {"return": alone.returns.mean(), "episode_length": alone.lengths.mean()}
         if learned:
-            against = play(env, policy, EPISODES, adversary=agent.policy(run, "adversary"))
-            found["return_under_adversary"] = against.returns.mean()
+            against = [play(env, policy, EPISODES, adversary=one) for one in agent.adversaries_of(run)]
+            found["return_under_adversary"] = min(played.returns.mean() for played in against)
         env.close()
         return {name: float(found[name]) for name in names}
 

@@ -54,7 +54,7 @@ class ReturnCurve:
         stride: float | Fraction | None = None,
     ) -> None:
         self.agent, self.make_env, self.interval, self.last = agent, make_env, interval, last
-        self.opponents: list[str] = ["alone", *(["against"] if self._opposed() else [])]
+        self.opponents: list[str] = ["alone", *(["against"] if agent.is_opposed else [])]
         length = getattr(agent.env.spec, "max_episode_steps", None) or LONGEST
         self.stride = stride or ceil(len(self.opponents) * STARTS * length / SHARE)
 
@@ -71,7 +71,7 @@ class ReturnCurve:
         """Return the metrics, (S,) each; NaN for a run that diverged."""
         rows = [self._of_run(run) for run in range(len(self.agent.z))]
         found = {"eval/return": torch.tensor([row["alone"].total for row in rows])}
-        if "against" in self.opponents and self.agent.policies.adversary is not None:
+        if "against" in self.opponents and self.agent.has_adversary:
             found["eval/return_under_adversary"] = torch.tensor([row["against"].total for row in rows])
         played = [row[self.opponents[-1]] for row in rows]
         start, end = (self._values([getattr(one, name) for one in played]) for name in ("starts", "ends"))
@@ -80,16 +80,12 @@ class ReturnCurve:
         found["eval/discounted_return"] = (realized + left * end).mean(-1)
         return found
 
-    def _opposed(self) -> bool:
-        return any(alpha > 0 for alpha in self.agent.ongoing.alphas)
-
     def _of_run(self, run: int) -> dict[str, _Episodes]:
         agent = self.agent
         if not bool(torch.isfinite(agent.z[run]).all()):
             nothing = _Episodes(self.make_env(run), agent.settings.gamma).of_nothing(agent.ongoing.observation_size)
             return dict.fromkeys(self.opponents, nothing)
-        learned = agent.policies.adversary is not None
-        adversary: Opponent = agent.policy(run, "adversary") if learned else "random"
+        adversary: Opponent = agent.policy(run, "adversary") if agent.has_adversary else "random"
         found = {}
         for name in self.opponents:
             env = _Episodes(self.make_env(run), agent.settings.gamma)

@@ -24,7 +24,7 @@ def join_runs(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if isinstance(first, Tensor):
             return _join_tensors(nodes, path, runs)
         if isinstance(first, dict):
-            if path == ("episodes", "runs"):
+            if path[-2:] == ("episodes", "runs"):
                 return {str(i * runs + int(run)): state for i, node in enumerate(nodes) for run, state in node.items()}
             return {key: join([node[key] for node in nodes], (*path, key)) for key in first}
         if isinstance(first, list) and path[-1] in OF_RUNS:
@@ -42,7 +42,7 @@ def own_runs(content: dict[str, Any], own: range) -> dict[str, Any]:
         if isinstance(node, Tensor):
             return _take(node, path, runs, own)
         if isinstance(node, dict):
-            if path == ("episodes", "runs"):
+            if path[-2:] == ("episodes", "runs"):
                 return {str(i): node[str(run)] for i, run in enumerate(own)}
             return {key: take(item, (*path, key)) for key, item in node.items()}
         if isinstance(node, list) and path[-1] in OF_RUNS:

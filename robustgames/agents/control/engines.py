@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from robustgames.agents.control.behavior import Behavior
 from robustgames.agents.control.critic_training import CriticTraining
 from robustgames.agents.control.normalization import RunningNorm
+from robustgames.agents.control.policy_game import PolicyGame
 from robustgames.agents.control.settings import Engine
 from robustgames.agents.control.torch_updates import TorchUpdates
 from robustgames.errors import GameError
-from robustgames.games import Oracle
+from robustgames.games import Game, Oracle
 from robustgames.solvers import Scheme
 from robustgames.streams import Streams
 
@@ -37,7 +38,7 @@ def make_engine(
         GameError: The engine is "native", and there is no numba, or it does not know this solver, device or coupling.
     """
     if engine != "torch":
-        reason = why_not_native(practice, solver)
+        reason = why_not_native(practice, solver, oracle.game)
         if reason is None:
             native, runs = import_module("robustgames.agents.control.native"), len(practice.target)
             updates = native.NativeUpdates(practice, solver, behavior, generator)
@@ -48,9 +49,11 @@ def make_engine(
     return TorchUpdates(practice, solver, oracle, behavior, generator), None
 
 
-def why_not_native(practice: CriticTraining, solver: Scheme) -> str | None:
+def why_not_native(practice: CriticTraining, solver: Scheme, game: Game) -> str | None:
     """Return why compiled code cannot train here, or None if it can."""
     native = _native()
+    if native is not None and type(game) is not PolicyGame:
+        return f"it knows PolicyGame only, and the players move on {type(game).__name__}"
     return NEEDED if native is None else native.why_not(practice, solver)
 
 

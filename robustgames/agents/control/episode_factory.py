@@ -15,9 +15,11 @@ from robustgames.envs.registration import PENDULUM_BATCH, entry_name
 from robustgames.errors import GameError, unknown
 from robustgames.tensors import choose_device
 
+PENDULUM = "robustgames/ActionRobustPendulum-v0"
+
 
 def make_episodes(
-    env: gym.Env | gym.vector.VectorEnv | str,
+    env: gym.Env | gym.vector.VectorEnv | Episodes | str,
     runs: int,
     settings: dict[str, Any],
     device: str,
@@ -33,6 +35,8 @@ def make_episodes(
     """
     if runs < 1:
         raise GameError(f"runs is {runs}: at least one run")
+    if isinstance(env, Episodes):
+        return env
     spec = gym.registry.get(env) if isinstance(env, str) else None
     if isinstance(env, str) and spec is not None and entry_name(spec.vector_entry_point) == PENDULUM_BATCH:
         env = gym.make_vec(env, num_envs=runs, device=str(choose_device(device)), **settings)
@@ -50,6 +54,26 @@ def make_episodes(
     if runs > 1:
         raise GameError("an env that already exists serves one run: pass its id for several")
     return SeparateEnvs([env], seed)
+
+
+def make_separate(env: gym.Env | str, runs: int, settings: dict[str, Any]) -> list[gym.Env]:
+    """Return one env per run, made from an id and its settings, or an env that already exists.
+
+    Raises:
+        GameError: A batch of envs, an env that already exists with settings or for several runs, or no runs.
+    """
+    if runs < 1:
+        raise GameError(f"runs is {runs}: at least one run")
+    spec = gym.registry.get(env) if isinstance(env, str) else env.spec
+    if isinstance(env, gym.vector.VectorEnv) or (spec and entry_name(spec.vector_entry_point) == PENDULUM_BATCH):
+        raise GameError(f"{env} is a batch: players that take turns need an env per run, e.g. {PENDULUM}")
+    if isinstance(env, str):
+        return _make_each(env, runs, settings)
+    if settings:
+        raise GameError(f"{settings} cannot be changed on an env that already exists: pass its id, or set them there")
+    if runs > 1:
+        raise GameError("an env that already exists serves one run: pass its id for several")
+    return [env]
 
 
 def _make_each(id: str, runs: int, settings: dict[str, Any]) -> list[gym.Env]:

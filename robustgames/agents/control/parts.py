@@ -29,6 +29,12 @@ def make_policies(episodes: Episodes, s: Settings, device: torch.device) -> Poli
     return Policies(actor, other if learned else None, alpha, episodes.law)
 
 
+def make_alone(episodes: Episodes, s: Settings) -> Policies:
+    """Return the policy of a player whose opponent is a part of its env."""
+    actor = MLP((episodes.observation_size, *s.hidden, episodes.action_size), last="tanh", norm=s.layer_norm)
+    return Policies(actor, None, 0.0)
+
+
 def make_critic_training(
     policies: Policies,
     episodes: Episodes,

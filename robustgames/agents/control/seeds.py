@@ -56,6 +56,17 @@ def seed_of(seed: int, run: int, *purpose: int) -> int:
     return int(np.random.SeedSequence(int(seed), spawn_key=(run, *purpose)).generate_state(1, np.uint64)[0]) // 2
 
 
+def seed_of_player(seed: int, player: int) -> int:
+    """Return the seed of all runs of a further learner, number `player` >= 1, of an agent with several.
+
+    Example:
+        >>> seed_of_player(3, 1) != seed_of_player(3, 2)
+        True
+    """
+    own = int(np.random.SeedSequence([int(seed), player]).generate_state(1, np.uint64)[0]) // 2
+    return SeedFrom(own, seed.first) if isinstance(seed, SeedFrom) else own
+
+
 def seeds_of(seed: int, runs: int, *purpose: int) -> list[int]:
     """Return the seeds of one stream of every run."""
     return [seed_of(seed, run, *purpose) for run in range(runs)]

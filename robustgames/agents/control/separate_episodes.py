@@ -24,6 +24,7 @@ from robustgames.agents.control.wrapped import (
     stored_reward,
 )
 from robustgames.checkpoints import CHECKPOINT, Several, check_like
+from robustgames.envs import ActionRobustEnv
 from robustgames.envs.control.inner import checked_flag
 from robustgames.errors import GameError
 
@@ -43,15 +44,18 @@ class SeparateEnvs(Episodes):
     """
 
     def __init__(self, envs: list[gym.Env], seed: int) -> None:
-        self.envs, self.first, self.seed, self.runs = [check_env(env) for env in envs], envs[0], seed, len(envs)
-        self._cores = [core_of(env) for env in envs]
-        self.observation_shape = envs[0].observation_space.shape or ()
-        self.observation_size = gym.spaces.flatdim(envs[0].observation_space)
-        box: Any = envs[0].action_space["protagonist"]  # type: ignore[index]
+        self.envs, self.first = [check_env(env) for env in envs], envs[0]
+        self.law, self.alphas = law_of(envs[0]), [law_of(env).alpha for env in envs]
+        self._prepare([core_of(env) for env in envs], envs[0].action_space["protagonist"], seed)  # type: ignore[index]
+
+    def _prepare(self, cores: list[ActionRobustEnv], box: Any, seed: int) -> None:
+        """Take memory for one step of every env, whose actions lie in this box."""
+        self._cores, self.seed, self.runs, space = cores, seed, len(cores), self.envs[0].observation_space
+        self.observation_shape = space.shape or ()
+        self.observation_size = gym.spaces.flatdim(space)
         self.action_size, self.action_shape = gym.spaces.flatdim(box), box.shape
         self.device = torch.device("cpu")
-        self.law, self.alphas = law_of(envs[0]), [law_of(env).alpha for env in envs]
-        self.recent = [deque(maxlen=RECENT) for _ in envs]
+        self.recent = [deque(maxlen=RECENT) for _ in cores]
         self._started = [False] * self.runs  # if not, the next step begins an episode
         self._lost = [False] * self.runs
         self._moves = [0] * self.runs  # of the env after the last one here: more are those of others
@@ -59,7 +63,7 @@ class SeparateEnvs(Episodes):
         self._executed = np.zeros((self.runs, self.action_size), np.float32)
         self._rewards, self._terminated = np.zeros(self.runs), np.zeros(self.runs, bool)
         self._seeds, self._episodes = [0] * self.runs, [0] * self.runs
-        self._recordings = [Recording(self.action_size) for _ in envs]
+        self._recordings = [Recording(self.action_size) for _ in cores]
         self._returns = [0.0] * self.runs
 
     def observe(self) -> np.ndarray:
@@ -107,8 +111,7 @@ class SeparateEnvs(Episodes):
 
     def _reset(self, i: int) -> None:
         """Begin the episode of `_seeds[i]`."""
-        observation = self.envs[i].reset(seed=self._seeds[i], options=self._options(i))[0]
-        stored("the first observation", observation, self._now[i], self.observation_shape)
+        stored("the first observation", self._begin(i), self._now[i], self.observation_shape)
         self._recordings[i].clear()
         self._returns[i], self._moves[i] = 0.0, self._cores[i].moves
 
@@ -121,19 +124,32 @@ class SeparateEnvs(Episodes):
         own, other = actions.reshape(2, *self.action_shape)
         moves = self._cores[i].moves
         try:
-            after, reward, terminated, truncated, info = self.envs[i].step({"protagonist": own, "adversary": other})
+            after, reward, terminated, truncated, info = self._move(i, own, other)
             self._count(i, moves)
             stored("the observation", after, self._after[i], self.observation_shape)
             self._rewards[i] = stored_reward(reward)
             terminated = checked_flag("terminated", terminated, self.envs[i])
             truncated = checked_flag("truncated", truncated, self.envs[i])
             self._terminated[i] = terminated
-            self._executed[i] = executed_action(info, self.envs[i])
-            if self._recordings[i].length == 0 and "action_noise" not in self._cores[i].perturbation:
-                check_executed(law_of(self.envs[i]), own, other, info["executed_action"], self.envs[i])
+            self._executed[i] = self._stored_action(i, own, other, info)
         except Exception as error:
             raise self._failed(i, error) from error
         return terminated or truncated
+
+    def _begin(self, i: int) -> Any:
+        """Reset one env and return its first observation."""
+        return self.envs[i].reset(seed=self._seeds[i], options=self._options(i))[0]
+
+    def _move(self, i: int, own: np.ndarray, other: np.ndarray) -> tuple[Any, ...]:
+        """Step one env and return what it returns."""
+        return self.envs[i].step({"protagonist": own, "adversary": other})
+
+    def _stored_action(self, i: int, own: np.ndarray, other: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+        """Return the action that the critic learns from, flat: that of the actuators."""
+        executed = executed_action(info, self.envs[i])
+        if self._recordings[i].length == 0 and "action_noise" not in self._cores[i].perturbation:
+            check_executed(law_of(self.envs[i]), own, other, info["executed_action"], self.envs[i])
+        return executed
 
     def _count(self, i: int, before: int) -> None:
         """Check that a step was one of the env inside the wrappers."""

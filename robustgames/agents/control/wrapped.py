@@ -51,8 +51,17 @@ def check_env(env: gym.Env) -> gym.Env:
         GameError: It has no adversary, or it observes or acts in a space that agents do not learn in; the message names
             the wrapper.
     """
-    core = core_of(env)
     law_of(env)
+    return check_wrappers(env)
+
+
+def check_wrappers(env: gym.Env) -> gym.Env:
+    """Return the env if a policy can observe it through its wrappers, whatever the coupling of its adversary.
+
+    Raises:
+        GameError: As `check_env`.
+    """
+    core = core_of(env)
     for layer in layers_of(env):
         for kind, why in REFUSED.items():
             if isinstance(layer, kind):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from robustgames.envs.control.action_couplings import ActionCoupling, NoisyAction, ProbabilisticAction
@@ -57,7 +57,7 @@ def check_actions_coupled(coupling: Coupling) -> ActionCoupling:
     raise GameError(f"the coupling is {type(coupling).__name__}: it must be {known}; train a view for others")
 
 
-def coupling_name(coupling: ActionCoupling) -> str:
+def coupling_name(coupling: Coupling) -> str:
     """Return the name of a coupling in `COUPLINGS`, or of its class, with its settings except alpha.
 
     Example:
@@ -65,6 +65,6 @@ def coupling_name(coupling: ActionCoupling) -> str:
         'noisy'
     """
     name = next((name for name, cls in COUPLINGS.items() if cls is type(coupling)), type(coupling).__name__)
-    settings = [f.name for f in fields(coupling) if f.name != "alpha"]
+    settings = [f.name for f in fields(coupling) if f.name != "alpha"] if is_dataclass(coupling) else []
     shown = ", ".join(f"{setting}={getattr(coupling, setting)!r}" for setting in settings)
     return f"{name}({shown})" if shown else name
