@@ -21,11 +21,15 @@ class FastPolicies:
         actor: μ.
         adversary: ν; if None, its actions are drawn elsewhere.
         separate: Whether the field of one player depends on its own action only, see `Expectation`.
+        action_size: Number k of actions; by default that of the outputs of μ.
     """
 
-    def __init__(self, actor: MLP, adversary: MLP | None, separate: bool) -> None:
+    def __init__(
+        self, actor: MLP, adversary: MLP | None, separate: bool, action_size: int | None = None
+    ) -> None:
         nets = [net for net in (actor, adversary) if net is not None]
-        self._sizes, self._action_size, self._separate = [net.size for net in nets], actor.widths[-1], separate
+        self._sizes, self._separate = [net.size for net in nets], separate
+        self._action_size = action_size or actor.widths[-1]
         self._scratch: dict[Any, Any] = {}  # of all passes, those of the critics included
         self._nets = [Backprop(net, scratch=self._scratch) for net in nets]
         self._alike = len(nets) == 2 and _kind(nets[0]) == _kind(nets[1])

@@ -13,6 +13,7 @@ from torch import Tensor
 from robustgames.agents.control import native_kernels as kernels
 from robustgames.agents.control.behavior import Behavior
 from robustgames.agents.control.critic_training import CriticTraining
+from robustgames.agents.control.critics import TemporalDifference
 from robustgames.agents.control.exploration import GaussianNoise
 from robustgames.agents.control.normalization import RunningNorm
 from robustgames.envs.control.action_couplings import NoisyAction, ProbabilisticAction
@@ -32,6 +33,8 @@ def why_not(practice: CriticTraining, solver: Scheme) -> str | None:
     law = policies.expectation
     rules = pair(solver.rule) if type(solver) is Simultaneous and solver.replays == 1 else ()
     nets = [net for net in (policies.actor, policies.adversary, critic) if net is not None]
+    if type(practice.learning) is not TemporalDifference:
+        return f"it knows the targets of DDPG and TD3 only, and these are of {type(practice.learning).__name__}"
     if device.type != "cpu":
         return f"it computes on the CPU, and the device is {device}"
     if not rules or not all(_is_adam(rule) for rule in rules) or not _is_adam(practice.learning.rule):

@@ -99,7 +99,7 @@ class PolicyGame(ZeroSumGame):
         self.policies, self.critic, self.source, self.final = policies, critic, source, final
         self.fast = fast and policies.fast and type(critic) is MLP
         self.sizes = policies.sizes
-        _check_fit(policies.actor, critic)
+        _check_fit(policies, critic)
 
     def draw(self, shape: tuple[int, ...], generator: Generator) -> PolicySample:
         states, critic = self.source.draw(shape, generator, self.dtype)
@@ -161,9 +161,10 @@ class PolicyGame(ZeroSumGame):
         return self.policies.passes, self.policies.passes.critic(self.critic)
 
 
-def _check_fit(actor: FlatNetwork, critic: FlatNetwork) -> None:
+def _check_fit(policies: Policies, critic: FlatNetwork) -> None:
+    actor = policies.actor
     if not (isinstance(actor, MLP) and isinstance(critic, MLP)):
         return
-    needed = (actor.widths[0] + actor.widths[-1], 1)
+    needed = (actor.widths[0] + policies.action_size, 1)
     if (got := (critic.widths[0], critic.widths[-1])) != needed:
         raise GameError(f"the critic maps {got}: policies {actor.widths} need one of {needed}, [state | action] to Q")
