@@ -86,9 +86,7 @@ class RobustSAC(RobustDDPG):
         return SoftTraining(replay, learning, s.batch_size, generator, s.every_draw, self.norm)
 
     def _make_game(self) -> SoftPolicyGame:
-        return SoftPolicyGame(
-            self.policies, self.practice.learning.critic, self.practice, self.settings.final or None
-        )
+        return SoftPolicyGame(self.policies, self.practice.learning.critic, self.practice, self.settings.final or None)
 
     # -- what is logged ------------------------------------------------------------------------------------------
     def _objectives(self) -> dict[str, Tensor]:

@@ -67,8 +67,12 @@ def of_function(function: Callable[..., Any]) -> Iterator[Flag]:
 
 
 def of_dataclass(preset: Any) -> Iterator[Flag]:
-    """Yield the fields of a dataclass, with an instance's values as defaults and help texts from the docstring."""
-    hints, helps = get_type_hints(type(preset)), _helps(type(preset))
+    """Yield the fields of a dataclass, with an instance's values as defaults and help texts from the docstrings.
+
+    Inherited fields have those of the base class.
+    """
+    hints, kinds = get_type_hints(type(preset)), [kind for kind in type(preset).__mro__ if is_dataclass(kind)]
+    helps = {name: text for kind in reversed(kinds) for name, text in _helps(kind).items()}
     for f in fields(preset):
         yield Flag(f.name, hints[f.name], getattr(preset, f.name), helps.get(f.name, ""))
 

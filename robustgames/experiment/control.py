@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch import Tensor
 
 from robustgames import figures
-from robustgames.agents import RobustDDPG, RobustTD3
+from robustgames.agents import RobustDDPG, RobustSAC, RobustTD3
 from robustgames.agents.control.seeds import SeedFrom
 from robustgames.agents.learning import tqdm
 from robustgames.checkpoints import restoring
@@ -35,7 +35,11 @@ from robustgames.figures import curves
 from robustgames.processes import current
 from robustgames.solvers import RECIPES, Scheme, make_solver
 
-CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {"robust_ddpg": RobustDDPG, "robust_td3": RobustTD3}
+CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {
+    "robust_ddpg": RobustDDPG,
+    "robust_td3": RobustTD3,
+    "robust_sac": RobustSAC,
+}
 EXAMPLE = "robustgames/ActionRobustPendulum-v0"
 
 

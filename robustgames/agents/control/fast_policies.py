@@ -24,9 +24,7 @@ class FastPolicies:
         action_size: Number k of actions; by default that of the outputs of μ.
     """
 
-    def __init__(
-        self, actor: MLP, adversary: MLP | None, separate: bool, action_size: int | None = None
-    ) -> None:
+    def __init__(self, actor: MLP, adversary: MLP | None, separate: bool, action_size: int | None = None) -> None:
         nets = [net for net in (actor, adversary) if net is not None]
         self._sizes, self._separate = [net.size for net in nets], separate
         self._action_size = action_size or actor.widths[-1]

@@ -108,7 +108,7 @@ def check_temperature(temperature: float, rate: float, target_entropy: float | N
     """
     if not 0 <= rate < float("inf"):
         raise GameError(f"temperature_lr is {rate}: a rate > 0, e.g. 1e-3, or 0, which keeps the temperature")
-    if not (0 <= temperature if rate == 0 else 0 < temperature) or not temperature < float("inf"):
+    if not 0 <= temperature < float("inf") or (temperature == 0 and rate > 0):
         least = ">= 0" if rate == 0 else "> 0, e.g. 1.0; 0 needs temperature_lr=0"
         raise GameError(f"temperature is {temperature}: it must be a number {least}")
     if target_entropy is not None and not abs(target_entropy) < float("inf"):

@@ -155,7 +155,7 @@ class SoftPolicyGame(PolicyGame):
         if heads == 1:
             passes.slope.fill_(share)
         else:
-            is_least = q == least  # amin divides the gradient among equal values
+            is_least = (q == least).to(q)  # amin divides the gradient among equal values
             torch.div(is_least * share, is_least.sum(1, keepdim=True), out=passes.slope.view_as(q))
         slopes = passes.in_inputs().view(runs, heads, rows, -1).sum(1)
         ascents = expectation.ascents(slopes, mu, nu, player)

@@ -24,7 +24,6 @@ class SoftSettings(Settings):
         GameError: Numbers out of range, or unknown words.
     """
 
-    tau: float = 0.005
     twin: bool = True
     noise: float = 0.0
     temperature: float = 1.0
