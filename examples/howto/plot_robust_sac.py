@@ -4,8 +4,8 @@ Mixed strategies: robust soft actor-critic
 
 In the noisy action game :math:`(1-\alpha) a + \alpha \bar a` is executed. For the reward
 :math:`r = (\text{executed action})^2` of one state a deterministic protagonist can be cancelled: it
-is left with :math:`(1-2\alpha)^2`, while a deterministic adversary that has to commit first holds it
-to :math:`(1-\alpha)^2` only. Without mixed strategies the game has no value; with them it is
+is left with :math:`(1-2\alpha)^2`, while a deterministic adversary that has to commit first holds
+it to :math:`(1-\alpha)^2` only. Without mixed strategies the game has no value; with them it is
 :math:`(1-\alpha)^2`, and the protagonist plays -1 and 1 with equal probabilities.
 :class:`~robustgames.RobustSAC` has mixed strategies: both players draw their actions from squashed
 Gaussians, whose entropies are part of the game. :class:`~robustgames.RobustDDPG` has none.

@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import ConvertCallback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from robustgames import experiment
-from robustgames.agents import RobustDDPG, RobustTD3
+from robustgames.agents import RobustDDPG, RobustSAC, RobustTD3
 from robustgames.checkpoints import load_checkpoint
 from robustgames.cli import main
 from robustgames.experiment.control import ControlExperiment
@@ -289,7 +289,10 @@ def test_a_broken_config_is_named(capsys, tmp_path, line):
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize(("name", "agent"), [("robust_ddpg", RobustDDPG), ("robust_td3", RobustTD3)])
+HELPED = [("robust_ddpg", RobustDDPG), ("robust_td3", RobustTD3), ("robust_sac", RobustSAC)]
+
+
+@pytest.mark.parametrize(("name", "agent"), HELPED)
 def test_help_lists_every_setting_with_the_agents_own_default(name, agent, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as stop:

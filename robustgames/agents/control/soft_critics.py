@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
 
 import torch
 from torch import Generator, Tensor
@@ -36,6 +35,7 @@ class SoftTemporalDifference(TemporalDifference):
         target_entropy: H in nats; -k if None, k being the number of actions.
     """
 
+    policies: StochasticPolicies
     temperature: float = 1.0
     temperature_lr: float = 1e-3
     target_entropy: float | None = None
@@ -56,7 +56,7 @@ class SoftTemporalDifference(TemporalDifference):
 
     def targets(self, batch: Transitions, z: Tensor, state: State, generator: Generator) -> Tensor:
         """Return r + γ (1 - terminated) V'(s'), as the rewards (*S, B, 1)."""
-        policies, after = self.stochastic, _flat(batch.next_states, 3)
+        policies, after = self.policies, _flat(batch.next_states, 3)
         noise = policies.draw(after.shape[:-1], generator, z.dtype)
         own, other = policies.sample_freely(_flat(z, 2), after, noise)
         mu, nu = policies.joint(own, other, noise)
@@ -72,20 +72,15 @@ class SoftTemporalDifference(TemporalDifference):
         """Take the step of both temperatures in place, with the draws of noise (*S, B, 2k) in states (*S, B, p)."""
         if self.temperature_lr == 0:
             return
-        drawn = self.stochastic.sample_freely(_flat(z, 2), _flat(states, 3), _flat(noise, 3))
+        drawn = self.policies.sample_freely(_flat(z, 2), _flat(states, 3), _flat(noise, 3))
         logs, present = state["log_temperatures"], self._present
-        goal = -float(self.stochastic.action_size) if self.target_entropy is None else self.target_entropy
+        goal = -float(self.policies.action_size) if self.target_entropy is None else self.target_entropy
         means = [present.new_zeros(()) if one is None else one.log_prob.mean((-2, -1)) + goal for one in drawn]
         ascent = torch.stack(torch.broadcast_tensors(*means), -1).view(logs.shape) * present.to(logs)
         moved, state["temperature_rule"] = self._temperature_rule.step(
             logs, ascent, state["temperature_rule"], NO_DRAWS
         )
         logs.copy_(moved)
-
-    @property
-    def stochastic(self) -> StochasticPolicies:
-        """The policies."""
-        return cast(StochasticPolicies, self.policies)
 
     @cached_property
     def _temperature_rule(self) -> FusedAdam:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Generator, Tensor
 
@@ -20,6 +18,7 @@ class SoftTraining(CriticTraining):
     players and temperatures move from one and the same point, as in Stable-Baselines3.
     """
 
+    learning: SoftTemporalDifference
     noise = torch.empty(0)
     """Noise of both players in the states of the last `learn`, (*S, B, 2k)."""
 
@@ -35,18 +34,14 @@ class SoftTraining(CriticTraining):
         held = self.held is not None
         states, _ = self.draw(shape, generator, dtype)
         noise = self.noise if held else self._noise(states, generator)
-        temperatures = self._learning.temperatures(self.state)
+        temperatures = self.learning.temperatures(self.state)
         return SoftSample(states, self.state["w"].expand(*shape, -1), noise, temperatures.expand(*shape, 2))
 
     def follow(self, z: Tensor) -> None:
         """Move the temperatures, the target policies to z, and the target critics by tau towards the critics."""
-        self._learning.tune_(self.target, self.states, self.noise, self.state)
+        self.learning.tune_(self.target, self.states, self.noise, self.state)
         self.target.copy_(z)
         self.learning.follow_(self.state)
 
     def _noise(self, states: Tensor, generator: Generator) -> Tensor:
-        return self._learning.stochastic.draw(states.shape[:-1], generator, states.dtype)
-
-    @property
-    def _learning(self) -> SoftTemporalDifference:
-        return cast(SoftTemporalDifference, self.learning)
+        return self.learning.policies.draw(states.shape[:-1], generator, states.dtype)
