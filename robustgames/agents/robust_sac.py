@@ -135,7 +135,7 @@ class RobustSAC(RobustDDPG):
         Args:
             run: Number of the run.
             player: "protagonist" or "adversary".
-            deterministic: Whether its action is tanh(m(s)), or drawn anew at each call.
+            deterministic: Whether its action is tanh(m(s)), or drawn in each call.
         """
         who = self._player(player, run) if deterministic else self._drawing(player, run)
         return who.policy(self.ongoing.action_shape)

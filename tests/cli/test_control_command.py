@@ -294,7 +294,7 @@ HELPED = [("robust_ddpg", RobustDDPG), ("robust_td3", RobustTD3), ("robust_sac",
 
 @pytest.mark.parametrize(("name", "agent"), HELPED)
 def test_help_lists_every_setting_with_the_agents_own_default(name, agent, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")  # wider help has columns, whose lines alternate
     with pytest.raises(SystemExit) as stop:
         command(f"train {name} --help")
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
