@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         DomainRandomizedTD3,
         GameAgent,
         RobustDDPG,
+        RobustSAC,
         RobustTD3,
         SoftM2TD3,
     )
@@ -86,6 +87,7 @@ __all__ = [
     "Oracle",
     "PlayerView",
     "RobustDDPG",
+    "RobustSAC",
     "RobustTD3",
     "Rule",
     "Scheme",

@@ -52,7 +52,7 @@ class DomainRandomizedTD3(RobustTD3):
     _shown = False  # whether the critic sees the parameters
 
     def _make_episodes(
-        self, env: gym.Env | gym.vector.VectorEnv | str, runs: int, env_settings: dict[str, Any], device: str
+        self, env: gym.Env | gym.vector.VectorEnv | Episodes | str, runs: int, env_settings: dict[str, Any], device: str
     ) -> Episodes:
         if isinstance(env, str):
             env_settings = {"alpha": 0.0, **env_settings}

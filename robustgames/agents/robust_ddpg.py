@@ -143,7 +143,7 @@ class RobustDDPG(Agent):
 
     # -- parts, which a subclass replaces for another algorithm --------------------------------------------------
     def _make_episodes(
-        self, env: gym.Env | gym.vector.VectorEnv | str, runs: int, env_settings: dict[str, Any], device: str
+        self, env: gym.Env | gym.vector.VectorEnv | Episodes | str, runs: int, env_settings: dict[str, Any], device: str
     ) -> Episodes:
         return make_episodes(env, runs, env_settings, device, self.seed)
 

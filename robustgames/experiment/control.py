@@ -24,6 +24,7 @@ from robustgames.agents import (
     SATD3,
     DomainRandomizedTD3,
     RobustDDPG,
+    RobustSAC,
     RobustTD3,
     SoftM2TD3,
 )
@@ -58,6 +59,7 @@ CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {
     "atla": ATLA,
     "sa_ddpg": SADDPG,
     "sa_td3": SATD3,
+    "robust_sac": RobustSAC,
 }
 EXAMPLE = "robustgames/ActionRobustPendulum-v0"
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from benchmarks.harness import Contestant, Row, Steps, seconds_per_step
 from benchmarks.torch_loop import TorchLoop
-from stable_baselines3 import DDPG, TD3
+from stable_baselines3 import DDPG, SAC, TD3
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import NormalActionNoise
 
 import robustgames as rg
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
+from robustgames.agents.robust_sac import RobustSAC
 
 NEVER = 10**15
 STARTS = 1_000  # steps of random actions, all taken before the clock starts
@@ -63,6 +64,7 @@ def control(rounds: int, device: str, quick: bool) -> Iterator[Row]:
         yield from ddpg(task, rounds, share)
     for task in TASKS[:2]:
         yield from td3(task, rounds, share)
+    yield from sac(TASKS[0], rounds, share)
     yield from robustness(TASKS[0], rounds, share)
     yield from engines(TASKS[0], rounds, share)
     yield from many_seeds(TASKS[0], rounds, share)
@@ -96,6 +98,21 @@ def td3(task: Task, rounds: int, share: float) -> Iterator[Row]:
     }
     rate = rates(contestants, rounds)
     yield Row(f"TD3, {task} : SB3", RATE, rate["ours"], rate["peer"], task.td3_at_least)
+
+
+def sac(task: Task, rounds: int, share: float) -> Iterator[Row]:
+    """Time SAC end to end, and what it costs next to TD3 by the same engine."""
+    blocks = task.blocks(share)
+    contestants = {
+        "ours": Contestant(learning(ours(task, RobustSAC)), blocks[0] // 2),
+        "with an adversary": Contestant(learning(ours(task, RobustSAC, env_settings={"alpha": 0.1})), blocks[0] // 2),
+        "td3": Contestant(learning(ours(task, RobustTD3, engine="torch")), blocks[0] // 2),
+        "peer": Contestant(learning(peer(SAC, task)), blocks[1]),
+    }
+    rate = rates(contestants, rounds)
+    yield Row(f"SAC, {task} : SB3", RATE, rate["ours"], rate["peer"])
+    yield Row("  : TD3, engine torch", RATE, rate["ours"], rate["td3"])
+    yield Row("  with a noisy adversary : without", RATE, rate["with an adversary"], rate["ours"])
 
 
 def robustness(task: Task, rounds: int, share: float) -> Iterator[Row]:
@@ -165,7 +182,7 @@ def ours(task: Task, kind: type[RobustDDPG] = RobustDDPG, **options: Any) -> Rob
     return agent.learn(STARTS + 10, log_interval=NEVER)
 
 
-def peer(kind: type[TD3], task: Task) -> TD3:
+def peer(kind: type[TD3 | SAC], task: Task) -> TD3 | SAC:
     """Return the agent of Stable-Baselines3 with those settings, at the same place."""
     model = kind(
         "MlpPolicy",
@@ -193,7 +210,7 @@ def loop(task: Task) -> TorchLoop:
     return TorchLoop(task.env_id, task.hidden, task.batch, STARTS, BUFFER, LR, TAU, NOISE).learn(STARTS + 10)
 
 
-def learning(agent: RobustDDPG | TD3) -> Steps:
+def learning(agent: RobustDDPG | TD3 | SAC) -> Steps:
     """Return `learn` as steps of the env, each with an update and without logs in between."""
     return lambda steps: agent.learn(steps, log_interval=NEVER, reset_num_timesteps=False)
 
@@ -209,7 +226,7 @@ def updating(agent: RobustDDPG) -> Steps:
     return run
 
 
-def training(model: TD3) -> Steps:
+def training(model: TD3 | SAC) -> Steps:
     """Return updates of Stable-Baselines3, one by one as `learn` makes them after every step."""
     train: Callable[..., None] = model.train
 

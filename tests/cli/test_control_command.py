@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import ConvertCallback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from robustgames import experiment
-from robustgames.agents import RAP, RobustDDPG, RobustTD3, SoftM2TD3
+from robustgames.agents import RAP, RobustDDPG, RobustSAC, RobustTD3, SoftM2TD3
 from robustgames.checkpoints import load_checkpoint
 from robustgames.cli import main
 from robustgames.experiment.control import ControlExperiment
@@ -289,12 +289,18 @@ def test_a_broken_config_is_named(capsys, tmp_path, line):
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "agent"),
-    [("robust_ddpg", RobustDDPG), ("robust_td3", RobustTD3), ("soft_m2td3", SoftM2TD3), ("rap", RAP)],
-)
+HELPED = {
+    "robust_ddpg": RobustDDPG,
+    "robust_td3": RobustTD3,
+    "robust_sac": RobustSAC,
+    "soft_m2td3": SoftM2TD3,
+    "rap": RAP,
+}
+
+
+@pytest.mark.parametrize(("name", "agent"), HELPED.items())
 def test_help_lists_every_setting_with_the_agents_own_default(name, agent, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")  # wider help has columns, whose lines alternate
     with pytest.raises(SystemExit) as stop:
         command(f"train {name} --help")
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())

@@ -21,13 +21,13 @@ class FastPolicies:
         actor: μ.
         adversary: ν; if None, its actions are drawn elsewhere.
         separate: Whether the field of one player depends on its own action only, see `Expectation`.
-        further: Number of inputs that the critic has after the action.
+        tail: Number of inputs that the critic has after the state; by default that of the outputs of μ.
     """
 
-    def __init__(self, actor: MLP, adversary: MLP | None, separate: bool, further: int = 0) -> None:
+    def __init__(self, actor: MLP, adversary: MLP | None, separate: bool, tail: int | None = None) -> None:
         nets = [net for net in (actor, adversary) if net is not None]
         self._sizes, self._separate = [net.size for net in nets], separate
-        self._tail = actor.widths[-1] + further
+        self._tail = tail or actor.widths[-1]
         self._scratch: dict[Any, Any] = {}  # of all passes, those of the critics included
         self._nets = [Backprop(net, scratch=self._scratch) for net in nets]
         self._alike = len(nets) == 2 and _kind(nets[0]) == _kind(nets[1])

@@ -34,6 +34,8 @@ def why_not(practice: CriticTraining, solver: Scheme) -> str | None:
     law = policies.expectation
     rules = pair(solver.rule) if type(solver) is Simultaneous and solver.replays == 1 else ()
     nets = [net for net in (policies.actor, policies.adversary, critic) if net is not None]
+    if type(practice.learning) is not TemporalDifference:
+        return f"it knows the targets of DDPG and TD3 only, and these are of {type(practice.learning).__name__}"
     if device.type != "cpu":
         return f"it computes on the CPU, and the device is {device}"
     if type(practice.learning) is not TemporalDifference or type(policies) is not Policies:

@@ -43,7 +43,7 @@ class PlayerEpisodes(SeparateEnvs):
         self.views = [PlayerView(env, player, "random") for env in envs]
         self.envs, self.first, self.law = envs, envs[0], cores[0].coupling  # type: ignore[assignment]
         self.alphas = [_share(core.coupling) for core in cores]
-        self._prepare(cores, self.views[0].action_space, seed)
+        self._allocate(cores, self.views[0].action_space, seed)
 
     def _begin(self, i: int) -> Any:
         several = self.opponents(i)

@@ -165,6 +165,6 @@ def _check_fit(policies: Policies, critic: FlatNetwork) -> None:
     actor = policies.actor
     if not (isinstance(actor, MLP) and isinstance(critic, MLP)):
         return
-    needed = (actor.widths[0] + actor.widths[-1] + policies.further, 1)
+    needed = (actor.widths[0] + policies.action_size + policies.further, 1)
     if (got := (critic.widths[0], critic.widths[-1])) != needed:
         raise GameError(f"the critic maps {got}: policies {actor.widths} need one of {needed}, [state | action] to Q")

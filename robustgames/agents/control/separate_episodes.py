@@ -46,9 +46,9 @@ class SeparateEnvs(Episodes):
     def __init__(self, envs: list[gym.Env], seed: int) -> None:
         self.envs, self.first = [check_env(env) for env in envs], envs[0]
         self.law, self.alphas = law_of(envs[0]), [law_of(env).alpha for env in envs]
-        self._prepare([core_of(env) for env in envs], envs[0].action_space["protagonist"], seed)  # type: ignore[index]
+        self._allocate([core_of(env) for env in envs], envs[0].action_space["protagonist"], seed)  # type: ignore[index]
 
-    def _prepare(self, cores: list[ActionRobustEnv], box: Any, seed: int) -> None:
+    def _allocate(self, cores: list[ActionRobustEnv], box: Any, seed: int) -> None:
         """Take memory for one step of every env, whose actions lie in this box."""
         self._cores, self.seed, self.runs, space = cores, seed, len(cores), self.envs[0].observation_space
         self.observation_shape = space.shape or ()

@@ -32,7 +32,7 @@ class UncertainPolicies(Policies):
         self.count, self.further = count, further
         self.sizes = (actor.size, count * further)
         if self.fast:
-            self.passes = FastPolicies(cast(MLP, actor), None, False, further)
+            self.passes = FastPolicies(cast(MLP, actor), None, False, self.action_size + further)
 
     def coordinates(self, y: Tensor) -> Tensor:
         """Return the coordinates of the candidates in (-1, 1): (*S, N d) -> (*S, N, d)."""
