@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustgames.agents.control import native_kernels as kernels
 from robustgames.agents.control.behavior import Behavior
 from robustgames.agents.control.critic_training import CriticTraining
 from robustgames.agents.control.exploration import GaussianNoise
+from robustgames.agents.control.kernels import products
+from robustgames.agents.control.kernels.acting import act
+from robustgames.agents.control.kernels.updating import update
 from robustgames.agents.control.normalization import RunningNorm
 from robustgames.envs.control.action_couplings import NoisyAction, ProbabilisticAction
 from robustgames.games import MLP
@@ -47,7 +49,7 @@ def _room(actor: MLP, critic: MLP, rows: int) -> int:
     """Return the size of the memory of an update, as its kernel divides it."""
     layers = [2 * 2 * rows * (2 * sum(net.widths) + len(net.widths)) for net in (critic, actor)]
     p, width = actor.widths[0], critic.widths[0]
-    return sum(layers) + rows * (p + 5 * width + 5) + kernels.TURNED
+    return sum(layers) + rows * (p + 5 * width + 5)
 
 
 def _aligned(*shape: int) -> np.ndarray:
@@ -119,6 +121,7 @@ class NativeUpdates:
             own[:, 0], own[:, 1:3], own[:, 3] = rule.lr if isinstance(rule.lr, float) else 0.0, rule.betas, rule.eps
         self._memory = _aligned(_room(actor, critic, rows))
         self._slopes = _aligned(3, 2 * rows * max(critic.widths))
+        self._panel = _aligned(products.room(max(2 * rows, *actor.widths, *critic.widths)))
         self._gradient = _aligned(max(critic.size, actor.size))
         self._states = np.empty((runs, rows, replay.state_size), np.float32)
         self._error = np.empty((runs * heads, rows, 1), np.float32)
@@ -144,10 +147,11 @@ class NativeUpdates:
         following = np.empty_like(now) if due else now
         self._flags[5] = due
         shift, scale = (NONE, NONE) if practice.norm is None else practice.norm.arrays()
-        kernels.update(
+        update(
             self._flags, self._policy, self._critic, self._numbers, self._rules, self._alphas, replay.size,
             block, first, lines, shift, scale, noise, self._drawn, now, target, following, (mx, my), (sx, sy),
-            w, w_target, m, s, self._memory, self._slopes, self._gradient, self._states, self._error,
+            w, w_target, m, s, self._memory, self._slopes, self._panel,
+            self._gradient, self._states, self._error,
         )  # fmt: skip
         critic["rule"] = {**rule, "k": rule["k"] + 1}
         practice.states, practice.error = self._shown
@@ -232,7 +236,7 @@ class NativeActing:
             drawn, behavior.state = behavior.noise.step(behavior.state, z.new_empty(runs, k), behavior.generator)
             noise = drawn.unsqueeze(1).numpy()
         shift, scale = (NONE, NONE) if self.norm is None else self.norm.arrays()
-        kernels.act(
+        act(
             self._players, self._norm, self._forgiving, self._widths, *self._arrays(behavior.acting(z)), observations,
             shift, scale, noise, left, self._actions, self._memory,
         )  # fmt: skip
