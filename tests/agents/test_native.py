@@ -13,8 +13,13 @@ import pytest
 import torch
 
 import robustgames as rg
+from robustgames.agents.control.critic_training import CriticTraining
+from robustgames.agents.control.critics import TemporalDifference
 from robustgames.agents.control.kernels import compiling, networks, products, rules, updating
 from robustgames.agents.control.kernels.tile import FITS
+from robustgames.agents.control.native import why_not
+from robustgames.agents.control.policies import Policies
+from robustgames.agents.control.policy_game import PolicyGame
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
 from robustgames.games import MLP
 from robustgames.solvers import Adam, make_solver
@@ -192,6 +197,33 @@ def test_auto_is_native_where_that_is_possible():
         RobustDDPG(PENDULUM, "extra_adam", engine="native")
     with pytest.raises(rg.GameError, match="engine"):
         RobustDDPG(PENDULUM, engine="numba")
+
+
+def test_what_is_not_known_by_its_own_type_is_refused():
+    class OtherDifference(TemporalDifference):
+        pass
+
+    class OtherTraining(CriticTraining):
+        pass
+
+    class OtherGame(PolicyGame):
+        pass
+
+    agent = RobustDDPG(PENDULUM, **SMALL)
+    practice, learning, solver = agent.practice, agent.practice.learning, agent.solver
+    policies = learning.policies
+    assert why_not(practice, solver, agent.game) is None
+    other = OtherTraining(practice.replay, learning, 16, torch.Generator())
+    assert "CriticTraining, and this is OtherTraining" in why_not(other, solver)
+    other = OtherGame(policies, learning.critic, practice)
+    assert "PolicyGame, and this is OtherGame" in why_not(practice, solver, other)
+    other = CriticTraining(practice.replay, OtherDifference(policies, learning.critic), 16, torch.Generator())
+    assert "TemporalDifference, and this is OtherDifference" in why_not(other, solver)
+    deep = TemporalDifference(policies, MLP((4, 8, 8, 8, 1)))
+    assert "critic as deep" in why_not(CriticTraining(practice.replay, deep, 16, torch.Generator()), solver)
+    open_ended = Policies(MLP((3, 16, 24, 1)), None, 0.0)
+    found = TemporalDifference(open_ended, learning.critic)
+    assert "end in tanh" in why_not(CriticTraining(practice.replay, found, 16, torch.Generator()), solver)
 
 
 @pytest.fixture

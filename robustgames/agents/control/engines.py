@@ -12,7 +12,7 @@ from robustgames.agents.control.normalization import RunningNorm
 from robustgames.agents.control.settings import Engine
 from robustgames.agents.control.torch_updates import TorchUpdates
 from robustgames.errors import GameError
-from robustgames.games import Oracle
+from robustgames.games import Game, Oracle
 from robustgames.solvers import Scheme
 from robustgames.streams import Streams
 
@@ -34,10 +34,11 @@ def make_engine(
     """Return what takes the updates, and what acts, if that is not the behavior itself.
 
     Raises:
-        GameError: The engine is "native", and there is no numba, or it does not know this solver, device or coupling.
+        GameError: The engine is "native", and there is no numba, or it does not know this update, solver, device
+            or coupling.
     """
     if engine != "torch":
-        reason = why_not_native(practice, solver)
+        reason = why_not_native(practice, solver, oracle.game)
         if reason is None:
             native, runs = import_module("robustgames.agents.control.native"), len(practice.target)
             updates = native.NativeUpdates(practice, solver, behavior, generator)
@@ -48,10 +49,10 @@ def make_engine(
     return TorchUpdates(practice, solver, oracle, behavior, generator), None
 
 
-def why_not_native(practice: CriticTraining, solver: Scheme) -> str | None:
-    """Return why compiled code cannot train here, or None if it can."""
+def why_not_native(practice: CriticTraining, solver: Scheme, game: Game | None = None) -> str | None:
+    """Return why compiled code cannot train here, or None if it can; without a game it is taken to be known."""
     native = _native()
-    return NEEDED if native is None else native.why_not(practice, solver)
+    return NEEDED if native is None else native.why_not(practice, solver, game)
 
 
 def _native() -> ModuleType | None:

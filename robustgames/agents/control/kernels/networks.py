@@ -15,12 +15,14 @@ _forward, _below, _in_matrix = products.forward, products.below, products.in_mat
 
 @part
 def space(widths, layer, rows, norm):
+    """Return the size of the memory of a layer."""
     hidden = norm and layer < len(widths) - 2
     return rows * widths[layer + 1] * (2 if hidden else 1) + (rows if hidden else 0)
 
 
 @part
 def normalize(before, scale):
+    """Normalize every row in place, and write 1 / its deviation to `scale`."""
     rows, n = before.shape
     for b in range(rows):
         mean = ZERO

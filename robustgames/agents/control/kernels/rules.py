@@ -19,6 +19,7 @@ def lerp(a, b, weight):
 
 @part
 def clamp(value, bound):
+    """Return the value in [-bound, bound]; NaN stays."""
     return -bound if value < -bound else bound if value > bound else value
 
 
@@ -43,5 +44,6 @@ def adam(w, v, m, s, rule):
 
 @part
 def follow(target, w, tau):
+    """Move the target in place by tau towards w."""
     for i in range(len(w)):
         target[i] = lerp(target[i], w[i], tau)

@@ -172,8 +172,8 @@ def update(
         for head in range(heads):
             a, e = head * c, head * c + c
             _descend_critic(
-                w[run, a:e], gradient[:c], played, targets, error[run * heads + head], critic, norm, memory, slopes, panel,
-                w_moments[run, a:e], w_squares[run, a:e], rules[2, run], l2,
+                w[run, a:e], gradient[:c], played, targets, error[run * heads + head], critic, norm, memory, slopes,
+                panel, w_moments[run, a:e], w_squares[run, a:e], rules[2, run], l2,
             )  # fmt: skip
         if not due:
             continue
@@ -201,7 +201,8 @@ def update(
             at = flags[6]
             _ascend(
                 z[run, n:], z_next[run, n:], gradient[:n], -alpha, nu, own, p, policy, norm,
-                states[run], memory, wide + room, slopes, panel, moments[1][run, at:], squares[1][run, at:], rules[1, run],
+                states[run], memory, wide + room, slopes, panel, moments[1][run, at:], squares[1][run, at:],
+                rules[1, run],
             )  # fmt: skip
         follow(z_target[run], z_next[run], tau)
         follow(w_target[run], w[run], tau)
