@@ -15,9 +15,9 @@ import torch
 import robustgames as rg
 from robustgames.agents.control.critic_training import CriticTraining
 from robustgames.agents.control.critics import TemporalDifference
+from robustgames.agents.control.engines import why_not
 from robustgames.agents.control.kernels import compiling, networks, products, rules, updating
 from robustgames.agents.control.kernels.tile import FITS
-from robustgames.agents.control.native import why_not
 from robustgames.agents.control.policies import Policies
 from robustgames.agents.control.policy_game import PolicyGame
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
