@@ -21,10 +21,10 @@ CLIP = 5.0  # of normalization.py, whose scaling the kernels repeat
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function when it is first called, and keep the code on disk if a folder for it can be written."""
     try:
-        found = njit(cache=True, **OPTIONS)(function)
+        found: Any = njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # neither the folder of this file nor one of the user can be written
         return njit(**OPTIONS)(function)
-    kept = getattr(found._cache, "_cache_file", None)
+    kept: Any = getattr(found._cache, "_cache_file", None)
     if hasattr(kept, "_source_stamp"):  # Numba looks at the file of the function, not at those of what it calls
         kept._source_stamp = stamp()
     return found

@@ -45,7 +45,7 @@ def _pack(b, kb, rb, at, depth, many, wide, panel):
                 top = min(j, many - LANES)
                 for k in range(0, depth, LANES):
                     first = min(k, depth - LANES)
-                    turn(b, (at + top) * rb + first, rb, panel, first * wide + top, wide)
+                    turn(b, (at + top) * rb + first, rb, panel, first * wide + top, wide)  # type: ignore
             else:
                 for k in range(depth):
                     panel[k * wide + j] = b[(at + j) * rb + k]
