@@ -13,7 +13,13 @@ import pytest
 import torch
 
 import robustgames as rg
-from robustgames.agents.control import native_kernels as kernels
+from robustgames.agents.control.critic_training import CriticTraining
+from robustgames.agents.control.critics import TemporalDifference
+from robustgames.agents.control.engines import why_not
+from robustgames.agents.control.kernels import compiling, networks, products, rules, updating
+from robustgames.agents.control.kernels.tile import FITS
+from robustgames.agents.control.policies import Policies
+from robustgames.agents.control.policy_game import PolicyGame
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
 from robustgames.games import MLP
 from robustgames.solvers import Adam, make_solver
@@ -86,23 +92,61 @@ def test_passes_are_those_of_autograd(norm):
     output.backward(ascent)
     widths, memory, slopes = np.array(net.widths), np.empty(1000, np.float32), np.empty((3, 100), np.float32)
     w, x = weights.detach().numpy(), inputs.detach().numpy()
-    found = kernels._forward(w, widths, norm, True, x, memory, 0)
+    panel = np.empty(products.room(8), np.float32)
+    found = networks.forward(w, widths, norm, True, x, memory, 0, panel)
     assert np.allclose(found, output.detach().numpy(), atol=1e-6)
     slope = (ascent * (1 - output.detach() ** 2)).numpy()
     in_weights, in_inputs = np.empty_like(w), np.empty_like(x)
-    kernels._backward(w, widths, norm, x, memory, 0, slope.copy(), slopes, in_weights, x[:0])
-    kernels._backward(w, widths, norm, x, memory, 0, slope.copy(), slopes, w[:0], in_inputs)
+    networks.backward(w, widths, norm, x, memory, 0, slope.copy(), slopes, in_weights, x[:0], panel)
+    networks.backward(w, widths, norm, x, memory, 0, slope.copy(), slopes, w[:0], in_inputs, panel)
     assert np.allclose(in_weights, weights.grad.numpy(), atol=1e-6)
     assert np.allclose(in_inputs, inputs.grad.numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize(("rows", "p", "q"), [(7, 5, 3), (40, 5, 3), (40, 64, 64), (40, 65, 64)])
-def test_products_with_and_without_a_transposed_copy(rows, p, q):
+SHAPES = [
+    (7, 5, 3),
+    (40, 5, 1),
+    (40, 64, 64),
+    (33, 65, 64),
+    (1, 1, 1),
+    (9, 15, 31),
+    (5, 40, 50),
+    (130, 33, 100),
+    (256, 16, 8),
+]
+
+
+@pytest.mark.parametrize("kind", ["tiles", "blas"])
+@pytest.mark.parametrize(("rows", "p", "q"), SHAPES)
+def test_products_are_those_in_double_precision_and_write_nothing_else(kind, rows, p, q):
     rng = np.random.default_rng(0)
-    h, matrix = (rng.standard_normal(shape).astype(np.float32) for shape in ((rows, p), (q, p)))
-    out = np.empty((rows, q), np.float32)
-    kernels._product(h, matrix, out, np.empty(kernels.TURNED, np.float32))
-    assert np.allclose(out, h.astype(float) @ matrix.T.astype(float), rtol=1e-5, atol=1e-5)
+    h, w, slope = (rng.standard_normal(shape) for shape in ((rows, p), (q, p), (rows, q)))
+    memory = np.full(products.room(max(rows, p, q)) + 1, np.nan, np.float32)
+    for name, a, b, wanted in (
+        ("forward", h, w, h @ w.T),
+        ("below", slope, w, slope @ w),
+        ("in_matrix", slope, h, slope.T @ h),
+    ):
+        given, out = [t.astype(np.float32).ravel() for t in (a, b)], np.full(wanted.size + 2, 7, np.float32)
+        getattr(products, f"_{kind}_{name}")(*given, rows, p, q, out[1:-1], memory[:-1])
+        assert np.allclose(out[1:-1].reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-4)
+        assert out[0] == out[-1] == 7 and np.isnan(memory[-1])
+
+
+def test_products_are_tiles_on_processors_that_these_are_made_for():
+    wanted = products._tiles_forward if FITS else products._blas_forward
+    assert products.forward is wanted and networks._forward is wanted
+
+
+@pytest.mark.parametrize("kind", ["tiles", "blas"])
+def test_a_nan_in_one_row_reaches_that_row_alone(kind):
+    h, w = np.ones((20, 40), np.float32), np.ones((50, 40), np.float32)
+    h[13, 7] = np.nan
+    out = np.empty(20 * 50, np.float32)
+    memory = np.full(products.room(50), np.nan, np.float32)
+    getattr(products, f"_{kind}_forward")(h.ravel(), w.ravel(), 20, 40, 50, out, memory)
+    assert np.array_equal(np.isnan(out.reshape(20, 50)).all(1), np.arange(20) == 13)
+    assert np.isnan(out).sum() == 50
 
 
 def test_moments_that_vanish_become_zero_and_nan_stays():
@@ -114,7 +158,7 @@ def test_moments_that_vanish_become_zero_and_nan_stays():
         {"k": 4, "m": torch.from_numpy(m.copy()), "s": torch.from_numpy(s.copy())},
         torch.Generator(),
     )
-    kernels._adam(w, v, m, s, np.array([1e-3, 0.9, 0.999, 1e-8, 5]))
+    rules.adam(w, v, m, s, np.array([1e-3, 0.9, 0.999, 1e-8, 5]))
     found, wanted = np.stack([w, m, s]), torch.stack([z, state["m"], state["s"]]).numpy()
     assert np.allclose(found, wanted, rtol=1e-6, atol=1.2e-38, equal_nan=True)
     assert np.isnan(found[:, 3]).all() and not any((m[0], m[1], s[0]))
@@ -155,11 +199,38 @@ def test_auto_is_native_where_that_is_possible():
         RobustDDPG(PENDULUM, engine="numba")
 
 
+def test_what_is_not_known_by_its_own_type_is_refused():
+    class OtherDifference(TemporalDifference):
+        pass
+
+    class OtherTraining(CriticTraining):
+        pass
+
+    class OtherGame(PolicyGame):
+        pass
+
+    agent = RobustDDPG(PENDULUM, **SMALL)
+    practice, learning, solver = agent.practice, agent.practice.learning, agent.solver
+    policies = learning.policies
+    assert why_not(practice, solver, agent.game) is None
+    other = OtherTraining(practice.replay, learning, 16, torch.Generator())
+    assert "CriticTraining, and this is OtherTraining" in why_not(other, solver, agent.game)
+    other = OtherGame(policies, learning.critic, practice)
+    assert "PolicyGame, and this is OtherGame" in why_not(practice, solver, other)
+    other = CriticTraining(practice.replay, OtherDifference(policies, learning.critic), 16, torch.Generator())
+    assert "TemporalDifference, and this is OtherDifference" in why_not(other, solver, agent.game)
+    deep = TemporalDifference(policies, MLP((4, 8, 8, 8, 1)))
+    assert "critic as deep" in why_not(CriticTraining(practice.replay, deep, 16, torch.Generator()), solver, agent.game)
+    open_ended = Policies(MLP((3, 16, 24, 1)), None, 0.0)
+    found = TemporalDifference(open_ended, learning.critic)
+    assert "end in tanh" in why_not(CriticTraining(practice.replay, found, 16, torch.Generator()), solver, agent.game)
+
+
 @pytest.fixture
 def without_numba(monkeypatch):
-    names = ["numba", "robustgames.agents.control.native", "robustgames.agents.control.native_kernels"]
-    for name in names:
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    compiled = "numba", "robustgames.agents.control.native", "robustgames.agents.control.kernels"
+    for name in [name for name in sys.modules if name in compiled or name.startswith(f"{compiled[-1]}.")]:
+        monkeypatch.delitem(sys.modules, name)
     original = builtins.__import__
     monkeypatch.setitem(sys.modules, "numba", None)  # its import then raises an ImportError
     assert original is builtins.__import__
@@ -205,11 +276,11 @@ def test_an_engine_can_be_chosen_for_a_saved_run(tmp_path):
 # -- the folder of the compiled code -------------------------------------------------------------------------------
 CALL = """
 import numpy as np
-from robustgames.agents.control import native_kernels as kernels
+from robustgames.agents.control.kernels.acting import act
 one, none = np.ones((1, 8), np.float32), np.empty((0, 0), np.float32)
 actions = np.zeros((1, 2, 1), np.float32)
-kernels.act(1, False, False, np.array([7, 1]), one, one[:, :7].copy(), none, none,
-            np.empty((0, 0, 0), np.float32), 0, actions, np.empty((4, 7), np.float32))
+act(1, False, False, np.array([7, 1]), one, one[:, :7].copy(), none, none,
+    np.empty((0, 0, 0), np.float32), 0, actions, np.empty((4, 7), np.float32))
 print(actions[0, 0, 0] == np.float32(np.tanh(np.float32(8))))
 """
 
@@ -222,6 +293,17 @@ def test_a_folder_that_cannot_be_written_breaks_nothing(folder, tmp_path):
     environment = {**os.environ, "NUMBA_CACHE_DIR": place}
     done = subprocess.run([sys.executable, "-c", CALL], capture_output=True, text=True, env=environment)
     assert done.stdout == "True\n", done.stderr
+
+
+def test_what_is_kept_is_made_again_if_any_file_of_the_kernels_changes(monkeypatch, tmp_path):
+    files = {name for name, _, _ in compiling.stamp()}
+    assert {"updating.py", "networks.py", "tile.py"} <= files
+    assert updating.update._cache._cache_file._source_stamp == compiling.stamp()  # of Numba's, which has one file
+    (tmp_path / "a.py").write_text("1")
+    monkeypatch.setattr(compiling, "__file__", str(tmp_path / "compiling.py"))
+    before = compiling.stamp()
+    (tmp_path / "a.py").write_text("12")
+    assert compiling.stamp() != before
 
 
 # -- the env -------------------------------------------------------------------------------------------------------

@@ -10,51 +10,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustgames.agents.control import native_kernels as kernels
 from robustgames.agents.control.behavior import Behavior
 from robustgames.agents.control.critic_training import CriticTraining
-from robustgames.agents.control.critics import TemporalDifference
 from robustgames.agents.control.exploration import GaussianNoise
+from robustgames.agents.control.kernels import products
+from robustgames.agents.control.kernels.acting import act
+from robustgames.agents.control.kernels.updating import update
 from robustgames.agents.control.normalization import RunningNorm
-from robustgames.agents.control.policies import Policies
-from robustgames.envs.control.action_couplings import NoisyAction, ProbabilisticAction
 from robustgames.games import MLP
-from robustgames.solvers import Adam, FusedAdam, Scheme, Simultaneous
+from robustgames.solvers import Adam, Simultaneous
 from robustgames.solvers.players import NAMES, pair
-from robustgames.solvers.rules import LEAST_EPS, Rule, State, rate_at
+from robustgames.solvers.rules import State, rate_at
 from robustgames.streams import Streams, normal_array
 
 NONE = np.empty((0, 0), np.float32)
 NO_NOISE, NO_ACTIONS = np.empty((0, 0, 0), np.float32), np.empty((0, 0, 0, 0), np.float32)
 
 
-def why_not(practice: CriticTraining, solver: Scheme) -> str | None:
-    """Return why the compiled code does not serve, or None if it does."""
-    policies, critic, device = practice.learning.policies, practice.learning.critic, practice.replay.lines.device
-    law = policies.expectation
-    rules = pair(solver.rule) if type(solver) is Simultaneous and solver.replays == 1 else ()
-    nets = [net for net in (policies.actor, policies.adversary, critic) if net is not None]
-    if type(practice.learning) is not TemporalDifference:
-        return f"it knows the targets of DDPG and TD3 only, and these are of {type(practice.learning).__name__}"
-    if device.type != "cpu":
-        return f"it computes on the CPU, and the device is {device}"
-    if type(practice.learning) is not TemporalDifference or type(policies) is not Policies:
-        kinds = f"{type(practice.learning).__name__} and {type(policies).__name__}"
-        return f"it knows the critic and the policies of RobustDDPG, and these are {kinds}"
-    if not rules or not all(_is_adam(rule) for rule in rules) or not _is_adam(practice.learning.rule):
-        return f"it knows simultaneous Adam only, and the solver is {solver!r}"
-    if type(law.coupling) not in (NoisyAction, ProbabilisticAction):
-        return f"it knows the couplings noisy and probabilistic, and this is {law.coupling!r}"
-    if not all(type(net) is MLP and net.activation == "relu" for net in nets):
-        return "it knows MLPs of ReLUs only"
-    return None
-
-
 def _room(actor: MLP, critic: MLP, rows: int) -> int:
     """Return the size of the memory of an update, as its kernel divides it."""
     layers = [2 * 2 * rows * (2 * sum(net.widths) + len(net.widths)) for net in (critic, actor)]
     p, width = actor.widths[0], critic.widths[0]
-    return sum(layers) + rows * (p + 5 * width + 5) + kernels.TURNED
+    return sum(layers) + rows * (p + 5 * width + 5)
 
 
 def _aligned(*shape: int) -> np.ndarray:
@@ -62,10 +39,6 @@ def _aligned(*shape: int) -> np.ndarray:
     memory = np.empty(prod(shape) + 16, np.float32)
     first = -memory.ctypes.data % 64 // 4
     return memory[first : first + prod(shape)].reshape(shape)
-
-
-def _is_adam(rule: Rule) -> bool:
-    return type(rule) in (Adam, FusedAdam) and rule.eps >= LEAST_EPS  # type: ignore[attr-defined]
 
 
 class Arrays:
@@ -126,6 +99,7 @@ class NativeUpdates:
             own[:, 0], own[:, 1:3], own[:, 3] = rule.lr if isinstance(rule.lr, float) else 0.0, rule.betas, rule.eps
         self._memory = _aligned(_room(actor, critic, rows))
         self._slopes = _aligned(3, 2 * rows * max(critic.widths))
+        self._panel = _aligned(products.room(max(2 * rows, *actor.widths, *critic.widths)))
         self._gradient = _aligned(max(critic.size, actor.size))
         self._states = np.empty((runs, rows, replay.state_size), np.float32)
         self._error = np.empty((runs * heads, rows, 1), np.float32)
@@ -151,10 +125,11 @@ class NativeUpdates:
         following = np.empty_like(now) if due else now
         self._flags[5] = due
         shift, scale = (NONE, NONE) if practice.norm is None else practice.norm.arrays()
-        kernels.update(
+        update(
             self._flags, self._policy, self._critic, self._numbers, self._rules, self._alphas, replay.size,
             block, first, lines, shift, scale, noise, self._drawn, now, target, following, (mx, my), (sx, sy),
-            w, w_target, m, s, self._memory, self._slopes, self._gradient, self._states, self._error,
+            w, w_target, m, s, self._memory, self._slopes, self._panel,
+            self._gradient, self._states, self._error,
         )  # fmt: skip
         critic["rule"] = {**rule, "k": rule["k"] + 1}
         practice.states, practice.error = self._shown
@@ -239,7 +214,7 @@ class NativeActing:
             drawn, behavior.state = behavior.noise.step(behavior.state, z.new_empty(runs, k), behavior.generator)
             noise = drawn.unsqueeze(1).numpy()
         shift, scale = (NONE, NONE) if self.norm is None else self.norm.arrays()
-        kernels.act(
+        act(
             self._players, self._norm, self._forgiving, self._widths, *self._arrays(behavior.acting(z)), observations,
             shift, scale, noise, left, self._actions, self._memory,
         )  # fmt: skip
