@@ -140,6 +140,9 @@ class GameAgent(Agent):
         if self.steps == 0 and self._is_read():
             self._log(0.0)
 
+    def _end(self) -> None:
+        self.oracle.forget()
+
     def _advance(self, room: int = 0) -> None:
         if self._columns is not None:
             steps = min(LEAP, max(1, room // self._columns.calls))
@@ -172,19 +175,22 @@ class GameAgent(Agent):
         z, point = self.z, self.best()
         if z.dim() == 2 and self.oracle.draws_nothing():
             z, point = (_some(z),) * 2 if point is z else (_some(z), _some(point))
-        values = {f"game/{name}": value for name, value in self.oracle.metrics(z, self.seed).items()}
-        record_runs(self.logger, values, self.z.dim() > 1)
+        keep = z is self.z and self._is_undisturbed and self._step == self.solver.step
+        values = {f"game/{name}": value for name, value in self.oracle.metrics(z, self.seed, keep).items()}
+        with self._budget.always():
+            record_runs(self.logger, values, self.z.dim() > 1)
         evaluate = certificates if point is z else final_certificates  # the metrics above are not of an average
         if not take_long(self.game):
             self._evaluate(evaluate, point)
         elif self._evaluation_is_due():
             with self._budget.spending():
                 self._evaluate(evaluate, point)
-        self.logger.record("time/timesteps", self.num_timesteps)
-        self.logger.record("time/iterations", self.steps)
-        self.logger.record("time/fps", int(rate))
-        self._record_varying("runs/diverged", self.diverged)
-        self.logger.dump(self.num_timesteps)
+        with self._budget.always():
+            self.logger.record("time/timesteps", self.num_timesteps)
+            self.logger.record("time/iterations", self.steps)
+            self.logger.record("time/fps", int(rate))
+            self._record_varying("runs/diverged", self.diverged)
+            self.logger.dump(self.num_timesteps)
 
     def _evaluate(self, evaluate: Callable[..., dict[str, Tensor]], point: Tensor) -> None:
         """Record the certificates of the point to evaluate, which ends with a copy from the device."""
