@@ -110,9 +110,7 @@ def callback_list(agent: Any, given: Callbacks, bar: ProgressBar | None) -> Call
 
 def are_own(callbacks: CallbackList) -> bool:
     """Return whether all callbacks are of this package: they change neither the game nor the strategies."""
-    return all(
-        type(callback).__module__.partition(".")[0] == __package__.partition(".")[0] for callback in callbacks.callbacks
-    )
+    return all(type(callback).__module__.startswith("robustgames.") for callback in callbacks.callbacks)
 
 
 def _converted(callback: Callback) -> BaseCallback:
