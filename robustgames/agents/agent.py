@@ -18,6 +18,7 @@ from robustgames.agents.learning import (
     Callbacks,
     ProgressBar,
     Stopped,
+    are_own,
     callback_list,
     deferred_interrupt,
     make_logger,
@@ -66,7 +67,8 @@ class Agent(ABC):
     _began: tuple[float, int] = 0.0, 0  # time and timesteps at the start of the last `learn`
     _logged = -1  # timesteps at the last log
     _target = 0  # timesteps at the end of the last `learn`
-    _budget = Budget(inf)  # of the metrics that take long
+    _budget = Budget(inf)  # of the logs
+    _is_undisturbed = True  # no callback of a user, which might change the game, comes between two steps
     _busy = False  # True while a step changes what cannot be restored: a second Ctrl-C waits for its end then
 
     def __repr__(self) -> str:
@@ -117,9 +119,10 @@ class Agent(ABC):
             tb_log_name: Name of the run in TensorBoard.
             reset_num_timesteps: If False, the count of an earlier `learn` continues.
             progress_bar: If True, progress, rate and time left are shown.
-            evaluation_share: Largest share of the time, in (0, 1], that metrics which take long may take: attacks,
-                and distances between samples. As many logs have them as fit into it, always the first and the last;
-                which ones depends on the time. By default 0.05 without a `log_interval`; with one, every log has them.
+            evaluation_share: Largest share of the time, in (0, 1], that logs may take. The metrics that take long,
+                attacks and distances between samples, get what the others leave: as many logs have them as fit,
+                always the first and the last; which ones depends on the time. By default 0.05 without a `log_interval`;
+                with one, every log has them.
 
         Raises:
             DivergedError: All runs diverged (non-finite values).
@@ -140,6 +143,7 @@ class Agent(ABC):
         given = {"log_interval": log_interval, "tb_log_name": tb_log_name, "reset_num_timesteps": reset_num_timesteps}
         callbacks.on_training_start({"total_timesteps": target, "self": self, **given}, globals())
         self._budget = Budget(evaluation_share or (SHARE if log_interval is None else inf))
+        self._is_undisturbed = are_own(callbacks)
         self._began, self._logged, self._target = (time.perf_counter(), self.num_timesteps), -1, target
         try:
             self._begin()

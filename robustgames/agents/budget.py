@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from math import inf
 
 SHARE = 0.05
-"""Largest share of the time of a training that metrics which take long may take by default."""
+"""Largest share of the time of a training that its logs may take by default."""
 
 
 class Budget:
@@ -18,9 +18,9 @@ class Budget:
 
         spent + progress · cost <= share · elapsed,
 
-    with the time `spent` on those before it, the `cost` of the latest, and the time `elapsed` since the start. They
-    then come at about equal distances, and the one at the end, for which progress · cost is saved, still fits into the
-    share. The first one is always due.
+    with the time `spent` on those before it and on what is always done, the `cost` of the latest, and the time
+    `elapsed` since the start. They then come at about equal distances, and the one at the end, for which progress ·
+    cost is saved, still fits into the share. The first one is always due.
 
     Args:
         share: Largest share, in (0, 1]; `math.inf` makes every measurement due.
@@ -45,9 +45,16 @@ class Budget:
 
     def is_due(self, progress: float) -> bool:
         """Return whether a measurement is due at this progress of the training, in [0, 1]."""
-        if self.share == inf or self.spent == 0:
+        if self.share == inf or self._cost == 0:
             return True
         return self.spent + progress * self._cost <= self.share * (self._clock() - self._began)
+
+    @contextmanager
+    def always(self) -> Iterator[None]:
+        """Count the time inside as spent on what is done whether a measurement is due or not."""
+        began = self._clock()
+        yield
+        self.spent += self._clock() - began
 
     @contextmanager
     def spending(self) -> Iterator[None]:

@@ -108,6 +108,11 @@ def callback_list(agent: Any, given: Callbacks, bar: ProgressBar | None) -> Call
     return callbacks
 
 
+def are_own(callbacks: CallbackList) -> bool:
+    """Return whether all callbacks are of this package: they change neither the game nor the strategies."""
+    return all(type(callback).__module__.startswith("robustgames.") for callback in callbacks.callbacks)
+
+
 def _converted(callback: Callback) -> BaseCallback:
     if isinstance(callback, BaseCallback):
         return callback

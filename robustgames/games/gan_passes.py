@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from robustgames.games.curves import Curve
+from robustgames.games.in_place import DERIVATIVES
 from robustgames.games.lipschitz import PENALTIES, Spectral
 from robustgames.games.networks import MLP
 from robustgames.games.objectives import OBJECTIVES, Objective
-from robustgames.games.passes import DERIVATIVES, Passes
+from robustgames.games.passes import Passes
 from robustgames.games.score_passes import ScorePasses
 
 DTYPES = (torch.float32, torch.float64)

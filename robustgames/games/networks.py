@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from robustgames.errors import GameError, unknown
+from robustgames.games import perceptron_node
 from robustgames.games.fast import with_fast_input_gradients
 from robustgames.games.purity import can_check, check_pure, refuse_hidden_state
 from robustgames.tensors import Movable
@@ -66,9 +67,19 @@ class MLP(Movable):
         return [shape for p, q in pairwise(self.widths) for shape in ((q, p), (q,))]
 
     def __call__(self, weights: Tensor, inputs: Tensor) -> Tensor:
-        """Return h_w(inputs): weights (*S, size), inputs (*S, B, p) or (B, p) -> (*S, B, q)."""
+        """Return h_w(inputs): weights (*S, size), inputs (*S, B, p) or (B, p) -> (*S, B, q).
+
+        It is `define`, for large passes of one run on a CPU as one node of autograd (`perceptron_node`), equal up to
+        rounding.
+        """
         if weights.dim() == 2 and len(weights) == 1 and inputs.dim() == 3:  # one run: plain products beat batched ones
             return self(weights.squeeze(0), inputs.squeeze(0)).unsqueeze(0)
+        if perceptron_node.fits(self, weights, inputs):
+            return perceptron_node.call(self, weights, inputs)
+        return self.define(weights, inputs)
+
+    def define(self, weights: Tensor, inputs: Tensor) -> Tensor:
+        """Return h_w(inputs) layer by layer, which defines it."""
         parts = weights.split(self._parts, -1)  # one split: its backward is one concatenation
         h = inputs
         for i, (p, q) in enumerate(pairwise(self.widths)):

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from robustgames.errors import GameError
 from robustgames.games.derivatives import jacobian_vector, vector_jacobian
+from robustgames.games.foresight import Foresight
 from robustgames.games.game import Game, Sample, ZeroSumGame
 from robustgames.games.sets import Set
 from robustgames.processes import Processes, alone
@@ -43,6 +44,7 @@ class Oracle:
         self.calls = 0
         self.sample: Sample = None
         self._before: Tensor | None = None  # the generator's state from which a sample to replay was drawn
+        self._next: Foresight | None = None  # what a log has computed of the next step
         self._feasible: Tensor | None = None  # what was projected for the current sample last
         self.asked = torch.empty(0)  # the point of the last call: a look-ahead if the scheme has one
         _check_shapes(game, shape)
@@ -53,7 +55,8 @@ class Oracle:
 
     def draw(self) -> None:
         """Draw a new ζ, at every place where the paper writes a new ζ."""
-        self.sample = self.game.draw(self.shape, self.generator)
+        foreseen = self._next is not None and self._next.draw(self.generator)
+        self.sample = self._next.sample if foreseen else self.game.draw(self.shape, self.generator)  # type: ignore[union-attr]
         self._feasible = self._before = None
 
     def draw_to_replay(self) -> Tensor:
@@ -78,7 +81,12 @@ class Oracle:
 
     def __call__(self, z: Tensor, player: int | None = None) -> Tensor:
         """Return V(z; ζ), or one player's block of it, and count one call."""
-        return self.game.field(self._ask(z), self.sample, player)
+        z, foreseen = self._ask(z), self._next
+        if foreseen is not None:
+            self._next = None
+            if (v := foreseen.value(z, self.sample, player)) is not None:
+                return v
+        return self.game.field(z, self.sample, player)
 
     def evaluate(self, z: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Return (both rewards, V(z; ζ)) from one evaluation, and count one call."""
@@ -136,17 +144,30 @@ class Oracle:
         """Return whether ζ is None, so the field depends on z alone."""
         return self.sample is None and self.game.draw(self.shape, Generator(self.game.device)) is None
 
-    def metrics(self, z: Tensor, seed: int) -> dict[str, Tensor]:
-        """Return `Game.metrics` at z, on the sample it holds; before the first one, on one of a generator of its own.
+    def metrics(self, z: Tensor, seed: int, keep: bool = False) -> dict[str, Tensor]:
+        """Return `Game.metrics` at z, on the sample that a step draws next.
+
+        If the sets follow the sample, z belongs to the one that the oracle holds: then it is on that one, before the
+        first step on one of a generator of its own.
 
         Args:
             z: Joint strategies, (*S, n + m).
             seed: Seed of that generator.
+            keep: Whether the next step may take sample and V from here, see `Foresight`; the game stays as it is until
+                then, or `forget` is called.
         """
+        if not self.game.sets_follow_sample:
+            foresight = Foresight(self.game, z.shape[:-1], self.generator, z)
+            self._next = foresight if keep else None
+            return foresight.metrics()
         sample = self.sample
         if sample is None:
             sample = self.game.draw(self.shape, Generator(self.game.device).manual_seed(seed))
         return self.game.metrics(z, sample)
+
+    def forget(self) -> None:
+        """Keep nothing of what `metrics` has computed."""
+        self._next = None
 
     # -- several processes, see `sharded` ------------------------------------------------------------------
     def check_same(self, z: Tensor) -> None:

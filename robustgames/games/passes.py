@@ -8,7 +8,6 @@ a single run nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -16,27 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustgames.games.in_place import DERIVATIVES, IN_PLACE
 from robustgames.games.networks import ACTIVATIONS, MLP
+from robustgames.games.products import NARROW, Calls, linear, outer, times
 
 aten = torch.ops.aten
-IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu_,
-    "tanh": torch.tanh_,
-    "elu": torch.nn.functional.elu_,
-    "leaky_relu": torch.nn.functional.leaky_relu_,
-}
-# (gradient in the output, output): overwrites the first by the gradient in the input
-DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Callable[[], Tensor]]] = {
-    "relu": lambda g, h: partial(aten.threshold_backward.grad_input, g, h, 0, grad_input=g),
-    "tanh": lambda g, h: partial(aten.tanh_backward.grad_input, g, h, grad_input=g),
-    "elu": lambda g, h: partial(aten.elu_backward.grad_input, g, 1.0, 1.0, 1.0, True, h, grad_input=g),
-    "leaky_relu": lambda g, h: partial(aten.leaky_relu_backward.grad_input, g, h, 0.01, True, grad_input=g),
-}
 assert ACTIVATIONS.keys() == IN_PLACE.keys() == DERIVATIVES.keys()
-NARROW = 16  # gᵀh with fewer columns in h takes MKL up to four times as long as (hᵀg)ᵀ
 MOST = 8  # shapes of a network whose memory is kept
-
-Calls = list[Callable[[], object]]
 
 
 class Passes:
@@ -133,10 +118,11 @@ class Passes:
         for i, (w, b) in enumerate(self._parts(self.weights)):
             h, out, activation = self.values[i], self.values[i + 1], self._activations[i]
             norm = self._norms[i] if i < len(self._norms) else None
-            calls.append(partial(torch.baddbmm, b, h, w.mT, out=out if norm is None else norm.before))
+            relu = norm is None and activation == "relu"
+            calls += linear(h, w, b, out if norm is None else norm.before, relu)
             if norm is not None:
                 calls.append(partial(norm.forward, out))
-            if activation is not None:
+            if activation is not None and not relu:
                 calls.append(partial(IN_PLACE[activation], out))
         return calls
 
@@ -146,14 +132,14 @@ class Passes:
             calls += [*self.derivative(i), *self.in_matrix(i)]
             calls.append(partial(torch.sum, self.slopes[i + 1], -2, keepdim=True, out=self.in_parts[i][1]))
             if i > 0:
-                calls.append(partial(torch.bmm, self.slopes[i + 1], self.matrices[i], out=self.slopes[i]))
+                calls += times(self.slopes[i + 1], self.matrices[i], self.slopes[i])
         return calls
 
     def _plan_in_inputs(self, first: int) -> Calls:
         calls: Calls = []
         for i, w in reversed(list(enumerate(self.matrices))):
             wanted, out = (w, self.slopes[i]) if i > 0 else (w[..., first:], self._in_tail)
-            calls += [*self.derivative(i), partial(torch.bmm, self.slopes[i + 1], wanted, out=out)]
+            calls += [*self.derivative(i), *times(self.slopes[i + 1], wanted, out)]
         return calls
 
     def derivative(self, layer: int) -> Calls:
@@ -171,7 +157,7 @@ class Passes:
         """Return the calls that compute the gradient in a layer's matrix from that in its output and its input."""
         (p, q), h, g, found = self.layers[layer], self.values[layer], self.slopes[layer + 1], self.in_parts[layer][0]
         if not p < NARROW < q:
-            return [partial(torch.bmm, g.mT, h, out=found)]
+            return outer(g, h, found)
         transposed = g.new_empty(len(g), p, q)
         return [partial(torch.bmm, h.mT, g, out=transposed), partial(found.copy_, transposed.mT)]
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from robustgames.games.networks import MLP
-from robustgames.games.passes import NARROW, Calls, Passes
+from robustgames.games.passes import Passes
+from robustgames.games.products import NARROW, Calls, times
 
 PIECEWISE_LINEAR = ("relu", "leaky_relu", None)
 EVERY = slice(None)
@@ -104,8 +105,7 @@ class ScorePasses:
         net = self._net
         calls = [partial(net.slope.fill_, 1.0), *net.derivative(i)] if i == len(net.layers) - 1 else []
         if i > 0:
-            calls.append(partial(torch.bmm, net.slopes[i + 1], net.matrices[i], out=net.slopes[i]))
-            return [*calls, *net.derivative(i - 1)]
+            return [*calls, *times(net.slopes[i + 1], net.matrices[i], net.slopes[i]), *net.derivative(i - 1)]
         return calls if inner is None else [*calls, *_product(net.slopes[1][:, inner], net.matrices[0], self.slopes)]
 
     def _plan_sums(self, i: int) -> Calls:
@@ -119,7 +119,7 @@ class ScorePasses:
         """Plan the way of u forwards."""
         net, calls = self._net, []
         for i, (u, after) in enumerate(pairwise(self._tangents)):
-            calls.append(partial(torch.bmm, u, net.matrices[i].mT, out=after))
+            calls += times(u, net.matrices[i].mT, after)
             calls += net.times_derivative(i, after, bent)
         return calls
 
@@ -132,6 +132,6 @@ def _run(calls: Calls) -> None:
 def _product(g: Tensor, w: Tensor, out: Tensor) -> Calls:
     """Return the calls of g w -> out; MKL takes four times as long if w has few columns and is not transposed."""
     if w.shape[-1] >= NARROW:
-        return [partial(torch.bmm, g, w, out=out)]
+        return times(g, w, out)
     rows = torch.empty_like(w.mT, memory_format=torch.contiguous_format)
     return [partial(rows.copy_, w.mT), partial(torch.bmm, g, rows.mT, out=out)]

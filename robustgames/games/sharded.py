@@ -133,10 +133,11 @@ class ShardedOracle(Oracle):
             return super().restart(z, player, zero)
         return self.place(z, 1, self.processes.chunk(self.whole.start(1, self.shape, self.generator)))
 
-    def metrics(self, z: Tensor, seed: int) -> dict[str, Tensor]:
+    def metrics(self, z: Tensor, seed: int, keep: bool = False) -> dict[str, Tensor]:
         """Return the metrics of the mean field and the mean rewards; metrics that a game defines as means over shards.
 
-        See `Oracle.metrics`.
+        They are on the sample that it holds, before the first one on one of a generator with this seed. Nothing is
+        kept, see `Oracle.metrics`.
         """
         sample = self.sample
         if sample is None:

@@ -24,13 +24,20 @@ def duality_gap(game: Game, z: Tensor) -> Tensor:
         >>> duality_gap(MatrixGame("matching_pennies"), torch.tensor([1.0, 0.0, 0.5, 0.5]))
         tensor(1.)
     """
+    if (gap := known_gap(game, z)) is None:
+        raise GameError(
+            f"the duality gap of {game.exact} is not known: it needs a zero-sum game whose best_response(z, player) is "
+            "exact and finite, e.g. a bilinear game with radius=1.0"
+        )
+    return gap
+
+
+def known_gap(game: Game, z: Tensor) -> Tensor | None:
+    """Return `duality_gap`, or None if the game does not define its best responses."""
     game = game.exact
     x_best, y_best = (game.best_response(z, player) for player in (0, 1))
     if not isinstance(game, ZeroSumGame) or x_best is None or y_best is None:
-        raise GameError(
-            f"the duality gap of {game} is not known: it needs a zero-sum game whose best_response(z, player) is "
-            "exact and finite, e.g. a bilinear game with radius=1.0"
-        )
+        return None
     x, y = game.split(z)
     return game.payoff(x, y_best, None) - game.payoff(x_best, y, None)
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from benchmarks.games import learning
 from benchmarks.harness import Contestant, Row, repeat, seconds_per_step
+from benchmarks.logs import with_logs
 from torch import nn
 from torch.nn.functional import softplus
 
@@ -22,6 +23,8 @@ def gans(rounds: int, device: str, quick: bool) -> Iterator[Row]:
     rounds = 1 if quick else max(3, rounds)
     yield from against_the_loop(rounds, device, seeds=1)
     yield from against_the_loop(rounds, device, seeds=10 if device == "cpu" else 64)
+    title = "25 Gaussians, one run, 1,500 calls with all default logs : without"
+    yield with_logs(title, agent(1, device), 150 if quick else 1500, rounds, device, at_most=1.05)
 
 
 def agent(seeds: int, device: str, lipschitz: str = "none") -> rg.GameAgent:
