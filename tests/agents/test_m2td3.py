@@ -332,7 +332,7 @@ WRONG = [
     ({"candidates": 0}, "candidates is 0"),
     ({"least_share": 0.2}, "least_share is 0.2 with 5 candidates"),
     ({"spread": -1.0}, "spread is -1.0"),
-    ({"engine": "native"}, "engine is native: it knows the critic and the policies of RobustDDPG"),
+    ({"engine": "native"}, "engine is native: it knows the updates of TemporalDifference, and this is Uncertain"),
 ]
 
 

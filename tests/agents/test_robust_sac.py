@@ -334,7 +334,7 @@ def test_what_is_logged():
         ({"target_entropy": float("nan")}, "target_entropy is nan: a number"),
         (
             {"engine": "native"},
-            "engine is native: it knows the targets of DDPG and TD3 only.*engine='auto' takes torch",
+            "engine is native: it knows the updates of CriticTraining, and this is Soft.*engine='auto' takes torch",
         ),
         ({"temprature": 1.0}, "did you mean temperature"),
     ],

@@ -178,7 +178,7 @@ def test_the_radius_rises_linearly_and_is_logged_as_roughness(tmp_path):
         ({"sa_scale": (1.0, 2.0)}, "sa_scale has 2 units: observations have 3"),
         ({"sa_scale": (1.0, 0.0, 1.0)}, "units are positive"),
         ({"sa_maximizer": "newton"}, "unknown sa_maximizer 'newton'"),
-        ({"engine": "native"}, "it knows PolicyGame only"),
+        ({"engine": "native"}, "it knows the updates of PolicyGame, and this is StateAdversarialGame"),
     ],
 )
 def test_what_cannot_be_is_refused(settings, error):
