@@ -271,7 +271,12 @@ def differentiable(agent: RobustDDPG, run: int) -> Differentiable:
     def q(states: Tensor, actions: Tensor) -> Tensor:
         return learning.critic(weights, torch.cat([player.scaled(states), actions], -1)).squeeze(-1)
 
-    return Differentiable(act, q)
+    return Differentiable(act, q, network=_module(player.network, player.weights), scaled=player.scaled)
+
+
+def _module(network: Any, weights: Tensor) -> torch.nn.Module | None:
+    """Return the network of a player as a module on the CPU, if it can be one."""
+    return network.as_module(weights.cpu()) if hasattr(network, "as_module") else None
 
 
 def _check_id(id: str, agent: str) -> None:
