@@ -1,7 +1,8 @@
-"""Bounds of what a network returns on boxes of inputs, for outputs that are not classes, such as the actions of a policy."""
+"""Bounds of the outputs of a network over boxes of inputs, such as the actions of a policy."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -30,7 +31,8 @@ def output_bounds(model: nn.Module, low: Tensor, high: Tensor, method: str = "cr
 
     Args:
         model: Network, inputs (N, p) -> outputs (N, k), of the layers that `certify` has bounds of.
-        low, high: Ends of the boxes, (N, p) each.
+        low: Lower ends of the boxes, (N, p).
+        high: Upper ends of the boxes, (N, p).
         method: "ibp", intervals, or "crown", linear relaxations, which are never looser and take a backward pass per
             hidden unit.
 
@@ -68,17 +70,10 @@ def output_bounds(model: nn.Module, low: Tensor, high: Tensor, method: str = "cr
     return lower, upper
 
 
-class _Norm:
-    """The norm of the balls, where `Relaxation` looks for it."""
-
-    class threat:
-        norm = "linf"
-
-
 class _Boxes:
     """What `Relaxation` needs of a `Task`: boxes instead of balls around images."""
 
-    p = _Norm
+    p = SimpleNamespace(threat=SimpleNamespace(norm="linf"))  # where `Relaxation` looks for the norm of its balls
 
     def __init__(self, model: nn.Module, low: Tensor, high: Tensor) -> None:
         self.low, self.high = low.double(), high.double()
@@ -90,6 +85,7 @@ class _Boxes:
         self._check(model)
 
     def graph(self) -> tuple[Graph, list[Layer], float]:
+        """Return the layers in float64, and the unit roundoff of the model."""
         return self.network, self.layers, self.unit
 
     def _check(self, model: nn.Module) -> None:

@@ -205,6 +205,7 @@ def _layers(model: nn.Module, graph: Graph) -> list[Layer]:
 
 
 def in_double(value: Tensor | None) -> Tensor | None:
+    """Return a parameter of a module in float64; None and whole numbers stay as they are."""
     return value if value is None or not value.is_floating_point() else value.detach().double()
 
 

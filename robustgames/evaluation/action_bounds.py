@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from robustgames.certificates.boxes import output_bounds
 from robustgames.errors import GameError

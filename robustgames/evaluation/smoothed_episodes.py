@@ -138,10 +138,17 @@ def certify_returns(
     They are about the policy *with* the noise, over starts as the env draws them.
 
     Args:
-        policy, env, noise, episodes, seed, scale, env_settings, progress: See `play_smoothed`.
+        policy: Policy without noise, observation -> action.
+        env: Env or its id, see `play_smoothed`.
+        noise: Standard deviation σ of the noise, in units of `scale`, > 0.
+        episodes: Number of episodes.
+        seed: Seed of the first one.
         alpha: Probability that the certificate is wrong.
+        scale: Units of the components, (p,); 1 by default.
         least: Number that no return is below. By default that of `least_return` if `env` is an id and it is known; an
             env that is given may have wrappers that change its rewards.
+        env_settings: Settings of an id.
+        progress: Function that is called with (episodes done, all episodes).
 
     Raises:
         GameError: See `play_smoothed` and `CertifiedReturns`.

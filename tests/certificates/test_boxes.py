@@ -1,4 +1,4 @@
-"""Bounds of outputs over boxes of inputs: exact on affine networks, never beaten, and refused where layers are unknown."""
+"""Bounds of outputs over boxes: exact on affine networks, never beaten, refused where layers are unknown."""
 
 import pytest
 import torch
