@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch import Tensor
 
 from robustgames import figures
-from robustgames.agents import RobustDDPG, RobustTD3
+from robustgames.agents import RobustDDPG, RobustDQN, RobustTD3
 from robustgames.agents.control.seeds import SeedFrom
 from robustgames.agents.learning import tqdm
 from robustgames.checkpoints import restoring
@@ -35,7 +35,11 @@ from robustgames.figures import curves
 from robustgames.processes import current
 from robustgames.solvers import RECIPES, Scheme, make_solver
 
-CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {"robust_ddpg": RobustDDPG, "robust_td3": RobustTD3}
+CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {
+    "robust_ddpg": RobustDDPG,
+    "robust_td3": RobustTD3,
+    "robust_dqn": RobustDQN,
+}
 EXAMPLE = "robustgames/ActionRobustPendulum-v0"
 
 
@@ -261,6 +265,8 @@ class ControlExperiment(Experiment[RobustDDPG]):
 
 def differentiable(agent: RobustDDPG, run: int) -> Differentiable:
     """Return the protagonist of one run for attacks by gradients, with the first of its critics."""
+    if isinstance(agent, RobustDQN):
+        return agent.differentiable(run)
     player, learning = agent._player("protagonist", run), agent.practice.learning
     player.norm = copy.deepcopy(player.norm)
     weights = learning.first(agent.practice.state)[run].clone()

@@ -87,7 +87,7 @@ def test_schedules_of_a_chain_count_its_outer_steps():
 
 
 def test_published_chains_count_their_own_steps_and_are_followed():
-    """Rate lr (1 - 1e-5)^n and noise (1 - 5e-5)^n, n = 0, 1, … over the steps of all chains; K_t = floor(1.00001^(t-1))."""
+    """lr (1 - 1e-5)^n and noise (1 - 5e-5)^n for n = 0, 1, … over all chains; K_t = floor(1.00001^(t-1))."""
     seen, followed = [], []
 
     def rate(k):
