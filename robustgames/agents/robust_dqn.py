@@ -105,7 +105,7 @@ class RobustDQN(RobustDDPG):
 
     Example:
         >>> settings = {"env_id": "CartPole-v1", "coupling": "probabilistic", "alpha": 0.1}
-        >>> agent = RobustDQN("robustgames/ActionRobust-v0", env_settings=settings, learning_starts=20, batch_size=8).learn(40)
+        >>> agent = RobustDQN("robustgames/ActionRobust-v0", env_settings=settings, learning_starts=20).learn(30)
         >>> agent.predict(np.zeros(4, np.float32))[0].shape, sorted(agent.policy()(np.zeros(4)).tolist())
         ((2,), [-1.0, 1.0])
     """
@@ -151,14 +151,10 @@ class RobustDQN(RobustDDPG):
         """Return the value of both players' best actions, (S, B): states (S, B, p)."""
         states = states.to(self.device)
         scaled = states if self.norm is None else self.norm.apply_(states.clone())
-        q, alpha = self._q(self.z, scaled), self.policies.expectation.share.alpha
-        return robust_value(q, alpha, random=self.game.random).squeeze(-1)
+        return self._value(self._q(self.z, scaled)).squeeze(-1)
 
     def differentiable(self, run: int) -> Differentiable:
-        """Return the policy of a run for attacks by gradients: the probabilities of a softmax of Q, stretched to [-1, 1].
-
-        An attack on these probabilities is that of the literature on DQN. The largest one is what the policy plays.
-        """
+        """Return the policy of a run for attacks by gradients: 2 softmax(Q) - 1, of which the largest one is played."""
         weights, norm = self.z[run].clone(), copy.deepcopy(self.norm)
 
         def q_of(states: Tensor) -> Tensor:
@@ -168,6 +164,10 @@ class RobustDQN(RobustDDPG):
             return 2 * q_of(states).softmax(-1) - 1
 
         return Differentiable(act, lambda states, actions: (q_of(states) * (actions + 1) / 2).sum(-1))
+
+    def _value(self, q: Tensor) -> Tensor:
+        assert isinstance(self.policies, GreedyPolicies)
+        return robust_value(q, self.policies.expectation.share.alpha, random=self.policies.random)
 
     def _q(self, weights: Tensor, states: Tensor) -> Tensor:
         actor = self.policies.actor
@@ -179,6 +179,6 @@ class RobustDQN(RobustDDPG):
         """Return the largest and the least Q on the last minibatch, and the value of both, (S,) each."""
         states = self.practice.states
         q = self._q(self.z, states)
-        v = robust_value(q, self.policies.expectation.share.alpha, random=self.game.random)
+        v = self._value(q)
         means = {"q_of_protagonist": q.amax(-1), "q_of_adversary": q.amin(-1), "value": v.squeeze(-1)}
         return {f"train/{name}": value.mean(-1) for name, value in means.items()}

@@ -66,7 +66,7 @@ class GreedyPolicies(Policies):
         some = bool((torch.as_tensor(alpha) > 0).any())
         adversary = Greedy(q, -1) if some and not random else None
         super().__init__(Greedy(q), adversary, alpha, coupling)
-        self.q, self.sizes = q, (q.size, 0)
+        self.q, self.sizes, self.random = q, (q.size, 0), some and random
 
     @property
     def action_size(self) -> int:
@@ -143,7 +143,9 @@ class TargetsOnly:
 
 
 class QGame(Game):
-    """Φ(w) = mean of h(Q_w(s, a) - r - γ (1 - terminated) V'(s')): the regression of Q-learning as a game of one player.
+    """The regression of Q-learning as a game of one player.
+
+    Φ(w) = mean of h(Q_w(s, a) - r - γ (1 - terminated) V'(s')),
 
     h(e) = e²/2 for |e| <= 1, else |e| - 1/2 (Huber), and V'(s') is `robust_value` under the target weights, with
     the actions that Q_w chooses if `double`.
@@ -165,7 +167,6 @@ class QGame(Game):
     ) -> None:
         self.policies, self.source, self.gamma, self.double, self.final = policies, source, gamma, double, final
         self.sizes = policies.sizes
-        self.random = policies.adversary is None and not policies.expectation.alone
         self.critic: FlatNetwork = policies.q
 
     def draw(self, shape: tuple[int, ...], generator: Generator) -> Batch:
@@ -187,7 +188,7 @@ class QGame(Game):
         with torch.no_grad():
             goal = self.policies.q(batch.target, batch.after)
             chosen = self.policies.q(x.detach(), batch.after) if self.double else None
-            v = robust_value(goal, self.policies.expectation.share.alpha, chosen, self.random)
+            v = robust_value(goal, self.policies.expectation.share.alpha, chosen, self.policies.random)
             goals = torch.addcmul(batch.rewards, batch.continues, v, value=self.gamma)
         q = self.policies.q(x, batch.states)
         return q, q.gather(-1, batch.actions) - goals
@@ -210,7 +211,8 @@ class QGame(Game):
         assert sample is not None
         with torch.no_grad():
             _, error = self.errors(z, sample)
-            self.source.error = error
+            if self.source.replay.size > 0:
+                self.source.error = error
             passes = self._net.at(error.size(0), error.size(1), error)
             passes.forward(z, sample.states)
             passes.slope.zero_()

@@ -37,7 +37,7 @@ def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]
     One with finitely many actions gets a box of preferences, see `Preferences`.
 
     Raises:
-        GameError: An unknown id or setting, or actions that are neither finitely many nor a bounded Box of real numbers.
+        GameError: An unknown id or setting, or actions that are neither finitely many nor a bounded Box.
     """
     if not isinstance(env_id, str):
         raise GameError(f"env_id is {env_id!r}: pass the id of a registered env, e.g. 'Pendulum-v1'")
