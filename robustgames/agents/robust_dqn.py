@@ -106,7 +106,7 @@ class RobustDQN(RobustDDPG):
     Example:
         >>> settings = {"env_id": "CartPole-v1", "coupling": "probabilistic", "alpha": 0.1}
         >>> agent = RobustDQN("robustgames/ActionRobust-v0", env_settings=settings, learning_starts=20).learn(30)
-        >>> agent.predict(np.zeros(4, np.float32))[0].shape, sorted(agent.policy()(np.zeros(4)).tolist())
+        >>> agent.predict(torch.zeros(4))[0].shape, sorted(agent.policy()(torch.zeros(4).numpy()).tolist())
         ((2,), [-1.0, 1.0])
     """
 
