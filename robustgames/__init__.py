@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from robustgames import solvers as solvers
     from robustgames import testing as testing
     from robustgames import zoo as zoo
-    from robustgames.agents import GameAgent, RobustDDPG, RobustTD3
+    from robustgames.agents import GameAgent, RobustDDPG, RobustDQN, RobustTD3
     from robustgames.envs import GameEnv, GameVectorEnv, PlayerView
     from robustgames.games import (
         MLP,
@@ -65,6 +65,7 @@ __all__ = [
     "Oracle",
     "PlayerView",
     "RobustDDPG",
+    "RobustDQN",
     "RobustTD3",
     "Rule",
     "Scheme",

@@ -35,6 +35,7 @@ class DQNSettings:
         tau: Share by which the target weights follow in a step.
         double: Whether Q chooses the actions that the target weights evaluate (van Hasselt et al. 2016), instead of the
             target weights themselves (Mnih et al. 2015).
+        huber: Whether errors above 1 count linearly, as in Mnih et al. 2015, instead of squared.
         batch_size: Number of transitions in a minibatch.
         buffer_size: Number of transitions in the replay of a run.
         learning_starts: Number of steps with random actions before the first update.
@@ -54,6 +55,7 @@ class DQNSettings:
     gamma: float = 0.99
     tau: float = 0.005
     double: bool = True
+    huber: bool = True
     batch_size: int = 128
     buffer_size: int = 100_000
     learning_starts: int = 1_000
@@ -134,7 +136,7 @@ class RobustDQN(RobustDDPG):
 
     def _make_game(self) -> Any:
         s = self.settings
-        return QGame(self.policies, self.practice, s.gamma, s.double, s.final or None)  # type: ignore[arg-type]
+        return QGame(self.policies, self.practice, s.gamma, s.double, s.final or None, s.huber)  # type: ignore[arg-type]
 
     def _make_behavior(self) -> Behavior:
         s: Any = self.settings

@@ -147,8 +147,8 @@ class QGame(Game):
 
     Φ(w) = mean of h(Q_w(s, a) - r - γ (1 - terminated) V'(s')),
 
-    h(e) = e²/2 for |e| <= 1, else |e| - 1/2 (Huber), and V'(s') is `robust_value` under the target weights, with
-    the actions that Q_w chooses if `double`.
+    h(e) = e²/2 for |e| <= 1, else |e| - 1/2 (Huber), or e²/2 everywhere without `huber`. V'(s') is `robust_value` under
+    the target weights, with the actions that Q_w chooses if `double`.
 
     Source: Mnih et al. 2015; van Hasselt, Guez and Silver 2016 (double); Tessler, Efroni and Mannor 2019 (α).
 
@@ -156,6 +156,7 @@ class QGame(Game):
         policies: Greedy policies with the network of Q, α and the kind of the adversary.
         source: Training, with a replay.
         gamma: Discount γ.
+        huber: Whether errors above 1 count linearly.
         double: Whether Q_w chooses the actions that the target weights evaluate.
         final: Half the width of the first weights of the last layer; None draws them like the others.
     """
@@ -163,9 +164,16 @@ class QGame(Game):
     players = ("protagonist", "adversary")
 
     def __init__(
-        self, policies: GreedyPolicies, source: QTraining, gamma: float, double: bool, final: float | None
+        self,
+        policies: GreedyPolicies,
+        source: QTraining,
+        gamma: float,
+        double: bool,
+        final: float | None,
+        huber: bool = True,
     ) -> None:
         self.policies, self.source, self.gamma, self.double, self.final = policies, source, gamma, double, final
+        self.huber = huber
         self.sizes = policies.sizes
         self.critic: FlatNetwork = policies.q
 
@@ -196,7 +204,8 @@ class QGame(Game):
     def loss(self, x: Tensor, batch: Batch) -> Tensor:
         """Return Φ, (S,); the definition of what `field` computes faster."""
         error = self.errors(x, batch)[1]
-        return torch.nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none").mean((-2, -1))
+        small = error.clamp(-1, 1) if self.huber else error
+        return (small * (error - small / 2)).mean((-2, -1))
 
     def evaluate(self, z: Tensor, sample: Batch | None = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
         assert sample is not None
@@ -216,7 +225,8 @@ class QGame(Game):
             passes = self._net.at(error.size(0), error.size(1), error)
             passes.forward(z, sample.states)
             passes.slope.zero_()
-            passes.slope.scatter_(-1, sample.actions, error.clamp(-1, 1).mul_(-1 / error.size(1)))
+            slope = error.clamp(-1, 1) if self.huber else error
+            passes.slope.scatter_(-1, sample.actions, slope * (-1 / error.size(1)))
             return passes.in_weights().clone()
 
     @cached_property
