@@ -1,6 +1,7 @@
-"""Certificates of classifiers: proofs, image by image, that no input of a ball is misclassified."""
+"""Certificates of networks: proofs that no input of a ball is misclassified, and bounds of outputs over boxes."""
 
 from robustgames.certificates.bounds import CROWN, IBP
+from robustgames.certificates.boxes import output_bounds
 from robustgames.certificates.certificate import Certificate
 from robustgames.certificates.exact import MILP
 from robustgames.certificates.linear import Linear
@@ -20,4 +21,5 @@ __all__ = [
     "certificate_of",
     "certify",
     "clopper_pearson",
+    "output_bounds",
 ]

@@ -201,10 +201,11 @@ def _module(model: Model | Victim) -> nn.Module:
 
 
 def _layers(model: nn.Module, graph: Graph) -> list[Layer]:
-    return graph.layers(lambda path: _in_double(attribute_of(model, path)))
+    return graph.layers(lambda path: in_double(attribute_of(model, path)))
 
 
-def _in_double(value: Tensor | None) -> Tensor | None:
+def in_double(value: Tensor | None) -> Tensor | None:
+    """Return a parameter of a module in float64; None and whole numbers stay as they are."""
     return value if value is None or not value.is_floating_point() else value.detach().double()
 
 

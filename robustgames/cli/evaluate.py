@@ -28,8 +28,9 @@ robustgames evaluate RUN              a run of a game: recompute its metrics, wi
 robustgames evaluate RUN [flags]      a run of control: recompute its returns, and sweep it over perturbations
 robustgames evaluate MODEL.zip --env ENV --trust [flags]   the same sweep of a model of Stable-Baselines3
 
-flags         --grid --episodes --worst-case --budget --observation-attack --eps --workers --best-response --algorithm
-              --video --perturbation; of a model also --env --set; of a game --animate
+flags         --grid --episodes --worst-case --budget --observation-attack --eps --certify --smoothing
+              --certify-episodes --workers --best-response --algorithm --video --perturbation; of a model also
+              --env --set; of a game --animate
 their help    robustgames evaluate RUN --help"""
 
 Folder = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -73,6 +74,13 @@ class SweepOptions:
     eps: float | None = None
     """Radius of these attacks, in standard deviations of each component of the observation; by default the published
     one of Hopper, Walker2d, HalfCheetah and Ant."""
+    certify: tuple[str, ...] = ()
+    """Certificates of every run: all, or some of actions (bounds of the actions when every component of the observation
+    moves by eps) and returns (of the policy with noise on its observations, under every attack)."""
+    smoothing: float = 0.1
+    """Standard deviation of that noise, in standard deviations of each component of the observation."""
+    certify_episodes: int = 1000
+    """Episodes from which the returns of a run are certified."""
     workers: int = 1
     """Processes that play the grid and the points of the search; the numbers do not depend on it."""
     video: Path | None = None
@@ -247,6 +255,9 @@ def _examination(options: SweepOptions) -> Examination:
         options.budget,
         options.observation_attack,
         options.eps,
+        options.certify,
+        options.smoothing,
+        options.certify_episodes,
         options.workers,
     )
 

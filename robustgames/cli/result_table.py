@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from robustgames.cli.certified_returns import report_certificates
 from robustgames.cli.screen import plain
 from robustgames.envs.control.perturbations import NOISES
 from robustgames.evaluation.intervals import FEWEST, Interval
@@ -111,6 +112,8 @@ def report_robustness(result: Content, figure: Path) -> None:
         console.print(f"worst case{of}: {plain(_named(point))}", soft_wrap=True)
     for attack, reason in result.get("observation_attacks", {}).get("left_out", {}).items():
         console.print(f"[yellow]attack {plain(attack)} left out:[/] {plain(reason)}", soft_wrap=True)
+    if "policy_certificates" in result:
+        report_certificates(result["policy_certificates"], console)
     for axis, reason in found["idle"].items():
         console.print(f"[yellow]{plain(axis)} left out:[/] {plain(reason)}", soft_wrap=True)
     if figure.exists():

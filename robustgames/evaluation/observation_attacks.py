@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from robustgames.attacks.engine import ascend
 from robustgames.attacks.problem import Problem
@@ -44,17 +44,22 @@ Objective = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Differentiable:
-    """A policy for an attack by gradients.
+    """A policy for an attack by gradients, and for bounds.
 
     Attributes:
         act: Actions in [-1, 1]^k of states, (B, p) -> (B, k).
         q: Q of the agent, ((B, p), (B, k)) -> (B,), or None.
         value: V of the agent, (B, p) -> (B,), or None.
+        network: Module whose outputs on `scaled` states are the actions, (B, p) -> (B, k), or None; bounds follow its
+            layers.
+        scaled: Scaling of states in front of it, which increases in every component; None if there is none.
     """
 
     act: Callable[[Tensor], Tensor]
     q: Callable[[Tensor, Tensor], Tensor] | None = None
     value: Callable[[Tensor], Tensor] | None = None
+    network: nn.Module | None = None
+    scaled: Callable[[Tensor], Tensor] | None = None
 
 
 class _Shifts:

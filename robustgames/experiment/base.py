@@ -25,6 +25,8 @@ UNEXPLAINED = (TypeError, RuntimeError, ValueError, AssertionError, ArithmeticEr
 
 LOGS = 50
 """Logs of a run by default, at equal distances."""
+CERTIFIED = ("actions", "returns")
+"""Certificates of policies."""
 
 A = TypeVar("A", bound=Agent)
 """Agent of an experiment."""
@@ -55,6 +57,10 @@ class Examination:
             "all"; none if empty.
         eps: Radius of these attacks in standard deviations of each component of the observation. If None, it is the
             published one of the model.
+        certify: Certificates of every run, some of `CERTIFIED` or "all": bounds of its actions on boxes of radius eps,
+            and of the returns of the smoothed policy.
+        smoothing: Standard deviation of the noise of the smoothed policy, in those of the components.
+        certify_episodes: Episodes of the smoothed policy, of each run.
         workers: Processes among which the cells of the sweep and of the search are divided.
 
     Raises:
@@ -69,12 +75,21 @@ class Examination:
     budget: int = 200
     observation_attack: tuple[str, ...] = ()
     eps: float | None = None
+    certify: tuple[str, ...] = ()
+    smoothing: float = 0.1
+    certify_episodes: int = 1000
     workers: int = 1
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
             raise unknown("algorithm", self.algorithm, ALGORITHMS)
-        for name, least in (("episodes", 1), ("best_response", 0), ("budget", 1), ("workers", 1)):
+        for name, least in (
+            ("episodes", 1),
+            ("best_response", 0),
+            ("budget", 1),
+            ("certify_episodes", 1),
+            ("workers", 1),
+        ):
             if getattr(self, name) < least:
                 raise GameError(f"{name} is {getattr(self, name)}: a whole number of at least {least} is needed")
         parse_grid(self.grid)
@@ -83,6 +98,11 @@ class Examination:
         for name in self.observation_attack:
             if name not in (*ATTACKS, "all"):
                 raise unknown("observation attack", name, (*ATTACKS, "all"))
+        for name in self.certify:
+            if name not in (*CERTIFIED, "all"):
+                raise unknown("certificate of policies", name, (*CERTIFIED, "all"))
+        if not 0 < self.smoothing < float("inf"):
+            raise GameError(f"smoothing is {self.smoothing}: a smoothed policy has noise > 0, e.g. --smoothing 0.1")
         if self.eps is not None and not 0 <= self.eps < float("inf"):
             raise GameError(f"eps is {self.eps}: the radius of an attack is finite and not negative, e.g. 0.075")
 

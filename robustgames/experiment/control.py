@@ -24,6 +24,7 @@ from robustgames.agents import (
     SATD3,
     DomainRandomizedTD3,
     RobustDDPG,
+    RobustDQN,
     RobustSAC,
     RobustTD3,
     SoftM2TD3,
@@ -60,6 +61,7 @@ CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {
     "sa_ddpg": SADDPG,
     "sa_td3": SATD3,
     "robust_sac": RobustSAC,
+    "robust_dqn": RobustDQN,
 }
 EXAMPLE = "robustgames/ActionRobustPendulum-v0"
 
@@ -291,6 +293,8 @@ class ControlExperiment(Experiment[RobustDDPG]):
 
 def differentiable(agent: RobustDDPG, run: int) -> Differentiable:
     """Return the protagonist of one run for attacks by gradients, with the first of its critics."""
+    if isinstance(agent, RobustDQN):
+        return agent.differentiable(run)
     player, learning = agent._player("protagonist", run), agent.practice.learning
     player.norm = copy.deepcopy(player.norm)
     weights = learning.first(agent.practice.state)[run].clone()
@@ -301,7 +305,12 @@ def differentiable(agent: RobustDDPG, run: int) -> Differentiable:
     def q(states: Tensor, actions: Tensor) -> Tensor:
         return learning.critic(weights, agent.critic_inputs(player.scaled(states), actions)).squeeze(-1)
 
-    return Differentiable(act, q)
+    return Differentiable(act, q, network=_module(player.network, player.weights), scaled=player.scaled)
+
+
+def _module(network: Any, weights: Tensor) -> torch.nn.Module | None:
+    """Return the network of a player as a module on the CPU, if it can be one."""
+    return network.as_module(weights.cpu()) if hasattr(network, "as_module") else None
 
 
 def _check_id(id: str, agent: str) -> None:

@@ -21,6 +21,7 @@ from robustgames.evaluation.rollouts import Policy, action_robust, control_env
 from robustgames.evaluation.worst_case import WorstCase, worst_case
 from robustgames.experiment.base import Examination, Progress, silent
 from robustgames.experiment.folder import Content
+from robustgames.experiment.policy_certificates import certify_policies
 from robustgames.figures.control import heat_maps, perturbation_curves
 from robustgames.figures.control_axes import parallel_coordinates, slices
 from robustgames.figures.style import Figure
@@ -63,6 +64,7 @@ def examine(
     * `worst_case`, if requested: a search for the worst point of each run, which starts at that of the grid if the set
       of the search contains it; its return there, and on other starts.
     * `observation_attacks`, if requested: returns of all runs under each attack on their observations.
+    * `policy_certificates`, if requested: see `certify_policies`.
     * `random_adversary`: mean returns of all runs without an adversary and under both random ones, whose share is that
       of the env, or 0.1 if that is 0. Intervals are over runs and starts: those of the sweep, and 10 at least, so
       "without" is the return of a result.
@@ -96,6 +98,8 @@ def examine(
         drawn["worst_case"] = parallel_coordinates({subject.name: worst})
     if what.observation_attack:
         found["observation_attacks"] = _observation_attacks(subject, what, progress)
+    if what.certify:
+        found["policy_certificates"] = _policy_certificates(subject, what, progress)
     found["random_adversary"] = _random(subject, max(what.episodes, EPISODES))
     if what.best_response:
         progress("best response", 0, 1)
@@ -124,7 +128,7 @@ def check(
         if what.worst_case:
             checked_set(parse_bounds(what.worst_case), made)
         checked(perturbation, action_robust(made).physics)
-        if what.observation_attack:
+        if what.observation_attack or {"actions", "all"} & {*what.certify}:
             _eps(action_robust(made).env_id, what)
     finally:
         made.close()
@@ -200,6 +204,16 @@ def _observation_attacks(subject: Subject, what: Examination, progress: Progress
         "strongest": found.strongest() if found.returns else [],
         "left_out": dict(found.left_out),
     }
+
+
+def _policy_certificates(subject: Subject, what: Examination, progress: Progress) -> Content:
+    eps = None
+    if {"actions", "all"} & {*what.certify}:
+        made = control_env(subject.env, subject.env_settings)
+        eps = _eps(action_robust(made).env_id, what)
+        made.close()
+    parts = (subject.policies, subject.differentiable, subject.env, subject.env_settings)
+    return certify_policies(*parts, what, eps, progress)
 
 
 def _worst_summaries(found: WorstCase) -> Content:

@@ -13,7 +13,8 @@ import stable_baselines3
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from torch import Tensor
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from torch import Tensor, nn
 
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.adversaries import ALGORITHMS
@@ -84,12 +85,21 @@ def differentiable(model: BaseAlgorithm) -> Differentiable:
             return torch.cat(policy.critic(states, actions), -1).amin(-1)
 
         mean = {"deterministic": True} if isinstance(model, stable_baselines3.SAC) else {}
-        return Differentiable(lambda states: policy.actor(states, **mean), q)  # their actors act in [-1, 1]
+        return Differentiable(lambda s: policy.actor(s, **mean), q, network=_network(policy.actor))  # in [-1, 1]
 
     def act(states: Tensor) -> Tensor:
         return ((policy.get_distribution(states).mode() - center) / half).clamp(-1, 1)
 
     return Differentiable(act, value=lambda states: policy.predict_values(states).squeeze(-1))
+
+
+def _network(actor: Any) -> nn.Module | None:
+    """Return the layers of an actor of DDPG, TD3 or SAC on a vector, or None."""
+    if not isinstance(actor.features_extractor, FlattenExtractor):
+        return None
+    if hasattr(actor, "latent_pi"):  # with state-dependent exploration SAC clips its mean
+        return nn.Sequential(*actor.latent_pi, actor.mu, nn.Tanh()) if isinstance(actor.mu, nn.Linear) else None
+    return actor.mu
 
 
 def _action(policy: BasePolicy, center: np.ndarray, half: np.ndarray, observation: Any) -> np.ndarray:

@@ -96,6 +96,10 @@ class Game(Movable, ABC):
         none = z.new_zeros(z.shape[:-1])
         return (none, none), self.field(z, sample)
 
+    def follow(self, z: Tensor) -> None:
+        """Let what follows the players outside of z follow an iterate, such as target networks; by default nothing."""
+        return
+
     def project(self, z: Tensor, sample: Sample = None) -> Tensor:
         """Return the projection of z onto X × Y (z itself without constraints)."""
         first, second = self.sets

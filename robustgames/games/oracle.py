@@ -125,6 +125,10 @@ class Oracle:
         self._feasible = self.game.project(self.game.settle(z), self.sample)
         return self._feasible
 
+    def follow(self, z: Tensor) -> None:
+        """Report an iterate inside of a step, see `Game.follow`."""
+        self.game.follow(z)
+
     def place(self, z: Tensor, player: int, block: Tensor) -> Tensor:
         """Return z with one player's block replaced, settled and projected."""
         self._feasible = self.game.settle(self.game.place(z, player, block, self.sample))

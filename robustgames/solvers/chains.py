@@ -27,7 +27,8 @@ class LangevinChains(Scheme):
     and z_{t+1} = (1 - b) z_t + b mean. With `prox` the chains run twice, both times from z_t: against z_t, then against
     the mean of the first pass; the second mean counts. 2 K_t - 1 calls a step, as the first serves both players, and
     2 K_t more with `prox`. The count of a rule is t in all K_t steps, so its schedules are per step. Moments of a rule
-    persist.
+    persist. With `published` it counts the steps of all chains, target networks follow (x^(k+1), y^(k+1)) after each of
+    them (`Oracle.follow`) instead of z_{t+1}, and K_t = min(K, floor((1 + growth)^(t-1))).
 
     With K = 1, b = 1 and no noise this is simultaneous gradient descent ascent, bit for bit, and with `prox` on
     bilinear games extragradient.
@@ -40,6 +41,8 @@ class LangevinChains(Scheme):
         damping: Weight of the newest point in both means, b in (0, 1].
         prox: Whether to run mirror-prox instead of mirror descent.
         growth: Growth of the chains: K_t = min(K, floor((1 + growth)^t)). If 0, K_t = K.
+        published: Whether schedules and target networks go by the steps of the chains, as in the code of Kamalaruban et
+            al. 2020, instead of by t.
     """
 
     rule: Rules
@@ -47,12 +50,15 @@ class LangevinChains(Scheme):
     damping: float = 0.9
     prox: bool = False
     growth: float = 0.0
+    published: bool = False
 
     def __post_init__(self) -> None:
         if self.inner_steps < 1:
             raise GameError(f"inner_steps is {self.inner_steps}: a chain takes at least 1 step")
         if not 0 < self.damping <= 1:
             raise GameError(f"damping is {self.damping}: the weight of the newest point lies in (0, 1], e.g. 0.9")
+        if self.prox and self.published:
+            raise GameError("the published chains are those of mirror descent: leave prox out, or published")
         if not 0 <= self.growth < float("inf"):
             raise GameError(f"growth is {self.growth}: a rate >= 0, e.g. 1e-5, or 0 for chains of constant length")
 
@@ -73,7 +79,9 @@ class LangevinChains(Scheme):
 
     def length(self, t: int) -> int:
         """Return K_t, the steps of a chain in step t >= 1."""
-        return min(self.inner_steps, int((1 + self.growth) ** t)) if self.growth else self.inner_steps
+        if not self.growth:
+            return self.inner_steps
+        return min(self.inner_steps, int((1 + self.growth) ** (t - self.published)))
 
     def _sample(self, oracle: Oracle, start: Tensor, against: Tensor, rules: State, t: int) -> tuple[Tensor, State]:
         """Return the damped mean of both chains from `start`, each player's against the other's block of `against`."""
@@ -81,9 +89,11 @@ class LangevinChains(Scheme):
         for k in range(self.length(t)):
             oracle.draw()
             v = self._field(oracle, chain, against, one_point=k == 0 and against is start)
-            now = {name: {**state, "k": t - 1} for name, state in rules.items()}
+            now = rules if self.published else {name: {**state, "k": t - 1} for name, state in rules.items()}
             moved, rules = move_rules(pair(self.rule), oracle, chain, v, now)
             chain = oracle.project(moved)
+            if self.published:
+                oracle.follow(chain)
             mean = mean.lerp(chain, self.damping)
         return mean, rules
 

@@ -78,15 +78,18 @@ def mirror_prox_gan(*args: Any, **settings: Any) -> Scheme:
     return replace(mirror_gan(*args, **settings), prox=True)
 
 
-def mixed_ne_ld(lr: float = 1e-4, noise: float = 1e-3, inner_steps: int = 15) -> Scheme:
+def mixed_ne_ld(lr: float = 1e-4, noise: float = 1e-3, inner_steps: int = 15, published: bool = False) -> Scheme:
     """MixedNE-LD: both players sample their strategies by growing chains of preconditioned Langevin steps.
 
     Mirror-GAN with RMSProp's preconditioning (0.999) and damping 0.9. In control it is used with `--every-draw`, which
     trains the critic in every step of a chain.
 
-    Differences from the published code: rates and temperature decay with every outer step here, with every step of a
-    chain there; target networks follow after every outer step here, after every step of a chain there; the constant of
-    the preconditioner is 1e-5 here, 1e-8 there.
+    With `published` it is the update of the published code: rate and temperature decay with every step of a chain,
+    target networks follow the chains after each of their steps, and the constant of the preconditioner is 1e-8. A
+    weight whose gradient stays 0 then moves by noise sqrt(2 lr / 1e-8) a step, 141 noise at lr 1e-4. Without it, rate
+    and temperature decay with every outer step, target networks follow the means, and the constant is 1e-5. In both
+    cases the players act in the states of the minibatch; that code has the next ones, and the critic the states. It
+    also draws the start of the means apart from that of the target networks.
 
     Source: Kamalaruban et al. 2020, algorithm 1, and its code.
 
@@ -94,7 +97,13 @@ def mixed_ne_ld(lr: float = 1e-4, noise: float = 1e-3, inner_steps: int = 15) ->
         lr: Learning rate, which falls by 1e-5 of itself in every step.
         noise: Temperature, which falls by 5e-5 of itself in every step (1e-2 to 1e-5 in the published code).
         inner_steps: Length of the longest chain. In step t a chain has min(inner_steps, floor(1.00001^t)) steps.
+        published: Whether to take the update of the published code. Its other settings are `--every-draw --l2 0.01
+            --tau 0.001`.
     """
+    if published:  # the decays have the exponents 0, 1, …
+        rate, std = Exponential(lr / (1 - 1e-5), 1e-5), Exponential(noise / (1 - 5e-5), 5e-5)
+        rule = PreconditionedLangevin(rate, std, decay=0.999, eps=1e-8)
+        return LangevinChains(rule, inner_steps, damping=0.9, growth=1e-5, published=True)
     return mirror_gan(lr, noise, inner_steps, damping=0.9, precondition=0.999, growth=1e-5)
 
 

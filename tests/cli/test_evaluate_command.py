@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from stable_baselines3 import DDPG
+from stable_baselines3 import DDPG, PPO
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import robustgames as rg
@@ -182,6 +182,24 @@ def test_observations_of_a_run_and_of_a_model_are_attacked(run, tmp_path, capsys
     assert "observation attack critic, eps 0.25" in capsys.readouterr().out
 
 
+def test_policies_of_a_run_and_of_a_model_are_certified(run, tmp_path, capsys):
+    words = ["--grid", "mass=1,2", "--episodes", "1", "--eps", "0.1", "--certify", "all", "--certify-episodes", "30"]
+    assert cli.main(["evaluate", str(run), *words, "--smoothing", "0.2"]) == 0
+    shown = capsys.readouterr().out
+    assert "action change at eps 0.1: at most" in shown and "mean return, mean of 2" in shown
+    found = json.loads((run / "evaluation.json").read_text())["policy_certificates"]
+    actions, returns = (found[name]["per_run"] for name in ("actions", "returns"))
+    for name in ("mean", "largest"):
+        assert all(a <= c for a, c in zip(actions[f"attacked_{name}"], actions[name], strict=True))
+    assert found["returns"]["budgets"] == [0.0, 0.1, 0.2, 0.4] and len(returns["mean"]) == 2
+    for mean, bounds in zip(returns["mean"], returns["certified_mean"], strict=True):
+        assert mean >= bounds[0] > bounds[1] > bounds[2] > bounds[3] >= -3254.73
+    PPO("MlpPolicy", "Pendulum-v1", device="cpu", seed=0).save(tmp_path / "m.zip")
+    model = ["evaluate", str(tmp_path / "m.zip"), "--trust", "--algorithm", "PPO", "--env", PENDULUM]
+    assert cli.main([*model, *words]) == 0
+    assert "bounds of actions left out: this policy has no network" in capsys.readouterr().out
+
+
 def test_words_of_a_worst_case():
     assert parse_bounds(["mass,friction:foot", "action_noise"]) == {
         "mass": (0.5, 2.0),
@@ -212,6 +230,9 @@ def test_words_of_a_grid():
         (["--worst-case", "mass=0,1"], "mass is 0.0: a relative scale is positive"),
         (["--worst-case", "mass,mass"], "the grid has mass twice"),
         (["--worst-case", "mass", "--budget", "0"], "budget is 0: a whole number of at least 1"),
+        (["--certify", "action"], "unknown certificate of policies 'action': did you mean actions"),
+        (["--certify", "actions"], "no radius is published for Pendulum-v1 (only Hopper 0.075"),
+        (["--certify", "returns", "--smoothing", "0"], "smoothing is 0.0: a smoothed policy has noise > 0"),
         (["--observation-attack", "madd"], "unknown observation attack 'madd': did you mean mad"),
         (["--observation-attack", "mad"], "no radius is published for Pendulum-v1 (only Hopper 0.075"),
         (["--observation-attack", "all", "--eps", "-1"], "eps is -1.0: the radius of an attack is finite"),

@@ -486,7 +486,7 @@ gym.register("couplings/Unbounded-v0", entry_point=Drift, kwargs={"action_space"
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"env_id": "CartPole-v1"}, r"CartPole-v1 has actions Discrete\(2\): pass an env with a Box of real numbers"),
+        ({"env_id": "CartPole-v1", "alpha": 2.0}, "alpha is 2.0"),
         ({"env_id": "couplings/Dict-v0"}, r"has actions Dict\(.*\): pass an env with a Box"),
         (
             {"env_id": "couplings/Unbounded-v0"},

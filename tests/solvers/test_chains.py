@@ -86,6 +86,30 @@ def test_schedules_of_a_chain_count_its_outer_steps():
     assert seen == [1] * 6 + [2] * 6
 
 
+def test_published_chains_count_their_own_steps_and_are_followed():
+    """lr (1 - 1e-5)^n and noise (1 - 5e-5)^n for n = 0, 1, … over all chains; K_t = floor(1.00001^(t-1))."""
+    seen, followed = [], []
+
+    def rate(k):
+        seen.append(k)
+        return 0.1
+
+    oracle = Oracle(Bilinear())
+    oracle.follow = followed.append
+    solver, z = LangevinChains(SGD(rate), inner_steps=3, published=True), torch.ones(2)
+    state = solver.init(oracle, z)
+    for _ in range(2):
+        z, state = solver.step(oracle, z, state)
+    assert seen == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6] and len(followed) == 6
+    assert not torch.equal(followed[-1], z)  # the chain, not the mean
+    published = make_solver("mixed_ne_ld", lr=0.1, noise=0.2, published=True)
+    rule = published.rule
+    assert [rule.lr(1), rule.noise(1)] == pytest.approx([0.1, 0.2], rel=1e-14)
+    assert rule.lr(3) == pytest.approx(0.1 * (1 - 1e-5) ** 2) and rule.noise(3) == pytest.approx(0.2 * (1 - 5e-5) ** 2)
+    assert (rule.eps, rule.decay, published.damping) == (1e-8, 0.999, 0.9)
+    assert [published.length(t) for t in (1, 69_316, 69_317)] == [1, 1, 2]
+
+
 # -- noise ------------------------------------------------------------------------------------------------------------
 def test_noise_of_a_preconditioned_step_on_a_frozen_gradient():
     """std = noise sqrt(2 lr / D), D = sqrt(s) + eps, coordinate by coordinate, around the RMSProp step lr v / D."""
@@ -118,6 +142,7 @@ def test_langevin_settles_at_its_variance_and_the_noise_may_fall():
         (lambda: LangevinChains(SGD(0.1), inner_steps=0), "inner_steps is 0: a chain takes at least 1 step"),
         (lambda: LangevinChains(SGD(0.1), damping=0.0), r"damping is 0.0: .* in \(0, 1\]"),
         (lambda: LangevinChains(SGD(0.1), growth=-1.0), "growth is -1.0: a rate >= 0"),
+        (lambda: LangevinChains(SGD(0.1), prox=True, published=True), "those of mirror descent"),
         (lambda: PreconditionedLangevin(0.1, eps=0.0), "eps is 0.0: it must be a small number > 0"),
         (lambda: Langevin(0.1, -1.0), "noise is -1.0"),
         (lambda: Exponential(0.1, 1.0), "not a decreasing schedule"),

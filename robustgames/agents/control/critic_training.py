@@ -48,6 +48,7 @@ class CriticTraining:
         self.norm = norm
         self.state = learning.init(replay.shape, generator, replay.dtype)
         self.target = self.error = self.states = torch.empty(0)
+        self.followed = False
         self.held: Transitions | None = None
         self._copied: list[Tensor] = []
         self._copies: list[Tensor] = []
@@ -90,6 +91,7 @@ class CriticTraining:
 
     def follow(self, z: Tensor) -> None:
         """Move the target policies and the target critic by tau towards z and the critic."""
+        self.followed = True
         self.target.lerp_(z, self.learning.tau)
         self.learning.follow_(self.state)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
@@ -33,6 +33,15 @@ class Source(Protocol):
 
     def draw(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return (states (*shape, B, p), weights of the critic (*shape, c))."""
+        ...
+
+
+@runtime_checkable
+class Followed(Protocol):
+    """A source with target networks."""
+
+    def follow(self, z: Tensor) -> None:
+        """Move the target networks towards z."""
         ...
 
 
@@ -104,6 +113,10 @@ class PolicyGame(ZeroSumGame):
     def draw(self, shape: tuple[int, ...], generator: Generator) -> PolicySample:
         states, critic = self.source.draw(shape, generator, self.dtype)
         return PolicySample(states, critic, self.policies.draw(states.shape[:-1], generator, self.dtype))
+
+    def follow(self, z: Tensor) -> None:
+        if isinstance(self.source, Followed):
+            self.source.follow(z)
 
     def start(self, player: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
         """Draw weights as the network does, the last layer small."""

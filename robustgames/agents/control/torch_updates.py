@@ -38,8 +38,10 @@ class TorchUpdates:
         self.practice.learn(self.generator)
         self.behavior.adapt(z, self.practice.states)
         if due:
+            self.practice.followed = False
             z, state = self.solver.step(self.oracle, z, state)
-            self.practice.follow(z)
+            if not self.practice.followed:  # else the targets followed each step of a chain
+                self.practice.follow(z)
         return z, state
 
     def mark(self) -> Any:

@@ -35,7 +35,8 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
     * `adversary_scales`: the scales that the adversary set, with coupling "dynamics".
 
     Args:
-        env_id: Gymnasium id with a bounded Box of actions.
+        env_id: Gymnasium id with a bounded Box of actions, or with finitely many: an action is then a vector of
+            preferences, of which the largest is executed, see `Preferences`.
         alpha: The adversary's share in couplings of actions, 0.1 by default; 0 is the inner env, bit for bit.
         coupling: "noisy" (NR-MDP), "probabilistic" (PR-MDP), "force" (RARL), "dynamics", "observation" (SA-MDP),
             "delayed_observation", or a `Coupling`. In "observation" the adversary acts first, see `perceived`.

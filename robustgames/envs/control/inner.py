@@ -19,11 +19,13 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
+from robustgames.envs.control.discrete_actions import Preferences
 from robustgames.envs.control.perturbations import AXES, NOISES
 from robustgames.envs.control.physics import Numbers, Physics
 from robustgames.errors import GameError, shorten, unknown
 
 NUMBERS: dict[str, dict[str, str]] = {
+    "gymnasium.envs.classic_control.cartpole:CartPoleEnv": {"gravity": "gravity", "gain": "force_mag"},
     "gymnasium.envs.classic_control.pendulum:PendulumEnv": {"mass": "m", "length": "l", "gravity": "g"},
 }
 """Attributes that an axis scales, for envs written in Python; your own env states them in `perturbable`."""
@@ -32,8 +34,10 @@ NUMBERS: dict[str, dict[str, str]] = {
 def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]) -> gym.Env:
     """Return the env of an id without its time limit and checkers, which belong around the game.
 
+    One with finitely many actions gets a box of preferences, see `Preferences`.
+
     Raises:
-        GameError: An unknown id or setting, or actions that are not a bounded Box of real numbers.
+        GameError: An unknown id or setting, or actions that are neither finitely many nor a bounded Box.
     """
     if not isinstance(env_id, str):
         raise GameError(f"env_id is {env_id!r}: pass the id of a registered env, e.g. 'Pendulum-v1'")
@@ -53,9 +57,11 @@ def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]
         raise GameError(f"gym.make({env_id!r}) failed: {reason[:300]}") from error
     # an env that is registered with wrappers, or whose entry point returns one, keeps them
     inner = made.env if type(made) is gym.wrappers.OrderEnforcing else made
+    if isinstance(inner.action_space, gym.spaces.Discrete):
+        inner = Preferences(inner)
     space = inner.action_space
     if not is_real_box(space):
-        raise GameError(f"{env_id} has actions {space}: pass an env with a Box of real numbers, e.g. Pendulum-v1")
+        raise GameError(f"{env_id} has actions {space}: pass an env with a Box of real numbers, or a Discrete space")
     assert isinstance(space, gym.spaces.Box)
     if not space.is_bounded():
         box = f"gymnasium.spaces.Box(-1.0, 1.0, {space.shape})"

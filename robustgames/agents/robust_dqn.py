@@ -1,0 +1,186 @@
+"""DQN against an adversary that replaces one of finitely many actions."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from robustgames.agents.control.behavior import Behavior
+from robustgames.agents.control.critic_training import CriticTraining
+from robustgames.agents.control.epsilon_greedy import EpsilonGreedy
+from robustgames.agents.control.player import Player
+from robustgames.agents.control.policies import Policies
+from robustgames.agents.control.q_learning import Greedy, GreedyPolicies, QGame, QTraining, TargetsOnly, robust_value
+from robustgames.agents.control.replay import Replay
+from robustgames.agents.control.settings import Adversary, Engine, Settings
+from robustgames.agents.robust_ddpg import RobustDDPG
+from robustgames.envs.control.discrete_actions import preferences_of
+from robustgames.errors import GameError
+from robustgames.evaluation.observation_attacks import Differentiable
+from robustgames.games import MLP
+
+
+@dataclass(frozen=True)
+class DQNSettings:
+    """Hyper-parameters of `RobustDQN`.
+
+    Attributes:
+        hidden: Widths of the hidden layers of Q, ReLU between them.
+        final: Half the width of the first weights of the last layer. If 0, they are drawn like the other layers.
+        gamma: Discount.
+        tau: Share by which the target weights follow in a step.
+        double: Whether Q chooses the actions that the target weights evaluate (van Hasselt et al. 2016), instead of the
+            target weights themselves (Mnih et al. 2015).
+        huber: Whether errors above 1 count linearly, as in Mnih et al. 2015, instead of squared.
+        batch_size: Number of transitions in a minibatch.
+        buffer_size: Number of transitions in the replay of a run.
+        learning_starts: Number of steps with random actions before the first update.
+        exploration_steps: Steps after the random ones in which the probability of a random action falls from 1.
+        epsilon: Probability of a random action after them (Mnih et al. 2015: 0.1).
+        normalize: Scaling of observations by their running mean and deviation, frozen in evaluation.
+        delay: Number of updates of which one is taken: 4 trains every fourth step.
+        adversary: Kind of adversary: learned, the action of least Q, or random, the control.
+        engine: What computes updates and actions: auto and torch are PyTorch.
+
+    Raises:
+        GameError: Numbers out of range, or unknown words.
+    """
+
+    hidden: tuple[int, ...] = (64, 64)
+    final: float = 0.0
+    gamma: float = 0.99
+    tau: float = 0.005
+    double: bool = True
+    huber: bool = True
+    batch_size: int = 128
+    buffer_size: int = 100_000
+    learning_starts: int = 1_000
+    exploration_steps: int = 10_000
+    epsilon: float = 0.05
+    normalize: bool = False
+    delay: int = 1
+    adversary: Adversary = "learned"
+    engine: Engine = "auto"
+
+    def __post_init__(self) -> None:
+        common = {f.name for f in fields(Settings)} & {f.name for f in fields(self)}
+        Settings(**{name: getattr(self, name) for name in common})  # the same checks
+        if not (isinstance(self.exploration_steps, int) and self.exploration_steps >= 1):
+            raise GameError(f"exploration_steps is {self.exploration_steps}: at least 1 step, e.g. 10000")
+        if not 0 <= self.epsilon <= 1:
+            raise GameError(f"epsilon is {self.epsilon}: the probability of a random action, in [0, 1], e.g. 0.05")
+        if not 0 <= self.gamma < 1 or not 0 < self.tau <= 1:
+            raise GameError(f"gamma is {self.gamma} and tau {self.tau}: in [0, 1) and (0, 1], e.g. 0.99 and 0.005")
+
+    changed = Settings.changed
+
+
+class RobustDQN(RobustDDPG):
+    """DQN whose value holds against an adversary that replaces each action with probability α: the optimum of PR-MDP.
+
+        Q(s, a) → r + γ (1 - terminated) V(s'),        V = (1 - α) max_a Q + α min_a Q.
+
+    One Q serves both players, so the operator is exact, and not a pair of policies that chase each other. With α = 0 it
+    is DQN, by default double DQN. The solver steps on `QGame`, Adam(1e-3) by default.
+
+    All else is that of `RobustDDPG`: runs side by side, streams, checkpoints and evaluation.
+
+    Source: Mnih et al. 2015; van Hasselt, Guez and Silver 2016; Tessler, Efroni and Mannor 2019 (PR-MDP).
+
+    Args:
+        env: Id of a control env with an adversary and finitely many actions, with coupling "probabilistic", or one env.
+        solver: Scheme of Q's weights, or a name of `make_solver`.
+        seed: Seed of everything random.
+        runs: Number of runs S.
+        env_settings: Settings of the id, e.g. {"env_id": "CartPole-v1", "coupling": "probabilistic", "alpha": 0.1}.
+        device: Device, see `RobustDDPG`.
+        tensorboard_log: Folder of event files; if None, none are written.
+        verbose: If 1, every log is printed as a table.
+        **settings: Fields of `DQNSettings`.
+
+    Raises:
+        GameError: An env with other actions or another coupling, or settings that are out of range.
+
+    Example:
+        >>> settings = {"env_id": "CartPole-v1", "coupling": "probabilistic", "alpha": 0.1}
+        >>> agent = RobustDQN("robustgames/ActionRobust-v0", env_settings=settings, learning_starts=20).learn(30)
+        >>> agent.predict(torch.zeros(4))[0].shape, sorted(agent.policy()(torch.zeros(4).numpy()).tolist())
+        ((2,), [-1.0, 1.0])
+    """
+
+    preset: Any = DQNSettings()
+
+    def _make_policies(self) -> Policies:
+        core, episodes, s = self.env.unwrapped, self.ongoing, self.settings
+        if preferences_of(core) is None:
+            raise GameError(f"{getattr(core, 'env_id', core)} has continuous actions: train it with robust_ddpg")
+        if any(episodes.alphas) and not episodes.law.separate:
+            raise GameError(
+                f"the coupling is {episodes.coupling}: robust_dqn has the value of an adversary that replaces actions, "
+                "--set coupling=probabilistic; without an adversary --set alpha=0"
+            )
+        q = MLP((episodes.observation_size, *s.hidden, episodes.action_size))
+        alphas = episodes.alphas
+        alpha = alphas[0] if len(set(alphas)) == 1 else torch.tensor(alphas, device=self.device)
+        return GreedyPolicies(q, alpha, episodes.law, s.adversary == "random")
+
+    def _make_practice(self, generator: Generator) -> CriticTraining:
+        episodes, s = self.ongoing, self.settings
+        sizes = (episodes.observation_size, episodes.action_size, (episodes.runs,))
+        replay, learning = Replay(s.buffer_size, *sizes, self.device), TargetsOnly(self.policies, s.tau)
+        return QTraining(replay, learning, s.batch_size, generator, norm=self.norm)  # type: ignore[arg-type]
+
+    def _make_game(self) -> Any:
+        s = self.settings
+        return QGame(self.policies, self.practice, s.gamma, s.double, s.final or None, s.huber)  # type: ignore[arg-type]
+
+    def _make_behavior(self) -> Behavior:
+        s: Any = self.settings
+        return EpsilonGreedy(self.policies, s.exploration_steps, s.epsilon, self.generator, len(self.z))  # type: ignore[arg-type]
+
+    def _player(self, player: str, run: int) -> Player:
+        found = super()._player(player, run)
+        if player == "adversary":  # the weights are the protagonist's
+            found.weights = self.z[run].clone()
+        return found
+
+    @torch.no_grad()
+    def values(self, states: Tensor) -> Tensor:
+        """Return the value of both players' best actions, (S, B): states (S, B, p)."""
+        states = states.to(self.device)
+        scaled = states if self.norm is None else self.norm.apply_(states.clone())
+        return self._value(self._q(self.z, scaled)).squeeze(-1)
+
+    def differentiable(self, run: int) -> Differentiable:
+        """Return the policy of a run for attacks by gradients: 2 softmax(Q) - 1, of which the largest one is played."""
+        weights, norm = self.z[run].clone(), copy.deepcopy(self.norm)
+
+        def q_of(states: Tensor) -> Tensor:
+            return self._q(weights, states if norm is None else norm.apply_(states.clone(), run))
+
+        def act(states: Tensor) -> Tensor:
+            return 2 * q_of(states).softmax(-1) - 1
+
+        return Differentiable(act, lambda states, actions: (q_of(states) * (actions + 1) / 2).sum(-1))
+
+    def _value(self, q: Tensor) -> Tensor:
+        assert isinstance(self.policies, GreedyPolicies)
+        return robust_value(q, self.policies.expectation.share.alpha, random=self.policies.random)
+
+    def _q(self, weights: Tensor, states: Tensor) -> Tensor:
+        actor = self.policies.actor
+        assert isinstance(actor, Greedy)
+        return actor.q(weights, states)
+
+    @torch.no_grad()
+    def _objectives(self) -> dict[str, Tensor]:
+        """Return the largest and the least Q on the last minibatch, and the value of both, (S,) each."""
+        states = self.practice.states
+        q = self._q(self.z, states)
+        v = self._value(q)
+        means = {"q_of_protagonist": q.amax(-1), "q_of_adversary": q.amin(-1), "value": v.squeeze(-1)}
+        return {f"train/{name}": value.mean(-1) for name, value in means.items()}

@@ -1,0 +1,40 @@
+"""Envs with finitely many actions as envs with a box of preferences: the largest one is executed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+
+class Preferences(gym.ActionWrapper):
+    """An env with n actions, whose action is a vector in [-1, 1]^n: that of its largest component, the first of equals.
+
+    The couplings of actions then apply. "probabilistic" executes the action of one player or the other, exactly as for
+    probabilities over actions. "noisy" mixes preferences. A uniform vector is a uniform action.
+
+    Args:
+        env: Env with a `Discrete` action space.
+
+    Example:
+        >>> env = Preferences(gym.make("CartPole-v1"))
+        >>> env.action_space.shape, int(env.action(np.array([-1.0, 1.0])))
+        ((2,), 1)
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        assert isinstance(env.action_space, gym.spaces.Discrete)
+        self._first = env.action_space.start
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (int(env.action_space.n),), np.float32)
+
+    def action(self, action: np.ndarray) -> Any:
+        """Return the action of the env for a vector of preferences (n,)."""
+        return self._first + np.argmax(action)
+
+
+def preferences_of(core: Any) -> Preferences | None:
+    """Return the wrapper of preferences inside of an `ActionRobustEnv`, or None if its actions are continuous."""
+    inner = getattr(core, "inner", None)
+    return inner if isinstance(inner, Preferences) else None
