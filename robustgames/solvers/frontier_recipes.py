@@ -238,7 +238,7 @@ def half_turn(
         alpha: Part of the way that is kept, in (0, 1]; if None, that at which a linear field is least, or 1/2 with
             fall.
         least: Least number of steps between two returns; under noise a multiple of 1/lr.
-        fall: Share by which the distance from the slow point must have fallen, 0.1 under noise.
+        fall: Share by which the distance from the slow point must have decreased, 0.1 under noise.
     """
     schemes = {"gda": Simultaneous, "extragradient": Extragradient, "alt_gda": Alternating}
     if scheme not in schemes:
@@ -265,7 +265,7 @@ def half_turn_adam(
         lr: Learning rate of both players.
         betas: Decays of both moments.
         least: Least number of steps between two returns.
-        fall: Share by which the distance from the slow point must have fallen, which minibatches do not feign.
+        fall: Share by which the distance from the slow point must have decreased, which minibatches do not feign.
         each: Whether each player returns by itself.
         alpha: Part of the way that is kept, in (0, 1].
         eps: Constant that is added to the root of the second moment.

@@ -41,7 +41,7 @@ class HalfTurnAround(Scheme):
         scheme: Solver whose steps are followed.
         alpha: α in (0, 1], or None for the secant step.
         least: Least number of steps between two turns.
-        fall: Share in [0, 1) by which the distance must have fallen.
+        fall: Share in [0, 1) by which the distance must have decreased.
         each: Whether each player turns by itself, with α from its own block.
 
     Example:
