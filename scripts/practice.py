@@ -7,7 +7,8 @@ on the same runs of a seed of their own. The best rate is trained on fresh runs,
 one player costs half a call of both. The tasks are named in `practice_tasks.py`.
 
 Writes results.jsonl, a line for every trial, TASK.md, and practice.png to OUT. The same command continues an
-interrupted comparison, and draws a finished one again. A task takes 20 to 40 minutes of CPU with the defaults.
+interrupted comparison, and draws a finished one again. A task takes five to ten
+minutes of CPU with the defaults.
 """
 
 from __future__ import annotations
@@ -156,7 +157,8 @@ def _interval(interval: tuple[float, ...] | list[float], digits: int, sign: str 
 def figure(options: Options, log: Log) -> Figure:
     """Draw the metric of every task, a panel for each, with intervals and single runs."""
     tasks = [task for task in options.tasks or TASKS if finished(task, options, log)]
-    made = Figure(figsize=(3.6 * len(tasks), 4.2), layout="constrained")
+    rows = max(len(finished(task, options, log)) for task in tasks)
+    made = Figure(figsize=(3.6 * len(tasks), 1.2 + 0.3 * rows), layout="constrained")
     for axes, task in zip(made.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         head, factor, _ = next(iter(TASKS[task].shown.values()))
         lines = finished(task, options, log)
@@ -194,7 +196,8 @@ def main(options: Options) -> int:
                     print(f"{task}, {solver}: {abs(score(task, line)):.4g} fresh", flush=True)
     for task in tasks:
         table(task, options, log).show(options.out / f"{task}.md", width=200)
-    save(figure(options, log), options.out / "practice.png")
+    if any(finished(task, options, log) for task in tasks):
+        save(figure(options, log), options.out / "practice.png")
     return 0
 
 
