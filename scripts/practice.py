@@ -1,4 +1,4 @@
-"""What solvers buy in practice: GANs, robust control and adversarial training by many solvers at equal cost.
+"""What solvers buy in practice: GANs and robust control by many solvers at equal cost.
 
     python scripts/practice.py --tasks gaussians [--solvers adam half_turn ...] [--runs 6] [--out practice]
 
@@ -7,8 +7,8 @@ on the same runs of a seed of their own. The best rate is trained on fresh runs,
 one player costs half a call of both. The tasks are named in `practice_tasks.py`.
 
 Writes results.jsonl, a line for every trial, TASK.md, and practice.png to OUT. The same command continues an
-interrupted comparison, and draws a finished one again. A task takes five to ten
-minutes of CPU with the defaults.
+interrupted comparison, and draws a finished one again. A task takes five to ten minutes of CPU with the
+defaults.
 """
 
 from __future__ import annotations
