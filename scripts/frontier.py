@@ -41,7 +41,7 @@ from robustgames.games import (
     WeakMinty,
 )
 from robustgames.games.oracle import Oracle
-from robustgames.solvers import Scheme
+from robustgames.solvers import HalfTurnAround, Scheme
 from robustgames.solvers.fitting import fit
 
 KIND = torch.float64
@@ -136,6 +136,7 @@ NAMES = [
     "lookahead_extragradient",
     "lookahead_adam",
     "half_turn",
+    "half_turn_adam",
     "smoothed_gda",
     "rk4",
     "consensus",
@@ -144,6 +145,7 @@ NAMES = [
     "follow_ridge",
     "lead",
     "newton",
+    "pdhg",
 ]
 
 
@@ -157,6 +159,13 @@ SOLVERS: dict[str, Callable[[Any], Scheme]] = {
     "follow_ridge": lambda lr: rg.make_solver("follow_ridge", lr=lr, inner_steps=1),
     "half_turn, alpha 0.5": lambda lr: rg.make_solver("half_turn", lr=lr, alpha=0.5),
     "half_turn, extragradient": lambda lr: rg.make_solver("half_turn", lr=lr, scheme="extragradient"),
+    "half_turn, alt_gda": lambda lr: rg.make_solver("half_turn", lr=lr, scheme="alt_gda"),
+    "half_turn, fall 0.1": lambda lr: rg.make_solver("half_turn", lr=lr, fall=0.1),
+    "half_turn, extragradient, fall 0.1": lambda lr: rg.make_solver(
+        "half_turn", lr=lr, scheme="extragradient", fall=0.1
+    ),
+    "half_turn, alt_gda, fall 0.1": lambda lr: rg.make_solver("half_turn", lr=lr, scheme="alt_gda", fall=0.1),
+    "half_turn, alt_gda, each player": lambda lr: HalfTurnAround(rg.make_solver("alt_gda", lr=lr), each=True),
     "half_turn, steps of 0.25": lambda lr: rg.solvers.HalfTurn(lr, longest=0.25),
     "lookahead of 10, curvature_eg_plus": _around("curvature_eg_plus", 10),
     "lookahead of 20, gda": _around("gda", 20),

@@ -38,6 +38,7 @@ from robustgames.solvers.second_order import (
 )
 from robustgames.solvers.smoothed import RungeKutta, SmoothedGDA
 from robustgames.solvers.torch_rule import TorchRule
+from robustgames.solvers.turning import HalfTurnAround
 from robustgames.solvers.whole_derivative import DampedNewton, StayOnRidge
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "FusedAdam",
     "GoldenRatio",
     "HalfTurn",
+    "HalfTurnAround",
     "InversePower",
     "Langevin",
     "LangevinChains",

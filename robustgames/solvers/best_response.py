@@ -102,10 +102,12 @@ class BestResponse(Scheme):
 
     def tally(self) -> Tally:
         answers = self.answers * (2 if self.lookahead == "extra" else 1)
+        calls = answers * (self.inner_steps + (2 if self.perturbation else 1))
         return Tally(
-            calls=answers * (self.inner_steps + (2 if self.perturbation else 1)),
+            calls,
             x=1 if self.lookahead == "none" else 2,
             y=answers * self.inner_steps,
+            partial=calls,
         )
 
     def _answer(self, oracle: Oracle, z: Tensor, inner: State, k: int) -> tuple[Tensor, Tensor, State]:

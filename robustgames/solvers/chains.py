@@ -75,7 +75,8 @@ class LangevinChains(Scheme):
     def tally(self) -> Tally:
         if self.growth:
             raise GameError("chains that grow cannot be annealed: use lr_decay, or growth=0")
-        return Tally(calls=(2 * self.inner_steps - 1) + (2 * self.inner_steps if self.prox else 0), x=1, y=1)
+        partial = 2 * (self.inner_steps - 1) + (2 * self.inner_steps if self.prox else 0)
+        return Tally(calls=1 + partial, x=1, y=1, partial=partial)
 
     def length(self, t: int) -> int:
         """Return K_t, the steps of a chain in step t >= 1."""

@@ -15,7 +15,7 @@ from robustgames.solvers.lookahead import HalfTurn, Lookahead
 from robustgames.solvers.optimistic_adam import OptimisticAdam
 from robustgames.solvers.plus import AdaptiveEGPlus, ApproximateProximal, BiasCorrectedSEGPlus, CurvatureEGPlus
 from robustgames.solvers.rules import SGD, Adam
-from robustgames.solvers.schemes import Extragradient, Scheme, Simultaneous
+from robustgames.solvers.schemes import Alternating, Extragradient, Scheme, Simultaneous
 from robustgames.solvers.second_order import (
     CompetitiveGradient,
     Consensus,
@@ -24,6 +24,7 @@ from robustgames.solvers.second_order import (
     SymplecticAdjustment,
 )
 from robustgames.solvers.smoothed import RungeKutta, SmoothedGDA
+from robustgames.solvers.turning import HalfTurnAround
 from robustgames.solvers.whole_derivative import DampedNewton, StayOnRidge
 
 
@@ -221,7 +222,11 @@ def lookahead_adam(
 
 
 def half_turn(
-    lr: float = 0.1, scheme: Literal["gda", "extragradient"] = "gda", alpha: float | None = None, least: int = 2
+    lr: float = 0.1,
+    scheme: Literal["gda", "extragradient", "alt_gda"] = "gda",
+    alpha: float | None = None,
+    least: int = 2,
+    fall: float = 0.0,
 ) -> Scheme:
     """Lookahead that returns when it has made half a turn around the slow point: no period to choose.
 
@@ -229,13 +234,43 @@ def half_turn(
 
     Args:
         lr: Learning rate of both players.
-        scheme: Steps that are followed, gda (one call) or extragradient (two).
-        alpha: Part of the way that is kept, in (0, 1]; if None, that at which a linear field is least.
+        scheme: Steps that are followed, gda (one call), extragradient (two) or alt_gda (one of each player).
+        alpha: Part of the way that is kept, in (0, 1]; if None, that at which a linear field is least, or 1/2 with
+            fall.
         least: Least number of steps between two returns; under noise a multiple of 1/lr.
+        fall: Share by which the distance from the slow point must have decreased, 0.1 under noise.
     """
-    if scheme not in ("gda", "extragradient"):
-        raise unknown("scheme", scheme, ("gda", "extragradient"))
+    schemes = {"gda": Simultaneous, "extragradient": Extragradient, "alt_gda": Alternating}
+    if scheme not in schemes:
+        raise unknown("scheme", scheme, schemes)
+    if fall or scheme == "alt_gda":
+        return HalfTurnAround(schemes[scheme](SGD(lr)), 0.5 if fall and alpha is None else alpha, least, fall)
     return HalfTurn(lr, alpha, least, extragradient=scheme == "extragradient")
+
+
+def half_turn_adam(
+    lr: float = 2e-4,
+    betas: Betas = (0.0, 0.9),
+    least: int = 20,
+    fall: float = 0.0,
+    each: bool = False,
+    alpha: float = 0.5,
+    eps: float = 1e-8,
+) -> Scheme:
+    """Half turns around Adam: a part of the way back where the weights stop moving away from the slow point.
+
+    Source: a finding of this package; kin are Chavdarova et al. 2021 and O'Donoghue and Candès 2015.
+
+    Args:
+        lr: Learning rate of both players.
+        betas: Decays of both moments.
+        least: Least number of steps between two returns.
+        fall: Share by which the distance from the slow point must have decreased, which minibatches do not feign.
+        each: Whether each player returns by itself.
+        alpha: Part of the way that is kept, in (0, 1].
+        eps: Constant that is added to the root of the second moment.
+    """
+    return HalfTurnAround(Simultaneous(Adam(lr, betas, eps)), alpha, least, fall, each)
 
 
 def smoothed_gda(lr: float = 0.1, r: float = 1.0, r_y: float | None = None, rate: float = 0.5) -> Scheme:
@@ -373,6 +408,7 @@ FRONTIER: dict[str, Callable[..., Scheme]] = {
     "lookahead_extragradient": lookahead_extragradient,
     "lookahead_adam": lookahead_adam,
     "half_turn": half_turn,
+    "half_turn_adam": half_turn_adam,
     "smoothed_gda": smoothed_gda,
     "rk4": rk4,
     "stay_on_ridge": stay_on_ridge,

@@ -99,4 +99,4 @@ class PDHG(Scheme):
         return {**state, **start}
 
     def tally(self) -> Tally:
-        return Tally(calls=2 * self.round + 2, x=self.round, y=self.round)
+        return Tally(calls=2 * self.round + 2, x=self.round, y=self.round, partial=2 * self.round)

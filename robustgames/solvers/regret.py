@@ -94,4 +94,4 @@ class RegretMatching(Scheme):
         return {"regret": regret, "behavior": tree.behavior(positive), "k": state["k"] + 1}
 
     def tally(self) -> Tally:
-        return Tally(calls=2 if self.alternating else 1, x=1, y=1)
+        return Tally(calls=2, x=1, y=1, partial=2) if self.alternating else Tally(calls=1, x=1, y=1)

@@ -24,12 +24,14 @@ from robustgames.solvers.rules import State
 class Tally(NamedTuple):
     """Oracle calls of one round of a scheme, and applications of the rules of both players in it.
 
-    A round is one step, or as many steps as it takes until they repeat themselves (`Turns`).
+    A round is one step, or as many steps as it takes until they repeat themselves (`Turns`). `partial` of the calls are
+    of one player.
     """
 
     calls: int
     x: int
     y: int
+    partial: int = 0
 
 
 class Scheme(ABC):
@@ -73,6 +75,23 @@ class Scheme(ABC):
         tally = self.tally()
         rounds = calls / tally.calls
         return rounds * tally.x, rounds * tally.y
+
+    def evaluations(self, calls: float) -> float:
+        """Return the evaluations of the whole field that a number of oracle calls amounts to: one player's is half.
+
+        So alternating steps pay for two calls with one evaluation. What a call costs depends on the game, see
+        docs/explain/dynamics.md; half is right for two equal players. Calls of a scheme without a tally count whole.
+
+        Example:
+            >>> from robustgames.solvers.rules import SGD
+            >>> Alternating(SGD(0.1)).evaluations(1000), Simultaneous(SGD(0.1)).evaluations(1000)
+            (500.0, 1000.0)
+        """
+        try:
+            tally = self.tally()
+        except GameError:
+            return float(calls)
+        return calls * (1 - tally.partial / (2 * tally.calls))
 
 
 Solver = Scheme
@@ -125,7 +144,7 @@ class Alternating(Scheme):
         return move_in_turn(pair(self.rule), oracle, base=z, point=z, state=state)
 
     def tally(self) -> Tally:
-        return Tally(calls=2, x=1, y=1)
+        return Tally(calls=2, x=1, y=1, partial=2)
 
 
 @dataclass(frozen=True)
@@ -161,7 +180,7 @@ class Turns(Scheme):
         return oracle.place(z, player, block), {**state, "t": t, name: moved}
 
     def tally(self) -> Tally:
-        return Tally(calls=self.ratio + 1, x=self.ratio, y=1)
+        return Tally(calls=self.ratio + 1, x=self.ratio, y=1, partial=self.ratio + 1)
 
 
 @dataclass(frozen=True)
@@ -213,7 +232,8 @@ class Extragradient(Scheme):
 
     def tally(self) -> Tally:
         applied = 2 if self.ahead is None else 1
-        return Tally(calls=4 if self.alternating else 2, x=applied, y=applied)
+        partial = 4 if self.alternating else 0
+        return Tally(calls=partial or 2, x=applied, y=applied, partial=partial)
 
 
 @dataclass(frozen=True)

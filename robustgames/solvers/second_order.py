@@ -132,7 +132,8 @@ class CompetitiveGradient(Scheme):
         return oracle.project(z + join([move_x, move_y], z)), {"k": k}
 
     def tally(self) -> Tally:
-        return Tally(calls=4 * self.inner_steps + 5, x=1, y=1)
+        calls = 4 * self.inner_steps + 5
+        return Tally(calls, x=1, y=1, partial=calls)
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,8 @@ class FollowRidge(Scheme):
         return oracle.project(z + join([move_x, rate * v_y - follow], z)), {"k": k}
 
     def tally(self) -> Tally:
-        return Tally(calls=4 * self.inner_steps + 5, x=1, y=1)
+        calls = 4 * self.inner_steps + 5
+        return Tally(calls, x=1, y=1, partial=calls)
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ class LeastAction(Scheme):
         return oracle.project(z + self.beta * d + rate * push), {"k": k, "last": z}
 
     def tally(self) -> Tally:
-        return Tally(calls=4, x=1, y=1)
+        return Tally(calls=4, x=1, y=1, partial=4)
 
 
 def _vector(oracle: Oracle, z: Tensor, player: int, block: Tensor) -> Tensor:

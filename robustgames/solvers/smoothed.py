@@ -60,7 +60,7 @@ class SmoothedGDA(Scheme):
         return {**state, "anchor": point}
 
     def tally(self) -> Tally:
-        return Tally(calls=2, x=1, y=1)
+        return Tally(calls=2, x=1, y=1, partial=2)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from robustgames.solvers import (
     Entropic,
     Extragradient,
     GoldenRatio,
+    HalfTurnAround,
     InversePower,
     Langevin,
     LangevinChains,
@@ -276,6 +277,7 @@ TALLIED = {
     "two rules": lambda rules: Extragradient(rules, ahead=(SGD(0.1), SGD(0.1))),
     "one sample": lambda rules: Extragradient(rules, same_sample=True),
     "lookahead": lambda rules: Lookahead(Extragradient(rules)),
+    "half turns": lambda rules: HalfTurnAround(Extragradient(rules)),
     "consensus": Consensus,
     "symplectic": SymplecticAdjustment,
 } | {

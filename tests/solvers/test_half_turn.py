@@ -14,6 +14,8 @@ from robustgames.games import Bilinear, Forsaken, Letcher, Polar, Quadratic, Wea
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import frontier
 
+from robustgames.solvers.matrix_recipes import MATRIX
+
 KIND = torch.float64
 
 
@@ -138,6 +140,26 @@ def test_a_call_of_one_player_counts_half():
         assert oracle.calls - before == cost
         ask(z, player=1)
         assert oracle.calls - before == 1.5 * cost
+
+
+@pytest.mark.parametrize("name", rg.solvers.RECIPES)
+def test_evaluations_are_the_calls_with_those_of_one_player_halved(name):
+    solver = rg.make_solver(name)
+    try:
+        steps = 2 if solver.tally().calls > 10 else 22  # a multiple of the rounds of `turns`
+    except rg.GameError:
+        assert solver.evaluations(7) == 7  # such a scheme calls both players at once
+        return
+    games = [Bilinear().to(dtype=KIND), rg.games.MatrixGame("matching_pennies").to(dtype=KIND)]
+    oracle = frontier.HalfCalls(games[name in MATRIX or "Entropic" in repr(solver) or "exact" in repr(solver)], ())
+    z = oracle.initial()
+    state = rg.solvers.fitting.fit(solver, oracle).init(oracle, z)
+    oracle.calls = 0
+    whole = 0
+    for _ in range(steps):
+        z, state = solver.step(oracle, z, state)
+        whole += solver.tally().calls / (11 if name == "turns" else 1)
+    assert oracle.calls == pytest.approx(solver.evaluations(whole)), (whole, solver.tally())
 
 
 def test_a_solver_that_is_not_for_a_game_is_an_error_of_its_cell():

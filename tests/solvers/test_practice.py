@@ -1,0 +1,40 @@
+"""scripts/practice.py: equal search for all, the best rate is trained on fresh runs, and diverged ones do not win."""
+
+import math
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+import practice
+from practice_tasks import SOLVERS, TASKS, trial
+from results import Log
+
+
+def test_every_solver_has_the_same_search():
+    options = practice.Options()
+    for task in TASKS:
+        jobs = [list(practice.search(task, solver, options)) for solver in SOLVERS]
+        alike = {(len(own), own[0]["budget"], own[0]["runs"], own[0]["seed"]) for own in jobs}
+        assert len(alike) == 1 and jobs[0][0]["seed"] != options.seed
+        for own in jobs:
+            assert all(2.9 < b["lr"] / a["lr"] < 3.4 for a, b in pairwise(own))
+
+
+def test_the_best_rate_that_did_not_diverge_is_trained_on_fresh_runs(tmp_path):
+    options, log = practice.Options(), Log(tmp_path)
+    values = iter([0.5, 0.3, math.nan, 0.4, 0.9])
+    list(
+        log.complete(
+            lambda **job: {"found": {"sliced_wasserstein": [next(values)] * 2}},
+            practice.search("gaussians", "adam", options),
+        )
+    )
+    job = practice.fresh("gaussians", "adam", options, log)
+    assert job["lr"] == SOLVERS["adam"].rates[1] and job["budget"] == TASKS["gaussians"].budget
+    assert (job["runs"], job["seed"], job["search"]) == (6, 0, False)
+
+
+def test_trials_with_and_without_falling_rates_end_with_metrics():
+    found = {name: trial("gaussians", name, 1e-3, 6, 1, 0, True) for name in ("adam", "alt_adam", "curvature_eg_plus")}
+    assert all(math.isfinite(line["found"]["sliced_wasserstein"][0]) for line in found.values())
