@@ -27,6 +27,8 @@ def _is_slow_for_mkl() -> bool:
     """Return whether the processor is one of AMD with AVX-512, and torch has oneDNN."""
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkldnn.is_available():
         return False
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # it is internal to torch, so a version may lack it
+        return False
     try:
         return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
     except OSError:
