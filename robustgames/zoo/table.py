@@ -25,6 +25,7 @@ class Entry:
         command: Words of `robustgames train` that repeat the training, or its last phase.
         channels: Channels of the two convolutions.
         hidden: Width of the hidden layer.
+        thresholds: Gray levels of its soft thresholds, () without them.
     """
 
     data: str
@@ -37,6 +38,7 @@ class Entry:
     command: str
     channels: tuple[int, int] = (32, 64)
     hidden: int = 256
+    thresholds: tuple[float, ...] = ()
 
     @property
     def text(self) -> str:
