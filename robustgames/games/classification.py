@@ -272,12 +272,12 @@ class MnistAdversarial(HeldOut):
         eps: Radius of the attack, for pixels in [0, 1].
         channels: Channels of the two convolutions.
         hidden: Width of the hidden layer.
-        thresholds: Gray levels t of a first layer of soft thresholds, see `small_cnn`; () leaves it out. For the ℓ∞
-            ball of radius 0.3 use (0.31, 0.69): no attack moves a black pixel beyond the first or a white one below
-            the second.
         batch_size: Images in a minibatch.
         data: Folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
         weights: File of weights from which all runs start, as `scripts/zoo.py` writes it; drawn if None.
+        thresholds: Gray levels t of a first layer of soft thresholds, see `small_cnn`; () leaves it out. For the ℓ∞
+            ball of radius 0.3 use (0.31, 0.69): no attack moves a black pixel beyond the first or a white one below
+            the second.
         **settings: Other settings of `HeldOut`: validation, norm, loss, trades, attacker, augment, precision, kappa,
             smoothing, starts.
     """
@@ -287,10 +287,10 @@ class MnistAdversarial(HeldOut):
         eps: float = 0.3,
         channels: tuple[int, int] = (32, 64),
         hidden: int = 256,
-        thresholds: tuple[float, ...] = (),
         batch_size: int = 100,
         data: str | None = None,
         weights: str | None = None,
+        thresholds: tuple[float, ...] = (),
         **settings: Any,
     ) -> None:
         shape = (*channels, hidden, tuple(thresholds))
