@@ -275,9 +275,8 @@ class MnistAdversarial(HeldOut):
         batch_size: Images in a minibatch.
         data: Folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
         weights: File of weights from which all runs start, as `scripts/zoo.py` writes it; drawn if None.
-        thresholds: Gray levels t of a first layer of soft thresholds, see `small_cnn`; () leaves it out. For the ℓ∞
-            ball of radius 0.3 use (0.31, 0.69): no attack moves a black pixel beyond the first or a white one below
-            the second.
+        thresholds: Gray levels t of a first layer of soft thresholds, see `small_cnn`; () leaves it out. In ℓ∞
+            with eps = 0.3 no attack moves a black pixel beyond 0.31, or a white one below 0.69.
         **settings: Other settings of `HeldOut`: validation, norm, loss, trades, attacker, augment, precision, kappa,
             smoothing, starts.
     """
