@@ -12,7 +12,7 @@ import robustgames as rg
 from robustgames.cli.listing import list_all
 from robustgames.data import mnist
 from robustgames.data.labeled import VARIABLE
-from robustgames.games.classification import small_cnn
+from robustgames.games.small_networks import small_cnn
 from robustgames.zoo import ZOO, Entry, entry, load, loading, table
 
 ROOT = Path(__file__).parents[1]

@@ -65,8 +65,15 @@ def final_certificates(
     attack_steps: int = FINAL_ATTACK_STEPS,
     quick: bool = False,
     processes: Processes = ALONE,
+    images: int | None = None,
 ) -> dict[str, Tensor]:
-    """Return all metrics of z that need no minibatch: `game.metrics` of a game without data, and `certificates`."""
+    """Return all metrics of z that need no minibatch: `game.metrics` of a game without data, and `certificates`.
+
+    A classifier is attacked on at most `images` of its held-out images, the first ones, or on all if that is None.
+    """
+    if isinstance(game, HeldOut) and not quick and images is not None and images < len(game.held_out.images):
+        some = game.held_out
+        return accuracies(game.on(some.images[:images], some.labels[:images]), z, attack_steps, processes)
     if isinstance(game, HeldOut | GAN) or game.sets_follow_sample:
         return certificates(game, z, attack_steps, quick, processes)
     if not processes.is_first:

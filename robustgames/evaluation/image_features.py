@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from robustgames.data import Split, digits, mnist
 from robustgames.errors import GameError
-from robustgames.games.classification import small_cnn
+from robustgames.games.small_networks import small_cnn
 from robustgames.tensors import Movable
 
 _ROWS = 4096  # images per forward pass

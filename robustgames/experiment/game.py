@@ -34,6 +34,8 @@ from robustgames.solvers import SGD, Averaged, Scheme, make_solver
 
 RATES = ("lr", "lr_y")
 """Settings of a solver that may be lists with a number of every run."""
+START_IMAGES = 1000
+"""Held-out images on which a classifier is measured before the first step."""
 _FRAMES = 40  # of an animation of a GAN
 _IMAGES = 4  # in a figure of digits for TensorBoard, whose panels are narrow
 
@@ -164,10 +166,12 @@ class GameExperiment(Experiment[GameAgent]):
     def measure(self, agent: GameAgent) -> dict[str, Tensor]:
         """Return `final_certificates` of the point to evaluate, each of shape (runs,).
 
-        If that is an average, those of the last iterate are added, with "last_" before their names.
+        If that is an average, those of the last iterate are added, with "last_" before their names. Before the first
+        step a classifier is attacked on START_IMAGES held-out images: 1,000 of MNIST take 11 CPU seconds, all 10,000
+        took 150, and untrained networks are at chance.
         """
         point, game, team = agent.best(), agent.oracle.whole, current()
-        values = final_certificates(game, point, processes=team)
+        values = final_certificates(game, point, processes=team, images=None if agent.steps else START_IMAGES)
         if point is agent.z:
             return values
         last = values if agent.steps == 0 else final_certificates(game, agent.z, processes=team)

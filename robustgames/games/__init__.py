@@ -6,7 +6,6 @@ from robustgames.games.classification import (
     DigitsAdversarial,
     HeldOut,
     MnistAdversarial,
-    small_cnn,
 )
 from robustgames.games.constrained import RidgeBox, StepBox
 from robustgames.games.cycling import GlobalForsaken, Letcher, LetcherMarket
@@ -36,6 +35,7 @@ from robustgames.games.sets import (
     linf_ball,
 )
 from robustgames.games.sharded import ShardedOracle
+from robustgames.games.small_networks import small_cnn
 from robustgames.games.threat import ThreatModel
 from robustgames.games.toy import AlmostBilinear, Bilinear, DiracGAN, Forsaken, Polar, Quadratic
 from robustgames.games.treeplex import Treeplex

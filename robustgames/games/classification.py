@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from math import isqrt
-from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn import functional
 
 from robustgames.data import Split, digits, mnist
-from robustgames.disk import check_plain
-from robustgames.errors import GameError, one_line, unknown
+from robustgames.errors import GameError, unknown
 from robustgames.games.attackers import ATTACKERS, ImageBatch, Radii
 from robustgames.games.augmentation import distort, patches
 from robustgames.games.game import ZeroSumGame, join
@@ -22,6 +18,7 @@ from robustgames.games.interval import graph_of, mixed, network_margins
 from robustgames.games.losses import CLASS_LOSSES, as_logits, predictions
 from robustgames.games.networks import MLP, Frozen, Network
 from robustgames.games.sets import Space
+from robustgames.games.small_networks import small_cnn, stored_cnn
 from robustgames.games.threat import ThreatModel, convex_norm
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
@@ -278,6 +275,8 @@ class MnistAdversarial(HeldOut):
         batch_size: Images in a minibatch.
         data: Folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
         weights: File of weights from which all runs start, as `scripts/zoo.py` writes it; drawn if None.
+        thresholds: Gray levels t of a first layer of soft thresholds, see `small_cnn`; () leaves it out. In ℓ∞
+            with eps = 0.3 no attack moves a black pixel beyond 0.31, or a white one below 0.69.
         **settings: Other settings of `HeldOut`: validation, norm, loss, trades, attacker, augment, precision, kappa,
             smoothing, starts.
     """
@@ -290,44 +289,14 @@ class MnistAdversarial(HeldOut):
         batch_size: int = 100,
         data: str | None = None,
         weights: str | None = None,
+        thresholds: tuple[float, ...] = (),
         **settings: Any,
     ) -> None:
-        network = Network(stored_cnn(weights, channels, hidden) if weights else lambda: small_cnn(*channels, hidden))
+        shape = (*channels, hidden, tuple(thresholds))
+        network = Network(stored_cnn(weights, *shape) if weights else lambda: small_cnn(*shape))
         super().__init__(mnist(data), network, eps=eps, batch_size=batch_size, **settings)
         self.channels, self.hidden, self.data = tuple(channels), hidden, data
-
-
-def small_cnn(first: int = 32, second: int = 64, hidden: int = 256) -> nn.Sequential:
-    """Return the network of `MnistAdversarial`: flat images of 28 x 28 pixels (B, 784) -> logits (B, 10)."""
-    return nn.Sequential(
-        nn.Unflatten(1, (1, 28, 28)),
-        nn.Conv2d(1, first, 4, 2, 1),
-        nn.ReLU(),
-        nn.Conv2d(first, second, 4, 2, 1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(49 * second, hidden),
-        nn.ReLU(),
-        nn.Linear(hidden, 10),
-    )
-
-
-def stored_cnn(path: str | Path, channels: tuple[int, int] = (32, 64), hidden: int = 256) -> nn.Sequential:
-    """Return a `small_cnn` with the weights of a safetensors file, in float32.
-
-    Raises:
-        GameError: The file cannot be read, or its weights are those of another network.
-    """
-    network = small_cnn(*channels, hidden)
-    try:
-        check_plain(Path(path))
-        network.load_state_dict({key: tensor.float() for key, tensor in load_file(path).items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise GameError(
-            f"weights {path} cannot be read ({one_line(error)}): give a file that scripts/zoo.py wrote, of a network "
-            "with the same channels and hidden"
-        ) from error
-    return network
+        self.thresholds = tuple(thresholds)
 
 
 def _check_data(images: Tensor, labels: Tensor, eps: float, norm: str, batch_size: int | None) -> None:

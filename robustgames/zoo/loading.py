@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from robustgames.games.classification import stored_cnn
+from robustgames.games.small_networks import stored_cnn
 from robustgames.zoo.table import PREFIX, entry
 
 FOLDER = Path(__file__).parent
@@ -28,7 +28,8 @@ def load(name: str) -> nn.Module:
         torch.Size([2, 10])
     """
     found = entry(name)
-    network = stored_cnn(FOLDER / f"{name.removeprefix(PREFIX)}.safetensors", found.channels, found.hidden)
+    path = FOLDER / f"{name.removeprefix(PREFIX)}.safetensors"
+    network = stored_cnn(path, *found.channels, found.hidden, found.thresholds)
     return network.eval().requires_grad_(False)
 
 

@@ -14,7 +14,7 @@ from robustgames.agents.callbacks import EarlyStopping
 from robustgames.agents.learning import Checkpoint
 from robustgames.checkpoints import load_checkpoint
 from robustgames.cli import main
-from robustgames.evaluation import accuracies, catastrophic_overfitting
+from robustgames.evaluation import accuracies, catastrophic_overfitting, final_certificates
 from robustgames.games import MLP, AdversarialClassification, DigitsAdversarial, DigitsAttack, Oracle
 from robustgames.solvers import SGD, BestResponse, Sign, Simultaneous, Steepest, Triangular, make_solver
 from robustgames.solvers.danskin import min_norm_element
@@ -571,3 +571,13 @@ def test_bfloat16_trains_as_float32_does():
     images = full.game.held_out.images.unsqueeze(0)
     a, b = (game.logits(low.game.split(low.z)[0], images) for game in (low.game.held_out, low.game))
     assert (a - b).abs().max() < 0.02 * a.abs().max() and robust(low)[0] > 0.7
+
+
+def test_a_start_point_is_measured_on_the_first_held_out_images():
+    game = DigitsAdversarial(hidden=(8,))
+    z = game.initial((1,), torch.Generator().manual_seed(0))
+    some = game.on(game.held_out.images[:7], game.held_out.labels[:7])
+    found, expected = final_certificates(game, z, 3, images=7), accuracies(some, z, 3)
+    assert all(torch.equal(found[name], value) for name, value in expected.items()) and len(found) == len(expected)
+    every, alone = final_certificates(game, z, 3, images=10**6), accuracies(game.held_out, z, 3)
+    assert all(torch.equal(every[name], value) for name, value in alone.items())
