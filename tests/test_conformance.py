@@ -86,7 +86,7 @@ def test_every_solver_takes_steps_on_every_game(id, name):
 
 def test_the_tables_hold_every_rule_and_scheme():
     used = " ".join(repr(rg.make_solver(name)) for name in RECIPES)
-    tested_elsewhere = {"FusedAdam", "Momentum", "Partitioned", "Steepest", "TorchRule"}
+    tested_elsewhere = {"BlockAdam", "FusedAdam", "Momentum", "Partitioned", "Steepest", "TorchRule"}
     for cls in [*_subclasses(Rule), *_subclasses(Scheme)]:
         if cls.__module__.startswith("robustgames."):
             assert cls.__name__ in used or cls.__name__ in tested_elsewhere, cls

@@ -136,12 +136,16 @@ class ShardedOracle(Oracle):
     def metrics(self, z: Tensor, seed: int, keep: bool = False) -> dict[str, Tensor]:
         """Return the metrics of the mean field and the mean rewards; metrics that a game defines as means over shards.
 
-        They are on the sample that it holds, before the first one on one of a generator with this seed. Nothing is
-        kept, see `Oracle.metrics`.
+        They are on the sample of `Oracle.metrics`. Nothing is kept.
         """
-        sample = self.sample
-        if sample is None:
-            sample = self._draw(Generator(self.game.device).manual_seed(seed))
+        if self.whole.sets_follow_sample:
+            sample = self.sample
+            if sample is None:
+                sample = self._draw(Generator(self.game.device).manual_seed(seed))
+        else:
+            before = self.generator.get_state()
+            sample = self._draw(self.generator)
+            self.generator.set_state(before)
         if type(self.whole).metrics is Game.metrics and not self.whole.private:
             mean = copy.copy(self.game)
             mean.evaluate = self._evaluated

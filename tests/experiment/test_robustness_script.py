@@ -87,7 +87,7 @@ def test_agents_of_uncertain_parameters_are_compared_with_the_control_that_draws
         ("--grid mas=1,2", "did you mean mass?"),
         ("--grid mass=a", "mass=0.5,1,2"),
         ("--grid mass=-1", "a relative scale is positive"),
-        ("--env CartPole-v1", "pass an env with a Box"),
+        ("--env CartPole-v1", "this agent needs a Box"),
         ("--alpha 2", "lies in [0, 1]"),
         ("--alpha 0", "nr_td3 would have no adversary"),
         ("--seeds 0", "seeds is 0"),

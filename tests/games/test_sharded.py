@@ -111,6 +111,9 @@ def test_the_mean_field_of_a_user_s_game_is_that_of_all_rows():
         torch.testing.assert_close(sharded(z, player), plain(z, player), rtol=0, atol=1e-12)
     rewards, v = sharded.evaluate(z)
     torch.testing.assert_close((*rewards, v), (*plain.evaluate(z)[0], plain(z)), rtol=0, atol=1e-12)
+    sharded.generator.set_state(plain.generator.get_state())
+    torch.testing.assert_close(sharded.metrics(z, 0), plain.metrics(z, 0), rtol=0, atol=1e-12)
+    plain.draw()  # metrics were those of the sample that comes next
     torch.testing.assert_close(sharded.metrics(z, 0), game.metrics(z, plain.sample), rtol=0, atol=1e-12)
 
 
