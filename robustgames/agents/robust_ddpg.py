@@ -35,7 +35,7 @@ from robustgames.checkpoints import CHECKPOINT, check_counts, check_like, load_c
 from robustgames.envs import control_ids
 from robustgames.errors import DivergedError, GameError, one_line, unknown
 from robustgames.games import Oracle
-from robustgames.solvers import Scheme, make_solver
+from robustgames.solvers import Scheme
 from robustgames.solvers.config import from_config, to_config
 from robustgames.streams import Streams
 from robustgames.tensors import choose_device, map_tensors
@@ -92,8 +92,6 @@ class RobustDDPG(Agent):
     preset = Settings()
     env_defaults: ClassVar[dict[str, Any]] = {}
     """Settings of an env's id where none are given."""
-    rate: ClassVar[float] = 1e-3
-    """Rate of Adam, the default solver."""
 
     def __init__(
         self,
@@ -160,7 +158,7 @@ class RobustDDPG(Agent):
         return PolicyGame(self.policies, self.practice.learning.critic, self.practice, self.settings.final or None)
 
     def _make_solver(self, solver: Scheme | str | None) -> Scheme:
-        return make_policy_solver(make_solver("adam", lr=self.rate) if solver is None else solver, self.oracle)
+        return make_policy_solver(solver, self.oracle)
 
     def _make_behavior(self) -> Behavior:
         return Behavior(self.policies, self.settings, self.z, self.generator)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -53,17 +53,17 @@ class DQNSettings:
         GameError: Numbers out of range, or unknown words.
     """
 
-    hidden: tuple[int, ...] = (256, 256)
+    hidden: tuple[int, ...] = (128, 128)
     final: float = 0.0
     gamma: float = 0.99
     tau: float = 1.0
     target_update_interval: int = 10
-    train_freq: int = 256
-    gradient_steps: int = 128
+    train_freq: int = 128
+    gradient_steps: int = 64
     max_grad_norm: float = 10.0
     double: bool = True
-    huber: bool = True
-    batch_size: int = 64
+    huber: bool = False
+    batch_size: int = 128
     buffer_size: int = 100_000
     learning_starts: int = 1_000
     exploration_steps: int = 7_000
@@ -75,7 +75,7 @@ class DQNSettings:
     def __post_init__(self) -> None:
         common = {f.name for f in fields(Settings)} & {f.name for f in fields(self)}
         Settings(**{name: getattr(self, name) for name in common})  # the same checks
-        usual = {"exploration_steps": 7000, "train_freq": 256, "gradient_steps": 128, "target_update_interval": 10}
+        usual = {"exploration_steps": 7000, "train_freq": 128, "gradient_steps": 64, "target_update_interval": 10}
         for name, example in usual.items():
             if not (isinstance(value := getattr(self, name), int) and value >= 1):
                 raise GameError(f"{name} is {value}: a whole number of at least 1, e.g. {example}")
@@ -95,7 +95,7 @@ class RobustDQN(RobustDDPG):
         Q(s, a) → r + γ (1 - terminated) V(s'),        V = (1 - α) max_a Q + α min_a Q.
 
     One Q serves both players, so the operator is exact, and not a pair of policies that chase each other. With α = 0 it
-    is DQN, by default double DQN. The solver steps on `QGame`, Adam(2.3e-3) by default.
+    is DQN, by default double DQN. The solver steps on `QGame`, Adam(1e-3) by default.
 
     All else is that of `RobustDDPG`: runs side by side, streams, checkpoints and evaluation.
 
@@ -123,7 +123,6 @@ class RobustDQN(RobustDDPG):
     """
 
     preset: Any = DQNSettings()
-    rate: ClassVar[float] = 2.3e-3
 
     def _make_policies(self) -> Policies:
         core, episodes, s = self.env.unwrapped, self.ongoing, self.settings

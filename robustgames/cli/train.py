@@ -101,7 +101,7 @@ class PolicySolverOptions:
     solver: str = "adam"
     """Any solver of `robustgames list`: adam, extra_adam, optimistic_adam, langevin ..."""
     lr: float | None = None
-    """Learning rate; by default the solver's own (adam: 1e-3, for robust_dqn 2.3e-3)."""
+    """Learning rate; by default the solver's own (adam: 1e-3)."""
     solver_set: tuple[str, ...] = ()
     """Other settings, key=value ..., e.g. --solver-set lr_y=3e-4; `robustgames train SOLVER --help` lists them."""
 

@@ -247,9 +247,8 @@ class ControlExperiment(Experiment[RobustDDPG]):
     def _make_solver(self) -> Scheme:
         if self.solver not in RECIPES:
             raise unknown("solver", self.solver, RECIPES)
-        usual = {"lr": CONTROL_AGENTS[self.agent].rate} if self.solver == "adam" else {}
         with explained(f"solver {self.solver}", self.solver_settings):
-            return make_solver(self.solver, **usual | _tuples(self.solver_settings))
+            return make_solver(self.solver, **_tuples(self.solver_settings))
 
     def _shown_settings(self, agent: RobustDDPG) -> Content:
         """Return the settings of the env, with the coupling and the share that the agent trained with."""

@@ -66,6 +66,8 @@ def make_critic_training(
     return CriticTraining(replay, learning, s.batch_size, generator, s.every_draw, norm)
 
 
-def make_policy_solver(solver: Scheme | str, oracle: Oracle) -> Scheme:
-    """Return the solver of the policies, fitted to their game."""
+def make_policy_solver(solver: Scheme | str | None, oracle: Oracle) -> Scheme:
+    """Return the solver of the policies, fitted to their game; Adam(1e-3) by default."""
+    if solver is None:
+        solver = make_solver("adam", lr=1e-3)
     return fused(fit(make_solver(solver) if isinstance(solver, str) else solver, oracle))
