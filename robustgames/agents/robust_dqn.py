@@ -39,7 +39,8 @@ class DQNSettings:
         max_grad_norm: Euclidean norm to which a longer gradient is cut; 0 cuts none.
         double: Whether Q chooses the actions that the target weights evaluate (van Hasselt et al. 2016), instead of the
             target weights themselves (Mnih et al. 2015).
-        huber: Whether errors above 1 count linearly, as in Mnih et al. 2015, instead of squared.
+        huber: Whether errors above 1 count linearly, as in Mnih et al. 2015, instead of squared. Then the few ends of
+            episodes, whose errors are as large as Q, weigh no more than errors of 1.
         batch_size: Number of transitions in a minibatch.
         buffer_size: Number of transitions in the replay of a run.
         learning_starts: Number of steps with random actions before the first update.
