@@ -32,17 +32,21 @@ class DQNSettings:
         hidden: Widths of the hidden layers of Q, ReLU between them.
         final: Half the width of the first weights of the last layer. If 0, they are drawn like the other layers.
         gamma: Discount.
-        tau: Share by which the target weights follow in a step.
+        tau: Share by which the target weights follow when they move; 1 copies the weights (Mnih et al. 2015).
+        target_update_interval: Number of env steps after which the target weights move.
+        train_freq: Number of env steps from one round of updates to the next.
+        gradient_steps: Number of updates in a round.
+        max_grad_norm: Euclidean norm to which a longer gradient is cut; 0 cuts none.
         double: Whether Q chooses the actions that the target weights evaluate (van Hasselt et al. 2016), instead of the
             target weights themselves (Mnih et al. 2015).
-        huber: Whether errors above 1 count linearly, as in Mnih et al. 2015, instead of squared.
+        huber: Whether errors above 1 count linearly, as in Mnih et al. 2015, instead of squared. Then the few ends of
+            episodes, whose errors are as large as Q, weigh no more than errors of 1.
         batch_size: Number of transitions in a minibatch.
         buffer_size: Number of transitions in the replay of a run.
         learning_starts: Number of steps with random actions before the first update.
         exploration_steps: Steps after the random ones in which the probability of a random action falls from 1.
         epsilon: Probability of a random action after them (Mnih et al. 2015: 0.1).
         normalize: Scaling of observations by their running mean and deviation, frozen in evaluation.
-        delay: Number of updates of which one is taken: 4 trains every fourth step.
         adversary: Kind of adversary: learned, the action of least Q, or random, the control.
         engine: What computes updates and actions: auto and torch are PyTorch.
 
@@ -50,27 +54,34 @@ class DQNSettings:
         GameError: Numbers out of range, or unknown words.
     """
 
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[int, ...] = (128, 128)
     final: float = 0.0
     gamma: float = 0.99
-    tau: float = 0.005
+    tau: float = 1.0
+    target_update_interval: int = 10
+    train_freq: int = 128
+    gradient_steps: int = 64
+    max_grad_norm: float = 10.0
     double: bool = True
-    huber: bool = True
+    huber: bool = False
     batch_size: int = 128
     buffer_size: int = 100_000
     learning_starts: int = 1_000
-    exploration_steps: int = 10_000
-    epsilon: float = 0.05
+    exploration_steps: int = 7_000
+    epsilon: float = 0.04
     normalize: bool = False
-    delay: int = 1
     adversary: Adversary = "learned"
     engine: Engine = "auto"
 
     def __post_init__(self) -> None:
         common = {f.name for f in fields(Settings)} & {f.name for f in fields(self)}
         Settings(**{name: getattr(self, name) for name in common})  # the same checks
-        if not (isinstance(self.exploration_steps, int) and self.exploration_steps >= 1):
-            raise GameError(f"exploration_steps is {self.exploration_steps}: at least 1 step, e.g. 10000")
+        usual = {"exploration_steps": 7000, "train_freq": 128, "gradient_steps": 64, "target_update_interval": 10}
+        for name, example in usual.items():
+            if not (isinstance(value := getattr(self, name), int) and value >= 1):
+                raise GameError(f"{name} is {value}: a whole number of at least 1, e.g. {example}")
+        if not 0 <= self.max_grad_norm < float("inf"):
+            raise GameError(f"max_grad_norm is {self.max_grad_norm}: the longest gradient, e.g. 10, or 0 for any")
         if not 0 <= self.epsilon <= 1:
             raise GameError(f"epsilon is {self.epsilon}: the probability of a random action, in [0, 1], e.g. 0.05")
         if not 0 <= self.gamma < 1 or not 0 < self.tau <= 1:
@@ -106,8 +117,8 @@ class RobustDQN(RobustDDPG):
         GameError: An env with other actions or another coupling, or settings that are out of range.
 
     Example:
-        >>> settings = {"env_id": "CartPole-v1", "coupling": "probabilistic", "alpha": 0.1}
-        >>> agent = RobustDQN("robustgames/ActionRobust-v0", env_settings=settings, learning_starts=20).learn(30)
+        >>> env, soon = {"env_id": "CartPole-v1", "coupling": "probabilistic"}, {"learning_starts": 20, "train_freq": 5}
+        >>> agent = RobustDQN("robustgames/ActionRobust-v0", env_settings=env | {"alpha": 0.1}, **soon).learn(30)
         >>> agent.predict(torch.zeros(4))[0].shape, sorted(agent.policy()(torch.zeros(4).numpy()).tolist())
         ((2,), [-1.0, 1.0])
     """
@@ -136,11 +147,26 @@ class RobustDQN(RobustDDPG):
 
     def _make_game(self) -> Any:
         s = self.settings
-        return QGame(self.policies, self.practice, s.gamma, s.double, s.final or None, s.huber)  # type: ignore[arg-type]
+        longest = s.max_grad_norm or None
+        return QGame(self.policies, self.practice, s.gamma, s.double, s.final or None, s.huber, longest)  # type: ignore[arg-type]
 
     def _make_behavior(self) -> Behavior:
         s: Any = self.settings
         return EpsilonGreedy(self.policies, s.exploration_steps, s.epsilon, self.generator, len(self.z))  # type: ignore[arg-type]
+
+    def _update(self) -> None:
+        """Move the target weights, then take a round of updates, each if it is due after this env step.
+
+        That is the order of Stable-Baselines3.
+        """
+        s: Any = self.settings
+        practice: Any = self.practice
+        if self.num_timesteps % s.target_update_interval == 0:
+            practice.move_target(self.z)
+        if self.num_timesteps % s.train_freq == 0:
+            for _ in range(s.gradient_steps):
+                self.updates += 1
+                self.z, self.state = self.engine.step(self.z, self.state, due=True)
 
     def _player(self, player: str, run: int) -> Player:
         found = super()._player(player, run)

@@ -8,7 +8,7 @@ from robustgames import cli
 from robustgames.checkpoints import load_checkpoint
 
 CARTPOLE = "robustgames/ActionRobust-v0 --set env_id=CartPole-v1 coupling=probabilistic alpha=0.2"
-SMALL = "--hidden 8 8 --learning-starts 20 --batch-size 8 --exploration-steps 50"
+SMALL = "--hidden 8 8 --learning-starts 20 --batch-size 8 --exploration-steps 50 --train-freq 4 --gradient-steps 3"
 
 
 def trained(out, steps, *more):
@@ -22,6 +22,7 @@ def test_a_run_of_finitely_many_actions_resumes_bit_for_bit_and_is_evaluated(tmp
     assert cli.main(["train", "--resume", str(folder), "--steps", "120"]) == 0
     whole = load_checkpoint(trained(tmp_path / "whole", 120))
     assert torch.equal(load_checkpoint(folder)["z"], whole["z"]) and whole["agent"] == "RobustDQN"
+    assert whole["updates"] == 75
     words = ["--grid", "gravity=0.5,1", "gain=1,2", "--episodes", "2", "--eps", "0.2", "--certify-episodes", "20"]
     asked = ["--observation-attack", "random", "mad", "critic", "--certify", "all"]
     assert cli.main(["evaluate", str(folder), *words, *asked]) == 0

@@ -110,7 +110,17 @@ class Batch(NamedTuple):
 
 
 class QTraining(CriticTraining):
-    """Minibatches of a replay and target weights for a `QGame`; there is no other critic than the players' Q."""
+    """Minibatches of a replay and target weights for a `QGame`; there is no other critic than the players' Q.
+
+    The target weights follow the steps of the env, not the updates: `move_target` moves them, and `follow` does not.
+    """
+
+    def follow(self, z: Tensor) -> None:
+        self.followed = True
+
+    def move_target(self, z: Tensor) -> None:
+        """Move the target weights by tau towards z."""
+        self.target.lerp_(z, self.learning.tau)
 
     def batch(self, generator: Generator) -> Batch:
         """Return the held minibatch once, then new ones."""
@@ -159,6 +169,7 @@ class QGame(Game):
         huber: Whether errors above 1 count linearly.
         double: Whether Q_w chooses the actions that the target weights evaluate.
         final: Half the width of the first weights of the last layer; None draws them like the others.
+        longest: Euclidean norm to which the field of a run is cut if it is longer; None cuts none.
     """
 
     players = ("protagonist", "adversary")
@@ -171,9 +182,10 @@ class QGame(Game):
         double: bool,
         final: float | None,
         huber: bool = True,
+        longest: float | None = None,
     ) -> None:
         self.policies, self.source, self.gamma, self.double, self.final = policies, source, gamma, double, final
-        self.huber = huber
+        self.huber, self.longest = huber, longest
         self.sizes = policies.sizes
         self.critic: FlatNetwork = policies.q
 
@@ -214,7 +226,7 @@ class QGame(Game):
         return (-loss, loss), self.field(z, sample)
 
     def field(self, z: Tensor, sample: Batch | None = None, player: int | None = None) -> Tensor:
-        """Return minus the gradient of Φ, by written-out passes: (S, n)."""
+        """Return minus the gradient of Φ, cut to the norm `longest`, by written-out passes: (S, n)."""
         if player == 1:
             return z[..., :0]
         assert sample is not None
@@ -227,7 +239,10 @@ class QGame(Game):
             passes.slope.zero_()
             slope = error.clamp(-1, 1) if self.huber else error
             passes.slope.scatter_(-1, sample.actions, slope * (-1 / error.size(1)))
-            return passes.in_weights().clone()
+            v = passes.in_weights().clone()
+            if self.longest is not None:
+                v *= (self.longest / v.norm(dim=-1, keepdim=True).clamp_min(1e-30)).clamp_max(1)
+            return v
 
     @cached_property
     def _net(self) -> Backprop:
