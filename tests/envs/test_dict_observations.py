@@ -17,7 +17,7 @@ ANY, REACH = "robustgames/ActionRobust-v0", "dicts/Reach-v0"
 class Reach(gym.Env, EzPickle):
     """A point that goes toward a goal, which every episode draws; its copies are made from the arguments alone."""
 
-    perturbable = {"mass": "m"}
+    perturbable = {"mass": "m"}  # noqa: RUF012
     action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
     observation_space = gym.spaces.Dict(
         goal=gym.spaces.Box(-1, 1, (2,)), last=gym.spaces.Discrete(3), place=gym.spaces.Box(-9, 9, (2,))
@@ -95,10 +95,11 @@ OTHERS = {"dm_control/cartpole-swingup-v0": ("shimmy", "dm_control"), "FetchReac
 def test_masses_of_an_env_of_another_package_are_scaled(name):
     for package in OTHERS[name]:
         pytest.importorskip(package)
-    if name == "FetchReach-v4":
-        joint = importlib.import_module("mujoco").mjtJoint
-        if np.int32(3) not in (joint.mjJNT_HINGE, joint.mjJNT_SLIDE):
-            pytest.skip("gymnasium-robotics 1.4.2 does not load with this MuJoCo, see docs/explain/control.md")
+        importlib.import_module(package)  # registers its envs
+    try:
+        plain = gym.wrappers.FlattenObservation(gym.make(name))
+    except (AssertionError, AttributeError):
+        pytest.skip(f"{name} does not load with this version of MuJoCo, see docs/explain/control.md")
     env = gym.make(ANY, env_id=name, alpha=0.0)
     space, physics = env.action_space["protagonist"], env.unwrapped.physics
     actions = np.random.default_rng(0).uniform(-1, 1, (20, *space.shape)).astype(np.float32)
@@ -108,7 +109,6 @@ def test_masses_of_an_env_of_another_package_are_scaled(name):
         observations += [env.step({"protagonist": a, "adversary": 0 * a})[0] for a in actions]
         return np.array(observations)
 
-    plain = gym.wrappers.FlattenObservation(gym.make(name))
     nominal = [plain.reset(seed=0)[0], *(plain.step(a.astype(plain.action_space.dtype))[0] for a in actions)]
     assert np.array_equal(play(None), nominal)
     assert np.abs(play({"mass": 2.0}) - nominal).max() > 1e-4  # 1e-3 for the arm, which follows a moving point

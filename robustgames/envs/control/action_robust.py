@@ -33,7 +33,8 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
     """A protagonist controls an env, and an adversary disturbs it.
 
     Action: {"protagonist": a, "adversary": ā}, float32 in [-1, 1], stretched over the action box of the inner env.
-    Observation: the inner env's, a Dict or Tuple as one vector (see `Flattened`). Reward: the protagonist's; the adversary's is its negative. `info` holds
+    Observation: the inner env's, a Dict or Tuple as one vector (see `Flattened`).
+    Reward: the protagonist's; the adversary's is its negative. `info` holds
 
     * `executed_action`: the action of the actuators, in [-1, 1]^n (which a critic should learn from),
     * `adversary_acted`, `reward_adversary`,

@@ -78,8 +78,8 @@ def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]
 def physics_of(env: gym.Env) -> Physics:
     """Return the physics of an unwrapped env, which a perturbation scales.
 
-    A MuJoCo env has its model, and so has one of dm_control's suite in Shimmy's wrapper. Pendulum-v1 has m, l and g. Any other env has the attributes that its `perturbable`
-    names, e.g. `perturbable = {"mass": "m"}`, or none.
+    A MuJoCo env has its model, and so has one of dm_control's suite in Shimmy's wrapper. Pendulum-v1 has m, l and g.
+    Any other env has the attributes that its `perturbable` names, e.g. `perturbable = {"mass": "m"}`, or none.
 
     Raises:
         GameError: `perturbable` names an unknown axis, or an attribute that is not a number.

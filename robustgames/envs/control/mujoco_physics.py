@@ -36,7 +36,7 @@ def simulation_of(env: Any) -> tuple[Any, Any] | None:
     if isinstance(getattr(env, "model", None), mujoco.MjModel):
         return env.model, getattr(env, "data", None)
     suite = sys.modules.get("dm_control.rl.control")
-    inside = getattr(env, "_env", None)
+    inside: Any = getattr(env, "_env", None)
     if suite is not None and isinstance(inside, suite.Environment):
         return inside.physics.model.ptr, inside.physics.data.ptr
     return None
