@@ -168,7 +168,8 @@ def _no_agent(words: list[str], known: list[str], command: str) -> GameError:
         return GameError(f"{name} is an env, and the agent comes first: robustgames {command} {agent} {name}")
     if name.upper() in STABLE_BASELINES:
         view = 'rg.PlayerView("robustgames/Quadratic-v0", "x", opponent=[0.5], bound=2.0)'
-        control = "; `robustgames train robust_ddpg` or `robust_td3` train control with an adversary"
+        robust = f"robust_{name.lower()}" if f"robust_{name.lower()}" in known else "robust_sac"
+        control = f"; `robustgames train {robust}` trains control with an adversary"
         train = f'{name.upper()}("MlpPolicy", {view}).learn(10_000)'
         return GameError(f"{name} is an algorithm of Stable-Baselines3, for one player; in Python: {train}{control}")
     return unknown("agent", name, known, "robustgames list")

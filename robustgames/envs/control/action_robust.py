@@ -13,7 +13,15 @@ import numpy as np
 
 from robustgames.envs.control.coupling import Coupling, Play
 from robustgames.envs.control.couplings import make_coupling
-from robustgames.envs.control.inner import Copied, checked_flag, is_finite, is_real_box, make_inner, physics_of
+from robustgames.envs.control.inner import (
+    Copied,
+    checked_flag,
+    dropped_numbers,
+    is_finite,
+    is_real_box,
+    make_inner,
+    physics_of,
+)
 from robustgames.envs.control.perturbations import AXES, NOISES, Distribution, Perturbation, checked, draw
 from robustgames.envs.joint_actions import JointActions
 from robustgames.errors import GameError, unknown
@@ -25,7 +33,8 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
     """A protagonist controls an env, and an adversary disturbs it.
 
     Action: {"protagonist": a, "adversary": ā}, float32 in [-1, 1], stretched over the action box of the inner env.
-    Observation: the inner env's. Reward: the protagonist's; the adversary's is its negative. `info` holds
+    Observation: the inner env's, a Dict or Tuple as one vector (see `Flattened`).
+    Reward: the protagonist's; the adversary's is its negative. `info` holds
 
     * `executed_action`: the action of the actuators, in [-1, 1]^n (which a critic should learn from),
     * `adversary_acted`, `reward_adversary`,
@@ -294,16 +303,17 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
     # changes to its model. They are kept here.
     def __getstate__(self) -> dict[str, Any]:
         core = self.inner.unwrapped
-        kept = core._np_random, getattr(core, "data", None)
+        kept = core._np_random, getattr(core, "data", None), dropped_numbers(core)
         return {**self.__dict__, "inner": Copied(self.env_id, self.inner), "_kept": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        generator, data = state["_kept"]
+        generator, data, numbers = state["_kept"]
         self.__dict__.update({key: value for key, value in state.items() if key != "_kept"})
         if isinstance(self.inner, Copied):  # copy.copy shares the inner env
             self.inner = self.inner.env
         core: Any = self.inner.unwrapped
         core._np_random = generator
+        vars(core).update(numbers)
         self.physics.bind(core)
         self.physics.set(self.perturbation)
         if type(data).__name__ == "MjData" and data is not core.data:

@@ -53,15 +53,15 @@ class BodyForce(Coupling):
 
     def apply(self, env: ControlEnv, action: np.ndarray, adversary: np.ndarray) -> Play:
         bodies, plane, bound = self._settings(env)
-        inner: Any = env.inner.unwrapped
+        physics: Any = env.physics
         axes = ["xyz".index(axis) for axis in plane]
         for body, force in zip(bodies, adversary.reshape(len(bodies), -1), strict=True):
-            inner.data.body(body).xfrc_applied[axes] = bound * force
+            physics.data.body(body).xfrc_applied[axes] = bound * force
         return Play(action)
 
     def clear(self, env: ControlEnv) -> None:
-        inner: Any = env.inner.unwrapped
-        inner.data.xfrc_applied[:] = 0
+        physics: Any = env.physics
+        physics.data.xfrc_applied[:] = 0
 
     def _settings(self, env: ControlEnv) -> tuple[tuple[str, ...], str, float]:
         published = RARL_FORCES.get(env.env_id.rpartition("-v")[0].rpartition("/")[2].rpartition(":")[2], {})

@@ -20,6 +20,7 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
 from robustgames.envs.control.discrete_actions import Preferences
+from robustgames.envs.control.flat_observations import Flattened
 from robustgames.envs.control.perturbations import AXES, NOISES
 from robustgames.envs.control.physics import Numbers, Physics
 from robustgames.errors import GameError, shorten, unknown
@@ -34,7 +35,8 @@ NUMBERS: dict[str, dict[str, str]] = {
 def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]) -> gym.Env:
     """Return the env of an id without its time limit and checkers, which belong around the game.
 
-    One with finitely many actions gets a box of preferences, see `Preferences`.
+    One with finitely many actions gets a box of preferences, see `Preferences`. Observations that are a Dict or a Tuple
+    of spaces, nested ones included, are flattened to one vector, see `Flattened`.
 
     Raises:
         GameError: An unknown id or setting, or actions that are neither finitely many nor a bounded Box.
@@ -57,6 +59,9 @@ def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]
         raise GameError(f"gym.make({env_id!r}) failed: {reason[:300]}") from error
     # an env that is registered with wrappers, or whose entry point returns one, keeps them
     inner = made.env if type(made) is gym.wrappers.OrderEnforcing else made
+    observed = inner.observation_space
+    if isinstance(observed, (gym.spaces.Dict, gym.spaces.Tuple)) and observed.is_np_flattenable:
+        inner = Flattened(inner)
     if isinstance(inner.action_space, gym.spaces.Discrete):
         inner = Preferences(inner)
     space = inner.action_space
@@ -73,17 +78,17 @@ def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]
 def physics_of(env: gym.Env) -> Physics:
     """Return the physics of an unwrapped env, which a perturbation scales.
 
-    A MuJoCo env has its model. Pendulum-v1 has m, l and g. Any other env has the attributes that its `perturbable`
-    names, e.g. `perturbable = {"mass": "m"}`, or none.
+    A MuJoCo env has its model, and so has one of dm_control's suite in Shimmy's wrapper. Pendulum-v1 has m, l and g.
+    Any other env has the attributes that its `perturbable` names, e.g. `perturbable = {"mass": "m"}`, or none.
 
     Raises:
         GameError: `perturbable` names an unknown axis, or an attribute that is not a number.
     """
-    mujoco = sys.modules.get("mujoco")  # a MuJoCo env has imported it; other envs do not need it
-    if mujoco is not None and isinstance(getattr(env, "model", None), mujoco.MjModel):
-        from robustgames.envs.control.mujoco_physics import MujocoModel
+    if "mujoco" in sys.modules:  # a MuJoCo env has imported it; other envs do not need it
+        from robustgames.envs.control.mujoco_physics import MujocoModel, simulation_of
 
-        return MujocoModel(env)
+        if simulation_of(env) is not None:
+            return MujocoModel(env)
     for path, attributes in NUMBERS.items():
         module, name = path.split(":")
         if isinstance(env, getattr(importlib.import_module(module), name)):
@@ -95,6 +100,19 @@ def physics_of(env: gym.Env) -> Physics:
         if not isinstance(getattr(env, attribute, None), (int, float)):
             raise GameError(f"perturbable names {attribute!r} for {axis}: {type(env).__name__} has no such number")
     return Numbers(env, attributes)
+
+
+def dropped_numbers(env: Any) -> dict[str, Any]:
+    """Return the arrays and numbers among the attributes of an unwrapped env that its copies and pickles lose.
+
+    An `EzPickle` is rebuilt from the arguments of its class, so the goal of an episode, for one, would be lost. Views
+    of other arrays, such as those of a simulation, are left out.
+    """
+    if not isinstance(env, gym.utils.EzPickle):
+        return {}
+    kinds, arrays = (int, float, np.number), {k: v for k, v in vars(env).items() if isinstance(v, np.ndarray)}
+    owned = {k: v for k, v in arrays.items() if v.flags.owndata and v.dtype.kind in "fiub"}
+    return {k: v for k, v in vars(env).items() if isinstance(v, kinds)} | owned
 
 
 class Copied:

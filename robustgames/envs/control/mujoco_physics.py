@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,21 @@ PARTS = {"mass": "body", "friction": "body", "damping": "joint", "gain": "actuat
 """The kind of part that the names of an axis denote."""
 
 
+def simulation_of(env: Any) -> tuple[Any, Any] | None:
+    """Return (`MjModel`, `MjData`) that an unwrapped env simulates now, or None if it has none to scale.
+
+    Envs of dm_control's suite keep theirs in `physics`, and Shimmy's wrapper keeps the env of dm_control. A composer
+    env of dm_control compiles a model in every episode, so its parameters are not scaled.
+    """
+    if isinstance(getattr(env, "model", None), mujoco.MjModel):
+        return env.model, getattr(env, "data", None)
+    suite = sys.modules.get("dm_control.rl.control")
+    inside: Any = getattr(env, "_env", None)
+    if suite is not None and isinstance(inside, suite.Environment):
+        return inside.physics.model.ptr, inside.physics.data.ptr
+    return None
+
+
 class MujocoModel(Physics):
     """Physics in the arrays of a MuJoCo model.
 
@@ -37,24 +53,31 @@ class MujocoModel(Physics):
     constants of the solver) is updated.
 
     Args:
-        env: MuJoCo env, with `model` and `data`.
+        env: Unwrapped MuJoCo env, see `simulation_of`.
+
+    Attributes:
+        data: State of the simulation.
     """
 
+    data: Any
+
     def __init__(self, env: Any) -> None:
-        fields = [field for fields in FIELDS.values() for field in fields if field in dir(env.model)]
-        self._nominal = {field: getattr(env.model, field).copy() for field in fields}
-        self._gravity = env.model.opt.gravity.copy()
-        self._scaled: set[str] = set()
         self.bind(env)
+        fields = [field for fields in FIELDS.values() for field in fields if field in dir(self._model)]
+        self._nominal = {field: getattr(self._model, field).copy() for field in fields}
+        self._gravity = self._model.opt.gravity.copy()
+        self._scaled: set[str] = set()
 
     def bind(self, env: Any) -> None:
-        self._model = env.model
+        simulation = simulation_of(env)
+        assert simulation is not None
+        self._model, self.data = simulation
         # mj_setConst overwrites the state in the data it is given, so it never gets the env's
-        self._scratch = mujoco.MjData(env.model)
-        self._parts = {axis: _part_names(env.model, axis) for axis in PARTS}
+        self._scratch = mujoco.MjData(self._model)
+        self._parts = {axis: _part_names(self._model, axis) for axis in PARTS}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_model", "_scratch")}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_model", "_scratch", "data")}
 
     def names(self, axis: str) -> list[str]:
         return [name for name in self._parts.get(axis, ()) if name]
