@@ -63,6 +63,9 @@ UNCERTAIN = {"dr_td3": "control", "m2td3": "robust", "soft_m2td3": "robust"}
 DDPG, TD3, SB3 = "Lillicrap et al. 2016", "Fujimoto et al. 2018", "Raffin et al. 2021"
 TESSLER, CONTROL = "Tessler et al. 2019", "control that a learned adversary has to beat"
 KAMALARUBAN, TANABE = "Kamalaruban et al. 2020", "Tanabe et al. 2022"
+HAARNOJA = "Haarnoja et al. 2018"
+SOFT: dict[str, Any] = {"agent": "robust_sac", "settings": {"noise": 0.0}}
+"""SAC explores by its own draws, so the noise of the other methods is not added."""
 METHODS: dict[str, Method] = {
     "ddpg": Method("DDPG", DDPG, "robust_ddpg"),
     "td3": Method("TD3", TD3),
@@ -79,6 +82,11 @@ METHODS: dict[str, Method] = {
     "dr_td3": Method("domain randomization", f"{TD3}; {CONTROL}", "dr_td3"),
     "m2td3": Method("M2TD3", TANABE, "m2td3"),
     "soft_m2td3": Method("soft M2TD3", TANABE, "soft_m2td3"),
+    "sac": Method("SAC", HAARNOJA, **SOFT),
+    "nr_sac": Method("NR-SAC", f"{TESSLER} on {HAARNOJA}", coupling=NR, **SOFT),
+    "pr_sac": Method("PR-SAC", f"{TESSLER} on {HAARNOJA}", coupling=PR, **SOFT),
+    "sac_mixing": Method("SAC, random mixing", CONTROL, coupling=NR, adversary="random", **SOFT),
+    "sac_replacement": Method("SAC, random replacement", CONTROL, coupling=PR, adversary="random", **SOFT),
     "sb3_ddpg": Method("DDPG of SB3", SB3, "DDPG"),
     "sb3_td3": Method("TD3 of SB3", SB3, "TD3"),
 }

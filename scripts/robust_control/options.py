@@ -26,8 +26,8 @@ class Options:
         agent: Hyper-parameters of all methods.
         env: Gymnasium id with continuous actions.
         methods: Methods to train: ddpg td3, nr_ddpg nr_td3 pr_ddpg pr_td3, the controls mixing and replacement,
-            extra_td3 mixed_ne_ld, dr_td3 m2td3 soft_m2td3, sb3_ddpg sb3_td3. None are needed if all come from run
-            folders.
+            extra_td3 mixed_ne_ld, sac nr_sac pr_sac with sac_mixing sac_replacement, dr_td3 m2td3 soft_m2td3, sb3_ddpg
+            sb3_td3. None are needed if all come from run folders.
         runs_from: Words NAME=RUN_FOLDER of `robustgames train`, whose policies are used instead of training a method.
         seeds: Runs of a method.
         seed: Seed of the first run.
