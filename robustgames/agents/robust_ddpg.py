@@ -33,6 +33,7 @@ from robustgames.agents.control.settings import Settings
 from robustgames.agents.learning import record_runs
 from robustgames.checkpoints import CHECKPOINT, check_counts, check_like, load_checkpoint, restoring, save_checkpoint
 from robustgames.envs import control_ids
+from robustgames.envs.control.discrete_actions import check_continuous
 from robustgames.errors import DivergedError, GameError, one_line, unknown
 from robustgames.games import Oracle
 from robustgames.solvers import Scheme
@@ -90,6 +91,8 @@ class RobustDDPG(Agent):
     timestep = "env step"
     _episodic = True
     preset = Settings()
+    takes_preferences: ClassVar[bool] = False
+    """Whether it is an agent for finitely many actions."""
     env_defaults: ClassVar[dict[str, Any]] = {}
     """Settings of an env's id where none are given."""
 
@@ -110,6 +113,8 @@ class RobustDDPG(Agent):
         self.seed, self.tensorboard_log, self.verbose = seed, tensorboard_log, verbose
         self.ongoing = self._make_episodes(env, runs, self.settings_of_env(env, env_settings), device)
         self.env, shape = self.ongoing.first, (self.ongoing.runs,)
+        if not self.takes_preferences:
+            check_continuous(self.env.unwrapped)
         self.device = self.ongoing.device if device == "auto" else choose_device(device)
         of_policies, of_critics, self.generator = (
             Streams(seeds_of(seed, *shape, purpose), self.device) for purpose in (POLICIES, CRITICS, REST)

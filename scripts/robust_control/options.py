@@ -11,6 +11,7 @@ import tyro
 from robust_control.methods import METHODS, PEERS, Agent, Budget
 from robust_control.training import ENV, method_of, read_run
 
+from robustgames.envs.control.discrete_actions import check_continuous
 from robustgames.envs.control.grid_words import parse_grid
 from robustgames.envs.control.perturbations import checked
 from robustgames.envs.control.uncertainty_sets import UncertaintySet, uncertainty_set
@@ -122,7 +123,8 @@ def check(options: Options) -> None:
             raise GameError(f"alpha is 0: {name} would have no adversary, give its share, e.g. --alpha 0.1")
     if not options.names:
         raise GameError("no method: give some, e.g. --methods td3 pr_td3 mixing replacement")
-    control_env(ENV, {"env_id": options.env, "alpha": options.alpha}).close()
+    with control_env(ENV, {"env_id": options.env, "alpha": options.alpha}) as env:
+        check_continuous(env.unwrapped)
     env = control_env(ENV, {"env_id": options.env, **options.attack})
     for point in grid_of(options.grid).points(env):
         checked(point, env.unwrapped.physics)  # type: ignore[attr-defined]

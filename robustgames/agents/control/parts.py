@@ -12,8 +12,6 @@ from robustgames.agents.control.normalization import RunningNorm
 from robustgames.agents.control.policies import Policies
 from robustgames.agents.control.replay import Replay
 from robustgames.agents.control.settings import Settings
-from robustgames.envs.control.discrete_actions import preferences_of
-from robustgames.errors import GameError
 from robustgames.games import MLP, Oracle
 from robustgames.solvers import FusedAdam, Scheme, fused, make_solver
 from robustgames.solvers.fitting import fit
@@ -21,10 +19,6 @@ from robustgames.solvers.fitting import fit
 
 def make_policies(episodes: Episodes, s: Settings, device: torch.device) -> Policies:
     """Return the two policies for these envs; the adversary has a network if it is learned and has a share."""
-    if (inner := preferences_of(episodes.first.unwrapped)) is not None:
-        of = episodes.first.unwrapped.env_id
-        train = f"robustgames train robust_dqn robustgames/ActionRobust-v0 --set env_id={of} coupling=probabilistic"
-        raise GameError(f"{of} has actions {inner.env.action_space}, and this agent needs a Box: {train}")
     alphas = episodes.alphas
     actor, other = (
         MLP((episodes.observation_size, *s.hidden, episodes.action_size), last="tanh", norm=s.layer_norm)

@@ -7,6 +7,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from robustgames.errors import GameError
+
 
 class Preferences(gym.ActionWrapper):
     """An env with n actions, whose action is a vector in [-1, 1]^n: that of its largest component, the first of equals.
@@ -38,3 +40,17 @@ def preferences_of(core: Any) -> Preferences | None:
     """Return the wrapper of preferences inside of an `ActionRobustEnv`, or None if its actions are continuous."""
     inner = getattr(core, "inner", None)
     return inner if isinstance(inner, Preferences) else None
+
+
+def check_continuous(core: Any) -> None:
+    """Check that the actions of an `ActionRobustEnv` are continuous.
+
+    Raises:
+        GameError: It has finitely many.
+    """
+    if (inner := preferences_of(core)) is not None:
+        train = f"--set env_id={core.env_id} coupling=probabilistic"
+        raise GameError(
+            f"{core.env_id} has actions {inner.env.action_space}, and this agent needs a Box: robustgames train "
+            f"robust_dqn robustgames/ActionRobust-v0 {train}"
+        )
