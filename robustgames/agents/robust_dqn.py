@@ -146,7 +146,7 @@ class RobustDQN(RobustDDPG):
         return QTraining(replay, learning, s.batch_size, generator, norm=self.norm)  # type: ignore[arg-type]
 
     def _make_game(self) -> Any:
-        s = self.settings
+        s: Any = self.settings
         longest = s.max_grad_norm or None
         return QGame(self.policies, self.practice, s.gamma, s.double, s.final or None, s.huber, longest)  # type: ignore[arg-type]
 
