@@ -11,10 +11,12 @@ import torch
 from results import Line
 
 import robustgames as rg
+from robustgames import games
+from robustgames.envs.control.uncertainty_sets import Axis
 from robustgames.errors import DivergedError, GameError
 from robustgames.evaluation.generators import generator_metrics
 from robustgames.evaluation.robustness import sweep
-from robustgames.games import DigitsGAN, Game, GaussianMixtureGAN
+from robustgames.games import DigitsGAN, GaussianMixtureGAN
 from robustgames.solvers import Scheme
 
 Settings = dict[str, Any]
@@ -25,7 +27,7 @@ SGD_RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 GAN: Settings = {"betas": (0.0, 0.9)}
 LOOK: Settings = {"betas": (0.5, 0.9)}
 DECAY = 0.995  # of the average of the weights of a GAN
-GRID = {"mass": (0.5, 0.75, 1.0, 1.5, 2.0)}
+GRID: dict[Axis, tuple[float, ...]] = {"mass": (0.5, 0.75, 1.0, 1.5, 2.0)}
 EPISODES = 5
 
 
@@ -101,7 +103,7 @@ class Task:
     rates: int = 5
 
 
-def _gan(make: Callable[[], Game]) -> Callable[..., tuple[Values, float]]:
+def _gan(make: Callable[[], games.GAN]) -> Callable[..., tuple[Values, float]]:
     def train(candidate: Candidate, lr: float, budget: int, runs: int, seed: int, search: bool) -> tuple[Values, float]:
         game, calls = make(), round(budget / candidate.make(lr).evaluations(1))
         env = rg.GameVectorEnv(game, num_envs=runs)
