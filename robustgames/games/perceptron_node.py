@@ -20,11 +20,12 @@ from robustgames.games.products import NARROW, by_onednn, product
 
 
 def fits(net: Any, weights: Tensor, inputs: Tensor) -> bool:
-    """Return whether this node computes net(weights, inputs): of one run, with a graph, and products by oneDNN."""
+    """Return whether this node computes net(weights, inputs): of one run, and products by oneDNN.
+
+    With or without a graph, so a prediction does not depend on whether its gradient is wanted.
+    """
     return (
-        torch.is_grad_enabled()
-        and (weights.requires_grad or inputs.requires_grad)
-        and _pays(tuple(net.widths), len(inputs) if inputs.dim() else 0)
+        _pays(tuple(net.widths), len(inputs) if inputs.dim() else 0)
         and weights.dim() == 1
         and inputs.dim() == 2
         and not net.norm

@@ -162,3 +162,14 @@ def test_transforms_and_small_passes_are_left_to_the_definition(amd):
         dual = torch.autograd.forward_ad.make_dual(weights.detach(), torch.ones_like(weights))
         slope = torch.autograd.forward_ad.unpack_dual(net(dual, inputs)).tangent
     assert slope.shape == (ROWS, 5)
+
+
+def test_a_prediction_has_the_same_bits_with_and_without_a_gradient(amd):
+    net, generator = MLP((784, 64, 10)), torch.Generator().manual_seed(0)
+    weights, inputs = net.initial((), generator, torch.float32), torch.rand(50, 784, generator=generator)
+    with torch.no_grad():
+        without = net(weights, inputs)
+    with torch.inference_mode():
+        assert torch.equal(net(weights, inputs), without)
+    inputs.requires_grad_()
+    assert torch.equal(net(weights, inputs).detach(), without)
