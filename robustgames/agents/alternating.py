@@ -18,11 +18,11 @@ from robustgames.agents.control.player import Player
 from robustgames.agents.control.player_episodes import PlayerEpisodes
 from robustgames.agents.control.policies import Policies
 from robustgames.agents.control.seeds import check_seed, seed_of_player
-from robustgames.agents.control.settings import Settings
+from robustgames.agents.control.settings import Settings, check_positive
 from robustgames.agents.learning import record_runs
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
 from robustgames.envs.opponents import Policy
-from robustgames.errors import GameError, unknown
+from robustgames.errors import unknown
 from robustgames.solvers import Scheme
 from robustgames.tensors import map_tensors
 
@@ -52,10 +52,7 @@ class AlternatingSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, usual in (("turn", 1_000), ("adversaries", 3)):
-            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
-                got = f"{name} is {getattr(self, name)}"
-                raise GameError(f"{got}: it must be a whole number of at least 1, e.g. {usual}")
+        check_positive(self, turn=1_000, adversaries=3)
 
 
 class OnePlayerTD3(RobustTD3):

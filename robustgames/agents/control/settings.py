@@ -71,10 +71,7 @@ class Settings:
     engine: Engine = "auto"
 
     def __post_init__(self) -> None:
-        for name, usual in (("batch_size", 128), ("buffer_size", 1_000_000), ("delay", 2)):
-            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
-                got = f"{name} is {getattr(self, name)}"
-                raise GameError(f"{got}: it must be a whole number of at least 1, e.g. {usual}")
+        check_positive(self, batch_size=128, buffer_size=1_000_000, delay=2)
         if not self.hidden or not all(isinstance(width, int) and width >= 1 for width in self.hidden):
             raise GameError(f"hidden is {self.hidden}: widths of at least one layer, each >= 1, e.g. (64, 64)")
         if not 0 <= self.final < float("inf"):
@@ -105,3 +102,14 @@ class Settings:
         if not isinstance(hidden, list | tuple):
             raise GameError(f"hidden is {hidden!r}: the widths of the hidden layers, e.g. (64, 64)")
         return type(self)(**{**values, **settings, "hidden": tuple(hidden)})
+
+
+def check_positive(settings: object, **usual: int) -> None:
+    """Check that settings are whole numbers of at least 1; the usual ones are named as examples.
+
+    Raises:
+        GameError: One is not.
+    """
+    for name, example in usual.items():
+        if not (isinstance(value := getattr(settings, name), int) and value >= 1):
+            raise GameError(f"{name} is {value}: it must be a whole number of at least 1, e.g. {example}")

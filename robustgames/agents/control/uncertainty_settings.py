@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from robustgames.agents.control.settings import Settings
+from robustgames.agents.control.settings import Settings, check_positive
 from robustgames.errors import GameError
 
 
@@ -47,8 +47,7 @@ class UncertaintySettings(RandomizationSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (isinstance(self.candidates, int) and self.candidates >= 1):
-            raise GameError(f"candidates is {self.candidates}: it must be a whole number of at least 1, e.g. 5")
+        check_positive(self, candidates=5)
         if not 0 <= self.least_share * self.candidates < 1:
             got = f"least_share is {self.least_share} with {self.candidates} candidates"
             raise GameError(f"{got}: it must be in [0, 1 / candidates), or all are drawn again, e.g. 0.05")
