@@ -14,7 +14,6 @@ import torch
 
 import robustgames as rg
 from robustgames.evaluation.action_bounds import bound_actions
-from robustgames.experiment.control import differentiable
 
 ENV, EPS = "robustgames/ActionRobustPendulum-v0", 0.1
 COMMON = {"env_settings": {"alpha": 0.0}, "hidden": (32, 32), "learning_starts": 500, "seed": 0}
@@ -31,7 +30,7 @@ corners = EPS * rng.choice([-1.0, 1.0], (64, 1, 3))
 changes = {}
 for kappa in KAPPAS:
     agent = rg.SATD3(ENV, sa_kappa=kappa, sa_eps=EPS, sa_ramp=200, **COMMON).learn(2000)
-    own = differentiable(agent, 0)
+    own = agent.differentiable(0)
     bounds = bound_actions(own, states, EPS)
     near = own.act(torch.tensor(states + corners, dtype=torch.float32).flatten(0, 1))
     near = near.reshape(64, 500, 1).detach().numpy()

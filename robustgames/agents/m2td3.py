@@ -14,8 +14,8 @@ from robustgames.agents.control.candidates import Candidates, forget
 from robustgames.agents.control.critic_training import CriticTraining
 from robustgames.agents.control.episode_factory import make_episodes
 from robustgames.agents.control.episodes import Episodes
+from robustgames.agents.control.parts import make_actor, make_critic_training
 from robustgames.agents.control.policies import Policies
-from robustgames.agents.control.replay import Replay
 from robustgames.agents.control.uncertain_episodes import UncertainEnvs, UncertainPendulums, with_uncertainty
 from robustgames.agents.control.uncertainty_game import (
     UncertainCritic,
@@ -25,8 +25,7 @@ from robustgames.agents.control.uncertainty_game import (
 )
 from robustgames.agents.control.uncertainty_settings import RandomizationSettings, UncertaintySettings
 from robustgames.agents.robust_ddpg import RobustTD3
-from robustgames.games import MLP
-from robustgames.solvers import FusedAdam, Scheme
+from robustgames.solvers import Scheme
 
 UNKNOWN_LENGTH = 1_000
 """Steps of an episode without a time limit, until one has ended."""
@@ -116,20 +115,14 @@ class M2TD3(DomainRandomizedTD3):
 
     def _make_policies(self) -> Policies:
         s, episodes, box = self.settings, self.ongoing, self.ongoing.box
-        actor = MLP((episodes.observation_size, *s.hidden, episodes.action_size), last="tanh", norm=s.layer_norm)
         self.candidates = Candidates(episodes.runs, s.candidates, box.size, self.device)
-        return UncertainPolicies(actor, s.candidates, box.size)
+        return UncertainPolicies(make_actor(episodes, s), s.candidates, box.size)
 
     def _make_practice(self, generator: Generator) -> CriticTraining:
-        s, episodes, states = self.settings, self.ongoing, self.ongoing.observation_size
-        played = episodes.action_size + self.policies.further  # [a | c]
-        critic = MLP((states + played, *s.hidden, 1), norm=s.layer_norm)
-        learning = UncertainCritic(
-            self.policies, critic, s.gamma, s.tau, s.twin, s.smoothing, rule=FusedAdam(s.critic_lr), l2=s.l2,
-            final=s.final or None,
-        )  # fmt: skip
-        replay = Replay(s.buffer_size, states, played, (episodes.runs,), self.device)
-        return CriticTraining(replay, learning, s.batch_size, generator, s.every_draw, self.norm)
+        further = self.policies.further  # the replay stores [a | c]
+        return make_critic_training(
+            self.policies, self.ongoing, self.settings, self.norm, self.device, generator, further, UncertainCritic
+        )
 
     def _make_game(self) -> UncertaintyGame:
         s, critic = self.settings, self.practice.learning.critic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from robustgames.checkpoints import CHECKPOINT, check_counts, check_like, load_c
 from robustgames.envs import control_ids
 from robustgames.envs.control.discrete_actions import check_continuous
 from robustgames.errors import DivergedError, GameError, one_line, unknown
+from robustgames.evaluation.observation_attacks import Differentiable
 from robustgames.games import Oracle
 from robustgames.solvers import Scheme
 from robustgames.solvers.config import from_config, to_config
@@ -337,7 +339,7 @@ class RobustDDPG(Agent):
 
         An observation has the shape of the env's, or (B, ...) for B actions.
         """
-        return self._player(player, run).predict(observation, self.ongoing.observation_shape), None
+        return self._playing(player, run, deterministic).predict(observation, self.ongoing.observation_shape), None
 
     def policy(self, run: int = 0, player: str = "protagonist") -> Callable[[Any], np.ndarray]:
         """Return the present policy of a player of one run: observation -> action, in the shapes of the env.
@@ -375,6 +377,21 @@ class RobustDDPG(Agent):
     def adversaries_of(self, run: int) -> list[Callable[[Any], np.ndarray]]:
         """Return the present policies of all learned adversaries of one run."""
         return [self.policy(run, "adversary")] if self.has_adversary else []
+
+    def _playing(self, player: str, run: int, deterministic: bool) -> Player:
+        """Return a player for `predict`: these policies are deterministic."""
+        return self._player(player, run)
+
+    def differentiable(self, run: int) -> Differentiable:
+        """Return the protagonist of one run for attacks by gradients, with the first of its critics."""
+        player, learning = self._player("protagonist", run), self.practice.learning
+        player.norm = copy.deepcopy(player.norm)  # that of the agent continues to change
+        weights = learning.first(self.practice.state)[run].clone()
+
+        def q(states: Tensor, actions: Tensor) -> Tensor:
+            return learning.critic(weights, self.critic_inputs(player.scaled(states), actions)).squeeze(-1)
+
+        return Differentiable(player.graph, q, network=player.as_module(), scaled=player.scaled)
 
     def _player(self, player: str, run: int) -> Player:
         if player not in self.game.players:

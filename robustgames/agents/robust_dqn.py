@@ -12,11 +12,12 @@ from torch import Generator, Tensor
 from robustgames.agents.control.behavior import Behavior
 from robustgames.agents.control.critic_training import CriticTraining
 from robustgames.agents.control.epsilon_greedy import EpsilonGreedy
+from robustgames.agents.control.parts import share_of
 from robustgames.agents.control.player import Player
 from robustgames.agents.control.policies import Policies
 from robustgames.agents.control.q_learning import Greedy, GreedyPolicies, QGame, QTraining, TargetsOnly, robust_value
 from robustgames.agents.control.replay import Replay
-from robustgames.agents.control.settings import Adversary, Engine, Settings
+from robustgames.agents.control.settings import Adversary, Engine, Settings, check_positive
 from robustgames.agents.robust_ddpg import RobustDDPG
 from robustgames.envs.control.discrete_actions import preferences_of
 from robustgames.errors import GameError
@@ -76,10 +77,7 @@ class DQNSettings:
     def __post_init__(self) -> None:
         common = {f.name for f in fields(Settings)} & {f.name for f in fields(self)}
         Settings(**{name: getattr(self, name) for name in common})  # the same checks
-        usual = {"exploration_steps": 7000, "train_freq": 128, "gradient_steps": 64, "target_update_interval": 10}
-        for name, example in usual.items():
-            if not (isinstance(value := getattr(self, name), int) and value >= 1):
-                raise GameError(f"{name} is {value}: a whole number of at least 1, e.g. {example}")
+        check_positive(self, exploration_steps=7000, train_freq=128, gradient_steps=64, target_update_interval=10)
         if not 0 <= self.max_grad_norm < float("inf"):
             raise GameError(f"max_grad_norm is {self.max_grad_norm}: the longest gradient, e.g. 10, or 0 for any")
         if not 0 <= self.epsilon <= 1:
@@ -136,9 +134,7 @@ class RobustDQN(RobustDDPG):
                 "--set coupling=probabilistic; without an adversary --set alpha=0"
             )
         q = MLP((episodes.observation_size, *s.hidden, episodes.action_size))
-        alphas = episodes.alphas
-        alpha = alphas[0] if len(set(alphas)) == 1 else torch.tensor(alphas, device=self.device)
-        return GreedyPolicies(q, alpha, episodes.law, s.adversary == "random")
+        return GreedyPolicies(q, share_of(episodes, self.device), episodes.law, s.adversary == "random")
 
     def _make_practice(self, generator: Generator) -> CriticTraining:
         episodes, s = self.ongoing, self.settings

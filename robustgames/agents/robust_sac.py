@@ -11,8 +11,8 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.agents.control.critic_training import CriticTraining
+from robustgames.agents.control.parts import is_learned, make_critic_training, share_of
 from robustgames.agents.control.player import Player
-from robustgames.agents.control.replay import Replay
 from robustgames.agents.control.soft_critics import SoftTemporalDifference
 from robustgames.agents.control.soft_game import SoftPolicyGame, SoftSample
 from robustgames.agents.control.soft_settings import SoftSettings
@@ -21,7 +21,6 @@ from robustgames.agents.control.squashed import squash
 from robustgames.agents.control.stochastic_policies import StochasticPolicies, mean_network, mean_weights
 from robustgames.agents.robust_ddpg import RobustDDPG
 from robustgames.games import MLP
-from robustgames.solvers import FusedAdam
 
 
 class RobustSAC(RobustDDPG):
@@ -61,29 +60,24 @@ class RobustSAC(RobustDDPG):
         s, envs = self.settings, self.ongoing
         widths = (envs.observation_size, *s.hidden, 2 * envs.action_size)
         actor, other = (MLP(widths, norm=s.layer_norm) for _ in range(2))
-        learned = s.adversary == "learned" and any(envs.alphas)
-        alphas = envs.alphas
-        alpha = alphas[0] if len(set(alphas)) == 1 else torch.tensor(alphas, device=self.device)
-        return StochasticPolicies(actor, other if learned else None, alpha, envs.law)
+        adversary = other if is_learned(envs, s) else None
+        return StochasticPolicies(actor, adversary, share_of(envs, self.device), envs.law)
 
     def _make_practice(self, generator: Generator) -> CriticTraining:
-        s, states, actions = self.settings, self.ongoing.observation_size, self.ongoing.action_size
-        learning = SoftTemporalDifference(
+        s = self.settings
+        return make_critic_training(
             self.policies,
-            MLP((states + actions, *s.hidden, 1), norm=s.layer_norm),
-            s.gamma,
-            s.tau,
-            s.twin,
-            s.smoothing,
-            rule=FusedAdam(s.critic_lr),
-            l2=s.l2,
-            final=s.final or None,
+            self.ongoing,
+            s,
+            self.norm,
+            self.device,
+            generator,
+            learns=SoftTemporalDifference,
+            trains=SoftTraining,
             temperature=s.temperature,
             temperature_lr=s.temperature_lr,
             target_entropy=s.target_entropy,
         )
-        replay = Replay(s.buffer_size, states, actions, (self.ongoing.runs,), self.device)
-        return SoftTraining(replay, learning, s.batch_size, generator, s.every_draw, self.norm)
 
     def _make_game(self) -> SoftPolicyGame:
         return SoftPolicyGame(self.policies, self.practice.learning.critic, self.practice, self.settings.final or None)
@@ -110,23 +104,6 @@ class RobustSAC(RobustDDPG):
         return found
 
     # -- playing -------------------------------------------------------------------------------------------------
-    def predict(
-        self,
-        observation: Any,
-        state: Any = None,
-        episode_start: Any = None,
-        deterministic: bool = True,
-        player: str = "protagonist",
-        run: int = 0,
-    ) -> tuple[np.ndarray, None]:
-        """Return (the action in [-1, 1]^k of "protagonist" or "adversary" in run 0 … S - 1, None).
-
-        It is tanh(m(s)), or a draw from the policy. Draws come from a stream of their own, which training does not
-        advance. An observation has the shape of the env's, or (B, ...) for B actions.
-        """
-        who = self._player(player, run) if deterministic else self._drawing(player, run)
-        return who.predict(observation, self.ongoing.observation_shape), None
-
     def policy(
         self, run: int = 0, player: str = "protagonist", deterministic: bool = True
     ) -> Callable[[Any], np.ndarray]:
@@ -137,8 +114,11 @@ class RobustSAC(RobustDDPG):
             player: "protagonist" or "adversary".
             deterministic: Whether its action is tanh(m(s)), or drawn in each call.
         """
-        who = self._player(player, run) if deterministic else self._drawing(player, run)
-        return who.policy(self.ongoing.action_shape)
+        return self._playing(player, run, deterministic).policy(self.ongoing.action_shape)
+
+    def _playing(self, player: str, run: int, deterministic: bool) -> Player:
+        """Return a player; draws come from a stream of their own, which training does not advance."""
+        return self._player(player, run) if deterministic else self._drawing(player, run)
 
     def _player(self, player: str, run: int) -> Player:
         whole = super()._player(player, run)

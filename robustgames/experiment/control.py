@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,7 +36,6 @@ from robustgames.envs.control.action_couplings import ActionCoupling
 from robustgames.envs.control.perturbations import Perturbation
 from robustgames.envs.registration import control_ids, find_id
 from robustgames.errors import GameError, unknown, writing
-from robustgames.evaluation.observation_attacks import Differentiable
 from robustgames.evaluation.rollouts import play
 from robustgames.experiment.base import Examination, Experiment, Progress, differing, explained, silent
 from robustgames.experiment.examination import EPISODES, Subject, check, examine
@@ -213,7 +211,7 @@ class ControlExperiment(Experiment[RobustDDPG]):
             )
         settings = self._single_settings(agent.ongoing.alphas[finite[0]])
         policies = [agent.policy(run) for run in finite]
-        return Subject(self.agent, policies, self.env, settings, [differentiable(agent, run) for run in finite])
+        return Subject(self.agent, policies, self.env, settings, [agent.differentiable(run) for run in finite])
 
     def draw(self, agent: RobustDDPG, watchers: list[BaseCallback], folder: Path, logger: Logger) -> None:
         """Draw the learning curves as PNG in the run folder, if a metric was logged that has a curve."""
@@ -289,28 +287,6 @@ class ControlExperiment(Experiment[RobustDDPG]):
         if gym.spec(self.env.rpartition(":")[2]).vector_entry_point is not None:
             settings.pop("dtype", None)  # a setting of the batch in torch
         return settings
-
-
-def differentiable(agent: RobustDDPG, run: int) -> Differentiable:
-    """Return the protagonist of one run for attacks by gradients, with the first of its critics."""
-    if isinstance(agent, RobustDQN):
-        return agent.differentiable(run)
-    player, learning = agent._player("protagonist", run), agent.practice.learning
-    player.norm = copy.deepcopy(player.norm)
-    weights = learning.first(agent.practice.state)[run].clone()
-
-    def act(states: Tensor) -> Tensor:
-        return player.network(player.weights, player.scaled(states))
-
-    def q(states: Tensor, actions: Tensor) -> Tensor:
-        return learning.critic(weights, agent.critic_inputs(player.scaled(states), actions)).squeeze(-1)
-
-    return Differentiable(act, q, network=_module(player.network, player.weights), scaled=player.scaled)
-
-
-def _module(network: Any, weights: Tensor) -> torch.nn.Module | None:
-    """Return the network of a player as a module on the CPU, if it can be one."""
-    return network.as_module(weights.cpu()) if hasattr(network, "as_module") else None
 
 
 def _check_id(id: str, agent: str) -> None:

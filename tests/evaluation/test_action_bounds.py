@@ -10,7 +10,6 @@ import robustgames as rg
 from robustgames.errors import GameError
 from robustgames.evaluation.action_bounds import bound_actions
 from robustgames.evaluation.observation_attacks import Differentiable, shift_states
-from robustgames.experiment.control import differentiable
 from robustgames.experiment.stable_baselines import differentiable as differentiable_model
 
 PENDULUM = "robustgames/ActionRobustPendulum-v0"
@@ -44,7 +43,7 @@ def test_a_linear_policy_has_its_closed_form():
 @pytest.mark.parametrize("normalize", [False, True])
 def test_no_observation_of_1000_moves_a_trained_agent_further_than_its_bounds(normalize):
     agent = rg.RobustDDPG(PENDULUM, seed=0, env_settings={"alpha": 0.0}, normalize=normalize, final=0.0).learn(1500)
-    own = differentiable(agent, 0)
+    own = agent.differentiable(0)
     found = bound_actions(own, STATES, 0.1, SCALE)
     np.testing.assert_allclose(found.actions[0], agent.policy()(STATES[0].astype(np.float32)), atol=1e-5)
     actions = moved(own, 0.1)  # 51 tries in each of 20 states

@@ -12,7 +12,6 @@ from robustgames.evaluation.observation_attacks import Differentiable, attack_ob
 from robustgames.evaluation.robust_sarsa import fit_robust_sarsa
 from robustgames.evaluation.rollouts import play
 from robustgames.evaluation.side_by_side import SideBySide
-from robustgames.experiment.control import differentiable
 from robustgames.experiment.stable_baselines import differentiable as differentiable_model
 from robustgames.experiment.stable_baselines import policy_of
 
@@ -133,7 +132,7 @@ def trained():
 
 @pytest.mark.parametrize("attacks", [["mad", "critic"], pytest.param(["sarsa"], marks=pytest.mark.slow)])
 def test_attacks_take_more_from_a_trained_agent_than_chance(attacks, trained):
-    policy, own = trained.policy(), differentiable(trained, 0)
+    policy, own = trained.policy(), trained.differentiable(0)
     states = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
     np.testing.assert_allclose(own.act(states), [policy(s) for s in states.numpy()], atol=1e-6)
     found = attack_observations([policy], [own], PENDULUM, 0.3, ["random", *attacks], episodes=4, seed=3)

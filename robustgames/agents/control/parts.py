@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Generator
 
@@ -19,20 +21,29 @@ from robustgames.solvers.fitting import fit
 
 def make_policies(episodes: Episodes, s: Settings, device: torch.device) -> Policies:
     """Return the two policies for these envs; the adversary has a network if it is learned and has a share."""
+    actor, other = make_actor(episodes, s), make_actor(episodes, s)
+    return Policies(actor, other if is_learned(episodes, s) else None, share_of(episodes, device), episodes.law)
+
+
+def make_actor(episodes: Episodes, s: Settings) -> MLP:
+    """Return the network of a deterministic policy."""
+    return MLP((episodes.observation_size, *s.hidden, episodes.action_size), last="tanh", norm=s.layer_norm)
+
+
+def is_learned(episodes: Episodes, s: Settings) -> bool:
+    """Return whether the adversary is learned: it may be, and has a share."""
+    return s.adversary == "learned" and any(episodes.alphas)
+
+
+def share_of(episodes: Episodes, device: torch.device) -> float | torch.Tensor:
+    """Return α, or a tensor of one per run if they differ."""
     alphas = episodes.alphas
-    actor, other = (
-        MLP((episodes.observation_size, *s.hidden, episodes.action_size), last="tanh", norm=s.layer_norm)
-        for _ in range(2)
-    )
-    learned = s.adversary == "learned" and any(alphas)
-    alpha = alphas[0] if len(set(alphas)) == 1 else torch.tensor(alphas, device=device)
-    return Policies(actor, other if learned else None, alpha, episodes.law)
+    return alphas[0] if len(set(alphas)) == 1 else torch.tensor(alphas, device=device)
 
 
 def make_alone(episodes: Episodes, s: Settings) -> Policies:
     """Return the policy of a player whose opponent is a part of its env."""
-    actor = MLP((episodes.observation_size, *s.hidden, episodes.action_size), last="tanh", norm=s.layer_norm)
-    return Policies(actor, None, 0.0)
+    return Policies(make_actor(episodes, s), None, 0.0)
 
 
 def make_critic_training(
@@ -42,10 +53,27 @@ def make_critic_training(
     norm: RunningNorm | None,
     device: torch.device,
     generator: Generator,
+    further: int = 0,
+    learns: type[TemporalDifference] = TemporalDifference,
+    trains: type[CriticTraining] = CriticTraining,
+    **more: Any,
 ) -> CriticTraining:
-    """Return the replay and the critic that learns from it; the generator draws the critic's first weights."""
-    states, actions = episodes.observation_size, episodes.action_size
-    learning = TemporalDifference(
+    """Return the replay and the critic that learns from it.
+
+    Args:
+        policies: Policies of the players.
+        episodes: Envs of the runs.
+        s: Settings of the agent.
+        norm: Scaling of the sampled observations.
+        device: Device of the replay.
+        generator: Generator of the critic's first weights.
+        further: Number of inputs that the critic has after the action; the replay stores them with the action.
+        learns: Kind of critic.
+        trains: Kind of training.
+        **more: Further settings of the critic.
+    """
+    states, actions = episodes.observation_size, episodes.action_size + further
+    learning = learns(
         policies,
         MLP((states + actions, *s.hidden, 1), norm=s.layer_norm),
         s.gamma,
@@ -55,9 +83,10 @@ def make_critic_training(
         rule=FusedAdam(s.critic_lr),
         l2=s.l2,
         final=s.final or None,
+        **more,
     )
     replay = Replay(s.buffer_size, states, actions, (episodes.runs,), device)
-    return CriticTraining(replay, learning, s.batch_size, generator, s.every_draw, norm)
+    return trains(replay, learning, s.batch_size, generator, s.every_draw, norm)
 
 
 def make_policy_solver(solver: Scheme | str | None, oracle: Oracle) -> Scheme:

@@ -34,7 +34,16 @@ class Player:
     @torch.no_grad()
     def act(self, states: Tensor) -> Tensor:
         """Return the actions (B, k) in states (B, p)."""
+        return self.graph(states)
+
+    def graph(self, states: Tensor) -> Tensor:
+        """Return these actions with their graph."""
         return self.network(self.weights, self.scaled(states))
+
+    def as_module(self) -> torch.nn.Module | None:
+        """Return the network as a module on the CPU, if it can be one."""
+        network: Any = self.network
+        return network.as_module(self.weights.cpu()) if hasattr(network, "as_module") else None
 
     def scaled(self, states: Tensor) -> Tensor:
         """Return states (B, p) as the networks take them."""
