@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,6 +69,10 @@ class Streams(Generator):
             self._array = self._block, self._block.numpy()
         return self._array[1], at
 
+    def skip(self, n: int) -> None:
+        """Continue as if n numbers of every run had been drawn."""
+        self.count += n
+
     def _at(self, n: int) -> int:
         """Return the place in the block of the next n numbers, which are computed if it does not hold them."""
         at = self.count - self._first
@@ -93,6 +98,9 @@ class Streams(Generator):
         """Return a generator of PyTorch for every run, seeded by the next number of its stream."""
         seeds = (self.take((self.runs, 1)) * 2.0**52).long()
         return [Generator(self.device).manual_seed(seed) for seed in seeds.flatten().tolist()]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _copied, (self.keys.tolist(), str(self.device), self.get_state())
 
     def get_state(self) -> Tensor:
         """Return the count, the keys and the state of the further stream, in bytes."""
@@ -161,6 +169,11 @@ class Narrowed(Generator):
             return drawn
         first = kept + self.rank * self.y
         return torch.cat([drawn[..., :kept], drawn[..., first : first + self.y]], -1)
+
+
+def _copied(keys: list[int], device: str, state: Tensor) -> Streams:
+    """Return streams in the middle of their numbers: copies and pickles."""
+    return Streams(keys, device).set_state(state)
 
 
 def uniform(shape: Sequence[int], generator: Generator, dtype: torch.dtype) -> Tensor:

@@ -19,7 +19,7 @@ from robustgames.agents.control.q_learning import Greedy, GreedyPolicies, QGame,
 from robustgames.agents.control.replay import Replay
 from robustgames.agents.control.settings import Adversary, Engine, Settings, check_positive
 from robustgames.agents.robust_ddpg import RobustDDPG
-from robustgames.envs.control.discrete_actions import preferences_of
+from robustgames.envs.control.discrete_actions import finite_actions
 from robustgames.errors import GameError
 from robustgames.evaluation.observation_attacks import Differentiable
 from robustgames.games import MLP
@@ -126,7 +126,7 @@ class RobustDQN(RobustDDPG):
 
     def _make_policies(self) -> Policies:
         core, episodes, s = self.env.unwrapped, self.ongoing, self.settings
-        if preferences_of(core) is None:
+        if finite_actions(core) is None:
             raise GameError(f"{getattr(core, 'env_id', core)} has continuous actions: train it with robust_ddpg")
         if any(episodes.alphas) and not episodes.law.separate:
             raise GameError(

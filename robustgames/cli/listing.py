@@ -75,8 +75,9 @@ def _described(ids: Iterable[str]) -> dict[str, str]:
 def describe(id: str) -> str:
     """Return one line about a registered id: for a game, the first one of its docstring."""
     spec = gym.spec(id)
-    if id == BATCHED:
-        return "Pendulum-v1, and an adversary; gym.make_vec: thousands in torch, on the CPU or a GPU."
+    if id in BATCHED:
+        env_id = spec.kwargs["env_id"]
+        return f"{env_id}, and an adversary; gym.make_vec: thousands in torch, on the CPU or a GPU."
     if entry_name(spec.entry_point) == CONTROLLED:
         return f"{spec.kwargs.get('env_id', 'Any env_id= with continuous actions')}, and an adversary."
     game = spec.kwargs["game"]

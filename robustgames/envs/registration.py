@@ -22,7 +22,7 @@ G = TypeVar("G", bound="type[Game]")
 
 GAME, GAME_BATCH = "robustgames.envs.game_env:GameEnv", "robustgames.envs.game_env:GameVectorEnv"
 CONTROLLED = "robustgames.envs.control.action_robust:ActionRobustEnv"
-PENDULUM_BATCH = "robustgames.envs.control.pendulum:RobustPendulumVectorEnv"
+PHYSICS = "robustgames.envs.control"
 ATTACKER = "robustgames.envs.black_box:BlackBoxAttack"
 
 TOY, MATRIX = "robustgames.games.toy", "robustgames.games.matrix:MatrixGame"
@@ -80,11 +80,19 @@ CONTROL: dict[str, str] = {
     "robustgames/ActionRobustReacher-v0": "Reacher-v5",
     "robustgames/ActionRobustHumanoid-v0": "Humanoid-v5",
     "robustgames/RobustPendulum-v0": "Pendulum-v1",
+    "robustgames/RobustCartPole-v0": "CartPole-v1",
+    "robustgames/RobustAcrobot-v0": "Acrobot-v1",
 }
 """Control with an adversary; `robustgames/ActionRobust-v0` takes any other id as `env_id=`."""
+BATCHED: dict[str, str] = {
+    "robustgames/RobustPendulum-v0": f"{PHYSICS}.pendulum:RobustPendulumVectorEnv",
+    "robustgames/RobustCartPole-v0": f"{PHYSICS}.cartpole:RobustCartPoleVectorEnv",
+    "robustgames/RobustAcrobot-v0": f"{PHYSICS}.acrobot:RobustAcrobotVectorEnv",
+}
+"""The control envs of which `gym.make_vec` makes one batch in torch, and the classes of the batches."""
+REPLACED = ("robustgames/RobustCartPole-v0", "robustgames/RobustAcrobot-v0")
+"""Control envs with finitely many actions, of which the adversary replaces one, by coupling "probabilistic"."""
 LARGEST_BATCH = 1_000_000
-BATCHED = "robustgames/RobustPendulum-v0"
-"""The control env of which `gym.make_vec` makes one batch in torch."""
 
 
 class ClassPath(str):
@@ -150,8 +158,8 @@ def register_all() -> None:
     for id, env_id in CONTROL.items():
         if id not in gym.registry:
             limit, settings = gym.spec(env_id).max_episode_steps, {"env_id": env_id}
-            batch = PENDULUM_BATCH if id == BATCHED else None
-            gym.register(id, CONTROLLED, max_episode_steps=limit, vector_entry_point=batch, kwargs=settings)
+            settings |= {"coupling": "probabilistic"} if id in REPLACED else {}
+            gym.register(id, CONTROLLED, max_episode_steps=limit, vector_entry_point=BATCHED.get(id), kwargs=settings)
     if (id := "robustgames/ActionRobust-v0") not in gym.registry:
         limit = WrapperSpec("keep_time_limit", "robustgames.envs.control.action_robust:keep_time_limit", {})
         gym.register(id, entry_point=CONTROLLED, additional_wrappers=(limit,))
@@ -162,6 +170,12 @@ def entry_name(entry_point: Any) -> str | None:
     if entry_point is None or isinstance(entry_point, str):
         return entry_point
     return f"{entry_point.__module__}:{getattr(entry_point, '__qualname__', '')}"
+
+
+def is_batched(id: str) -> bool:
+    """Return whether `gym.make_vec` makes one batch in torch of a registered id."""
+    spec = gym.registry.get(id)
+    return spec is not None and entry_name(spec.vector_entry_point) in BATCHED.values()
 
 
 def game_ids() -> list[str]:

@@ -164,6 +164,38 @@ def test_the_adversary_takes_the_least_q_and_runs_resume_bit_for_bit(tmp_path):
     assert torch.equal(agent.z, again.z) and torch.equal(agent.practice.target, again.practice.target)
 
 
+@pytest.mark.parametrize("name", ["CartPole", "Acrobot"])
+def test_runs_in_a_batch_of_torch_resume_bit_for_bit_and_are_those_of_any_batch(name, tmp_path):
+    """Episodes end one by one, in the middle of one the agent is saved, and its runs do not depend on each other."""
+    batch, cut = f"robustgames/Robust{name}-v0", {"max_episode_steps": 37}
+    given = {"alpha": 0.2, "perturbation": {"gravity": (0.8, 1.2)}, **cut}
+    agent, fewer = (RobustDQN(batch, seed=1, runs=runs, env_settings=given, **SMALL).learn(75) for runs in (3, 2))
+    rows = [one.practice.replay._rows[:20] for one in (agent, fewer)]  # before the first update: all are random
+    assert torch.equal(rows[0][:, :2], rows[1]) and not torch.equal(rows[1][:, 0], rows[1][:, 1])
+    lengths = [length for recent in agent.episodes for _, length in recent]
+    assert lengths and all(0 < length <= 37 for length in lengths)
+    assert all(
+        total == (length if name == "CartPole" else -length) for recent in agent.episodes for total, length in recent
+    )
+    agent.save(tmp_path / "c")
+    again = RobustDQN.load(tmp_path / "c", batch, given)
+    for one in (agent, again):
+        one.learn(60, reset_num_timesteps=False)
+    assert torch.equal(agent.z, again.z) and agent.episodes == again.episodes
+    assert torch.equal(agent.practice.replay._rows, again.practice.replay._rows)
+
+
+def test_a_batch_stores_the_transition_before_its_env_begins_again():
+    agent = RobustDQN("robustgames/RobustCartPole-v0", seed=0, env_settings={"alpha": 0.0}, **SMALL).learn(60)
+    row = agent.practice.replay._rows[:60, 0]
+    ended = row[:, -1] == 0
+    assert 0 < int(ended.sum()) < 10
+    beyond = (row[:, 6].abs() > 2.4) | (row[:, 8].abs() > 12 * 2 * np.pi / 360)  # (s, a, s', r, continues): x', θ'
+    assert torch.equal(beyond, ended)
+    assert bool((row[1:, :4][ended[:-1]].abs() <= 0.05).all())  # the next row begins at a start
+    assert torch.equal(row[1:, :4][~ended[:-1]], row[:-1, 6:10][~ended[:-1]])
+
+
 def test_a_round_that_fails_halfway_is_owed_and_taken_bit_for_bit(tmp_path, monkeypatch):
     whole, agent = (RobustDQN(ENV, seed=2, env_settings=cartpole(0.2), **SMALL) for _ in "ab")
     original = QGame.field

@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import gymnasium as gym
 import torch
 from torch import Tensor
 
 from robustgames.agents.control.episodes import RECENT, Episodes, Played
 from robustgames.agents.control.seeds import episode_seed
 from robustgames.checkpoints import CHECKPOINT, Several, check_like
-from robustgames.envs.control.pendulum import RobustPendulumVectorEnv
+from robustgames.envs.control.batch import RobustVectorEnv
 from robustgames.errors import GameError
 
 
-class BatchedPendulums(Episodes):
-    """S pendulums in one tensor on the device, whose episodes begin and end together.
+class BatchedEnvs(Episodes):
+    """S envs in one tensor on the device, whose episodes begin and end together (pendulums) or one by one.
 
     Args:
-        env: Batch of pendulums.
+        env: Batch of envs.
         seed: Seed of the agent; each env continues with a stream of its own.
     """
 
-    def __init__(self, env: RobustPendulumVectorEnv, seed: int) -> None:
+    def __init__(self, env: RobustVectorEnv, seed: int) -> None:
         self.env = self.first = env
         self.seed, self.runs = seed, env.num_envs
-        self.observation_shape, self.observation_size, self.action_size, self.action_shape = (3,), 3, 1, (1,)
+        self.observation_size, self.action_size = gym.spaces.flatdim(env.single_observation_space), env.action_size
+        self.observation_shape, self.action_shape = (self.observation_size,), (self.action_size,)
         self.device, self.law = env.device, env.coupling
         self.alphas = env.alpha.squeeze(-1).tolist()
         self.recent = [deque(maxlen=RECENT) for _ in range(self.runs)]
@@ -56,12 +58,14 @@ class BatchedPendulums(Episodes):
         before = self.observe()
         self._now, rewards, terminated, _, info = self.env.step({"protagonist": own, "adversary": other})
         self._moves, self._returns = self.env.moves, self._returns + rewards
-        over = self.env.elapsed == 0
-        if over:
-            for recent, total in zip(self.recent, self._returns.tolist(), strict=True):
-                recent.append((total, self.env.max_episode_steps))
-            self._returns = torch.zeros_like(self._returns)
-        return Played(before, info["executed_action"], info["final_obs"], rewards, terminated, [over] * self.runs)
+        lengths = self.env.ended()
+        if any(lengths):
+            for i, (total, length) in enumerate(zip(self._returns.tolist(), lengths, strict=True)):
+                if length:
+                    self.recent[i].append((total, length))
+            self._returns = torch.where(torch.tensor(lengths, device=self.device) > 0, 0.0, self._returns)
+        over = [length > 0 for length in lengths]
+        return Played(before, info["executed_action"], info["final_obs"], rewards, terminated, over)
 
     def abandon(self) -> None:
         self._now, self._gone, self._returns = None, True, torch.zeros_like(self._returns)
@@ -89,7 +93,8 @@ class BatchedPendulums(Episodes):
         check_like(state, fresh, CHECKPOINT, ("episodes",))
         self._resets, self._gone, self._returns = state["resets"], state["lost"], state["returns"].to(self.device)
         if state["env"]:
-            if (elapsed := state["env"]["elapsed"]) >= (most := self.env.max_episode_steps):
+            elapsed = int(torch.as_tensor(state["env"]["elapsed"]).max())
+            if elapsed >= (most := self.env.max_episode_steps):
                 raise GameError(f"episodes/env/elapsed in the checkpoint is {elapsed}: it must be below {most}")
             self.env.load_state_dict(state["env"])
             self._now, self._moves = state["now"].to(self.device), self.env.moves

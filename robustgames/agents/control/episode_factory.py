@@ -6,12 +6,12 @@ from typing import Any
 
 import gymnasium as gym
 
-from robustgames.agents.control.batched_episodes import BatchedPendulums
+from robustgames.agents.control.batched_episodes import BatchedEnvs
 from robustgames.agents.control.episodes import Episodes
 from robustgames.agents.control.separate_episodes import SeparateEnvs
 from robustgames.envs import control_ids
-from robustgames.envs.control.pendulum import RobustPendulumVectorEnv
-from robustgames.envs.registration import PENDULUM_BATCH, entry_name
+from robustgames.envs.control.batch import RobustVectorEnv
+from robustgames.envs.registration import is_batched
 from robustgames.errors import GameError, unknown
 from robustgames.tensors import choose_device
 
@@ -37,18 +37,17 @@ def make_episodes(
         raise GameError(f"runs is {runs}: at least one run")
     if isinstance(env, Episodes):
         return env
-    spec = gym.registry.get(env) if isinstance(env, str) else None
-    if isinstance(env, str) and spec is not None and entry_name(spec.vector_entry_point) == PENDULUM_BATCH:
+    if isinstance(env, str) and is_batched(env):
         env = gym.make_vec(env, num_envs=runs, device=str(choose_device(device)), **settings)
         settings = {}
     elif isinstance(env, str):
         return SeparateEnvs(_make_each(env, runs, settings), seed)
     if settings:
         raise GameError(f"{settings} cannot be changed on an env that already exists: pass its id, or set them there")
-    if isinstance(env.unwrapped, RobustPendulumVectorEnv):
+    if isinstance(env.unwrapped, RobustVectorEnv):
         if env is not env.unwrapped:
-            raise GameError(f"{type(env).__name__} wraps a batch of pendulums: agents step the batch without wrappers")
-        return BatchedPendulums(env, seed)  # type: ignore[arg-type]
+            raise GameError(f"{type(env).__name__} wraps a batch in torch: agents step it without wrappers")
+        return BatchedEnvs(env, seed)  # type: ignore[arg-type]
     if isinstance(env, gym.vector.VectorEnv):
         raise GameError(f"{env} is a batch of separate envs: pass its id and runs={env.num_envs}")
     if runs > 1:
@@ -64,8 +63,8 @@ def make_separate(env: gym.Env | str, runs: int, settings: dict[str, Any]) -> li
     """
     if runs < 1:
         raise GameError(f"runs is {runs}: at least one run")
-    spec = gym.registry.get(env) if isinstance(env, str) else env.spec
-    if isinstance(env, gym.vector.VectorEnv) or (spec and entry_name(spec.vector_entry_point) == PENDULUM_BATCH):
+    id = env if isinstance(env, str) else env.spec.id if env.spec else ""
+    if isinstance(env, gym.vector.VectorEnv) or is_batched(id):
         raise GameError(f"{env} is a batch: players that take turns need an env per run, e.g. {PENDULUM}")
     if isinstance(env, str):
         return _make_each(env, runs, settings)

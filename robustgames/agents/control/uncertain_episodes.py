@@ -9,13 +9,13 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from robustgames.agents.control.batched_episodes import BatchedPendulums
+from robustgames.agents.control.batched_episodes import BatchedEnvs
 from robustgames.agents.control.episodes import Episodes, Played
 from robustgames.agents.control.seeds import EPISODES, seed_of
 from robustgames.agents.control.separate_episodes import SeparateEnvs
 from robustgames.agents.control.uncertainty_box import UncertaintyBox
 from robustgames.checkpoints import CHECKPOINT, check_like
-from robustgames.envs.control.pendulum import RobustPendulumVectorEnv
+from robustgames.envs.control.batch import RobustVectorEnv
 from robustgames.errors import GameError
 
 Choose = Callable[[int, np.random.Generator], np.ndarray]
@@ -38,9 +38,9 @@ def with_uncertainty(plain: Episodes, text: str, choose: Choose, shown: bool) ->
     if any(plain.alphas):
         share = max(plain.alphas)
         raise GameError(f"alpha is {share:g}: here the adversary sets parameters, not actions; set alpha=0")
-    assert isinstance(plain, SeparateEnvs | BatchedPendulums)
+    assert isinstance(plain, SeparateEnvs | BatchedEnvs)
     box = UncertaintyBox(text, plain.first)
-    if isinstance(plain, BatchedPendulums):
+    if isinstance(plain, BatchedEnvs):
         return UncertainPendulums(plain.env, plain.seed, box, choose, shown)
     return UncertainEnvs(plain.envs, plain.seed, box, choose, shown)
 
@@ -91,8 +91,8 @@ class UncertainEnvs(SeparateEnvs):
         super().load_state_dict(state)
 
 
-class UncertainPendulums(BatchedPendulums):
-    """`BatchedPendulums` whose episodes begin with perturbations from a box, one for each pendulum.
+class UncertainPendulums(BatchedEnvs):
+    """`BatchedEnvs` whose episodes begin with perturbations from a box, one for each pendulum.
 
     Args:
         env: Batch of pendulums.
@@ -102,9 +102,7 @@ class UncertainPendulums(BatchedPendulums):
         shown: Whether the played actions are [a | c], with the coordinates c of the parameters.
     """
 
-    def __init__(
-        self, env: RobustPendulumVectorEnv, seed: int, box: UncertaintyBox, choose: Choose, shown: bool
-    ) -> None:
+    def __init__(self, env: RobustVectorEnv, seed: int, box: UncertaintyBox, choose: Choose, shown: bool) -> None:
         super().__init__(env, seed)
         self.box, self.choose, self.shown = box, choose, shown
         self.coordinates = np.zeros((self.runs, box.size))

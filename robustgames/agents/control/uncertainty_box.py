@@ -8,8 +8,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from robustgames.envs.control.batch import RobustVectorEnv
 from robustgames.envs.control.grid_words import parse_box
-from robustgames.envs.control.pendulum import ACTIVE, RobustPendulumVectorEnv
 from robustgames.envs.control.perturbations import NOISES, checked
 from robustgames.envs.control.uncertainty_sets import Axis, UncertaintySet, uncertainty_set
 from robustgames.errors import GameError
@@ -35,7 +35,7 @@ class UncertaintyBox:
         (['mass'], {'length': 1.0, 'mass': 2.0}, [-0.333])
     """
 
-    def __init__(self, text: str, env: gym.Env | RobustPendulumVectorEnv) -> None:
+    def __init__(self, text: str, env: gym.Env | RobustVectorEnv) -> None:
         bounds = _bounds(text, env)
         _check(bounds, env)
         self._fixed = {axis: low for axis, (low, high) in bounds.items() if low == high}
@@ -64,23 +64,20 @@ class UncertaintyBox:
         return found
 
 
-def _bounds(text: str, env: gym.Env | RobustPendulumVectorEnv) -> Mapping[Axis, tuple[float, float]]:
+def _bounds(text: str, env: gym.Env | RobustVectorEnv) -> Mapping[Axis, tuple[float, float]]:
     if not isinstance(text, str):
         raise GameError(f"uncertainty is {text!r}: a text such as 'mass=0.5:2,length=0.5:2', or the name of a set")
     parsed = parse_box(text)
     if not isinstance(parsed, str):
         return parsed
-    grid, batch = uncertainty_set(parsed), isinstance(env, RobustPendulumVectorEnv)
+    grid, batch = uncertainty_set(parsed), isinstance(env, RobustVectorEnv)
     return {axis: (min(v), max(v)) for axis, v in grid.relative(None if batch else env).items()}  # type: ignore[arg-type]
 
 
-def _check(bounds: Mapping[Axis, tuple[float, float]], env: gym.Env | RobustPendulumVectorEnv) -> None:
+def _check(bounds: Mapping[Axis, tuple[float, float]], env: gym.Env | RobustVectorEnv) -> None:
     """Check that the bounds are perturbations of the env, and that one of each axis acts on it."""
     ends = [UncertaintySet({axis: (v[k],) for axis, v in bounds.items()}, "").points()[0] for k in range(2)]
-    if isinstance(env, RobustPendulumVectorEnv):
-        for axis in bounds:
-            if axis not in ACTIVE:
-                raise GameError(f"{axis_name(axis)} has no effect on the batched pendulum: it has {', '.join(ACTIVE)}")
+    if isinstance(env, RobustVectorEnv):
         for end in ends:
             env._checked(end)
         return

@@ -36,21 +36,22 @@ class Preferences(gym.ActionWrapper):
         return self._first + np.argmax(action)
 
 
-def preferences_of(core: Any) -> Preferences | None:
-    """Return the wrapper of preferences inside of an `ActionRobustEnv`, or None if its actions are continuous."""
+def finite_actions(core: Any) -> gym.spaces.Discrete | None:
+    """Return the actions of an `ActionRobustEnv` or of a batch of envs, or None if they are continuous."""
     inner = getattr(core, "inner", None)
-    return inner if isinstance(inner, Preferences) else None
+    space: Any = inner.env.action_space if isinstance(inner, Preferences) else getattr(core, "finite", None)
+    return space
 
 
 def check_continuous(core: Any) -> None:
-    """Check that the actions of an `ActionRobustEnv` are continuous.
+    """Check that the actions of an `ActionRobustEnv` or of a batch of envs are continuous.
 
     Raises:
-        GameError: It has finitely many.
+        GameError: They are finitely many.
     """
-    if (inner := preferences_of(core)) is not None:
+    if (space := finite_actions(core)) is not None:
         train = f"--set env_id={core.env_id} coupling=probabilistic"
         raise GameError(
-            f"{core.env_id} has actions {inner.env.action_space}, and this agent needs a Box: robustgames train "
+            f"{core.env_id} has actions {space}, and this agent needs a Box: robustgames train "
             f"robust_dqn robustgames/ActionRobust-v0 {train}"
         )

@@ -21,12 +21,12 @@ from gymnasium.envs.registration import load_env_creator
 
 from robustgames.envs.control.discrete_actions import Preferences
 from robustgames.envs.control.flat_observations import Flattened
+from robustgames.envs.control.parameters import PARAMETERS, Formulas
 from robustgames.envs.control.perturbations import AXES, NOISES
 from robustgames.envs.control.physics import Numbers, Physics
 from robustgames.errors import GameError, shorten, unknown
 
 NUMBERS: dict[str, dict[str, str]] = {
-    "gymnasium.envs.classic_control.cartpole:CartPoleEnv": {"gravity": "gravity", "gain": "force_mag"},
     "gymnasium.envs.classic_control.pendulum:PendulumEnv": {"mass": "m", "length": "l", "gravity": "g"},
 }
 """Attributes that an axis scales, for envs written in Python; your own env states them in `perturbable`."""
@@ -78,8 +78,9 @@ def make_inner(env_id: str, render_mode: str | None, settings: Mapping[str, Any]
 def physics_of(env: gym.Env) -> Physics:
     """Return the physics of an unwrapped env, which a perturbation scales.
 
-    A MuJoCo env has its model, and so has one of dm_control's suite in Shimmy's wrapper. Pendulum-v1 has m, l and g.
-    Any other env has the attributes that its `perturbable` names, e.g. `perturbable = {"mass": "m"}`, or none.
+    A MuJoCo env has its model, and so has one of dm_control's suite in Shimmy's wrapper. Pendulum-v1 has m, l and g;
+    CartPole-v1 and Acrobot-v1 have `PARAMETERS`. Any other env has the attributes that its `perturbable` names, e.g.
+    `perturbable = {"mass": "m"}`, or none.
 
     Raises:
         GameError: `perturbable` names an unknown axis, or an attribute that is not a number.
@@ -89,10 +90,10 @@ def physics_of(env: gym.Env) -> Physics:
 
         if simulation_of(env) is not None:
             return MujocoModel(env)
-    for path, attributes in NUMBERS.items():
+    for path in (*NUMBERS, *PARAMETERS):
         module, name = path.split(":")
         if isinstance(env, getattr(importlib.import_module(module), name)):
-            return Numbers(env, attributes)
+            return Numbers(env, NUMBERS[path]) if path in NUMBERS else Formulas(env, path)
     attributes = getattr(env, "perturbable", {})
     for axis, attribute in attributes.items():
         if axis not in (scales := [axis for axis in AXES if axis not in NOISES]):

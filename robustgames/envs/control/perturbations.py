@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, log
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from robustgames.envs.control.physics import Physics
 from robustgames.errors import GameError, unknown
 
 AXES = {
@@ -22,7 +21,7 @@ AXES = {
     "gravity": "gravity",
     "damping": "damping and dry friction of the joints",
     "gain": "force of the actuators",
-    "length": "length (Pendulum-v1)",
+    "length": "length (Pendulum-v1, CartPole-v1, Acrobot-v1)",
     "mass_alone": "masses without their inertias, as published code sets them (MuJoCo)",
     "action_noise": "probability that an action is replaced by a uniformly random one",
     "observation_noise": "standard deviation of Gaussian noise on the observation",
@@ -122,7 +121,15 @@ def _ordered(low: float, high: float) -> None:
         raise GameError(f"bounds {low} and {high}: give finite ones, the lower first, e.g. (0.5, 2.0)")
 
 
-def checked(perturbation: Perturbation | None, physics: Physics | None = None) -> dict[str, Any]:
+class Named(Protocol):
+    """What names the parts of an axis: a `Physics`, or the axes of a batch."""
+
+    def names(self, axis: str) -> list[str]:
+        """Return the names for a dict of this axis."""
+        ...
+
+
+def checked(perturbation: Perturbation | None, physics: Named | None = None) -> dict[str, Any]:
     """Return a perturbation as a dict of plain numbers and distributions; None is {}.
 
     Args:
@@ -148,7 +155,7 @@ def checked(perturbation: Perturbation | None, physics: Physics | None = None) -
     return {axis: _checked_axis(axis, value, physics) for axis, value in perturbation.items()}
 
 
-def _checked_axis(axis: str, value: Any, physics: Physics | None) -> Any:
+def _checked_axis(axis: str, value: Any, physics: Named | None) -> Any:
     if not isinstance(value, Mapping):
         return _checked_value(axis, axis, value)
     known = [] if physics is None else physics.names(axis)

@@ -60,11 +60,11 @@ class UncertaintySet:
             GameError: An absolute set without an env, or with one that has no such bodies.
         """
         values = self.relative(env)
-        return [_nested(zip(values, point, strict=True)) for point in product(*values.values())]
+        return [nested(zip(values, point, strict=True)) for point in product(*values.values())]
 
     def bounds(self, env: gym.Env | None = None) -> dict[str, Any]:
         """Return {axis: (least, largest)}: a distribution to train on, or the `scales` of a `DynamicsShift`."""
-        return _nested((axis, (min(values), max(values))) for axis, values in self.relative(env).items())
+        return nested((axis, (min(values), max(values))) for axis, values in self.relative(env).items())
 
     def relative(self, env: gym.Env | None) -> Mapping[Axis, tuple[float, ...]]:
         """Return the axes with relative values, see `points`."""
@@ -79,7 +79,8 @@ class UncertaintySet:
         return relative
 
 
-def _nested(items: Any) -> dict[str, Any]:
+def nested(items: Any) -> dict[str, Any]:
+    """Return the perturbation {axis: value} or {axis: {body: value}} of pairs of an `Axis` and a value."""
     tree: dict[str, Any] = {}
     for axis, value in items:
         if isinstance(axis, str):
