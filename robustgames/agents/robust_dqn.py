@@ -10,12 +10,11 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.agents.control.behavior import Behavior
-from robustgames.agents.control.critic_training import CriticTraining
 from robustgames.agents.control.epsilon_greedy import EpsilonGreedy
 from robustgames.agents.control.parts import share_of
 from robustgames.agents.control.player import Player
 from robustgames.agents.control.policies import Policies
-from robustgames.agents.control.q_learning import Greedy, GreedyPolicies, QGame, QTraining, TargetsOnly, robust_value
+from robustgames.agents.control.q_learning import Greedy, GreedyPolicies, QGame, QTraining, robust_value
 from robustgames.agents.control.replay import Replay
 from robustgames.agents.control.settings import Adversary, Engine, Settings, check_positive
 from robustgames.agents.robust_ddpg import RobustDDPG
@@ -136,11 +135,10 @@ class RobustDQN(RobustDDPG):
         q = MLP((episodes.observation_size, *s.hidden, episodes.action_size))
         return GreedyPolicies(q, share_of(episodes, self.device), episodes.law, s.adversary == "random")
 
-    def _make_practice(self, generator: Generator) -> CriticTraining:
+    def _make_practice(self, generator: Generator) -> QTraining:  # type: ignore[override]
         episodes, s = self.ongoing, self.settings
         sizes = (episodes.observation_size, episodes.action_size, (episodes.runs,))
-        replay, learning = Replay(s.buffer_size, *sizes, self.device), TargetsOnly(self.policies, s.tau)
-        return QTraining(replay, learning, s.batch_size, generator, norm=self.norm)  # type: ignore[arg-type]
+        return QTraining(Replay(s.buffer_size, *sizes, self.device), s.batch_size, s.tau, self.norm)
 
     def _make_game(self) -> Any:
         s: Any = self.settings

@@ -17,6 +17,7 @@ from robustgames.agents.control.policies import Policies
 from robustgames.agents.control.policy_game import PolicyGame
 from robustgames.agents.control.settings import Engine
 from robustgames.agents.control.torch_updates import TorchUpdates
+from robustgames.agents.control.training import Training
 from robustgames.envs.control.action_couplings import NoisyAction, ProbabilisticAction
 from robustgames.errors import GameError
 from robustgames.games import MLP, Game, Oracle
@@ -33,7 +34,7 @@ NEEDED = "it needs numba: pip install 'robustgames[fast]'"
 
 def make_engine(
     engine: Engine,
-    practice: CriticTraining,
+    practice: Training,
     solver: Scheme,
     oracle: Oracle,
     behavior: Behavior,
@@ -58,25 +59,27 @@ def make_engine(
     return TorchUpdates(practice, solver, oracle, behavior, generator), None
 
 
-def why_not_native(practice: CriticTraining, solver: Scheme, game: Game) -> str | None:
+def why_not_native(practice: Training, solver: Scheme, game: Game) -> str | None:
     """Return why compiled code cannot train here, or None if it can."""
     return NEEDED if _native() is None else why_not(practice, solver, game)
 
 
-def why_not(practice: CriticTraining, solver: Scheme, game: Game) -> str | None:
+def why_not(practice: Training, solver: Scheme, game: Game) -> str | None:
     """Return why the compiled code does not serve, or None if it does.
 
     It is a copy of the formulas of these classes, not of what a subclass makes of them: each is known by its own type.
     """
-    for part, known in ((practice, CriticTraining), (practice.learning, TemporalDifference), (game, PolicyGame)):
+    learning = practice.learning if isinstance(practice, CriticTraining) else None
+    for part, known in ((practice, CriticTraining), (learning, TemporalDifference), (game, PolicyGame)):
         if type(part) is not known:
             return f"it knows the updates of {known.__name__}, and this is {type(part).__name__}"
-    policies, critic, device = practice.learning.policies, practice.learning.critic, practice.replay.lines.device
+    assert isinstance(learning, TemporalDifference)
+    policies, critic, device = learning.policies, learning.critic, practice.replay.lines.device
     law = policies.expectation
     rules = pair(solver.rule) if type(solver) is Simultaneous and solver.replays == 1 else ()
     if device.type != "cpu" or practice.replay.dtype != torch.float32:
         return f"it computes in float32 on the CPU, and this is {practice.replay.dtype} on {device}"
-    if not rules or not all(_is_adam(rule) for rule in rules) or not _is_adam(practice.learning.rule):
+    if not rules or not all(_is_adam(rule) for rule in rules) or not _is_adam(learning.rule):
         return f"it knows simultaneous Adam only, and the solver is {solver!r}"
     for part, known in ((policies, Policies), (law, Expectation)):
         if type(part) is not known:

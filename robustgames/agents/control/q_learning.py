@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from robustgames.agents.control.critic_training import CriticTraining
+from robustgames.agents.control.normalization import RunningNorm
 from robustgames.agents.control.policies import FlatNetwork, Policies, initial
-from robustgames.agents.control.replay import Transitions
+from robustgames.agents.control.replay import Replay
+from robustgames.agents.control.training import Training
 from robustgames.games import MLP, Game
 from robustgames.games.passes import Backprop
-from robustgames.solvers.rules import State
 
 Alpha = float | Tensor
 
@@ -109,18 +109,28 @@ class Batch(NamedTuple):
     target: Tensor
 
 
-class QTraining(CriticTraining):
-    """Minibatches of a replay and target weights for a `QGame`; there is no other critic than the players' Q.
+class QTraining(Training):
+    """Minibatches of a replay and target weights for a `QGame`, which needs no critic but the players' own Q.
 
     The target weights follow the steps of the env, not the updates: `move_target` moves them, and `follow` does not.
+
+    Args:
+        replay: Replay of the runs.
+        batch_size: B.
+        tau: Share by which the target weights follow when they move.
+        norm: Scaling of the sampled observations.
     """
+
+    def __init__(self, replay: Replay, batch_size: int, tau: float, norm: RunningNorm | None = None) -> None:
+        super().__init__(replay, batch_size, norm)
+        self.tau = tau
 
     def follow(self, z: Tensor) -> None:
         self.followed = True
 
     def move_target(self, z: Tensor) -> None:
         """Move the target weights by tau towards z."""
-        self.target.lerp_(z, self.learning.tau)
+        self.target.lerp_(z, self.tau)
 
     def batch(self, generator: Generator) -> Batch:
         """Return the held minibatch once, then new ones."""
@@ -128,28 +138,6 @@ class QTraining(CriticTraining):
         self.held = None
         actions = held.actions.argmax(-1, keepdim=True)
         return Batch(held.states, actions, held.rewards, held.continues, held.next_states, self.target)
-
-
-class TargetsOnly:
-    """The part of `TemporalDifference` that training without a critic needs: a share tau, and no weights."""
-
-    def __init__(self, policies: Policies, tau: float) -> None:
-        self.policies, self.tau, self.critic, self.rule = policies, tau, None, None
-
-    def init(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype = torch.float32) -> State:
-        """Return an empty state."""
-        return {"rule": {}}
-
-    def step_(self, batch: Transitions, z: Tensor, state: State, generator: Generator) -> Tensor:
-        """Learn nothing: the solver moves Q."""
-        return torch.empty(0)
-
-    def first(self, state: State) -> Tensor:
-        """Return no weights."""
-        return torch.empty(0)
-
-    def follow_(self, state: State) -> None:
-        """Move nothing."""
 
 
 class QGame(Game):

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.agents.control.behavior import Behavior
-from robustgames.agents.control.critic_training import CriticTraining
+from robustgames.agents.control.training import Training
 from robustgames.games import Oracle
 from robustgames.solvers import Scheme
 from robustgames.solvers.rules import State
@@ -18,7 +18,7 @@ class TorchUpdates:
     """One iteration of DDPG: a step of the critic, and one of the players and the target networks if it is due.
 
     Args:
-        practice: Critic, target networks and replay.
+        practice: Critic, if there is one, target networks and replay.
         solver: Solver of the players.
         oracle: Their game.
         behavior: Exploration, which may adapt to an update.
@@ -28,7 +28,7 @@ class TorchUpdates:
     name = "torch"
 
     def __init__(
-        self, practice: CriticTraining, solver: Scheme, oracle: Oracle, behavior: Behavior, generator: Generator
+        self, practice: Training, solver: Scheme, oracle: Oracle, behavior: Behavior, generator: Generator
     ) -> None:
         self.practice, self.solver, self.oracle = practice, solver, oracle
         self.behavior, self.generator = behavior, generator
