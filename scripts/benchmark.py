@@ -1,7 +1,7 @@
 """Speed of robustgames against NumPy, plain torch and the two-call ExtraAdam in circulation.
 
-    python scripts/benchmark.py {games,attacks,gans,control,all} [--rounds 9] [--device cpu] [--out FILE] [--strict]
-        [--quick] [--minutes M]
+    python scripts/benchmark.py {games,attacks,gans,control,envs,all} [--rounds 9] [--device cpu] [--out FILE]
+        [--strict] [--quick] [--minutes M]
     python scripts/benchmark.py compare OLD.json NEW.json [--strict]
 
 Measures time. All contestants of a row run in one process and one thread, in turn. A round gives every contestant three
@@ -32,6 +32,9 @@ usual loop of modules and two torch Adams with as many gradients; one run, and t
 The suite `control`, in steps of the env per CPU second: plain DDPG and TD3 (alpha = 0), acting and learning in Pendulum
 and Hopper, against Stable-Baselines3 with the same networks and hyper-parameters; the cost of an adversary, of eight
 seeds as one batch and of extragradient.
+
+The suite `envs`, in steps of the env per CPU second: the batches of Pendulum, CartPole and Acrobot in torch, with an
+adversary, against `SyncVectorEnv` of the same env with and without one, and against Gymnasium's own batch of CartPole.
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ import tyro
 from benchmarks.attacks import attacks
 from benchmarks.compare import changes, read_rows
 from benchmarks.control import control
+from benchmarks.envs import envs
 from benchmarks.games import games
 from benchmarks.gans import gans
 from benchmarks.harness import Row, machine
@@ -60,6 +64,7 @@ SUITES: dict[str, Callable[[int, str, bool], Iterator[Row]]] = {
     "attacks": attacks,
     "gans": gans,
     "control": control,
+    "envs": envs,
 }
 
 
@@ -79,11 +84,11 @@ class Options:
         device: Device of our contestants and of the torch peers.
         out: JSON file that the rows are also written to.
         strict: Whether to exit with 1 if a target is missed.
-        quick: Whether to use few images (attacks) or one round (games, gans, control), to test the suite, not to quote.
+        quick: Whether to use few images (attacks) or one round (the others), to test the suite, not to quote.
         minutes: Time after which no other row is begun, shared equally by the suites; by default 7 on a GPU.
     """
 
-    suite: tyro.conf.Positional[Literal["games", "attacks", "gans", "control", "all"]]
+    suite: tyro.conf.Positional[Literal["games", "attacks", "gans", "control", "envs", "all"]]
     rounds: int | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     out: Path | None = None

@@ -77,6 +77,7 @@ class Options:
         methods: Methods to train.
         seeds: Seeds.
         runs: Runs of ours that are trained side by side for one seed.
+        steps: Env steps of a run, by default those of RL Zoo, 50,000 and 100,000.
         every: Env steps between two evaluations.
         episodes: Episodes of an evaluation, from the same starts in all runs.
         out: Folder of results.jsonl and table.md.
@@ -86,6 +87,7 @@ class Options:
     methods: tuple[Method, ...] = ("sb3", "ours_zoo", "ours")
     seeds: tuple[int, ...] = (10,)
     runs: int = 5
+    steps: int | None = None
     every: int = 10_000
     episodes: int = 20
     out: Path = Path("finite_actions")
@@ -99,13 +101,18 @@ class Options:
                 "method": method,
                 "seed": seed,
                 "runs": 1 if method == "sb3" else self.runs,
-                "steps": [*range(self.every, STEPS[env_id], self.every), STEPS[env_id]],
+                "steps": checkpoints(self.steps or STEPS[env_id], self.every),
                 "episodes": self.episodes,
             }
             for env_id in self.envs
             for method in self.methods
             for seed in (range(self.runs) if method == "sb3" else self.seeds)
         ]
+
+
+def checkpoints(steps: int, every: int) -> list[int]:
+    """Return the steps after which a policy is evaluated."""
+    return [*range(every, steps, every), steps]
 
 
 # -- training ------------------------------------------------------------------------------------------------------

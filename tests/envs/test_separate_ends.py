@@ -14,6 +14,7 @@ from robustgames.agents.m2td3 import M2TD3
 from robustgames.envs.control.acrobot import RobustAcrobotVectorEnv
 from robustgames.envs.control.action_robust import ActionRobustEnv
 from robustgames.envs.control.cartpole import RobustCartPoleVectorEnv
+from robustgames.envs.control.inner import physics_of
 
 N = 8
 MAKE = {"CartPole-v1": RobustCartPoleVectorEnv, "Acrobot-v1": RobustAcrobotVectorEnv}
@@ -118,13 +119,20 @@ def test_an_adversary_acts_as_in_the_single_env(env_id, coupling):
     assert acts == 60 * N if coupling == "noisy" else 130 < acts < 260
 
 
-def test_nominal_parameters_are_gymnasiums():
+def test_nominal_parameters_are_gymnasiums_and_those_of_an_env_of_ones_own_stay():
     for env_id in MAKE:
         fresh, scaled = gym.make(env_id).unwrapped, ActionRobustEnv(env_id)
         scaled.physics.set()
-        inner = scaled.inner.unwrapped
-        for name in scaled.physics.parameters.attributes(lambda *axis: 1.0):
-            assert getattr(inner, name) == getattr(fresh, name), name
+        inner, parameters = scaled.inner.unwrapped, scaled.physics.parameters
+        for name, value in parameters.scaled(parameters.base, lambda *axis: 1.0).items():
+            assert getattr(inner, name) == getattr(fresh, name) == value, name
+    heavy = gym.make("CartPole-v1").unwrapped
+    heavy.masscart, heavy.gravity = 3.0, 1.6
+    physics = physics_of(heavy)
+    physics.set({"mass": {"pole": 2.0}, "gravity": 0.5})
+    assert (heavy.masscart, heavy.masspole, heavy.gravity) == (3.0, 0.2, 0.8) and heavy.total_mass == 3.2
+    physics.set()
+    assert (heavy.masspole, heavy.gravity, physics.nominal("mass")) == (0.1, 1.6, 3.1)
     physics = ActionRobustEnv("CartPole-v1").physics
     assert physics.names("mass") == ["cart", "pole"] and physics.nominal("mass", "pole") == 0.1
     for args, error in ((("mass", "wheel"), "no part 'wheel' of its mass"), (("damping",), "unknown axis 'damping'")):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import pi
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import torch
@@ -65,35 +66,39 @@ class RobustAcrobotVectorEnv(SeparateEnds):
     def _start(self, u: Tensor) -> Tensor:
         return (0.2 * u - 0.1).float().double()  # as in Gymnasium, in which starts are float32
 
+    def _perturb(self, perturbation: dict[str, Any]) -> None:
+        super()._perturb(perturbation)
+        p = self._now
+        m1, m2, l1, inertia = p["LINK_MASS_1"], p["LINK_MASS_2"], p["LINK_LENGTH_1"], p["LINK_MOI"]
+        c1, c2 = p["LINK_COM_POS_1"], p["LINK_COM_POS_2"]
+        inertias = m1 * c1**2 + m2 * (l1**2 + c2**2) + 2 * inertia, m2 * c2**2 + inertia, m2 * l1 * c2
+        self._fixed = *inertias, (m1 * c1 + m2 * l1) * GRAVITY, m2 * c2 * GRAVITY
+
     def _after(self, state: Tensor, action: Tensor) -> Tensor:
-        left, none, right = self._now["AVAIL_TORQUE"]
-        torque = torch.where(action == 0, left, torch.where(action == 1, none, right))
+        torque = (action - 1) * self._now["AVAIL_TORQUE"][2]
         s = state.T.contiguous()  # (4, N): every number of a state is a row
         k1 = self._slope(s, torque)
-        k2 = self._slope(s + DT / 2 * k1, torque)
-        k3 = self._slope(s + DT / 2 * k2, torque)
-        k4 = self._slope(s + DT * k3, torque)
-        s = s + DT / 6.0 * (k1 + 2 * k2 + 2 * k3 + k4)
-        angles = s[:2] - 2 * pi * torch.ceil((s[:2].abs() - pi) / (2 * pi)).clamp_min(0) * s[:2].sign()
-        speeds = [s[2].clamp(-FASTEST[0], FASTEST[0]), s[3].clamp(-FASTEST[1], FASTEST[1])]
-        return torch.stack([*angles, *speeds], -1)
+        k2 = self._slope(torch.add(s, k1, alpha=DT / 2), torque)
+        k3 = self._slope(torch.add(s, k2, alpha=DT / 2), torque)
+        k4 = self._slope(torch.add(s, k3, alpha=DT), torque)
+        s = torch.add(s, k1 + 2 * (k2 + k3) + k4, alpha=DT / 6.0)
+        angles, speeds = s[:2], s[2:]
+        angles = angles - 2 * pi * torch.ceil((angles.abs() - pi) / (2 * pi)).clamp_min(0) * angles.sign()
+        return torch.cat([angles, speeds.clamp(-self._fastest, self._fastest)]).T
+
+    @cached_property
+    def _fastest(self) -> Tensor:
+        return torch.tensor(FASTEST, dtype=torch.float64, device=self.device).unsqueeze(-1)
 
     def _slope(self, s: Tensor, torque: Tensor) -> Tensor:
         """Return the time derivative of states (4, N), by the equations of the book of Sutton and Barto."""
-        p, (angle1, angle2, spin1, spin2) = self._now, s
-        m1, m2, l1, inertia = p["LINK_MASS_1"], p["LINK_MASS_2"], p["LINK_LENGTH_1"], p["LINK_MOI"]
-        c1, c2 = p["LINK_COM_POS_1"], p["LINK_COM_POS_2"]
-        cos2, sin2 = torch.cos(angle2), torch.sin(angle2)
-        d1 = m1 * c1**2 + m2 * (l1**2 + c2**2 + 2 * l1 * c2 * cos2) + inertia + inertia
-        d2 = m2 * (c2**2 + l1 * c2 * cos2) + inertia
-        phi2 = m2 * c2 * GRAVITY * torch.cos(angle1 + angle2 - pi / 2.0)
-        phi1 = (
-            -m2 * l1 * c2 * spin2**2 * sin2
-            - 2 * m2 * l1 * c2 * spin2 * spin1 * sin2
-            + (m1 * c1 + m2 * l1) * GRAVITY * torch.cos(angle1 - pi / 2)
-            + phi2
-        )
-        turn2 = (torque + d2 / d1 * phi1 - m2 * l1 * c2 * spin1**2 * sin2 - phi2) / (m2 * c2**2 + inertia - d2**2 / d1)
+        (both, own, mixed, weight1, weight2), (angle1, angle2, spin1, spin2) = self._fixed, s
+        cos, sin = mixed * torch.cos(angle2), mixed * torch.sin(angle2)
+        d1, d2 = both + 2 * cos, own + cos
+        phi2 = weight2 * torch.sin(angle1 + angle2)
+        phi1 = weight1 * torch.sin(angle1) + phi2 - sin * spin2 * (spin2 + 2 * spin1)
+        share = d2 / d1
+        turn2 = (torque + share * phi1 - sin * spin1**2 - phi2) / (own - share * d2)
         turn1 = -(d2 * turn2 + phi1) / d1
         return torch.stack([spin1, spin2, turn1, turn2])
 

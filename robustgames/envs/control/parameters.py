@@ -26,14 +26,16 @@ class Parameters:
 
     Args:
         axes: Names of the parts of every relative axis that has an effect; an axis without names has ().
-        nominal: Nominal values, {axis or (axis, part): value}.
-        attributes: Attributes of the env of Gymnasium, from scales.
-        stiff: The reason why an env with these scales cannot be integrated, or None.
+        base: Attributes of Gymnasium's env that the axes scale, nominal.
+        nominal: Nominal values, {axis or (axis, part): attributes whose sum it is, or a number}.
+        scaled: Function of (base, scale) that returns the attributes of a perturbed env.
+        stiff: Function that returns the reason why an env with these scales cannot be integrated, or None.
     """
 
     axes: Mapping[str, tuple[str, ...]]
-    nominal: Mapping[Axis, float]
-    attributes: Callable[[Scale], dict[str, Any]]
+    base: Mapping[str, Any]
+    nominal: Mapping[Axis, tuple[str, ...] | float]
+    scaled: Callable[[Mapping[str, Any], Scale], dict[str, Any]]
     stiff: Callable[[Ends], str | None]
 
     def check(self, ends: Ends) -> None:
@@ -50,13 +52,15 @@ class Parameters:
             raise GameError(f"{reason}: take these scales nearer to 1")
 
 
-def _cartpole(scale: Scale) -> dict[str, Any]:
-    cart, pole, half = 1.0 * scale("mass", "cart"), 0.1 * scale("mass", "pole"), 0.5 * scale("length")
+def _cartpole(base: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
+    cart, pole = base["masscart"] * scale("mass", "cart"), base["masspole"] * scale("mass", "pole")
+    half = base["length"] * scale("length")
     masses = {"masscart": cart, "masspole": pole, "total_mass": pole + cart, "polemass_length": pole * half}
-    return {**masses, "length": half, "gravity": 9.8 * scale("gravity"), "force_mag": 10.0 * scale("gain")}
+    forces = {"gravity": base["gravity"] * scale("gravity"), "force_mag": base["force_mag"] * scale("gain")}
+    return {**masses, "length": half, **forces}
 
 
-def _acrobot(scale: Scale) -> dict[str, Any]:
+def _acrobot(base: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
     """Return the attributes of an acrobot of rods, whose moments of inertia are as mass times length squared.
 
     Gravity is a number within Gymnasium's equations. Theirs are those of s times as much gravity if the lengths are
@@ -64,9 +68,10 @@ def _acrobot(scale: Scale) -> dict[str, Any]:
     """
     mass, length, gravity, torque = (scale(axis) for axis in ("mass", "length", "gravity", "gain"))
     long, heavy = length / gravity, mass * gravity**2
-    links = {"LINK_LENGTH_1": long, "LINK_LENGTH_2": long, "LINK_COM_POS_1": 0.5 * long, "LINK_COM_POS_2": 0.5 * long}
-    masses = {"LINK_MASS_1": heavy, "LINK_MASS_2": heavy, "LINK_MOI": mass * length**2}
-    return {**links, **masses, "AVAIL_TORQUE": [-torque, 0.0 * torque, torque]}
+    factors = {"LINK_LENGTH": long, "LINK_COM_POS": long, "LINK_MASS": heavy}
+    links = {f"{name}_{i}": base[f"{name}_{i}"] * factor for name, factor in factors.items() for i in (1, 2)}
+    inertia = {"LINK_MOI": base["LINK_MOI"] * (mass * length**2)}
+    return {**links, **inertia, "AVAIL_TORQUE": [value * torque for value in base["AVAIL_TORQUE"]]}
 
 
 def _stiff_acrobot(ends: Ends) -> str | None:
@@ -80,13 +85,25 @@ def _stiff_acrobot(ends: Ends) -> str | None:
 
 CARTPOLE = Parameters(
     {"mass": ("cart", "pole"), "length": (), "gravity": (), "gain": ()},
-    {"mass": 1.1, ("mass", "cart"): 1.0, ("mass", "pole"): 0.1, "length": 0.5, "gravity": 9.8, "gain": 10.0},
+    {"masscart": 1.0, "masspole": 0.1, "length": 0.5, "gravity": 9.8, "force_mag": 10.0},
+    {
+        "mass": ("masscart", "masspole"),
+        ("mass", "cart"): ("masscart",),
+        ("mass", "pole"): ("masspole",),
+        "length": ("length",),
+        "gravity": ("gravity",),
+        "gain": ("force_mag",),
+    },
     _cartpole,
     lambda ends: None,
 )
 ACROBOT = Parameters(
     {"mass": (), "length": (), "gravity": (), "gain": ()},
-    {"mass": 2.0, "length": 1.0, "gravity": 9.8, "gain": 1.0},
+    {
+        **{"LINK_LENGTH_1": 1.0, "LINK_LENGTH_2": 1.0, "LINK_COM_POS_1": 0.5, "LINK_COM_POS_2": 0.5},
+        **{"LINK_MASS_1": 1.0, "LINK_MASS_2": 1.0, "LINK_MOI": 1.0, "AVAIL_TORQUE": [-1.0, 0.0, 1.0]},
+    },
+    {"mass": ("LINK_MASS_1", "LINK_MASS_2"), "length": ("LINK_LENGTH_1",), "gravity": 9.8, "gain": 1.0},
     _acrobot,
     _stiff_acrobot,
 )
@@ -107,6 +124,7 @@ class Formulas(Physics):
 
     def __init__(self, env: gym.Env, path: str) -> None:
         self._path = path
+        self._base = {name: getattr(env, name) for name in PARAMETERS[path].base}  # an env may have others of its own
         self.bind(env)
 
     @property
@@ -118,7 +136,7 @@ class Formulas(Physics):
         self._env = env
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_path": self._path}
+        return {"_path": self._path, "_base": self._base}
 
     def names(self, axis: str) -> list[str]:
         return list(self.parameters.axes.get(axis, ()))
@@ -128,7 +146,8 @@ class Formulas(Physics):
             raise unknown("axis", axis, known)
         if name is not None and name not in known[axis]:
             raise GameError(f"this env names no part {name!r} of its {axis}: it has {', '.join(known[axis]) or 'none'}")
-        return self.parameters.nominal[axis if name is None else (axis, name)]
+        found = self.parameters.nominal[axis if name is None else (axis, name)]
+        return sum(self._base[attribute] for attribute in found) if isinstance(found, tuple) else found
 
     def set(self, *scales: Scales) -> None:
         def scale(axis: str, part: str | None = None) -> float:
@@ -142,7 +161,7 @@ class Formulas(Physics):
         for axis, parts in self.parameters.axes.items():
             values.update({(axis, part): scale(axis, part) for part in parts} if parts else {axis: scale(axis)})
         self.parameters.check({axis: (value, value) for axis, value in values.items()})
-        for attribute, value in self.parameters.attributes(scale).items():
+        for attribute, value in self.parameters.scaled(self._base, scale).items():
             setattr(self._env, attribute, value)
 
     def idle(self, axis: str, scale: Any) -> str | None:

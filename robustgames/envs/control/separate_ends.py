@@ -100,7 +100,7 @@ class SeparateEnds(RobustVectorEnv):
             value = perturbation.get(axis, one)
             return value.get(part, one) if isinstance(value, Mapping) else value
 
-        self._now = self.parameters.attributes(scale)
+        self._now = self.parameters.scaled(self.parameters.base, scale)
 
     def _check_range(self, perturbation: Mapping[Axis, float | Distribution]) -> None:
         ends = ends_of(perturbation)
