@@ -34,7 +34,7 @@ def shipped_images(monkeypatch):
 def small(monkeypatch, tmp_path):
     """A zoo of one classifier with random weights, and these."""
     torch.manual_seed(0)
-    network = small_cnn(2, 3, 4)
+    network = small_cnn((2, 3), 4)
     loading.store(network, tmp_path / "tiny.safetensors")
     monkeypatch.setattr(loading, "FOLDER", tmp_path)
     line = {"norm": "l2", "eps": 1.5, "minutes": 1.0, "images": 300, "clean": 90.0, "robust": 50.0, "command": ""}

@@ -23,9 +23,9 @@ class Entry:
         clean: Accuracy on them, %.
         robust: Accuracy on them under AutoAttack of this package, standard version, %.
         command: Words of `robustgames train` that repeat the training, or its last phase.
-        channels: Channels of the two convolutions.
+        channels: Channels of the convolutions.
         hidden: Width of the hidden layer.
-        thresholds: Gray levels of its soft thresholds, () without them.
+        threshold: Gray level of its soft threshold, None without one.
     """
 
     data: str
@@ -36,9 +36,9 @@ class Entry:
     clean: float
     robust: float
     command: str
-    channels: tuple[int, int] = (32, 64)
+    channels: tuple[int, ...] = (32, 64)
     hidden: int = 256
-    thresholds: tuple[float, ...] = ()
+    threshold: float | None = None
 
     @property
     def text(self) -> str:
