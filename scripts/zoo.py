@@ -14,16 +14,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
 import tyro
-from torch import Generator, Tensor, nn
-from torch.nn import functional
+from behind import withstand
+from torch import Generator
 
 from robustgames.data import mnist
 from robustgames.errors import GameError
 from robustgames.experiment.classifiers import from_run
-from robustgames.games.attackers import BehindThreshold, ImageBatch
-from robustgames.games.augmentation import patches
 from robustgames.games.threat import ThreatModel
 from robustgames.zoo import entry, load
 from robustgames.zoo.loading import FOLDER, store
@@ -59,29 +56,12 @@ def behind(name: str, data: str | None = None, images: int = 1000, starts: int =
     split = mnist(data)
     x, labels = split.test_images[:images], split.test_labels[:images]
     threat, generator = ThreatModel(line.norm, line.eps), Generator().manual_seed(0)
-    clean = robust = network(x).argmax(-1) == labels
-    print(f"clean {100 * float(clean.double().mean()):.1f} %")
+    robust = network(x).argmax(-1) == labels
+    print(f"clean {100 * float(robust.double().mean()):.1f} %")
     for start in range(starts):
         for rows in robust.nonzero().flatten().split(250):
-            batch = ImageBatch(x[rows], labels[rows], rows)
-            attacker = BehindThreshold(threat, batch.images, len(rows), line.threshold)
-            adversarial = ascend(network, attacker, batch, steps, generator)
-            robust[rows] &= network(adversarial).argmax(-1) == batch.labels
+            robust[rows] = withstand(network, x[rows], labels[rows], threat, line.threshold, generator, steps)
         print(f"{start + 1} starts: {100 * float(robust.double().mean()):.1f} %", flush=True)
-
-
-def ascend(
-    network: nn.Module, attacker: BehindThreshold, batch: ImageBatch, steps: int, generator: Generator
-) -> Tensor:
-    """Return images after steps of signed ascent on the cross-entropy in y, of size 0.6 to 0."""
-    uniform = 2 * torch.rand(batch.images.shape, generator=generator) - 1
-    y = patches(uniform, attacker.radius, generator).flatten()
-    for k in range(steps):
-        y.requires_grad_(True)
-        loss = functional.cross_entropy(network(attacker.attacked(y, batch)), batch.labels, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, y)
-        y = attacker.project(y.detach() + 0.6 * (1 - k / steps) * gradient.sign(), batch)
-    return attacker.attacked(y, batch)
 
 
 def main() -> int:
