@@ -225,9 +225,9 @@ class AdversarialClassification(ZeroSumGame):
     def on(self, images: Tensor, labels: Tensor, precision: str = "float32") -> AdversarialClassification:
         """Return the game of the same classifier and threat on other images, all in one batch, for evaluation."""
         attacker = "minibatch" if self.graph is None else "interval"
-        return AdversarialClassification(
-            images, labels, self.network, self.eps, None, self.norm, self.loss, 0.0, attacker, precision=precision
-        ).to(self.device, self.dtype)
+        rest = {"attacker": attacker, "precision": precision, "threshold": self.threshold}
+        game = AdversarialClassification(images, labels, self.network, self.eps, None, self.norm, self.loss, **rest)
+        return game.to(self.device, self.dtype)
 
 
 class HeldOut(AdversarialClassification):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import robustgames as rg
+from robustgames.evaluation.certificates import accuracies, attack
 from robustgames.games import AdversarialClassification, MnistAdversarial, Network, Oracle
 from robustgames.games.attackers import BehindThreshold, ImageBatch
 from robustgames.games.threat import ThreatModel
@@ -111,3 +112,27 @@ def test_minibatches_are_divided_with_it():
     assert narrow.attacker.threshold == 0.5 and narrow.sizes == (game.sizes[0], 3 * 784)
     y = game.start(1, (2,), torch.Generator().manual_seed(0))
     assert y.shape == (2, 8 * 784) and y.abs().max() <= 1 and (y.abs() == 1).double().mean() > 0.5
+
+
+def test_pgd_of_the_learning_curve_plays_behind_the_threshold_too(batch):
+    """In pixels its steps stop where h' underflows; in y the worst corner is found, here of a sharper threshold."""
+    weight = torch.randn(50, generator=torch.Generator().manual_seed(4))
+    images = batch.images.float()
+
+    class Linear(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(weight.clone())
+
+        def forward(self, x):
+            score = (h(x) * self.weight).sum(-1)
+            return torch.stack([score, -score], -1)
+
+    game = AdversarialClassification(images, batch.labels, Network(Linear()), EPS, None, threshold=LEVEL)
+    eta = attack(game, weight.expand(2, 50), 40).view(2, 6, 50)
+    assert eta.abs().max() <= EPS + 1e-6 and (images + eta).min() >= 0 and (images + eta).max() <= 1
+    best = torch.where(weight < 0, (images + EPS).clamp(0, 1), (images - EPS).clamp(0, 1))
+    wrong = (h(best) * weight).sum(-1) < 0
+    assert torch.equal((h(images + eta) * weight).sum(-1) < 0, wrong.expand(2, -1)) and 0 < wrong.sum() < 6
+    shares = accuracies(game, weight.expand(2, 50), 40)
+    assert shares["pgd40_accuracy"].tolist() == pytest.approx(2 * [float((~wrong).double().mean())])
