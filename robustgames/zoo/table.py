@@ -62,9 +62,7 @@ ZOO: dict[str, Entry] = {
         images=1000,
         clean=99.0,
         robust=95.0,
-        command=RECIPE.format(
-            steps=140000, inner_lr=0.6, settings="channels=[32,64,64] threshold=0.5 starts=patches"
-        ),
+        command=RECIPE.format(steps=140000, inner_lr=0.6, settings="channels=[32,64,64] threshold=0.5 starts=patches"),
         channels=DEEP,
         threshold=0.5,
     ),
