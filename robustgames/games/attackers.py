@@ -36,14 +36,18 @@ class Attacker(Movable, ABC):
     """
 
     follows_sample: bool = False
-    """True if the strategies of one minibatch mean nothing to the next: it is forgotten, and projected with its ζ."""
+    """Whether y belongs to the minibatch: it is projected knowing it, and means nothing for the next one."""
     threat: ThreatModel
-    radius: float
     size: int
     strategies: Set
 
     @abstractmethod
     def __init__(self, threat: ThreatModel, images: Tensor, batch: int) -> None: ...
+
+    @property
+    def radius(self) -> float:
+        """Radius of the strategies, in the units of y."""
+        return float(self.threat.eps)
 
     def narrowed(self, images: Tensor, batch: int) -> Self:
         """Return the attacker of minibatches of another size."""
@@ -68,7 +72,7 @@ class PerMinibatch(Attacker):
     follows_sample = True
 
     def __init__(self, threat: ThreatModel, images: Tensor, batch: int) -> None:
-        self.threat, self.radius, width = threat, float(threat.eps), images.shape[-1]
+        self.threat, width = threat, images.shape[-1]
         self.size, self.strategies = batch * width, Product(threat.ball, width)
 
     def attacked(self, y: Tensor, sample: ImageBatch) -> Tensor:
@@ -84,7 +88,7 @@ class Remembered(Attacker):
     """y = (η_1 … η_N), one perturbation per image of the data, which the attacker keeps between visits."""
 
     def __init__(self, threat: ThreatModel, images: Tensor, batch: int) -> None:
-        self.width = images.shape[-1]
+        self.threat, self.width = threat, images.shape[-1]
         self.size, self.strategies = images.numel(), Product(threat.at(images), self.width)
 
     def attacked(self, y: Tensor, sample: ImageBatch) -> Tensor:
@@ -111,14 +115,13 @@ class Radii(Attacker):
     """
 
     def __init__(self, threat: ThreatModel, images: Tensor, batch: int) -> None:
-        self.eps = float(threat.eps)
-        self.size, self.strategies = batch, Box(0.0, self.eps)
+        self.threat, self.size, self.strategies = threat, batch, Box(0.0, float(threat.eps))
 
     def attacked(self, y: Tensor, sample: ImageBatch) -> Tensor:
         return sample.images
 
     def best(self, like: Tensor) -> Tensor | None:
-        return torch.full_like(like, self.eps)
+        return torch.full_like(like, self.radius)
 
 
 class BehindThreshold(Attacker):
@@ -137,10 +140,11 @@ class BehindThreshold(Attacker):
         threshold: Gray level t of the network.
     """
 
-    follows_sample = True  # what was played on a minibatch is forgotten after it
+    follows_sample = True
+    radius = 1.0
 
     def __init__(self, threat: ThreatModel, images: Tensor, batch: int, threshold: float = 0.5) -> None:
-        self.threat, self.threshold, self.radius = threat, threshold, 1.0
+        self.threat, self.threshold = threat, threshold
         self.size, self.strategies = batch * images.shape[-1], linf_ball(1.0)
 
     def narrowed(self, images: Tensor, batch: int) -> Self:
