@@ -141,11 +141,14 @@ class BehindThreshold(Attacker):
     """
 
     follows_sample = True
-    radius = 1.0
 
     def __init__(self, threat: ThreatModel, images: Tensor, batch: int, threshold: float = 0.5) -> None:
         self.threat, self.threshold = threat, threshold
-        self.size, self.strategies = batch * images.shape[-1], linf_ball(1.0)
+        self.size, self.strategies = batch * images.shape[-1], linf_ball(self.radius)
+
+    @property
+    def radius(self) -> float:
+        return 1.0
 
     def narrowed(self, images: Tensor, batch: int) -> Self:
         return type(self)(self.threat, images, batch, self.threshold)
