@@ -1,5 +1,6 @@
 """The examples of examples/victims, small. They need packages that the project does not: else skipped."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -66,10 +67,11 @@ def test_fashion_mnist_is_read_whole_and_its_classes_have_names():
     assert content["class_names"] == list(FASHION_NAMES) and content["images"] == 60
 
 
-def test_the_map_of_a_robust_network_looks_more_like_the_face(victims, capsys):
+@pytest.mark.parametrize("example", ["faces", "vessels"])
+def test_the_map_of_a_robust_network_shows_what_it_sees(victims, capsys, example):
     pytest.importorskip("skimage")
-    import faces  # pyright: ignore[reportMissingImports]
-
-    faces.main(seeds=(1,))  # asserts what it shows
-    assert "seed 1  robust" in capsys.readouterr().out.replace("seed 1   ", "seed 1  ") and Path("faces.png").exists()
-    sys.modules.pop("faces")
+    module = importlib.import_module(example)
+    module.main(seeds=(1,))  # asserts what it shows
+    assert "seed 1  robust" in capsys.readouterr().out and Path(f"{example}.png").exists()
+    for name in (example, "saliency"):
+        sys.modules.pop(name)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from robustgames.games.small_networks import small_cnn
 from robustgames.zoo import ZOO, Entry, entry, load, loading, table
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+from behind import withstand  # noqa: E402  # pyright: ignore[reportMissingImports]
+
 PAGE = ROOT / "docs" / "explain" / "zoo.md"
 MNIST = [name for name, one in ZOO.items() if one.data != table.FASHION]
 
@@ -34,7 +38,7 @@ def shipped_images(monkeypatch):
 def small(monkeypatch, tmp_path):
     """A zoo of one classifier with random weights, and these."""
     torch.manual_seed(0)
-    network = small_cnn(2, 3, 4)
+    network = small_cnn((2, 3), 4)
     loading.store(network, tmp_path / "tiny.safetensors")
     monkeypatch.setattr(loading, "FOLDER", tmp_path)
     line = {"norm": "l2", "eps": 1.5, "minutes": 1.0, "images": 300, "clean": 90.0, "robust": 50.0, "command": ""}
@@ -117,3 +121,21 @@ def test_the_list_names_the_zoo(small, capsys):
     list_all([])
     out = capsys.readouterr().out
     assert "zoo:tiny" in out and "MNIST, 60,000 images, l2 1.5: 90.0 % clean, 50.0 % under AutoAttack." in out
+
+
+def test_the_attack_behind_a_threshold_finds_all_that_a_linear_classifier_leaves():
+    """The exact robust accuracy is that of the worst corner of each image."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.rand(200, 784, generator=generator), torch.randn(784, generator=generator)
+    labels = torch.randint(2, (200,), generator=generator)
+    side = weight * (1 - 2 * labels.unsqueeze(-1))  # the margin of the class is the sum of side * h
+
+    def network(images):
+        score = torch.sigmoid(20 * (images - 0.5)) @ weight
+        return torch.stack([score, -score], -1) + torch.tensor([0.0, 2.0])
+
+    worst = torch.where(side > 0, (x - 0.02).clamp(0, 1), (x + 0.02).clamp(0, 1))
+    exact = network(worst).argmax(-1) == labels
+    assert 0.05 < exact.double().mean() < (network(x).argmax(-1) == labels).double().mean() - 0.1
+    found = withstand(network, x, labels, rg.games.threat.ThreatModel("linf", 0.02), 0.5, generator, steps=10)
+    assert torch.equal(found, exact)

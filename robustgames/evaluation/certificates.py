@@ -165,6 +165,7 @@ def attack(
 
     PGD: `steps` steps of 2.5 eps / steps from a random start inside the ball (seed 0); of each image the last iterate
     that fools the classifier, else the one of highest loss. One step is FGSM, from zero. Source: Madry et al. 2018.
+    Where the attacker plays behind a threshold, so does this attack, since the gradient in η would be hidden.
 
     Args:
         game: A game on all its images (`batch_size=None`).
@@ -179,19 +180,26 @@ def attack(
         return torch.zeros_like(images).flatten(-2)
     labels = game.labels.expand(*runs, count).flatten()
 
-    def classifiers(rows: Tensor) -> Tensor:
-        scores = game.logits(x, rows.view(images.shape)[..., own, :])
+    rows, sample, behind = images.reshape(-1, images.shape[-1]), game.everything(runs), game.threshold is not None
+    start, radius, bounds = (torch.zeros_like(rows), 1.0, (-1.0, 1.0)) if behind else (rows, game.eps, (0.0, 1.0))
+
+    def shown(point: Tensor) -> Tensor:
+        """Return the images at a point of the search, which is in y where the attacker plays behind a threshold."""
+        return game.attacker.attacked(point, sample).view(rows.shape) if behind else point
+
+    def classifiers(point: Tensor) -> Tensor:
+        pixels = shown(point).view(images.shape)
+        scores = game.logits(x, pixels[..., own, :])
         if scores.shape[-2] == count:
             return as_logits(scores.flatten(0, -2))
         every = scores.new_zeros(*runs, count, scores.shape[-1])
-        every[..., 0] = rows.view(images.shape).mean(-1).to(every)  # of the others: cheap, with a gradient
+        every[..., 0] = pixels.mean(-1).to(every)  # of the others: cheap, with a gradient
         every[..., own, :] = scores
         return as_logits(every.flatten(0, -2))
 
-    rows = images.reshape(-1, images.shape[-1])
     if steps == 1:
-        attacked = fgsm(classifiers, rows, labels, game.eps, game.norm)
+        found = fgsm(classifiers, start, labels, radius, game.norm, bounds=bounds)
     else:
         generator = Generator(game.device).manual_seed(0)
-        attacked = pgd(classifiers, rows, labels, game.eps, game.norm, steps, generator=generator)
-    return (attacked - rows).view(*runs, -1)
+        found = pgd(classifiers, start, labels, radius, game.norm, steps, bounds=bounds, generator=generator)
+    return (shown(found) - rows).view(*runs, -1)

@@ -76,7 +76,7 @@ def mnist_features(data: str | Path | None = None) -> Features:
 
 @cache
 def _mnist_features(split: Split) -> Features:
-    return trained_features("mnist", split, lambda: small_cnn(16, 32, 64), lr=3e-3)
+    return trained_features("mnist", split, lambda: small_cnn((16, 32), 64), lr=3e-3)
 
 
 def trained_features(name: str, split: Split, build: Callable[[], nn.Sequential], lr: float) -> Features:

@@ -7,12 +7,13 @@ An attacker maps its block y of z to the images that the classifier sees, and ha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from robustgames.games.sets import Box, Product, Set
+from robustgames.games.sets import Box, Product, Set, linf_ball
+from robustgames.games.small_networks import SLOPE
 from robustgames.games.threat import ThreatModel
 from robustgames.tensors import Movable
 
@@ -35,12 +36,22 @@ class Attacker(Movable, ABC):
     """
 
     follows_sample: bool = False
-    """True if the strategy set depends on the minibatch."""
+    """Whether y belongs to the minibatch: it is projected knowing it, and means nothing for the next one."""
+    threat: ThreatModel
     size: int
     strategies: Set
 
     @abstractmethod
     def __init__(self, threat: ThreatModel, images: Tensor, batch: int) -> None: ...
+
+    @property
+    def radius(self) -> float:
+        """Radius of the strategies, in the units of y."""
+        return float(self.threat.eps)
+
+    def narrowed(self, images: Tensor, batch: int) -> Self:
+        """Return the attacker of minibatches of another size."""
+        return type(self)(self.threat, images, batch)
 
     @abstractmethod
     def attacked(self, y: Tensor, sample: ImageBatch) -> Tensor:
@@ -77,7 +88,7 @@ class Remembered(Attacker):
     """y = (η_1 … η_N), one perturbation per image of the data, which the attacker keeps between visits."""
 
     def __init__(self, threat: ThreatModel, images: Tensor, batch: int) -> None:
-        self.width = images.shape[-1]
+        self.threat, self.width = threat, images.shape[-1]
         self.size, self.strategies = images.numel(), Product(threat.at(images), self.width)
 
     def attacked(self, y: Tensor, sample: ImageBatch) -> Tensor:
@@ -104,14 +115,60 @@ class Radii(Attacker):
     """
 
     def __init__(self, threat: ThreatModel, images: Tensor, batch: int) -> None:
-        self.eps = float(threat.eps)
-        self.size, self.strategies = batch, Box(0.0, self.eps)
+        self.threat, self.size, self.strategies = threat, batch, Box(0.0, float(threat.eps))
 
     def attacked(self, y: Tensor, sample: ImageBatch) -> Tensor:
         return sample.images
 
     def best(self, like: Tensor) -> Tensor | None:
-        return torch.full_like(like, self.eps)
+        return torch.full_like(like, self.radius)
+
+
+class BehindThreshold(Attacker):
+    """y in [-1, 1]^(B p): the perturbations of `PerMinibatch` in ℓ∞, in what a network with a threshold sees of them.
+
+    A network that reads h(a) = sigmoid(k (a - t)) of each pixel sees the ball [a - eps, a + eps], cut to the box, as
+    the interval [h(l), h(u)] of its ends, because h increases. Its points, and no others, are
+
+        h(a) + y (h(u) - h(a)) for y >= 0 and h(a) + y (h(a) - h(l)) for y < 0, -1 <= y <= 1,
+
+    and the attacked pixel is h^-1 of it: η = 0 is y = 0, and the corners are y = ±1. The game is the same; but the
+    derivative in η is that behind the threshold times h', which vanishes where the threshold is decided, and the one in
+    y is not. A pixel that the ball cannot move across the threshold has hardly any range.
+
+    Args:
+        threshold: Gray level t of the network.
+    """
+
+    follows_sample = True
+
+    def __init__(self, threat: ThreatModel, images: Tensor, batch: int, threshold: float = 0.5) -> None:
+        self.threat, self.threshold = threat, threshold
+        self.size, self.strategies = batch * images.shape[-1], linf_ball(self.radius)
+
+    @property
+    def radius(self) -> float:
+        return 1.0
+
+    def narrowed(self, images: Tensor, batch: int) -> Self:
+        return type(self)(self.threat, images, batch, self.threshold)
+
+    def attacked(self, y: Tensor, sample: ImageBatch) -> Tensor:
+        a, y = sample.images, y.view(sample.images.shape)
+        low, high = (a + end for end in self.threat.room(a))
+        up = y.clamp_min(0)
+        down = y - up  # the rest, so the derivative at y = 0 is that of one side
+        on, off = zip(*(self._seen(pixels) for pixels in (low, a, high)), strict=True)
+        least = 1e-3 * torch.minimum(on[1], off[1])  # a black pixel has no range below: its y finds the way up
+        h = on[1] + up * (on[2] - on[1]).clamp_min(least) + down * (on[1] - on[0]).clamp_min(least)
+        rest = off[1] - up * (off[1] - off[2]).clamp_min(least) - down * (off[0] - off[1]).clamp_min(least)
+        seen = self.threshold + (h.log() - rest.log()) / SLOPE
+        return seen + (torch.minimum(torch.maximum(seen.detach(), low), high) - seen.detach())
+
+    def _seen(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return h and 1 - h, both exact where they are small."""
+        away = SLOPE * (pixels - self.threshold)
+        return away.sigmoid(), (-away).sigmoid()
 
 
 ATTACKERS: dict[str, type[Attacker]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import isqrt
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from robustgames.data import Split, digits, mnist
 from robustgames.errors import GameError, unknown
-from robustgames.games.attackers import ATTACKERS, ImageBatch, Radii
+from robustgames.games.attackers import ATTACKERS, BehindThreshold, ImageBatch, Radii
 from robustgames.games.augmentation import distort, patches
 from robustgames.games.game import ZeroSumGame, join
 from robustgames.games.interval import graph_of, mixed, network_margins
@@ -51,6 +52,8 @@ class AdversarialClassification(ZeroSumGame):
         smoothing: Label smoothing α of the cross-entropy: the target is 1 - α on the class plus α / C on all C classes.
         starts: "uniform" or "patches": random starts of the attack in ℓ∞. Patches are corners of the ball in squares
             and stripes, against networks that mask their gradient (square gray images; see `augmentation.patches`).
+        threshold: Gray level of the threshold that the network begins with, if the attacker is to play behind it (ℓ∞,
+            "minibatch"): y then has its own units, see `attackers.BehindThreshold`.
     """
 
     players = ("classifier", "attacker")
@@ -71,6 +74,7 @@ class AdversarialClassification(ZeroSumGame):
         kappa: float = 0.5,
         smoothing: float = 0.0,
         starts: str = "uniform",
+        threshold: float | None = None,
     ) -> None:
         _check_data(images, labels, eps, norm, batch_size)
         for what, name, known in (("loss", loss, CLASS_LOSSES), ("attacker", attacker, ATTACKERS)):
@@ -93,6 +97,11 @@ class AdversarialClassification(ZeroSumGame):
             raise GameError(f"starts='patches' are corners of balls in linf: not for {norm}, {attacker}")
         if starts == "patches" and isqrt(images.shape[-1]) ** 2 != images.shape[-1]:
             raise GameError(f"starts='patches' need square images, not {images.shape[-1]} pixels: use starts='uniform'")
+        if threshold is not None and (norm, attacker) != ("linf", "minibatch"):
+            raise GameError(
+                f"threshold is {threshold}: it is for attacks of single images in linf, not for {norm}, {attacker}; "
+                "use threshold=None"
+            )
         if augment and attacker == "remembered":
             raise GameError(
                 "a remembered perturbation belongs to one image: use augment=False, or attacker='minibatch'"
@@ -110,7 +119,9 @@ class AdversarialClassification(ZeroSumGame):
         self.smoothing = smoothing or None
         self.starts = None if starts == "uniform" else starts
         self.threat = ThreatModel(convex_norm(norm, "this game"), eps)
-        self.attacker = ATTACKERS[attacker](self.threat, images, batch_size or len(images))
+        self.threshold = threshold
+        kind = ATTACKERS[attacker] if threshold is None else partial(BehindThreshold, threshold=threshold)
+        self.attacker = kind(self.threat, images, batch_size or len(images))
         self.sets = (Space(), self.attacker.strategies)
         self.sets_follow_sample = self.attacker.follows_sample
         self.sizes = (network.size, self.attacker.size)
@@ -132,7 +143,7 @@ class AdversarialClassification(ZeroSumGame):
     def narrowed(self, rows: int) -> Self:
         narrow = super().narrowed(rows)
         if narrow.private:
-            narrow.attacker = type(self.attacker)(self.threat, self.images, rows)
+            narrow.attacker = self.attacker.narrowed(self.images, rows)
             narrow.sets, narrow.sizes = (
                 (self.sets[0], narrow.attacker.strategies),
                 (self.sizes[0], narrow.attacker.size),
@@ -152,7 +163,7 @@ class AdversarialClassification(ZeroSumGame):
         eta = super().start(player, shape, generator)
         if self.starts is None:
             return eta
-        return patches(eta.unflatten(-1, (-1, self.images.shape[-1])), self.eps, generator).flatten(-2)
+        return patches(eta.unflatten(-1, (-1, self.images.shape[-1])), self.attacker.radius, generator).flatten(-2)
 
     def best_response(self, z: Tensor, player: int) -> Tensor | None:
         """Return the radius eps of the interval attacker, which is best against every classifier; None otherwise."""
@@ -214,9 +225,9 @@ class AdversarialClassification(ZeroSumGame):
     def on(self, images: Tensor, labels: Tensor, precision: str = "float32") -> AdversarialClassification:
         """Return the game of the same classifier and threat on other images, all in one batch, for evaluation."""
         attacker = "minibatch" if self.graph is None else "interval"
-        return AdversarialClassification(
-            images, labels, self.network, self.eps, None, self.norm, self.loss, 0.0, attacker, precision=precision
-        ).to(self.device, self.dtype)
+        rest = {"attacker": attacker, "precision": precision, "threshold": self.threshold}
+        game = AdversarialClassification(images, labels, self.network, self.eps, None, self.norm, self.loss, **rest)
+        return game.to(self.device, self.dtype)
 
 
 class HeldOut(AdversarialClassification):
@@ -265,18 +276,19 @@ class DigitsAdversarial(HeldOut):
 class MnistAdversarial(HeldOut):
     """Attacker against classifier on MNIST: adversarial training of a convolutional network.
 
-    The network has two convolutions (4 x 4, stride 2), a hidden layer of 256 and 0.84 million weights. By default it
+    By default the network has two convolutions (4 x 4, stride 2), a hidden layer of 256 and 0.84 million weights, and
     is trained on the 4,000 images that a dependency ships; 1,000 are held out.
 
     Args:
         eps: Radius of the attack, for pixels in [0, 1].
-        channels: Channels of the two convolutions.
+        channels: Channels of the convolutions, see `small_cnn`.
         hidden: Width of the hidden layer.
         batch_size: Images in a minibatch.
         data: Folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
         weights: File of weights from which all runs start, as `scripts/zoo.py` writes it; drawn if None.
-        thresholds: Gray levels t of a first layer of soft thresholds, see `small_cnn`; () leaves it out. In ℓ∞
-            with eps = 0.3 no attack moves a black pixel beyond 0.31, or a white one below 0.69.
+        threshold: Gray level of a soft threshold as the first layer, see `small_cnn`, behind which the attacker plays,
+            see `AdversarialClassification`; None leaves it out. In ℓ∞ with eps = 0.3 no attack moves a black or a white
+            pixel across 0.5.
         **settings: Other settings of `HeldOut`: validation, norm, loss, trades, attacker, augment, precision, kappa,
             smoothing, starts.
     """
@@ -284,19 +296,18 @@ class MnistAdversarial(HeldOut):
     def __init__(
         self,
         eps: float = 0.3,
-        channels: tuple[int, int] = (32, 64),
+        channels: tuple[int, ...] = (32, 64),
         hidden: int = 256,
         batch_size: int = 100,
         data: str | None = None,
         weights: str | None = None,
-        thresholds: tuple[float, ...] = (),
+        threshold: float | None = None,
         **settings: Any,
     ) -> None:
-        shape = (*channels, hidden, tuple(thresholds))
+        shape = (tuple(channels), hidden, threshold)
         network = Network(stored_cnn(weights, *shape) if weights else lambda: small_cnn(*shape))
-        super().__init__(mnist(data), network, eps=eps, batch_size=batch_size, **settings)
+        super().__init__(mnist(data), network, eps=eps, batch_size=batch_size, threshold=threshold, **settings)
         self.channels, self.hidden, self.data = tuple(channels), hidden, data
-        self.thresholds = tuple(thresholds)
 
 
 def _check_data(images: Tensor, labels: Tensor, eps: float, norm: str, batch_size: int | None) -> None:

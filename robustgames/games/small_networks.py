@@ -2,82 +2,83 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from robustgames.disk import check_plain
 from robustgames.errors import GameError, one_line
+from robustgames.games.normalization import Normalize
 
 SLOPE = 20.0
-"""Slope of a threshold at the start of training: sigmoid(20 (0.3 - 0.31)) = 0.45, and 0.002 at a distance of 0.31."""
+"""Slope of a soft threshold: 0.018 and 0.982 at a distance of 0.2, 0.0025 and 0.9975 at 0.3."""
 
 
-def small_cnn(
-    first: int = 32, second: int = 64, hidden: int = 256, thresholds: tuple[float, ...] = ()
-) -> nn.Sequential:
+def small_cnn(channels: tuple[int, ...] = (32, 64), hidden: int = 256, threshold: float | None = None) -> nn.Sequential:
     """Return the network of `MnistAdversarial`: flat images of 28 x 28 pixels (B, 784) -> logits (B, 10).
 
-    Two convolutions (4 x 4, stride 2, padding 1) and a hidden layer, with ReLU. With thresholds t_1 ... t_k the first
-    convolution reads k channels sigmoid(w_j a - b_j) of every pixel a, w_j = 20 and b_j = 20 t_j at the start, and
-    trained with the other weights. Near a threshold below 1/2 a black pixel stays off under any perturbation of
-    smaller size, and near one above 1/2 a white pixel stays on.
+    The first and the last convolution are 4 x 4 with stride 2 and padding 1, those between 3 x 3 with padding 1, then
+    comes a hidden layer, all with ReLU. With a threshold t the first convolution reads h(a) = sigmoid(20 (a - t)) of
+    every pixel a. t and the slope are constants: they are no weights.
 
     Args:
-        first: Channels of the first convolution.
-        second: Channels of the second convolution.
+        channels: Channels of the convolutions, two or more.
         hidden: Width of the hidden layer.
-        thresholds: Gray levels t, strictly between 0 and 1.
+        threshold: Gray level t, strictly between 0 and 1; None leaves the layer out.
 
     Raises:
-        GameError: A threshold is not between 0 and 1.
+        GameError: Fewer than two convolutions, or a threshold that is not between 0 and 1.
 
     Example:
-        >>> small_cnn(4, 8, 16, thresholds=(0.31, 0.69))(torch.rand(5, 784)).shape
+        >>> small_cnn((4, 4, 8), 16, threshold=0.5)(torch.rand(5, 784)).shape
         torch.Size([5, 10])
     """
-    if not all(0 < t < 1 for t in thresholds):
-        raise GameError(f"thresholds are {thresholds}: gray levels between 0 and 1 are expected, e.g. (0.31, 0.69)")
+    if len(channels) < 2 or min(channels) < 1:
+        raise GameError(f"channels are {channels}: those of two convolutions or more, e.g. (32, 64)")
     front: list[nn.Module] = []
-    if thresholds:
-        pixels = nn.Conv2d(1, len(thresholds), 1)
-        with torch.no_grad():
-            pixels.weight.fill_(SLOPE)
-            assert pixels.bias is not None
-            pixels.bias.copy_(-SLOPE * torch.tensor(thresholds))
-        front = [pixels, nn.Sigmoid()]
+    if threshold is not None:
+        check_threshold(threshold)
+        front = [Normalize((threshold,), (1 / SLOPE,), (1, 28, 28)), nn.Sigmoid()]
+    between = [layer for p, q in pairwise(channels[:-1]) for layer in (nn.Conv2d(p, q, 3, 1, 1), nn.ReLU())]
     return nn.Sequential(
         nn.Unflatten(1, (1, 28, 28)),
         *front,
-        nn.Conv2d(max(1, len(thresholds)), first, 4, 2, 1),
+        nn.Conv2d(1, channels[0], 4, 2, 1),
         nn.ReLU(),
-        nn.Conv2d(first, second, 4, 2, 1),
+        *between,
+        nn.Conv2d(channels[-2], channels[-1], 4, 2, 1),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(49 * second, hidden),
+        nn.Linear(49 * channels[-1], hidden),
         nn.ReLU(),
         nn.Linear(hidden, 10),
     )
 
 
+def check_threshold(threshold: float) -> None:
+    """Raise GameError unless the gray level is strictly between 0 and 1."""
+    if not 0 < threshold < 1:
+        raise GameError(f"threshold is {threshold}: a gray level between 0 and 1 is expected, e.g. 0.5")
+
+
 def stored_cnn(
-    path: str | Path, first: int = 32, second: int = 64, hidden: int = 256, thresholds: tuple[float, ...] = ()
+    path: str | Path, channels: tuple[int, ...] = (32, 64), hidden: int = 256, threshold: float | None = None
 ) -> nn.Sequential:
     """Return a `small_cnn` with the weights of a safetensors file, in float32.
 
     Raises:
         GameError: The file cannot be read, or its weights are those of another network.
     """
-    network = small_cnn(first, second, hidden, thresholds)
+    network = small_cnn(channels, hidden, threshold)
     try:
         check_plain(Path(path))
         network.load_state_dict({key: tensor.float() for key, tensor in load_file(path).items()})
     except (OSError, SafetensorError, RuntimeError) as error:
         raise GameError(
             f"weights {path} cannot be read ({one_line(error)}): give a file that scripts/zoo.py wrote, of a network "
-            "with the same channels, hidden and thresholds"
+            "with the same channels, hidden and threshold"
         ) from error
     return network

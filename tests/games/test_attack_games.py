@@ -363,7 +363,7 @@ def test_a_game_starts_its_attacker_at_patches_inside_ball_and_box():
 
 def test_a_training_starts_from_stored_weights(tmp_path):
     torch.manual_seed(3)
-    network = small_cnn(2, 3, 4)
+    network = small_cnn((2, 3), 4)
     save_file({key: tensor.half() for key, tensor in network.state_dict().items()}, tmp_path / "w.safetensors")
     settings = {"channels": (2, 3), "hidden": 4, "weights": str(tmp_path / "w.safetensors")}
     game = MnistAdversarial(**settings)
@@ -396,7 +396,7 @@ def test_bfloat16_gives_close_logits_and_keeps_the_weights():
     x = full.network.initial((2,), generator(), torch.float32)
     a, b = (game.logits(x, game.images[:50].expand(2, 50, 64)) for game in (full, low))
     assert b.dtype == torch.float32 and 0 < (a - b).abs().max() < 0.02
-    net = Network(lambda: small_cnn(4, 4, 16))
+    net = Network(lambda: small_cnn((4, 4), 16))
     cnn = AdversarialClassification(torch.rand(6, 784), torch.arange(6), net, precision="bfloat16", batch_size=3)
     oracle = Oracle(cnn, (2,))
     oracle.draw()

@@ -183,6 +183,6 @@ def test_the_network_of_a_run_as_a_module_is_the_network():
         mlp = rg.MLP((3, 5, 4, 2), activation=activation, last=last, norm=norm)
         w, x = mlp.initial((), generator, torch.float64), torch.randn(7, 3, dtype=torch.float64, generator=generator)
         assert torch.equal(mlp.as_module(w)(x), mlp(w, x))
-    network = Network(lambda: small_cnn(2, 2, 4))
+    network = Network(lambda: small_cnn((2, 2), 4))
     w, x = network.initial((), generator, torch.float32), torch.rand(3, 784, generator=generator)
     assert torch.equal(network.as_module(w)(x), network(w, x))

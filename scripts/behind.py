@@ -1,0 +1,40 @@
+"""An attack on a classifier with a threshold, by projected gradient ascent on what it sees."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from robustgames.attacks.problem import Model
+from robustgames.games.attackers import BehindThreshold, ImageBatch
+from robustgames.games.augmentation import patches
+from robustgames.games.threat import ThreatModel
+
+SIZE = 0.6  # of the first step in y; the ends are at ±1
+
+
+def withstand(
+    network: Model,
+    images: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    threshold: float,
+    generator: Generator,
+    steps: int = 50,
+) -> Tensor:
+    """Return which images (N, p) are classified correctly after signed ascent on the cross-entropy in y, (N,).
+
+    The start is `augmentation.patches`, most of them corners; steps decrease to 0. The verdict is that of the network
+    on the attacked image, as for every other attack.
+    """
+    batch = ImageBatch(images, labels, torch.arange(len(images)))
+    attacker = BehindThreshold(threat, images, len(images), threshold)
+    y = patches(2 * torch.rand(images.shape, generator=generator) - 1, attacker.radius, generator).flatten()
+    for k in range(steps):
+        y.requires_grad_(True)
+        loss = functional.cross_entropy(network(attacker.attacked(y, batch)), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, y)
+        y = attacker.project(y.detach() + SIZE * (1 - k / steps) * gradient.sign(), batch)
+    with torch.no_grad():
+        return network(attacker.attacked(y, batch)).argmax(-1) == labels

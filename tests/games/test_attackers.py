@@ -1,0 +1,138 @@
+"""The attacker who plays behind a threshold: the same ball, in what the network sees of it."""
+
+import pytest
+import torch
+
+import robustgames as rg
+from robustgames.evaluation.certificates import accuracies, attack
+from robustgames.games import AdversarialClassification, MnistAdversarial, Network, Oracle
+from robustgames.games.attackers import BehindThreshold, ImageBatch
+from robustgames.games.threat import ThreatModel
+
+EPS, LEVEL = 0.3, 0.5
+
+
+def h(pixels):
+    return torch.sigmoid(20 * (pixels - LEVEL))
+
+
+@pytest.fixture
+def batch():
+    images = torch.rand(6, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    images[0], images[1] = 0.0, 1.0
+    return ImageBatch(images, torch.zeros(6, dtype=torch.long), torch.arange(6))
+
+
+def attacker(batch):
+    return BehindThreshold(ThreatModel("linf", EPS), batch.images, len(batch.images), LEVEL)
+
+
+def test_its_ends_are_the_corners_of_the_ball_and_its_zero_is_the_image(batch):
+    play, a = attacker(batch), batch.images
+    one = torch.ones(play.size, dtype=torch.float64)
+    for y, expected in ((one, (a + EPS).clamp(0, 1)), (-one, (a - EPS).clamp(0, 1)), (0 * one, a)):
+        assert torch.allclose(play.attacked(y, batch), expected, atol=1e-12)
+
+
+def test_every_perturbation_of_the_ball_is_one_of_its_strategies_and_no_other_one(batch):
+    """y from η by the formula of the docstring, solved for y; the image of that y is a + η again."""
+    play, a = attacker(batch), batch.images
+    low, high = (a - EPS).clamp(0, 1), (a + EPS).clamp(0, 1)
+    wanted = low + (high - low) * torch.rand(a.shape, dtype=a.dtype, generator=torch.Generator().manual_seed(1))
+    side = torch.where(wanted >= a, h(high) - h(a), h(a) - h(low))
+    y = torch.where(side > 0, (h(wanted) - h(a)) / side, 0.0)
+    assert y.abs().max() <= 1 + 1e-9
+    assert torch.allclose(play.attacked(y.flatten(), batch), wanted, atol=1e-9)
+    drawn = 2 * torch.rand(play.size, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) - 1
+    found = play.attacked(drawn, batch)
+    assert bool((found >= low).all()) and bool((found <= high).all())
+
+
+def test_single_precision_stays_in_ball_and_box(batch):
+    batch = batch._replace(images=batch.images.float())
+    play, a = attacker(batch), batch.images
+    y = (2 * torch.rand(play.size, generator=torch.Generator().manual_seed(2)) - 1).sign()
+    found = play.attacked(y, batch)
+    assert found.min() >= 0 and found.max() <= 1 and (found - a).abs().max() <= EPS + 1e-6
+    assert torch.allclose(found, (a + EPS * y.view(a.shape)).clamp(0, 1), atol=2e-6)
+
+
+def test_the_gradient_in_y_is_that_behind_the_threshold(batch):
+    """For a function that is linear in h, ∂/∂y = weight x range of h on that side, also at corners, where h' is 0."""
+    play, a = attacker(batch), batch.images
+    weight = torch.randn(a.shape, dtype=a.dtype, generator=torch.Generator().manual_seed(3))
+    for sign in (0.999, -0.999):
+        y = torch.full((play.size,), sign, dtype=torch.float64, requires_grad=True)
+        (gradient,) = torch.autograd.grad((weight * h(play.attacked(y, batch))).sum(), y)
+        end = (a + EPS * (1 if sign > 0 else -1)).clamp(0, 1)
+        found, expected = gradient.view(a.shape), weight * (h(end) - h(a)).abs()
+        assert torch.allclose(found[2:], expected[2:], atol=1e-9)
+        assert torch.equal(found.sign(), weight.sign())  # black and white pixels too find the way to their other end
+        assert torch.allclose(found[:2], expected[:2], atol=2e-7)
+
+
+def test_four_steps_from_any_start_find_the_best_response_of_a_classifier_linear_behind_it(batch):
+    """Phi grows with the wrong margin, which is linear in h: the best y are the corners along its signs."""
+    weight = torch.randn(50, generator=torch.Generator().manual_seed(4))
+
+    class Linear(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(weight.clone())
+
+        def forward(self, x):
+            score = (h(x) * self.weight).sum(-1)
+            return torch.stack([score, -score], -1)
+
+    images = batch.images.float()
+    network = Network(Linear())
+    game = AdversarialClassification(images, batch.labels, network, EPS, 6, threshold=LEVEL)
+    oracle = Oracle(game, (), torch.Generator().manual_seed(0))
+    z, sample = oracle.initial(), ImageBatch(images, batch.labels, batch.index)
+    oracle.draw()
+    oracle.sample = sample
+    for _ in range(4):
+        y = game.split(z)[1] + 0.8 * oracle(z, 1).sign()
+        z = oracle.place(z, 1, y)
+    best = torch.where(weight < 0, (images + EPS).clamp(0, 1), (images - EPS).clamp(0, 1))
+    expected = -(h(best) * weight).sum(-1)
+    found = -(h(game.attacker.attacked(game.split(z)[1], sample)) * weight).sum(-1)
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{"norm": "l2", "eps": 1.5}, {"attacker": "universal"}])
+def test_it_is_for_single_images_in_linf(settings):
+    with pytest.raises(rg.GameError, match=r"threshold is 0\.5: it is for attacks of single images in linf"):
+        MnistAdversarial(threshold=0.5, **settings)
+
+
+def test_minibatches_are_divided_with_it():
+    game = MnistAdversarial(channels=(2, 3), hidden=4, threshold=0.5, batch_size=8, starts="patches")
+    narrow = game.narrowed(3)
+    assert narrow.attacker.threshold == 0.5 and narrow.sizes == (game.sizes[0], 3 * 784)
+    y = game.start(1, (2,), torch.Generator().manual_seed(0))
+    assert y.shape == (2, 8 * 784) and y.abs().max() <= 1 and (y.abs() == 1).double().mean() > 0.5
+
+
+def test_pgd_of_the_learning_curve_plays_behind_the_threshold_too(batch):
+    """In pixels its steps stop where h' underflows; in y the worst corner is found, here of a sharper threshold."""
+    weight = torch.randn(50, generator=torch.Generator().manual_seed(4))
+    images = batch.images.float()
+
+    class Linear(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(weight.clone())
+
+        def forward(self, x):
+            score = (h(x) * self.weight).sum(-1)
+            return torch.stack([score + 18, -score], -1)
+
+    game = AdversarialClassification(images, batch.labels, Network(Linear()), EPS, None, threshold=LEVEL)
+    eta = attack(game, weight.expand(2, 50), 40).view(2, 6, 50)
+    assert eta.abs().max() <= EPS + 1e-6 and (images + eta).min() >= 0 and (images + eta).max() <= 1
+    best = torch.where(weight < 0, (images + EPS).clamp(0, 1), (images - EPS).clamp(0, 1))
+    wrong = (h(best) * weight).sum(-1) < -9
+    assert torch.equal((h(images + eta) * weight).sum(-1) < -9, wrong.expand(2, -1)) and 0 < wrong.sum() < 6
+    shares = accuracies(game, weight.expand(2, 50), 40)
+    assert shares["pgd40_accuracy"].tolist() == pytest.approx(2 * [float((~wrong).double().mean())])
