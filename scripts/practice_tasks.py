@@ -114,7 +114,7 @@ def _gan(make: Callable[[], games.GAN]) -> Callable[..., tuple[Values, float]]:
         except DivergedError:  # all runs: then the agent is back where it began
             agent.z = torch.full_like(agent.z, torch.nan)
         spent, found = time.process_time() - began, {}
-        finite = torch.isfinite(agent.z).all(-1)
+        finite = agent.finite_runs()
         for kind, point in {"": agent.best(), "last_": agent.z}.items():
             if not (search and kind):
                 values = generator_metrics(game, torch.where(finite[:, None], point.nan_to_num(), 0), quick=True)
@@ -134,7 +134,7 @@ def _control(coupling: str) -> Callable[..., tuple[Values, float]]:
             agent.learn(budget)
         except DivergedError:
             return {name: [torch.nan] * runs for name in ("nominal", "mean", "worst")}, time.process_time() - began
-        spent, finite = time.process_time() - began, torch.isfinite(agent.z).all(-1).tolist()
+        spent, finite = time.process_time() - began, agent.finite_runs().tolist()
         policies = [agent.policy(run) for run in range(runs) if finite[run]]
         played = sweep(policies, "robustgames/ActionRobustPendulum-v0", GRID, EPISODES, seed=5000).per_run()
         found: Values = {}
