@@ -6,7 +6,6 @@ V_yx = Φ_yx and V_yy = Φ_yy. Each product costs two calls, one of them for the
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -23,8 +22,11 @@ from robustgames.solvers.schemes import Scheme, Tally
 
 
 @dataclass(frozen=True)
-class Corrected(Scheme):
-    """A rule on the field with a correction of weight w from its derivative: z⁺ = P(rule(z, V - w a)).
+class Consensus(Scheme):
+    """Consensus optimization: z⁺ = P(rule(z, V - w DVᵀV)), the field minus the gradient of w |V|²/2. Two calls a step.
+
+    Converges locally to stable points, at any step if w is large; but minima of |V| that are not critical attract it
+    as well. Source: Mescheder, Nowozin and Geiger 2017, algorithm 2.
 
     Args:
         rule: Rule of both players, or a pair.
@@ -37,41 +39,21 @@ class Corrected(Scheme):
     def __post_init__(self) -> None:
         _check_weight(self.weight)
 
-    @abstractmethod
-    def corrected(self, oracle: Oracle, z: Tensor) -> Tensor:
-        """Return V - w a at z, (*S, n + m), on the sample that the oracle holds."""
-
     def init(self, oracle: Oracle, z: Tensor) -> State:
         return init_rules(self.rule, oracle, z)
 
     def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
         oracle.draw()
-        z, state = move_rules(self.rule, oracle, z, self.corrected(oracle, z), state)
-        return oracle.project(z), state
-
-
-@dataclass(frozen=True)
-class Consensus(Corrected):
-    """Consensus optimization: z⁺ = P(rule(z, V - w DVᵀV)), the field minus the gradient of w |V|²/2. Two calls a step.
-
-    Converges locally to stable points, at any step if w is large; but minima of |V| that are not critical attract it
-    as well. Source: Mescheder, Nowozin and Geiger 2017, algorithm 2.
-
-    Args:
-        rule: Rule of both players, or a pair.
-        weight: w >= 0.
-    """
-
-    def corrected(self, oracle: Oracle, z: Tensor) -> Tensor:
         v, pulled = oracle.vjp(z)
-        return v - self.weight * pulled
+        z, state = move_rules(self.rule, oracle, z, v - self.weight * pulled, state)
+        return oracle.project(z), state
 
     def tally(self) -> Tally:
         return Tally(calls=2, x=1, y=1)
 
 
 @dataclass(frozen=True)
-class SymplecticAdjustment(Corrected):
+class SymplecticAdjustment(Scheme):
     """Symplectic gradient adjustment: z⁺ = P(rule(z, V - w s (DVᵀV - DV V)/2)). Four calls a step.
 
     The adjustment a = (DVᵀV - DV V)/2 comes from the antisymmetric part of DV: it acts against the rotation alone. The
@@ -84,15 +66,25 @@ class SymplecticAdjustment(Corrected):
         align: Whether to choose the sign; otherwise s = 1.
     """
 
+    rule: Rules
+    weight: float = 1.0
     align: bool = True
 
-    def corrected(self, oracle: Oracle, z: Tensor) -> Tensor:
+    def __post_init__(self) -> None:
+        _check_weight(self.weight)
+
+    def init(self, oracle: Oracle, z: Tensor) -> State:
+        return init_rules(self.rule, oracle, z)
+
+    def step(self, oracle: Oracle, z: Tensor, state: State) -> tuple[Tensor, State]:
+        oracle.draw()
         v, pulled = oracle.vjp(z)
         adjustment = (pulled - oracle.jvp(z, v)[1]) / 2
         if self.align:
             alike = -oracle.dot(v, pulled) * oracle.dot(adjustment, pulled) / sum(oracle.whole.sizes)
             adjustment = torch.where(alike + 0.1 >= 0, adjustment, -adjustment)
-        return v - self.weight * adjustment
+        z, state = move_rules(self.rule, oracle, z, v - self.weight * adjustment, state)
+        return oracle.project(z), state
 
     def tally(self) -> Tally:
         return Tally(calls=4, x=1, y=1)
