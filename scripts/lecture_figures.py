@@ -28,6 +28,7 @@ from robustgames.attacks import apgd, fgsm
 from robustgames.attacks.victim import Model
 from robustgames.errors import GameError, writing
 from robustgames.experiment import GameExperiment, read_experiment
+from robustgames.experiment.kept_files import with_kept_files
 from robustgames.figures import attacks as draw
 from robustgames.figures.style import save
 from robustgames.figures.surfaces import loss_surface
@@ -97,7 +98,7 @@ def learn(solver: str, steps: int, seed: int, **settings: Any) -> GameAgent:
 
 def load(folder: Path) -> GameAgent:
     """Return the agent of a run folder, on the CPU."""
-    return GameAgent.load(folder, read_experiment(folder).make_agent().env)
+    return GameAgent.load(folder, with_kept_files(read_experiment(folder), folder).make_agent().env)
 
 
 def figures(agents: dict[str, GameAgent], out: Path, count: int, image: int) -> dict[str, Any]:

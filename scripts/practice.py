@@ -107,7 +107,7 @@ def table(task: str, options: Options, log: Log) -> Table:
     rows = []
     for name, line in lines.items():
         cells = [name, _rate(task, name, line["lr"]), f"{line['cpu_seconds'] / line['runs']:.1f}"]
-        cells += [_cell(line["found"][key], factor_, digits_) for key, (_, factor_, digits_) in shown.items()]
+        cells += [_cell(task, key, line["found"][key]) for key in shown]
         last = ""
         if name in apart:
             difference = apart[name].difference
@@ -142,11 +142,12 @@ def _rate(task: str, name: str, lr: float) -> str:
     return f"{lr:g}*" if lr in (rates[0], rates[-1]) else f"{lr:g}"
 
 
-def _cell(values: list[float], factor: float, digits: int) -> str:
-    finite = [factor * value for value in values if math.isfinite(value)]
+def _cell(task: str, metric: str, values: list[float]) -> str:
+    _, factor, digits = TASKS[task].shown[metric]
+    finite = [value for value in values if math.isfinite(value)]
     if len(finite) < len(values):
         return f"not finite in {len(values) - len(finite)} of {len(values)}"
-    return _interval(mean_over_runs(finite), digits)
+    return _interval([factor * end for end in mean_over_runs(finite, *TASKS[task].range_of(metric))], digits)
 
 
 def _interval(interval: tuple[float, ...] | list[float], digits: int, sign: str = "") -> str:
@@ -163,9 +164,10 @@ def figure(options: Options, log: Log) -> Figure:
         head, factor, _ = next(iter(TASKS[task].shown.values()))
         lines = finished(task, options, log)
         for row, line in enumerate(lines.values()):
-            values = factor * np.array(line["found"][TASKS[task].metric])
+            values = np.array(line["found"][TASKS[task].metric])
             values = values[np.isfinite(values)]
-            mean, low, high = mean_over_runs(values.tolist())
+            found = mean_over_runs(values.tolist(), *TASKS[task].range_of(TASKS[task].metric))
+            values, (mean, low, high) = factor * values, (factor * end for end in found)
             axes.plot(values, np.full(len(values), row), ".", color="0.7", markersize=4)
             axes.plot([low, high], [row, row], "-", color="C0")
             axes.plot(mean, row, "o", color="C0", markersize=5)

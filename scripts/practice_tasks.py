@@ -15,6 +15,7 @@ from robustgames import games
 from robustgames.envs.control.uncertainty_sets import Axis
 from robustgames.errors import DivergedError, GameError
 from robustgames.evaluation.generators import generator_metrics
+from robustgames.evaluation.metrics import metric_of
 from robustgames.evaluation.robustness import sweep
 from robustgames.games import DigitsGAN, GaussianMixtureGAN
 from robustgames.solvers import Scheme
@@ -90,6 +91,7 @@ class Task:
         tuned_on: Runs of a rate in the search.
         search_share: Share of the budget that a run of the search has.
         rates: Rates of the search, the middle ones of a solver: 5 or 3.
+        most: {metric: its largest value}, where the task knows more than `metric_of`.
     """
 
     title: str
@@ -101,6 +103,12 @@ class Task:
     tuned_on: int = 2
     search_share: float = 1.0
     rates: int = 5
+    most: dict[str, float] = field(default_factory=dict)
+
+    def range_of(self, metric: str) -> tuple[float, float]:
+        """Return the least and the largest value of a metric."""
+        least, most = metric_of(metric).range
+        return least, self.most.get(metric, most)
 
 
 def _gan(make: Callable[[], games.GAN]) -> Callable[..., tuple[Values, float]]:
@@ -114,7 +122,7 @@ def _gan(make: Callable[[], games.GAN]) -> Callable[..., tuple[Values, float]]:
         except DivergedError:  # all runs: then the agent is back where it began
             agent.z = torch.full_like(agent.z, torch.nan)
         spent, found = time.process_time() - began, {}
-        finite = torch.isfinite(agent.z).all(-1)
+        finite = agent.finite_runs()
         for kind, point in {"": agent.best(), "last_": agent.z}.items():
             if not (search and kind):
                 values = generator_metrics(game, torch.where(finite[:, None], point.nan_to_num(), 0), quick=True)
@@ -134,7 +142,7 @@ def _control(coupling: str) -> Callable[..., tuple[Values, float]]:
             agent.learn(budget)
         except DivergedError:
             return {name: [torch.nan] * runs for name in ("nominal", "mean", "worst")}, time.process_time() - began
-        spent, finite = time.process_time() - began, torch.isfinite(agent.z).all(-1).tolist()
+        spent, finite = time.process_time() - began, agent.finite_runs().tolist()
         policies = [agent.policy(run) for run in range(runs) if finite[run]]
         played = sweep(policies, "robustgames/ActionRobustPendulum-v0", GRID, EPISODES, seed=5000).per_run()
         found: Values = {}
@@ -152,6 +160,7 @@ PLANE = {
     "high_quality": ("high quality %", 100.0, 1),
     "last_modes": ("modes of the last iterate", 1.0, 1),
 }
+MODES = {"modes": 25.0, "last_modes": 25.0}
 RETURNS = {"mean": ("mean over masses", 1.0, 0), "nominal": ("nominal", 1.0, 0), "worst": ("worst mass", 1.0, 0)}
 NONSATURATING: Settings = {"objective": "nonsaturating"}
 TASKS: dict[str, Task] = {
@@ -163,6 +172,7 @@ TASKS: dict[str, Task] = {
         True,
         PLANE,
         search_share=0.5,
+        most=MODES,
     ),
     "gaussians_r1": Task(
         "25 Gaussians, R1",
@@ -172,6 +182,7 @@ TASKS: dict[str, Task] = {
         True,
         PLANE,
         search_share=0.5,
+        most=MODES,
     ),
     "control_pr": Task("Pendulum, PR-MDP", _control("probabilistic"), 5000, "mean", False, RETURNS, rates=3),
     "control_nr": Task("Pendulum, NR-MDP", _control("noisy"), 5000, "mean", False, RETURNS, rates=3),

@@ -15,6 +15,7 @@ from rich.table import Table as RichTable
 from robustgames.sweeps import executor
 
 Line = dict[str, Any]
+MARKS = {"**": "bold", "*": "dim"}
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -96,5 +97,8 @@ class Table:
 
 
 def _styled(cell: str) -> str:
-    text = escape(cell.strip("*"))
-    return f"[bold]{text}[/]" if cell.startswith("**") else f"[dim]{text}[/]" if cell.startswith("*") else text
+    """Return a cell for the terminal: marks at both of its ends are a style, others are text, as in "0.02*"."""
+    for mark, style in MARKS.items():
+        if len(cell) > 2 * len(mark) and cell.startswith(mark) and cell.endswith(mark):
+            return f"[{style}]{escape(cell.removeprefix(mark).removesuffix(mark))}[/]"
+    return escape(cell)

@@ -31,11 +31,11 @@ Reading the table: mean, worst and CVaR 10 % are over the cells of the grid; of 
 one and not shown. Intervals are 95 % intervals over runs and starts, Student's with a correction for skewness;
 docs/explain/control.md has their measured coverage. Fewer than five runs have none. Bold differences are not 0 after
 Holm's correction for all comparisons of the table. Decide before looking which column counts. A random adversary alone
-is wide data augmentation. A claim that a learned one makes robust has to beat both random controls, `mixing` and
-`replacement`, and not only the method without an adversary. A policy can be flat over the grid because it does nothing
-anywhere: look
-at `nominal` first. Exploitability (--best-response) is the loss of the frozen policy to a fresh adversary, in
-expectation a lower bound.
+is wide data augmentation. A claim that a learned one makes robust has to beat the random controls of the same learner,
+and not only the method without an adversary: `mixing` and `replacement` for TD3 and DDPG, `sac_mixing` and
+`sac_replacement` for SAC, `dr_td3` for `m2td3` and `soft_m2td3`. A policy can be flat over the grid because it does
+nothing anywhere: look at `nominal` first. Exploitability (--best-response) is the loss of the frozen policy to a fresh
+adversary, in expectation a lower bound.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def results(options: Options) -> dict[str, Result]:
             attacked = stored("best_responses", name, options) if options.best_response else None
             method, alpha = _method(name, options)
             rest = Sweep.from_dict(swept["sweep"]), swept["steps"], swept["curve"], attacked and attacked["returns"]
-            found[name] = Result(method.label, method.kind, alpha, *rest)
+            found[name] = Result(method, alpha, *rest)
     return found
 
 

@@ -216,8 +216,11 @@ class Agent(ABC):
 
     def is_finite(self) -> bool:
         """Return whether a run of any process is finite; False in a process that has left the others."""
-        own = bool(isfinite(self.z).all(-1).any())
-        return not self.processes.parted and self.processes.any(own)
+        return not self.processes.parted and self.processes.any(bool(self.finite_runs().any()))
+
+    def finite_runs(self) -> Tensor:
+        """Return which runs of this process are finite, (*S,)."""
+        return isfinite(self.z).all(-1)
 
     def _stops(self, pressed: list[int]) -> bool:
         """Return whether Ctrl-C, in any process, ends the training before the next step."""

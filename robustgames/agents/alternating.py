@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-import torch
 from torch import Tensor
 
 from robustgames.agents.control.episode_factory import make_separate
@@ -184,11 +183,6 @@ class AlternatingTD3(OnePlayerTD3):
         super()._end()
         for learner in self.adversaries:
             learner._end()
-
-    def is_finite(self) -> bool:
-        """Return whether in some run of any process all players are finite."""
-        finite = torch.stack([torch.isfinite(learner.z).all(-1) for learner in self.learners]).all(0)
-        return not self.processes.parted and self.processes.any(bool(finite.any()))
 
     def _log(self, rate: float) -> None:
         for k, learner in enumerate(self.adversaries):

@@ -19,6 +19,7 @@ from robustgames.checkpoints import check_counts, check_like, lacks, load_checkp
 from robustgames.errors import DivergedError, GameError, one_line
 from robustgames.evaluation import certificates, final_certificates, take_long
 from robustgames.games import Game, Oracle, ShardedOracle
+from robustgames.games.identity import former_fingerprint
 from robustgames.solvers import Scheme, make_solver
 from robustgames.solvers.columns import LEAP, Columns, columns
 from robustgames.solvers.config import from_config, to_config
@@ -344,7 +345,8 @@ class GameAgent(Agent):
     def _check_same_game(self, content: dict[str, Any], path: str | Path) -> None:
         there, here = content["z"], (self._shape, self.z.dtype)
         same = (there.shape, there.dtype) == here
-        if same and content["fingerprint"] == self._fingerprint:
+        saved = content["fingerprint"]
+        if same and (saved == self._fingerprint or saved == former_fingerprint(self.oracle.whole)):
             return
         raise GameError(
             f"the checkpoint in {path} is of {one_line(content['game'])} with z {tuple(there.shape)} in {there.dtype}, "

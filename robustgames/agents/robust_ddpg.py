@@ -257,6 +257,15 @@ class RobustDDPG(Agent):
         apart = self.processes.world > 1 and self.num_timesteps % TOGETHER > 0  # the runs do not wait for each other
         return False if apart else super()._stops(pressed)
 
+    def finite_runs(self) -> Tensor:
+        """Return in which runs of this process the policies of all learners are finite, (S,)."""
+        return torch.stack([torch.isfinite(learner.z).all(-1) for learner in self.learners]).all(0)
+
+    @property
+    def diverged(self) -> int:
+        """Number of runs of all processes that diverged (non-finite values)."""
+        return int(self.processes.add((~self.finite_runs()).sum()))
+
     def _check_finite(self) -> None:
         if not self.is_finite():
             who = "all runs" if self._runs > 1 else "the run"
@@ -275,7 +284,7 @@ class RobustDDPG(Agent):
             self.logger.record("train/critic_loss", float(loss))
             objectives = {name: team.gather(value) for name, value in self._objectives().items()}
             record_runs(self.logger, objectives, self._runs > 1)
-        self._record_varying("train/diverged_runs", int(team.add((~torch.isfinite(self.z).all(-1)).sum())))
+        self._record_varying("train/diverged_runs", self.diverged)
         each = team.collect(self.behavior.measures())
         for name in each[0]:
             self.logger.record(f"train/{name}", sum(measures[name] for measures in each) / len(each))

@@ -8,10 +8,10 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor
 
-from robustgames.agents.control.observation_game import BallSample, Maximizer, StateAdversarialGame
+from robustgames.agents.control.observation_game import BallSample, Maximizer, StateAdversarialGame, check_smoothing
 from robustgames.agents.control.settings import Settings
 from robustgames.agents.robust_ddpg import RobustDDPG
-from robustgames.errors import GameError, unknown
+from robustgames.errors import GameError, check_whole_numbers, unknown
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,8 @@ class SASettings(Settings):
         object.__setattr__(self, "sa_scale", tuple(self.sa_scale))
         if not all(0 < unit < float("inf") for unit in self.sa_scale):
             raise GameError(f"sa_scale is {self.sa_scale}: units are positive, e.g. sa_scale=(0.5, 0.5, 2.0)")
-        for name in ("sa_kappa", "sa_eps"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise GameError(f"{name} is {getattr(self, name)}: it must be a number >= 0, e.g. {name}=0.1")
-        for name, least in (("sa_steps", 1), ("sa_start", 0), ("sa_ramp", 0)):
-            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= least):
-                raise GameError(f"{name} is {getattr(self, name)}: it must be a whole number of at least {least}")
+        check_smoothing(self, "sa_")
+        check_whole_numbers(self, sa_start=0, sa_ramp=0)
         if self.sa_maximizer not in (known := get_args(Maximizer)):
             raise unknown("sa_maximizer", str(self.sa_maximizer), known)
 

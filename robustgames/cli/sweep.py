@@ -12,9 +12,10 @@ from rich.console import Console
 from tqdm import tqdm
 
 from robustgames.cli import axes, flags
+from robustgames.cli.experiment_words import check_env_settings, parse
 from robustgames.cli.screen import plain
 from robustgames.cli.sweep_report import report
-from robustgames.cli.train import check_env_settings, parse, say_defaults
+from robustgames.cli.train import say_defaults
 from robustgames.cli.words import gather
 from robustgames.disk import read_plain
 from robustgames.envs.defaults import STEPS, defaults_used

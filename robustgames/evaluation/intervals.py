@@ -4,6 +4,10 @@ An estimate has a standard error, degrees of freedom, and a skewness; its interv
 for the skewness by Hall's cubic transformation. For a mean over n runs with standard deviation s and skewness g, the
 error is s / √n, the skewness g / √n, and without it the interval is the usual ± t s / √n.
 
+Student's interval knows nothing about the range of a metric: of an accuracy it can end above 1. Where the range is
+known (`Metric.range`), the ends are moved to it (`Interval.within`). That does not change how often the interval covers
+the true value, which is in the range.
+
 Source: Hall 1992, On the removal of skewness by transformation (the transformation); Student 1908.
 """
 
@@ -26,6 +30,18 @@ class Interval(NamedTuple):
     estimate: float
     low: float
     high: float
+
+    def within(self, least: float, most: float) -> Interval:
+        """Return the interval without values outside of [least, most], in which the true value is known to lie.
+
+        It covers the true value as often as before. A rounded estimate just outside stays one of its ends.
+
+        Example:
+            >>> print(Interval(12.3, -14.6, 17.2).within(0, 25))
+            12.3 [0, 17.2]
+        """
+        low, high = min(max(self.low, least), self.estimate), max(min(self.high, most), self.estimate)
+        return self if isnan(self.low) else Interval(self.estimate, low, high)
 
     def __str__(self) -> str:
         if isnan(self.low):

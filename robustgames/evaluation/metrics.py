@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf, log
 from typing import Literal
 
 SHARE = "share"
@@ -10,6 +11,9 @@ SHARE = "share"
 
 FINAL_ATTACK_STEPS = 40
 """Steps of PGD against a trained classifier; learning curves and early stopping take fewer."""
+
+POSITIVE = (0.0, inf)
+"""Range of distances, divergences and counts."""
 
 LAST = "last_"
 """Prefix of the metrics of the last iterate, in a result whose metrics are those of an average."""
@@ -24,12 +28,24 @@ class Metric:
         label: Words of a table.
         unit: `SHARE`, the name of another unit such as "nats", or "" for a number without a unit.
         better: Direction that is better, None if neither is.
+        range: Least and largest possible value, infinite if unknown. A share is in [0, 1].
     """
 
     name: str
     label: str
     unit: str = ""
     better: Literal["higher", "lower"] | None = None
+    range: tuple[float, float] = (-inf, inf)
+
+    def __post_init__(self) -> None:
+        if self.unit == SHARE:
+            object.__setattr__(self, "range", (0.0, 1.0))
+
+    @property
+    def range_of_differences(self) -> tuple[float, float]:
+        """Least and largest possible difference of two values."""
+        least, most = self.range
+        return least - most, most - least
 
 
 def pgd_accuracy(steps: int) -> Metric:
@@ -43,9 +59,9 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         # games with a known solution
-        Metric("residual", "residual", better="lower"),
-        Metric("distance", "distance", better="lower"),
-        Metric("duality_gap", "duality gap", better="lower"),
+        Metric("residual", "residual", better="lower", range=POSITIVE),
+        Metric("distance", "distance", better="lower", range=POSITIVE),
+        Metric("duality_gap", "duality gap", better="lower", range=POSITIVE),
         # classifiers
         Metric("accuracy", "accuracy", SHARE),  # of the attacker's game, whose players disagree about it
         Metric("batch_accuracy", "batch accuracy", SHARE, "higher"),
@@ -55,20 +71,20 @@ METRICS: dict[str, Metric] = {
         FGSM_ACCURACY,
         pgd_accuracy(FINAL_ATTACK_STEPS),
         # generators
-        Metric("modes", "modes", better="higher"),
+        Metric("modes", "modes", better="higher", range=POSITIVE),
         Metric("high_quality", "high quality", SHARE, "higher"),
-        Metric("reverse_kl", "reverse KL", "nats", "lower"),
-        Metric("jsd", "JSD", "nats", "lower"),
-        Metric("wasserstein", "wasserstein", better="lower"),
-        Metric("sliced_wasserstein", "sliced wasserstein", better="lower"),
-        Metric("frechet_digits", "frechet digits", better="lower"),
-        Metric("frechet_mnist", "frechet mnist", better="lower"),
-        Metric("frechet_random", "frechet random", better="lower"),
-        Metric("class_entropy", "class entropy", "nats", "higher"),
+        Metric("reverse_kl", "reverse KL", "nats", "lower", range=POSITIVE),
+        Metric("jsd", "JSD", "nats", "lower", range=(0.0, log(2))),
+        Metric("wasserstein", "wasserstein", better="lower", range=POSITIVE),
+        Metric("sliced_wasserstein", "sliced wasserstein", better="lower", range=POSITIVE),
+        Metric("frechet_digits", "frechet digits", better="lower", range=POSITIVE),
+        Metric("frechet_mnist", "frechet mnist", better="lower", range=POSITIVE),
+        Metric("frechet_random", "frechet random", better="lower", range=POSITIVE),
+        Metric("class_entropy", "class entropy", "nats", "higher", range=POSITIVE),
         # control
         Metric("return", "return", better="higher"),
         Metric("return_under_adversary", "return under adversary", better="higher"),
-        Metric("episode_length", "episode length", "steps"),
+        Metric("episode_length", "episode length", "steps", range=POSITIVE),
     )
 }
 """The metrics of the package. Those of a user's game need no entry, see `metric_of`."""

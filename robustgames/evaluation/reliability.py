@@ -6,7 +6,7 @@ Intervals are those of `robustgames.evaluation.intervals`. docs/explain/control.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import nan, sqrt
+from math import inf, nan, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -70,9 +70,15 @@ def bootstrap(
     return _resampled(arrays, statistic, seed, stratified).intervals()
 
 
-def mean_over_runs(values: Sequence[float]) -> Interval:
-    """Return the mean of finite numbers with its interval, see `bootstrap`; all NaN if there are none."""
-    return bootstrap(np.array(values))[0] if values else Interval(nan, nan, nan)
+def mean_over_runs(values: Sequence[float], least: float = -inf, most: float = inf) -> Interval:
+    """Return the mean of finite numbers with its interval, see `bootstrap`; all NaN if there are none.
+
+    Args:
+        values: Numbers of the runs.
+        least: Least possible value, below which the interval does not reach, see `Interval.within`.
+        most: Largest possible value.
+    """
+    return bootstrap(np.array(values))[0].within(least, most) if values else Interval(nan, nan, nan)
 
 
 def bootstrap_spread(scores: np.ndarray, statistic: Callable[..., np.ndarray | float], seed: int = 0) -> Spread:

@@ -43,7 +43,7 @@ def mean_of_runs(metric: Metric, values: Sequence[float]) -> str:
         ('62.5 (50, 75)', '25')
     """
     each = [f"{scaled(metric, Interval(value, value, value)).estimate:.4g}" for value in values]
-    mean = str(scaled(metric, mean_over_runs(values))) if values else ""
+    mean = str(scaled(metric, mean_over_runs(values, *metric.range))) if values else ""
     return f"{mean} ({', '.join(each)})" if 1 < len(each) < FEWEST else mean
 
 

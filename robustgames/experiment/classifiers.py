@@ -18,6 +18,7 @@ from robustgames.data.labeled import class_names
 from robustgames.errors import GameError
 from robustgames.experiment.driver import read_experiment
 from robustgames.experiment.folder import check_files
+from robustgames.experiment.kept_files import with_kept_files
 from robustgames.experiment.user_data import load_data
 from robustgames.games import MLP, AdversarialClassification, Frozen, HeldOut
 from robustgames.games.threat import ThreatModel
@@ -94,7 +95,7 @@ def from_run(
     experiment = replace(read_experiment(folder, trust), device=device, compile=False, shards=1)
     check_files(folder)
     with restoring(folder / "config.yaml"):
-        first = experiment.make_agent()
+        first = with_kept_files(experiment, folder).make_agent()
     game = first.game.exact
     if not isinstance(game, HeldOut):
         raise GameError(

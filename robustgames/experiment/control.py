@@ -172,7 +172,7 @@ class ControlExperiment(Experiment[RobustDDPG]):
             "solver": repr(agent.solver),
             "updates": agent.updates,
             "episodes": EPISODES,
-            "diverged": int(agent.processes.add((~torch.isfinite(agent.z).all(-1)).sum())),
+            "diverged": agent.diverged,
         }
 
     def check(self, what: Examination, perturbation: Perturbation | None = None) -> None:
@@ -204,7 +204,7 @@ class ControlExperiment(Experiment[RobustDDPG]):
         Raises:
             GameError: All runs have diverged.
         """
-        finite = [run for run in range(self.runs) if bool(torch.isfinite(agent.z[run]).all())]
+        finite = agent.finite_runs().nonzero().flatten().tolist()
         if not finite:
             raise GameError(
                 f"all {self.runs} runs of {self.agent} diverged (non-finite values): train again, e.g. with --lr 1e-4"
@@ -262,7 +262,7 @@ class ControlExperiment(Experiment[RobustDDPG]):
     def _measure_run(self, agent: RobustDDPG, run: int) -> dict[str, float]:
         learned = agent.has_adversary
         names = ["return", *(["return_under_adversary"] if learned else []), "episode_length"]
-        if not bool(torch.isfinite(agent.z[run]).all()):
+        if not bool(agent.finite_runs()[run]):
             return dict.fromkeys(names, float("nan"))
         env, policy = self._make_env(agent.ongoing.alphas[run]), agent.policy(run)
         alone = play(env, policy, EPISODES)

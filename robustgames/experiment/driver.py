@@ -37,6 +37,7 @@ from robustgames.experiment.folder import (
     write_result,
 )
 from robustgames.experiment.game import GameExperiment
+from robustgames.experiment.kept_files import keep_files, with_kept_files
 from robustgames.experiment.logs import Page, RunLogger, SilentLogger, open_logger
 from robustgames.experiment.naming import command, hparams, label
 from robustgames.experiment.result import Result
@@ -99,7 +100,7 @@ def complete(experiment: Experiment[A], folder: str | Path, watch: Callable[[Log
             _check_same(experiment, folder)
             if (finished := read_result(folder)) is not None:
                 return Result(finished)
-        agent = experiment.make_agent()
+        agent = with_kept_files(experiment, folder).make_agent()
         start = summarize(experiment.measure(agent))
         if any((folder / name).exists() for name in (CURRENT, PREVIOUS)):
             with restoring(folder):
@@ -140,7 +141,7 @@ def resume(
     check_writable(folder, OF_A_RUN)
     extended = experiment if steps is None else experiment.extended(steps)
     with restoring(folder / "config.yaml"):
-        first = extended.make_agent()
+        first = with_kept_files(extended, folder).make_agent()
     team = current()
     extended.check_processes(team.world)
     with _held(folder, team):
@@ -167,7 +168,7 @@ def load(folder: str | Path, trust: bool = False) -> tuple[Experiment, Agent]:
 
 def _load_agent(experiment: Experiment[A], folder: Path) -> A:
     with restoring(folder / "config.yaml"):
-        first = experiment.make_agent()
+        first = with_kept_files(experiment, folder).make_agent()
     with restoring(folder):
         return experiment.load_agent(folder, first)
 
@@ -246,6 +247,8 @@ def _learn(
     watch: Callable[[Logger], None] | None = None,
 ) -> Result:
     team = current()
+    if team.is_first:
+        keep_files(experiment, folder)
     logger = _open_logger(experiment, agent, folder) if team.is_first else SilentLogger()
     agent.set_logger(logger)
     watchers = [w for w in experiment.watchers(agent, logger) if figures or not isinstance(w, AtTimesteps)]

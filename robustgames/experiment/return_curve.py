@@ -82,7 +82,7 @@ class ReturnCurve:
 
     def _of_run(self, run: int) -> dict[str, _Episodes]:
         agent = self.agent
-        if not bool(torch.isfinite(agent.z[run]).all()):
+        if not bool(agent.finite_runs()[run]):
             nothing = _Episodes(self.make_env(run), agent.settings.gamma).of_nothing(agent.ongoing.observation_size)
             return dict.fromkeys(self.opponents, nothing)
         adversary: Opponent = agent.policy(run, "adversary") if agent.has_adversary else "random"

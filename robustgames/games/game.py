@@ -11,7 +11,6 @@ Conventions of the whole package, stated here once:
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor
 
+from robustgames.games import identity
 from robustgames.games.sets import Set, Space
 from robustgames.notebook import html_table
 from robustgames.tensors import Movable, map_tensors
@@ -167,12 +167,8 @@ class Game(Movable, ABC):
         return {}
 
     def fingerprint(self) -> str:
-        """Return a digest of the game's name, settings and tensors, which must match that of a checkpoint."""
-        settings = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str)}
-        digest = hashlib.sha256(f"{type(self).__name__}{settings}".encode())
-        for tensor in self.tensors():
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        """Return a digest of the game's class, settings and tensors, which must match that of a checkpoint."""
+        return identity.fingerprint(self)
 
     def __repr__(self) -> str:
         own, shown = vars(self), []

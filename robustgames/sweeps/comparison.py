@@ -48,7 +48,7 @@ class Method:
 
     def interval(self, metric: str) -> Interval:
         """Return the mean of a metric with its 95 % interval, which has no ends below five runs."""
-        return mean_over_runs([*self.finite(metric).values()])
+        return mean_over_runs([*self.finite(metric).values()], *metric_of(metric).range)
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,8 @@ def against_first(methods: Sequence[Method], metric: str) -> list[Difference | N
         if len(shared) == len(own) == len(first):
             pairs = paired(np.array([own[k] for k in shared]), np.array([first[k] for k in shared]))
         apart = pairs.difference if pairs else bootstrap(a, b, statistic=lambda x, y: x.mean() - y.mean())[0]
+        apart = apart.within(*metric_of(metric).range_of_differences)
+        pairs = pairs and pairs._replace(difference=apart)
         better = probability_of_improvement(sign * a[:, None], sign * b[:, None])
         rows.append(Difference(apart, pairs, better, pairs.p_value if pairs else math.nan))
     adjusted = holm(np.array([math.nan if row is None else row.p_value for row in rows]))

@@ -46,11 +46,13 @@ class Row:
         settings: Values of the axes.
         values: Metric of the ranking, of every run of every seed that has a result; NaN of a run that diverged.
         outcomes: What became of the trial of every seed.
+        metric: Name of this metric.
     """
 
     settings: Settings
     values: list[float] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
+    metric: str = ""
 
     @property
     def finite(self) -> list[float]:
@@ -60,7 +62,7 @@ class Row:
     @property
     def interval(self) -> Interval:
         """Mean over the finite runs with its 95 % interval, which has no ends below five of them."""
-        return mean_over_runs(self.finite)
+        return mean_over_runs(self.finite, *metric_of(self.metric).range)
 
     def state_dict(self, ranking: Ranking) -> dict[str, Any]:
         """Return the row for a JSON file."""
@@ -84,7 +86,7 @@ def rows_of(found: Iterable[tuple[Settings, int, Outcome]], ranking: Ranking) ->
     ranking = ranking.resolved(outcome.result for _, _, outcome in found if outcome.result)
     rows: dict[str, Row] = {}
     for settings, seed, outcome in found:
-        row = rows.setdefault(repr(settings), Row(settings))
+        row = rows.setdefault(repr(settings), Row(settings, metric=ranking.metric))
         row.outcomes[seed] = outcome
         row.values += outcome.values(ranking.metric)
     sign = -1 if ranking.maximize else 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -55,6 +55,11 @@ class Method:
             return UNCERTAIN[self.agent]
         return "plain" if not self.coupling else "control" if self.adversary == "random" else "robust"
 
+    @property
+    def family(self) -> str:
+        """Return the learner with which a method shares its controls: "td3" (and DDPG), "sac" or "uncertain"."""
+        return "uncertain" if self.agent in UNCERTAIN else "sac" if self.agent == SOFT["agent"] else "td3"
+
 
 NR, PR = "noisy", "probabilistic"
 PEERS = ("DDPG", "TD3")  # agents of Stable-Baselines3
@@ -90,6 +95,17 @@ METHODS: dict[str, Method] = {
     "sb3_ddpg": Method("DDPG of SB3", SB3, "DDPG"),
     "sb3_td3": Method("TD3 of SB3", SB3, "TD3"),
 }
+
+
+def missing_controls(method: Method, present: Iterable[Method]) -> list[str]:
+    """Return the names of the controls that a method with a learned adversary has to beat and that are not present.
+
+    They learn as the method does: SAC against random actions for a variant of SAC, and for the agents of `UNCERTAIN`
+    the one that draws the parameters at random.
+    """
+    known = {(one.family, one.coupling) for one in present if one.kind == "control"}
+    wanted = {name: one for name, one in METHODS.items() if one.kind == "control" and one.family == method.family}
+    return [name for name, one in wanted.items() if (one.family, one.coupling) not in known]
 
 
 @dataclass(frozen=True)

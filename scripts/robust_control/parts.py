@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from robust_control.files import check_same
-from robust_control.methods import METHODS, describe
+from robust_control.methods import METHODS, Method, describe
 from robust_control.options import Options, grid_of
 from robust_control.training import ENV, Curve, Trained, from_run, read_run, train
 from tqdm import tqdm
@@ -26,8 +26,7 @@ class Result:
     """The finished results of a method.
 
     Attributes:
-        label: Name of the method in the table.
-        kind: "plain", "control" or "robust".
+        method: Method with its name in the table and its kind.
         alpha: Share of the adversary in training.
         sweep: Returns over the grid.
         steps: Env steps of every run.
@@ -36,13 +35,22 @@ class Result:
             adversaries were trained.
     """
 
-    label: str
-    kind: str
+    method: Method
     alpha: float
     sweep: Sweep
     steps: int
     curve: Curve
     attacked: Mapping[str, list[float]] | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of the method in the table."""
+        return self.method.label
+
+    @property
+    def kind(self) -> str:
+        """Kind of the method: "plain", "control" or "robust"."""
+        return self.method.kind
 
 
 def run(name: str, options: Options) -> str:

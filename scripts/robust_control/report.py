@@ -12,6 +12,7 @@ import numpy as np
 from results import Table
 from rich.console import Console
 from robust_control.drawing import draw
+from robust_control.methods import missing_controls
 from robust_control.parts import Result
 
 from robustgames.envs.control.perturbations import NOISES
@@ -147,9 +148,19 @@ def verdicts(results: Mapping[str, Result]) -> list[str]:
             shown = [f"above {' and '.join(above)}"] if above else []
             shown += [f"not shown to be above {' or '.join(rest)}"] if rest else []
             lines.append(f"{one.label}, {HEADS[column]} return: {', '.join(shown)}.")
-    if lines and len(against) < 2:
-        lines.append("No claim of robustness can be made without both random controls: --methods mixing replacement.")
-    return lines
+    return lines + advice(results)
+
+
+def advice(results: Mapping[str, Result]) -> list[str]:
+    """Return a sentence per set of controls that methods with a learned adversary lack in this table."""
+    present, lacking = [one.method for one in results.values()], dict[str, list[str]]()
+    for one in (one for one in results.values() if one.kind == "robust"):
+        if words := " ".join(missing_controls(one.method, present)):
+            lacking.setdefault(words, []).append(one.label)
+    return [
+        f"No claim of robustness can be made for {' and '.join(labels)} without random controls: --methods {words}."
+        for words, labels in lacking.items()
+    ]
 
 
 def remarks(results: Mapping[str, Result]) -> list[str]:

@@ -12,6 +12,7 @@ from robustgames.agents.control.player_episodes import PlayerEpisodes
 from robustgames.envs.control.coupling import Coupling, Play
 from robustgames.errors import GameError
 from robustgames.evaluation.rollouts import play
+from robustgames.experiment import ControlExperiment
 
 PENDULUM = "robustgames/ActionRobustPendulum-v0"
 INVERTED, HOPPER = "robustgames/ActionRobustInvertedPendulum-v0", "robustgames/ActionRobustHopper-v0"
@@ -141,6 +142,27 @@ def test_a_diverged_adversary_stops_no_other_run():
     agent.adversaries[0].z[0] = float("nan")
     agent.learn(60, reset_num_timesteps=False)
     assert agent.is_finite() and bool(torch.isfinite(agent.z).all())
+
+
+def test_a_diverged_adversary_counts_as_a_diverged_run_everywhere():
+    made = ControlExperiment("atla", PENDULUM, settings={"turn": 20, **SMALL}, steps=40, runs=3, device="cpu")
+    agent = made.make_agent().learn(45)
+    agent.adversaries[0].z[1] = float("nan")
+    assert agent.finite_runs().tolist() == [True, False, True] and agent.diverged == 1 and agent.is_finite()
+    seen = {}
+    agent.logger.record = lambda name, value, exclude=None: seen.setdefault(name, value)
+    agent._log(1.0)
+    assert seen["train/diverged_runs"] == 1
+    values = made.measure(agent)
+    assert made.details(agent, values)["diverged"] == 1
+    assert (
+        values["return"].isnan().tolist() == values["return_under_adversary"].isnan().tolist() == [False, True, False]
+    )
+    assert len(made.subject(agent).policies) == 2
+    agent.adversaries[0].z[:] = float("nan")
+    assert agent.diverged == 3 and not agent.is_finite()
+    with pytest.raises(GameError, match="all 3 runs of atla diverged"):
+        made.subject(agent)
 
 
 def test_logs_hold_both_players(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import robustgames as rg
 from robustgames.envs import UNCERTAINTY_SETS, Choice, LogUniform, Uniform, uncertainty_set
 from robustgames.envs.control.mujoco_physics import contact_frictions
+from robustgames.envs.control.perturbations import flat
 
 HOPPER = "robustgames/ActionRobustHopper-v0"
 MODELS = ["InvertedPendulum", "Hopper", "Walker2d", "HalfCheetah", "Ant", "Swimmer", "Reacher", "Humanoid"]
@@ -314,7 +315,7 @@ def test_distributions_have_their_quantiles():
 def test_bodies_draw_for_themselves():
     env = make("Hopper")
     _, info = perturbed(env, {"mass": {"torso": (0.5, 2.0), "foot": (0.5, 2.0)}})
-    drawn = info["perturbation"]["mass"]
+    drawn = {name: info["perturbation"][f"mass:{name}"] for name in ("torso", "foot")}
     assert drawn["torso"] != drawn["foot"]
     assert env.inner.model.body("foot").mass == pytest.approx(5.315575 * drawn["foot"], rel=1e-5)
 
@@ -538,9 +539,9 @@ def test_every_named_set_fits_its_env(name):
     points = grid.points(env)
     assert len(points) == np.prod(grid.shape)
     for point in (points[0], points[-1]):
-        assert perturbed(env, point)[1]["perturbation"] == point
+        assert perturbed(env, point)[1]["perturbation"] == flat(point) and env.perturbation == point
     drawn = perturbed(env, grid.bounds(env))[1]["perturbation"]
-    assert set(drawn) == set(points[0])
+    assert set(drawn) == set(flat(points[0]))
 
 
 # -- vectors, errors ------------------------------------------------------------------------------------
@@ -577,6 +578,10 @@ def test_vector_envs_draw_a_perturbation_each_and_report_it(mode):
         ({"mass": Choice((1.0, -2.0))}, "mass is -2.0: a relative scale is positive"),
         ({"mass": "heavy"}, r"mass is 'heavy': pass a number, \(low, high\) or a distribution"),
         ({"mass": True}, "mass is True: pass a number"),
+        ({"mass:tors": 2.0}, "unknown name in mass 'tors': did you mean torso"),
+        ({"mas:torso": 2.0}, "unknown axis of a perturbation 'mas': did you mean mass"),
+        ({"mass": 2.0, "mass:torso": 2.0}, "mass is given as a whole and for a part, name all parts"),
+        ({"mass:torso": 2.0, "mass": 2.0}, "mass is given as a whole and for a part, name all parts"),
         ({"mass": [1, 2, 3]}, r"mass is \[1, 2, 3\]: pass a number"),
         ({"action_noise": 1.5}, r"action_noise is 1.5: a probability lies in \[0, 1\]"),
         ({"action_noise": float("nan")}, "action_noise is nan: a probability"),

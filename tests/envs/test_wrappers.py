@@ -8,6 +8,7 @@ from gymnasium.wrappers import vector
 
 import robustgames as rg
 from robustgames.envs import NumpyBatch
+from robustgames.envs.control.perturbations import flat
 
 
 def still(observation):
@@ -284,3 +285,37 @@ def test_every_sub_env_has_a_perturbation_of_its_own():
     batch = pendulums()
     drawn = batch.reset(seed=0, options={"perturbation": {"mass": [0.5, 1.0, 2.0]}})[1]["perturbation"]["mass"]
     assert drawn.tolist() == [0.5, 1.0, 2.0]
+
+
+INVERTED = "robustgames/ActionRobustInvertedPendulum-v0"
+
+
+@pytest.mark.parametrize("whole_first", [True, False])
+def test_sub_envs_may_perturb_an_axis_as_a_whole_and_in_parts(whole_first):
+    parts, whole = {"mass": {"pole": 0.5, "cart": 0.25}}, {"mass": 2.0}
+    scales = [whole, parts, {}] if whole_first else [parts, whole, {}]
+    env = gym.vector.SyncVectorEnv([lambda p=p: gym.make(INVERTED, perturbation=p) for p in scales])
+    _, reset = env.reset(seed=0)
+    *_, step = env.step(env.action_space.sample())
+    for info in (reset["perturbation"], step["perturbation"]):
+        rows = [{key: info[key][i] for key in info if key[0] != "_" and info[f"_{key}"][i]} for i in range(3)]
+        assert rows == [flat(scale) for scale in scales]
+    again = gym.make(INVERTED)
+    for row, scale in zip(rows, scales, strict=True):  # what is reported can be played again
+        again.reset(options={"perturbation": row})
+        assert again.unwrapped.perturbation == scale
+    env.close()
+
+
+def test_sub_envs_with_and_without_observation_noise_have_spaces_of_their_own():
+    def envs(**how):
+        id, scales = "robustgames/ActionRobustPendulum-v0", [{}, {"observation_noise": 5.0}]
+        return gym.vector.SyncVectorEnv([lambda p=p: gym.make(id, perturbation=p) for p in scales], **how)
+
+    with pytest.raises(RuntimeError, match="observation_mode='different'"):
+        envs()
+    env = envs(observation_mode="different")
+    observation, info = env.reset(seed=[3, 3])
+    assert np.abs(observation[0, :2]).max() <= 1 < np.abs(observation[1]).max()
+    np.testing.assert_array_equal(info["observations"]["adversary"][1], observation[0])  # the true one
+    assert info["_observations"].tolist() == [False, True]

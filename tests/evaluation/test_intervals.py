@@ -6,8 +6,12 @@ from scipy.stats import trim_mean, ttest_1samp
 
 from robustgames.errors import GameError
 from robustgames.evaluation.intervals import holm, of_means, of_returns
-from robustgames.evaluation.reliability import bootstrap, iqm, paired, probability_of_improvement
+from robustgames.evaluation.metrics import METRICS, metric_of
+from robustgames.evaluation.reliability import bootstrap, iqm, mean_over_runs, paired, probability_of_improvement
 from robustgames.evaluation.robustness import Sweep, compare
+from robustgames.evaluation.rounding import mean_of_runs
+from robustgames.sweeps.comparison import Method, against_first
+from robustgames.sweeps.table import Row
 
 TABLES = 20_000
 
@@ -149,3 +153,59 @@ def test_pairs_on_the_same_starts_are_compared_over_runs_and_starts():
 def test_scores_that_do_not_fit_are_named():
     with pytest.raises(GameError, match="without a statistic give one array"):
         bootstrap(np.ones(5), np.ones(5))
+
+
+# -- ranges --------------------------------------------------------------------------------------------------------
+LOST = [17.0, 17.0, 16.0, 16.0, 7.0, 1.0]  # modes of six runs
+
+
+def test_an_interval_stays_in_the_range_of_its_metric():
+    free = mean_over_runs(LOST)
+    assert free.low < 0 < free.high < 25
+    assert mean_over_runs(LOST, *metric_of("modes").range) == (free.estimate, 0, free.high)
+    assert mean_over_runs(LOST, 0, 13) == (free.estimate, 0, 13)
+    high = [0.99, 1.0, 1.0, 0.98, 0.9]
+    for name in ("clean_accuracy", "last_high_quality"):
+        free, found = mean_over_runs(high), mean_over_runs(high, *metric_of(name).range)
+        assert found == (free.estimate, free.low, 1) and free.high > 1 > free.low > 0.7
+    assert mean_over_runs(LOST, *metric_of("return").range) == mean_over_runs(LOST)  # which has no range
+
+
+def test_an_interval_of_a_constant_or_rounded_estimate_keeps_its_estimate():
+    assert mean_over_runs([25.0] * 6, 0, 25) == (25, 25, 25)
+    rounded = mean_over_runs([-1e-9] * 6, 0, 1)
+    assert rounded.low == rounded.high == rounded.estimate < 0
+    few = mean_over_runs([0.5, 0.75], 0, 1)
+    assert few.estimate == 0.625 and np.isnan([few.low, few.high]).all()
+
+
+def test_ranges_of_the_metrics_of_the_package():
+    for metric in METRICS.values():
+        least, most = metric.range
+        assert least < most and (metric.unit != "share" or (least, most) == (0, 1))
+    assert metric_of("accuracy").range_of_differences == (-1, 1)
+    assert metric_of("modes").range_of_differences == (-np.inf, np.inf)
+    assert metric_of("my_loss").range == (-np.inf, np.inf)
+
+
+def test_clipping_does_not_change_how_often_the_truth_is_covered():
+    scores = np.random.default_rng(1).beta(20, 1, (6, 4000))
+    free = bootstrap(scores)
+    clipped = [found.within(0, 1) for found in free]
+    assert coverage(clipped, 20 / 21) == coverage(free, 20 / 21)
+    assert sum(found.high > 1 for found in free) > 40 and max(found.high for found in clipped) <= 1
+
+
+def test_tables_of_sweeps_and_comparisons_are_in_range():
+    runs = {(seed, 0): value for seed, value in enumerate([1.0, 1.0, 1.0, 1.0, 0.55, 0.3])}
+    other = {(seed, 0): value for seed, value in enumerate([0.0, 0.0, 0.1, 0.0, 0.9, 0.0])}
+    first, second = (Method({}, values={"clean_accuracy": values}) for values in (runs, other))
+    assert mean_over_runs([*runs.values()]).low < 0 or mean_over_runs([*runs.values()]).high > 1
+    found = first.interval("clean_accuracy")
+    assert 0 <= found.low < found.high <= 1
+    _, apart = against_first([first, second], "clean_accuracy")
+    free = paired(np.array([*other.values()]), np.array([*runs.values()])).difference
+    assert free.low < -1 <= apart.difference.low == apart.paired.difference.low
+    row = Row({}, values=[*runs.values()], metric="clean_accuracy")
+    assert row.interval == found
+    assert "-" not in mean_of_runs(metric_of("clean_accuracy"), [*other.values()])

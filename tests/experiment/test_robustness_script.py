@@ -101,3 +101,32 @@ def test_wrong_input_is_refused_before_anything_is_trained(tmp_path, main, capsy
     assert main(words) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("names", "advice"),
+    [
+        ("td3 nr_td3 mixing replacement", []),
+        ("td3 nr_td3 mixing", ["NR-TD3 without random controls: --methods replacement."]),
+        ("td3 m2td3 soft_m2td3", ["M2TD3 and soft M2TD3 without random controls: --methods dr_td3."]),
+        ("td3 m2td3 dr_td3", []),
+        ("sac nr_sac mixing replacement", ["NR-SAC without random controls: --methods sac_mixing sac_replacement."]),
+        ("nr_sac sac_mixing sac_replacement", []),
+        (
+            "nr_ddpg pr_sac m2td3 sac_mixing",
+            [
+                "NR-DDPG without random controls: --methods mixing replacement.",
+                "PR-SAC without random controls: --methods sac_replacement.",
+                "M2TD3 without random controls: --methods dr_td3.",
+            ],
+        ),
+        ("td3 mixing", []),
+    ],
+)
+def test_the_closing_advice_names_the_controls_of_the_same_learner(main, names, advice):
+    from robust_control.methods import METHODS
+    from robust_control.parts import Result
+    from robust_control.report import advice as lines
+
+    found = lines({name: Result(METHODS[name], 0.3, None, 1, {}) for name in names.split()})
+    assert found == [f"No claim of robustness can be made for {text}" for text in advice]

@@ -7,8 +7,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import practice
+import pytest
 from practice_tasks import SOLVERS, TASKS, trial
-from results import Log
+from results import Log, Table
+from rich.text import Text
 
 
 def test_every_solver_has_the_same_search():
@@ -38,3 +40,25 @@ def test_the_best_rate_that_did_not_diverge_is_trained_on_fresh_runs(tmp_path):
 def test_trials_with_and_without_falling_rates_end_with_metrics():
     found = {name: trial("gaussians", name, 1e-3, 6, 1, 0, True) for name in ("adam", "alt_adam", "curvature_eg_plus")}
     assert all(math.isfinite(line["found"]["sliced_wasserstein"][0]) for line in found.values())
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown", "style"),
+    [
+        ("0.02*", "0.02*", None),
+        ("**0.02**", "0.02", "bold"),
+        ("*0.02*", "0.02", "dim"),
+        ("**0.02***", "0.02*", "bold"),
+        ("*", "*", None),
+        ("**", "**", None),
+        ("*0.02", "*0.02", None),
+        ("[0.1, 0.2]*", "[0.1, 0.2]*", None),
+    ],
+)
+def test_a_star_of_a_cell_is_shown_in_the_terminal(cell, shown, style, capsys):
+    table = Table(["lr"], [[cell]])
+    table.show()
+    assert shown in capsys.readouterr().out.splitlines()[3].strip("│ ").split("  ")
+    text = Text.from_markup(next(iter(table.rich().columns[0].cells)))
+    assert text.plain == shown and [str(span.style) for span in text.spans] == ([style] if style else [])
+    assert f"| {cell} |" in table.markdown()

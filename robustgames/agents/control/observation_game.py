@@ -13,7 +13,7 @@ from robustgames.agents.control.policy_game import PolicyGame, PolicySample, Sou
 from robustgames.attacks.engine import ascend
 from robustgames.attacks.problem import Problem
 from robustgames.attacks.steps import Constant
-from robustgames.errors import GameError
+from robustgames.errors import GameError, check_whole_numbers
 from robustgames.games.networks import MLP
 from robustgames.games.passes import Backprop
 from robustgames.games.threat import ThreatModel
@@ -90,11 +90,7 @@ class StateAdversarialGame(PolicyGame):
         super().__init__(policies, critic, source, final, fast)
         self.kappa, self.eps, self.maximizer, self.steps = kappa, eps, maximizer, steps
         self.scale = torch.tensor(scale or 1.0, dtype=torch.float32)
-        for name in ("kappa", "eps"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise GameError(f"{name} is {getattr(self, name)}: it must be a number >= 0, e.g. {name}=0.1")
-        if steps < 1:
-            raise GameError(f"steps is {steps}: at least one step of the perturbations, e.g. steps=5")
+        check_smoothing(self)
 
     def draw(self, shape: tuple[int, ...], generator: Generator) -> Any:
         """Draw ζ; if κ or eps is 0, without starts, so the draws are those of `PolicyGame`."""
@@ -236,3 +232,15 @@ class _Shifts:
 
     def project(self, eta: Tensor) -> Tensor:
         return eta.clamp(-self._eps, self._eps)
+
+
+def check_smoothing(owner: object, prefix: str = "") -> None:
+    """Check weight, radius and number of steps, which a game and the settings of its agent hold under equal names.
+
+    Raises:
+        GameError: A weight or radius that is not a finite number >= 0, or less than one step.
+    """
+    for name in (f"{prefix}kappa", f"{prefix}eps"):
+        if not 0 <= (value := getattr(owner, name)) < float("inf"):
+            raise GameError(f"{name} is {value}: it must be a finite number >= 0, e.g. {name}=0.1")
+    check_whole_numbers(owner, **{f"{prefix}steps": 1})

@@ -22,7 +22,7 @@ from robustgames.envs.control.inner import (
     make_inner,
     physics_of,
 )
-from robustgames.envs.control.perturbations import AXES, NOISES, Distribution, Perturbation, checked, draw
+from robustgames.envs.control.perturbations import AXES, NOISES, Distribution, Perturbation, checked, draw, flat
 from robustgames.envs.joint_actions import JointActions
 from robustgames.errors import GameError, unknown
 
@@ -38,7 +38,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
 
     * `executed_action`: the action of the actuators, in [-1, 1]^n (which a critic should learn from),
     * `adversary_acted`, `reward_adversary`,
-    * `perturbation`: the perturbation of this episode, as drawn,
+    * `perturbation`: the perturbation of this episode, as drawn, with a key "axis:body" for the scale of a body,
     * `observations`: those of both players if they differ (observation noise, coupling "delayed_observation"). The
       adversary observes the true one,
     * `adversary_scales`: the scales that the adversary set, with coupling "dynamics".
@@ -57,8 +57,9 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
     With observation noise, which has no bounds, the observation space is unbounded: nothing is clipped, so the noise
     has mean 0 and the given deviation.
 
-    The sub-envs of a Gymnasium vector env may have perturbations of their own. Its `info` cannot join an axis that is
-    one number in one sub-env and {body: number} in another: name the bodies in both.
+    The sub-envs of a Gymnasium vector env may have perturbations of their own; masks in its `info`, such as
+    `info["perturbation"]["_mass"]`, mark who has which. If some have observation noise, their observation spaces
+    differ, and Gymnasium needs `observation_mode="different"`.
 
     Raises:
         GameError: An unknown id or setting, actions that are not a bounded Box, alpha outside [0, 1], and what `reset`
@@ -136,7 +137,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         self._perturb()
         observation, info = self.inner.reset(seed=seed, options=options or None)
         seen, more = self._seen(observation, None)
-        return seen, {**info, **more, "perturbation": dict(self.perturbation)}
+        return seen, {**info, **more, "perturbation": flat(self.perturbation)}
 
     def set_perturbation(self, perturbation: Perturbation | None) -> None:
         """Perturb from the next step on, and in later episodes; None restores the nominal env."""
@@ -219,7 +220,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
             "executed_action": executed,
             "adversary_acted": play.acted,
             "reward_adversary": -reward,
-            "perturbation": dict(self.perturbation),
+            "perturbation": flat(self.perturbation),
         }
         return seen, reward, terminated, truncated, {**info, **more, **own_info}
 

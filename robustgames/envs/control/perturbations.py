@@ -31,7 +31,9 @@ AXES = {
 NOISES = ("action_noise", "observation_noise")
 
 Perturbation = Mapping[str, Any]
-"""{axis: value}; a value is a number, a `Distribution`, (low, high) for a uniform one, or {body: value}."""
+"""{axis: value}; a value is a number, a `Distribution`, (low, high) for a uniform one, or {body: value}.
+
+{"axis:body": value} means {axis: {body: value}}, see `flat`."""
 
 
 class Distribution(ABC):
@@ -149,10 +151,41 @@ def checked(perturbation: Perturbation | None, physics: Named | None = None) -> 
         return {}
     if not isinstance(perturbation, Mapping):
         raise GameError(f"perturbation is {perturbation!r}: pass a dict of axes, e.g. {{'mass': 1.5}}")
-    for axis in perturbation:
+    nested = _nested(perturbation)
+    for axis in nested:
         if axis not in AXES:
             raise unknown("axis of a perturbation", str(axis), AXES)
-    return {axis: _checked_axis(axis, value, physics) for axis, value in perturbation.items()}
+    return {axis: _checked_axis(axis, value, physics) for axis, value in nested.items()}
+
+
+def flat(perturbation: Perturbation) -> dict[str, Any]:
+    """Return a perturbation with keys "axis:name" for the parts of an axis.
+
+    `checked` reads this form as well. A Gymnasium vector env joins it over sub-envs of which one perturbs an axis as a
+    whole and another one a part of it.
+
+    Example:
+        >>> flat({"mass": {"pole": 0.5, "cart": 2.0}, "gravity": 1.5})
+        {'mass:pole': 0.5, 'mass:cart': 2.0, 'gravity': 1.5}
+    """
+    found: dict[str, Any] = {}
+    for axis, value in perturbation.items():
+        found |= {f"{axis}:{name}": one for name, one in value.items()} if isinstance(value, Mapping) else {axis: value}
+    return found
+
+
+def _nested(perturbation: Perturbation) -> dict[str, Any]:
+    """Return a perturbation with {axis: {name: value}} for keys "axis:name"."""
+    found: dict[str, Any] = {}
+    for key, value in perturbation.items():
+        axis, colon, name = str(key).partition(":")
+        one = {name: value} if colon else value
+        if axis in found and not (isinstance(one, Mapping) and isinstance(found[axis], Mapping)):
+            raise GameError(
+                f"perturbation is {dict(perturbation)}: {axis} is given as a whole and for a part, name all parts"
+            )
+        found[axis] = {**found[axis], **one} if axis in found else one
+    return found
 
 
 def _checked_axis(axis: str, value: Any, physics: Named | None) -> Any:

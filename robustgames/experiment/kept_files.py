@@ -1,0 +1,39 @@
+"""Files from which runs start, kept in the run folder: so it can be moved, resumed and repeated without them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from robustgames.disk import read_plain, write_whole
+from robustgames.errors import writing
+from robustgames.experiment.base import A, Experiment
+
+KEPT = ("weights",)
+"""Settings of an env that may name a file in which all runs start. Folders of data are not kept."""
+LARGEST = 2**31
+"""Largest number of bytes of such a file."""
+
+
+def keep_files(experiment: Experiment, folder: Path) -> None:
+    """Copy the files that settings of the env name into a run folder, unless it has them or they no longer exist."""
+    for name, path in _named(experiment).items():
+        if not (copy := _copy(folder, name, path)).exists() and path.is_file():
+            with writing(folder):
+                write_whole(copy, read_plain(path, LARGEST))
+
+
+def with_kept_files(experiment: Experiment[A], folder: Path) -> Experiment[A]:
+    """Return the experiment with the copies in its run folder instead of the files; a run without copies needs them."""
+    copies = {name: _copy(folder, name, path) for name, path in _named(experiment).items()}
+    found = {name: str(copy) for name, copy in copies.items() if copy.exists()}
+    return replace(experiment, env_settings={**experiment.env_settings, **found}) if found else experiment
+
+
+def _named(experiment: Experiment) -> dict[str, Path]:
+    given = ((name, experiment.env_settings.get(name)) for name in KEPT)
+    return {name: Path(value) for name, value in given if isinstance(value, str) and value}
+
+
+def _copy(folder: Path, name: str, path: Path) -> Path:
+    return folder / f"{name}{path.suffix}"
