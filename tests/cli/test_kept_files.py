@@ -21,7 +21,7 @@ TRAIN = f"train gda robustgames/MnistAdversarial-v0 --runs 1 --lr 0.01 --set {NE
 def started(tmp_path):
     """Train a few steps from weights in a file; return the run folder, moved, without the file."""
     torch.manual_seed(1)
-    start = small_cnn(1, 1, 4)
+    start = small_cnn((1, 1), 4)
     save_file(start.state_dict(), "first.safetensors")
     assert command(f"{TRAIN} weights=first.safetensors --steps 8 --out runs") == 0
     (tmp_path / "first.safetensors").unlink()

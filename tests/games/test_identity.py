@@ -70,7 +70,7 @@ def test_games_of_the_package_differ_by_their_widths_thresholds_and_data():
 
     games = [
         *(GaussianMixtureGAN(hidden=hidden).fingerprint() for hidden in ((64, 64), (32, 32), (5, 3), (3, 5))),
-        *(MnistAdversarial(channels=(2, 3), hidden=4, thresholds=t).fingerprint() for t in ((), (0.3,), (0.4,))),
+        *(MnistAdversarial(channels=(2, 3), hidden=4, threshold=t).fingerprint() for t in (None, 0.3, 0.4)),
         *(gan(std) for std in (0.05, 0.1)),
         gan(0.05, "tanh"),
         *(Noisy(AlmostBilinear(eps), std=0.1).fingerprint() for eps in (0.1, 0.2)),
