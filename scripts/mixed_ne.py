@@ -124,6 +124,8 @@ def reach(
     progress = folder / "progress.json"
     if progress.exists():
         agent, done = rg.GameAgent.load(folder, agent.env), json.loads(progress.read_text())
+    if agent.steps > iterations:
+        raise GameError(f"{folder} is at iteration {agent.steps}, beyond {iterations}: start again with another --out")
     while agent.steps < iterations and not done["diverged"]:
         began = time.process_time()
         try:
@@ -193,19 +195,24 @@ def figure(found: dict[int, dict[str, Line]], out: Path) -> None:
     save(samples_figure(panels, **modes, captions=captions, title=f"{milestone:,} iterations"), out / "samples.png")
 
 
-def main(options: Options) -> int:
-    try:
-        for name in options.methods:
-            if name not in METHODS:
-                raise unknown("method", name, METHODS)
-    except GameError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def run(options: Options) -> None:
+    """Train what is missing, and write the table and the figure of what is there."""
+    for name in options.methods:
+        if name not in METHODS:
+            raise unknown("method", name, METHODS)
     for line in Log(options.out).complete(partial(reach, out=options.out), jobs_of(options)):
         print(f"{line['iterations']:,} {METHODS[line['method']].label}: {' | '.join(_cells(line))}", flush=True)
     if found := reached(options):
         table(found).show(options.out / "table.md")
         figure(found, options.out)
+
+
+def main(options: Options) -> int:
+    try:
+        run(options)
+    except GameError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -14,6 +14,7 @@ import mixed_ne
 from results import Log
 from safetensors.torch import load_file
 
+from robustgames.errors import GameError
 from robustgames.solvers import make_solver, trajectory
 
 METHODS = mixed_ne.METHODS
@@ -74,6 +75,12 @@ def test_a_method_that_diverged_stays_at_its_last_finite_point_and_says_so(tmp_p
     for iterations in (30, 60):
         line = mixed_ne.reach("sgd", 2, 0, iterations, tmp_path, small())
         assert line["diverged"] and line["steps"] < 30
+
+
+def test_a_checkpoint_beyond_the_milestone_is_refused(tmp_path):
+    mixed_ne.reach("sgd", 2, 0, 5, tmp_path, small())
+    with pytest.raises(GameError, match="sgd-2-0 is at iteration 5, beyond 3: start again with another --out"):
+        mixed_ne.reach("sgd", 2, 0, 3, tmp_path, small())
 
 
 def test_all_methods_reach_a_milestone_before_any_reaches_the_next(tmp_path, monkeypatch):
