@@ -34,6 +34,7 @@ from robustgames.evaluation.generators import SAMPLES, generator_metrics, sample
 from robustgames.figures.gans import samples_figure
 from robustgames.figures.style import save
 from robustgames.games import GaussianMixtureGAN
+from robustgames.games.densities import GaussianMixture
 
 
 @dataclass(frozen=True)
@@ -182,8 +183,8 @@ def _cells(line: Line) -> tuple[str, ...]:
 def figure(found: dict[int, dict[str, Line]], out: Path) -> None:
     """Draw samples of the first run of every method at the last milestone that all of them have reached."""
     complete = [m for m, part in found.items() if len(part) == max(map(len, found.values()))]
-    milestone, game = complete[-1], make_game(hidden=(1,))
-    real = game.source.sample((SAMPLES,), torch.Generator().manual_seed(1), torch.float32)
+    milestone, grid = complete[-1], GaussianMixture.grid(scale=SCALE)
+    real = grid.sample((SAMPLES,), torch.Generator().manual_seed(1), torch.float32)
     panels, captions = {"data": real}, {"data": ""}
     for name, line in found[milestone].items():
         path = out / "{method}-{runs}-{seed}".format(**line) / f"samples-{milestone}.safetensors"
@@ -191,8 +192,8 @@ def figure(found: dict[int, dict[str, Line]], out: Path) -> None:
             label = METHODS[name].label
             panels[label] = load_file(path)["samples"][0]
             captions[label] = f"{line['modes'][0]:.0f} modes, {100 * line['high_quality'][0]:.0f} % high quality"
-    modes = {"means": game.source.means, "std": game.source.std}
-    save(samples_figure(panels, **modes, captions=captions, title=f"{milestone:,} iterations"), out / "samples.png")
+    shown = samples_figure(panels, grid.means, grid.std, captions=captions, title=f"{milestone:,} iterations")
+    save(shown, out / "samples.png")
 
 
 def run(options: Options) -> None:
