@@ -75,6 +75,8 @@ def test_a_method_that_diverged_stays_at_its_last_finite_point_and_says_so(tmp_p
     for iterations in (30, 60):
         line = mixed_ne.reach("sgd", 2, 0, iterations, tmp_path, small())
         assert line["diverged"] and line["steps"] < 30
+        line = {**line, "method": "sgd", "iterations": iterations}
+        assert mixed_ne.table({iterations: {"sgd": line}}).rows[0][-1] == f"diverged after {line['steps']}"
 
 
 def test_a_checkpoint_beyond_the_milestone_is_refused(tmp_path):
