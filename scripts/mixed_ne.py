@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -190,8 +191,8 @@ def figure(found: dict[int, dict[str, Line]], out: Path) -> None:
     panels, captions = {"data": real}, {"data": ""}
     for name, line in found[milestone].items():
         path = out / "{method}-{runs}-{seed}".format(**line) / f"samples-{milestone}.safetensors"
-        if path.exists():
-            label = METHODS[name].label
+        if path.exists() and not line["diverged"]:
+            label = textwrap.fill(METHODS[name].label, 20)
             panels[label] = load_file(path)["samples"][0]
             captions[label] = f"{line['modes'][0]:.0f} modes, {100 * line['high_quality'][0]:.0f} % high quality"
     shown = samples_figure(panels, grid.means, grid.std, captions=captions, title=f"{milestone:,} iterations")
