@@ -8,6 +8,7 @@ numbers for a first look, continues where it was interrupted, and keeps its numb
 .. code-block:: text
 
    python scripts/gaussians.py             25 Gaussians
+   python scripts/mixed_ne.py              25 Gaussians by Mirror-GAN, in its own setting
    python scripts/adversarial_training.py  training against attacks, at equal CPU budgets
    python scripts/wasserstein.py           rates and duality
    python scripts/robustness.py            robust control

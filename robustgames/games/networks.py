@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from robustgames.errors import GameError, unknown
 from robustgames.games import perceptron_node
 from robustgames.games.fast import with_fast_input_gradients
+from robustgames.games.initializations import INITIALIZATIONS
 from robustgames.games.purity import can_check, check_pure, refuse_hidden_state
 from robustgames.tensors import Movable
 
@@ -39,6 +40,7 @@ class MLP(Movable):
         activation: Function between the layers: relu, tanh, elu or leaky_relu.
         last: Function after the last layer, e.g. "tanh" for pixels in [-1, 1]; the identity if None.
         norm: Whether to normalize layers before every hidden activation, without weights (Ba et al. 2016).
+        initialization: Law of the first weights: linear (that of `torch.nn.Linear`) or he (that of WGAN-GP's code).
 
     Example:
         >>> net = MLP((2, 8, 1))
@@ -49,7 +51,12 @@ class MLP(Movable):
     """
 
     def __init__(
-        self, widths: tuple[int, ...], activation: str = "relu", last: str | None = None, norm: bool = False
+        self,
+        widths: tuple[int, ...],
+        activation: str = "relu",
+        last: str | None = None,
+        norm: bool = False,
+        initialization: str = "linear",
     ) -> None:
         if len(widths) < 2 or min(widths) < 1:
             raise GameError(
@@ -58,7 +65,10 @@ class MLP(Movable):
         for name in (activation,) if last is None else (activation, last):
             if name not in ACTIVATIONS:
                 raise unknown("activation", name, ACTIVATIONS)
+        if initialization not in INITIALIZATIONS:
+            raise unknown("initialization", initialization, INITIALIZATIONS)
         self.widths, self.activation, self.last, self.norm = tuple(widths), activation, last, norm
+        self.initialization = initialization
         self._parts = [n for p, q in pairwise(widths) for n in (p * q, q)]
         self.size = sum(self._parts)
 
@@ -108,8 +118,8 @@ class MLP(Movable):
         return nn.Sequential(*layers, *([] if self.last is None else [_MODULES[self.last]()])).requires_grad_(False)
 
     def initial(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype) -> Tensor:
-        """Draw weights as `torch.nn.Linear` does: weights and biases uniform in ±1/sqrt(fan-in)."""
-        bounds = [p**-0.5 for p in self.widths[:-1] for _ in range(2)]
+        """Draw weights and biases, (*shape, size), by the law `initialization`; linear: uniform in ±1/sqrt(fan-in)."""
+        bounds = INITIALIZATIONS[self.initialization](self.widths)
         bound = torch.cat([torch.full((n,), b, dtype=dtype) for n, b in zip(self._parts, bounds, strict=True)])
         u = torch.rand((*shape, self.size), generator=generator, device=generator.device, dtype=dtype)
         return (2 * u - 1) * bound.to(u)

@@ -24,6 +24,7 @@ class PlanarGAN(GAN):
         latent: Dimension of the generator's noise.
         lipschitz: Constraint on the discriminator, see `GAN`.
         batch_size: Points of a minibatch.
+        initialization: Law of the first weights of both networks, see `MLP`.
         **gan: Other settings of `GAN`: objective, clip, penalty.
     """
 
@@ -34,11 +35,15 @@ class PlanarGAN(GAN):
         latent: int = 2,
         lipschitz: str = "r1",
         batch_size: int = 128,
+        initialization: str = "linear",
         **gan: Any,
     ) -> None:
-        generator, critic = MLP((latent, *hidden, source.size)), MLP((source.size, *hidden, 1))
+        generator = MLP((latent, *hidden, source.size), initialization=initialization)
+        critic = MLP((source.size, *hidden, 1), initialization=initialization)
         super().__init__(generator, critic, source, latent, lipschitz=lipschitz, batch_size=batch_size, **gan)
         self.hidden = tuple(hidden)
+        if initialization != "linear":  # checkpoints of 0.1.0 have fingerprints without it
+            self.initialization = initialization
 
 
 class GaussianMixtureGAN(PlanarGAN):
@@ -50,12 +55,19 @@ class GaussianMixtureGAN(PlanarGAN):
         side: Modes of a side; side² in all.
         spacing: Distance between neighboring modes.
         std: Standard deviation of each mode.
+        scale: Number by which all points are divided; Gulrajani et al. 2017 (code) take 2.828.
         **planar: Settings of `PlanarGAN`.
     """
 
-    def __init__(self, side: int = 5, spacing: float = 2.0, std: float = 0.05, **planar: Any) -> None:
-        super().__init__(GaussianMixture.grid(side, spacing, std), **planar)
+    def __init__(
+        self, side: int = 5, spacing: float = 2.0, std: float = 0.05, scale: float = 1.0, **planar: Any
+    ) -> None:
+        if not 0 < scale < float("inf"):
+            raise GameError(f"scale is {scale}: points are divided by it, so it must be > 0, e.g. scale=2.828")
+        super().__init__(GaussianMixture.grid(side, spacing, std, scale), **planar)
         self.side, self.spacing, self.std = side, spacing, std
+        if scale != 1:  # checkpoints of 0.1.0 have fingerprints without it
+            self.scale = scale
 
 
 class GaussianRingGAN(PlanarGAN):

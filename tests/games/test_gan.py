@@ -289,7 +289,17 @@ def test_minibatches_estimate_the_expectations():
 
 # -- settings ------------------------------------------------------------------------------------------------------
 def test_settings_are_those_of_the_class_and_the_optional_ones_of_its_bases():
-    expected = {"noise", "hidden", "latent", "objective", "lipschitz", "clip", "penalty", "batch_size"}
+    expected = {
+        "noise",
+        "hidden",
+        "latent",
+        "objective",
+        "lipschitz",
+        "clip",
+        "penalty",
+        "batch_size",
+        "initialization",
+    }
     assert arguments(SwissRollGAN).keys() == expected
     assert arguments(SwissRollGAN)["lipschitz"].default == "r1" and arguments(GAN)["lipschitz"].default == "none"
     assert arguments(ImageGAN)["penalty"].default == 1.0 and "source" not in arguments(ImageGAN)
@@ -309,6 +319,32 @@ def test_former_fingerprints_are_those_of_version_0_1_0():
     assert {former_fingerprint(game)[:16] for game in games.values()} == games.keys()
 
 
+def test_a_scaled_mixture_is_the_same_law_divided_by_the_scale():
+    game, plain = GaussianMixtureGAN(hidden=(4,), scale=2.828), GaussianMixtureGAN(hidden=(4,))
+    near, far = (g.source.sample((1000,), generator(), KIND) for g in (game, plain))
+    assert torch.allclose(2.828 * near, far, atol=1e-6) and float(near.std()) == pytest.approx(1.0, abs=0.05)
+    assert repr(game) == "GaussianMixtureGAN(scale=2.828, hidden=(4,))"
+    assert game.fingerprint() != plain.fingerprint()
+
+
+def test_first_weights_by_he_have_the_variances_of_the_code_of_wgan_gp():
+    game = GaussianMixtureGAN(hidden=(64, 64), initialization="he")
+    assert (game.generator.initialization, game.critic.initialization) == ("he", "he")
+    for net, last in ((game.generator, 2 / (64 + 2)), (game.critic, 2 / (64 + 1))):
+        parts = net.parts(net.initial((50,), generator(), KIND))
+        for matrix, variance in zip(parts[::2], (2 / 2, 2 / 64, last), strict=True):
+            assert float(matrix.var()) == pytest.approx(variance, rel=0.05)
+            assert float(matrix.abs().max()) < (3 * variance) ** 0.5
+        assert all(not bias.any() for bias in parts[1::2])
+
+
+def test_first_weights_are_those_of_linear_layers_by_default():
+    net = MLP((4, 16, 1))
+    parts = net.parts(net.initial((500,), generator(), KIND))
+    bounds = [float(part.abs().max()) for part in parts]
+    assert bounds == pytest.approx([1 / 2, 1 / 2, 1 / 4, 1 / 4], rel=0.01) and max(bounds) < 0.5
+
+
 # -- bad input -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("settings", "error"),
@@ -325,6 +361,14 @@ def test_former_fingerprints_are_those_of_version_0_1_0():
 def test_impossible_settings_are_refused(settings, error):
     with pytest.raises(rg.GameError, match=re.escape(error)):
         GAN(MLP((2, 4, 2)), MLP((2, 4, 1)), GaussianMixture.grid(), **settings)
+
+
+def test_impossible_settings_of_the_mixture_are_refused():
+    with pytest.raises(rg.GameError, match="unknown initialization 'hee': did you mean he"):
+        GaussianMixtureGAN(initialization="hee")
+    for scale in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(rg.GameError, match=f"scale is {scale}: points are divided by it, so it must be > 0"):
+            GaussianMixtureGAN(scale=scale)
 
 
 def test_networks_that_do_not_fit_are_refused():
