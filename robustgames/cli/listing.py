@@ -79,7 +79,7 @@ def describe(id: str) -> str:
         env_id = spec.kwargs["env_id"]
         return f"{env_id}, and an adversary; gym.make_vec: thousands in torch, on the CPU or a GPU."
     if entry_name(spec.entry_point) == CONTROLLED:
-        return f"{spec.kwargs.get('env_id', 'Any env_id= with continuous actions')}, and an adversary."
+        return f"{spec.kwargs.get('env_id', 'Any env_id= with continuous or finitely many actions')}, and an adversary."
     game = spec.kwargs["game"]
     if isinstance(game, str) and game.startswith("robustgames."):
         return first_line(game)

@@ -48,23 +48,48 @@ class Entry:
 
 RECIPE = (
     "adversarial_training robustgames/MnistAdversarial-v0 --runs 1 --seed 0 --steps {steps} --horizon {steps} "
-    "--inner-steps 5 --inner-lr {inner_lr} --lr 2e-3 --ema 0.999 --set {settings} augment=true precision=bfloat16 "
-    "batch_size=128"
+    "--inner-steps {inner_steps} --inner-lr {inner_lr} --lr {lr} --ema 0.999 --set {settings}"
 )
-DEEP = (32, 64, 64)
+BEHIND = {"inner_steps": 5, "inner_lr": "0.6", "lr": "2e-3"}
+FAST = "augment=true precision=bfloat16 batch_size=128"
 
 ZOO: dict[str, Entry] = {
     "mnist-linf": Entry(
         MNIST,
         "linf",
         0.3,
-        minutes=90,
+        minutes=79,
         images=1000,
         clean=99.0,
         robust=95.0,
-        command=RECIPE.format(steps=140000, inner_lr=0.6, settings="channels=[32,64,64] threshold=0.5 starts=patches"),
-        channels=DEEP,
+        command=RECIPE.format(
+            steps=140000, **BEHIND, settings=f"channels=[32,64,64] threshold=0.5 starts=patches {FAST}"
+        ),
+        channels=(32, 64, 64),
         threshold=0.5,
+    ),
+    "mnist-subset-linf": Entry(
+        SUBSET,
+        "linf",
+        0.3,
+        minutes=10,
+        images=1000,
+        clean=98.3,
+        robust=94.0,
+        command=RECIPE.format(steps=33000, **BEHIND, settings=f"threshold=0.5 starts=patches {FAST}"),
+        threshold=0.5,
+    ),
+    "mnist-l2": Entry(
+        MNIST,
+        "l2",
+        1.5,
+        minutes=11,
+        images=1000,
+        clean=99.3,
+        robust=80.0,
+        command=RECIPE.format(steps=36000, **BEHIND, settings=f"norm=l2 eps=1.5 {FAST}").replace(
+            "--lr", "--norm l2 --lr"
+        ),
     ),
     "fashion-linf": Entry(
         FASHION,
@@ -74,7 +99,7 @@ ZOO: dict[str, Entry] = {
         images=200,
         clean=81.5,
         robust=64.5,
-        command="",
+        command=RECIPE.format(steps=12500, inner_steps=4, inner_lr=0.05, lr="4e-3", settings="augment=true eps=0.1"),
     ),
 }
 

@@ -52,10 +52,10 @@ def joint(env, protagonist=0.0, adversary=0.0):
 
 # -- conformance ----------------------------------------------------------------------------------------
 def test_the_ids():
-    assert set(IDS) == {*CONTROL, ANY} and len(IDS) == 11
+    assert set(IDS) == {*CONTROL, ANY} and len(IDS) == 13
     assert not set(IDS) & set(rg.game_ids())
     assert describe("robustgames/ActionRobustHopper-v0") == "Hopper-v5, and an adversary."
-    assert describe(ANY) == "Any env_id= with continuous actions, and an adversary."
+    assert describe(ANY) == "Any env_id= with continuous or finitely many actions, and an adversary."
 
 
 @pytest.mark.parametrize("id", IDS)
@@ -113,13 +113,15 @@ def test_without_an_adversary_it_is_the_inner_env_bit_for_bit(id, coupling, tmp_
     monkeypatch.chdir(tmp_path)  # MuJoCo logs a warning about HalfCheetah's XML to a file where it is
     env = gym.make(id, alpha=0.0, coupling=coupling)
     inner = gym.make(env.unwrapped.env_id)
-    half = (inner.action_space.high - inner.action_space.low) / 2
+    finite = isinstance(inner.action_space, gym.spaces.Discrete)
+    half = 1 if finite else (inner.action_space.high - inner.action_space.low) / 2
+    shape = env.action_space["protagonist"].shape
     rng = np.random.default_rng(0)
     assert np.array_equal(env.reset(seed=3)[0], inner.reset(seed=3)[0])
     for _ in range(60):
-        action = rng.uniform(-1, 1, half.shape).astype(np.float32)
+        action = rng.uniform(-1, 1, shape).astype(np.float32)
         *ours, info = env.step(joint(env, action, rng.uniform(-1, 1)))
-        *theirs, _ = inner.step(half * action)
+        *theirs, _ = inner.step(int(action.argmax()) if finite else half * action)
         assert np.array_equal(ours[0], theirs[0]) and ours[1:] == theirs[1:]
         assert type(ours[1]) is float and not info["adversary_acted"]
         if ours[2] or ours[3]:
