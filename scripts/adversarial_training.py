@@ -97,7 +97,7 @@ METHODS: dict[str, tuple[str, Settings, Settings]] = {
     "seven_steps": ("adversarial_training", {**BASE, "inner_steps": 7, "inner_lr": 0.1}, AUGMENTED),
     "threshold": (
         "adversarial_training",
-        {**BASE, "inner_lr": 0.8},
+        {**BASE, "inner_lr": 0.24},
         {**AUGMENTED, "starts": "patches", "threshold": 0.5},
     ),
     "descent": ("adversarial_training", {**BASE, "answers": 2}, AUGMENTED),

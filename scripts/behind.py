@@ -11,7 +11,7 @@ from robustgames.games.attackers import BehindThreshold, ImageBatch
 from robustgames.games.augmentation import patches
 from robustgames.games.threat import ThreatModel
 
-SIZE = 0.6  # of the first step in y; the ends are at ±1
+SIZE = 0.6  # of the first step in y, in units of eps
 
 
 def withstand(
@@ -30,11 +30,12 @@ def withstand(
     """
     batch = ImageBatch(images, labels, torch.arange(len(images)))
     attacker = BehindThreshold(threat, images, len(images), threshold)
-    y = patches(2 * torch.rand(images.shape, generator=generator) - 1, attacker.radius, generator).flatten()
+    eps = attacker.radius
+    y = patches(eps * (2 * torch.rand(images.shape, generator=generator) - 1), eps, generator).flatten()
     for k in range(steps):
         y.requires_grad_(True)
         loss = functional.cross_entropy(network(attacker.attacked(y, batch)), labels, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, y)
-        y = attacker.project(y.detach() + SIZE * (1 - k / steps) * gradient.sign(), batch)
+        y = attacker.project(y.detach() + SIZE * eps * (1 - k / steps) * gradient.sign(), batch)
     with torch.no_grad():
         return network(attacker.attacked(y, batch)).argmax(-1) == labels

@@ -181,7 +181,7 @@ def attack(
     labels = game.labels.expand(*runs, count).flatten()
 
     rows, sample, behind = images.reshape(-1, images.shape[-1]), game.everything(runs), game.threshold is not None
-    start, radius, bounds = (torch.zeros_like(rows), 1.0, (-1.0, 1.0)) if behind else (rows, game.eps, (0.0, 1.0))
+    start, bounds = (torch.zeros_like(rows), (-game.eps, game.eps)) if behind else (rows, (0.0, 1.0))
 
     def shown(point: Tensor) -> Tensor:
         """Return the images at a point of the search, which is in y where the attacker plays behind a threshold."""
@@ -198,8 +198,8 @@ def attack(
         return as_logits(every.flatten(0, -2))
 
     if steps == 1:
-        found = fgsm(classifiers, start, labels, radius, game.norm, bounds=bounds)
+        found = fgsm(classifiers, start, labels, game.eps, game.norm, bounds=bounds)
     else:
         generator = Generator(game.device).manual_seed(0)
-        found = pgd(classifiers, start, labels, radius, game.norm, steps, bounds=bounds, generator=generator)
+        found = pgd(classifiers, start, labels, game.eps, game.norm, steps, bounds=bounds, generator=generator)
     return (shown(found) - rows).view(*runs, -1)

@@ -125,14 +125,14 @@ class Radii(Attacker):
 
 
 class BehindThreshold(Attacker):
-    """y in [-1, 1]^(B p): the perturbations of `PerMinibatch` in ℓ∞, in what a network with a threshold sees of them.
+    """y in [-eps, eps]^(B p): the perturbations of `PerMinibatch` in ℓ∞, as a network with a threshold sees them.
 
     A network that reads h(a) = sigmoid(k (a - t)) of each pixel sees the ball [a - eps, a + eps], cut to the box, as
     the interval [h(l), h(u)] of its ends, because h increases. Its points, and no others, are
 
-        h(a) + y (h(u) - h(a)) for y >= 0 and h(a) + y (h(a) - h(l)) for y < 0, -1 <= y <= 1,
+        h(a) + r (h(u) - h(a)) for r >= 0 and h(a) + r (h(a) - h(l)) for r < 0, r = y / eps in [-1, 1],
 
-    and the attacked pixel is h^-1 of it: η = 0 is y = 0, and the corners are y = ±1. The game is the same; but the
+    and the attacked pixel is h^-1 of it: η = 0 is y = 0, and the corners are y = ±eps. The game is the same; but the
     derivative in η is that behind the threshold times h', which vanishes where the threshold is decided, and the one in
     y is not. A pixel that the ball cannot move across the threshold has hardly any range.
 
@@ -146,18 +146,14 @@ class BehindThreshold(Attacker):
         self.threat, self.threshold = threat, threshold
         self.size, self.strategies = batch * images.shape[-1], linf_ball(self.radius)
 
-    @property
-    def radius(self) -> float:
-        return 1.0
-
     def narrowed(self, images: Tensor, batch: int) -> Self:
         return type(self)(self.threat, images, batch, self.threshold)
 
     def attacked(self, y: Tensor, sample: ImageBatch) -> Tensor:
-        a, y = sample.images, y.view(sample.images.shape)
+        a, r = sample.images, y.view(sample.images.shape) / max(self.radius, 1e-12)
         low, high = (a + end for end in self.threat.room(a))
-        up = y.clamp_min(0)
-        down = y - up  # the rest, so the derivative at y = 0 is that of one side
+        up = r.clamp_min(0)
+        down = r - up  # the rest, so the derivative at y = 0 is that of one side
         on, off = zip(*(self._seen(pixels) for pixels in (low, a, high)), strict=True)
         least = 1e-3 * torch.minimum(on[1], off[1])  # a black pixel has no range below: its y finds the way up
         h = on[1] + up * (on[2] - on[1]).clamp_min(least) + down * (on[1] - on[0]).clamp_min(least)

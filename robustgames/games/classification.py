@@ -53,7 +53,7 @@ class AdversarialClassification(ZeroSumGame):
         starts: "uniform" or "patches": random starts of the attack in ℓ∞. Patches are corners of the ball in squares
             and stripes, against networks that mask their gradient (square gray images; see `augmentation.patches`).
         threshold: Gray level of the threshold that the network begins with, if the attacker is to play behind it (ℓ∞,
-            "minibatch"): y then has its own units, see `attackers.BehindThreshold`.
+            "minibatch"): y is then what the network sees of η, see `attackers.BehindThreshold`.
     """
 
     players = ("classifier", "attacker")
@@ -163,7 +163,7 @@ class AdversarialClassification(ZeroSumGame):
         eta = super().start(player, shape, generator)
         if self.starts is None:
             return eta
-        return patches(eta.unflatten(-1, (-1, self.images.shape[-1])), self.attacker.radius, generator).flatten(-2)
+        return patches(eta.unflatten(-1, (-1, self.images.shape[-1])), self.eps, generator).flatten(-2)
 
     def best_response(self, z: Tensor, player: int) -> Tensor | None:
         """Return the radius eps of the interval attacker, which is best against every classifier; None otherwise."""

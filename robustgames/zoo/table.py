@@ -50,7 +50,7 @@ RECIPE = (
     "adversarial_training robustgames/MnistAdversarial-v0 --runs 1 --seed 0 --steps {steps} --horizon {steps} "
     "--inner-steps {inner_steps} --inner-lr {inner_lr} --lr {lr} --ema 0.999 --set {settings}"
 )
-BEHIND = {"inner_steps": 5, "inner_lr": "0.6", "lr": "2e-3"}
+BEHIND = {"inner_steps": 5, "inner_lr": "0.18", "lr": "2e-3"}
 FAST = "augment=true precision=bfloat16 batch_size=128"
 
 ZOO: dict[str, Entry] = {
@@ -87,8 +87,8 @@ ZOO: dict[str, Entry] = {
         images=1000,
         clean=99.3,
         robust=78.5,
-        command=RECIPE.format(steps=36000, **BEHIND, settings=f"norm=l2 eps=1.5 {FAST}").replace(
-            "--lr", "--norm l2 --lr"
+        command=RECIPE.format(
+            steps=36000, inner_steps=5, inner_lr="0.6 --norm l2", lr="2e-3", settings=f"norm=l2 eps=1.5 {FAST}"
         ),
     ),
     "fashion-linf": Entry(

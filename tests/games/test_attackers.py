@@ -29,7 +29,7 @@ def attacker(batch):
 
 def test_its_ends_are_the_corners_of_the_ball_and_its_zero_is_the_image(batch):
     play, a = attacker(batch), batch.images
-    one = torch.ones(play.size, dtype=torch.float64)
+    one = EPS * torch.ones(play.size, dtype=torch.float64)
     for y, expected in ((one, (a + EPS).clamp(0, 1)), (-one, (a - EPS).clamp(0, 1)), (0 * one, a)):
         assert torch.allclose(play.attacked(y, batch), expected, atol=1e-12)
 
@@ -42,9 +42,9 @@ def test_every_perturbation_of_the_ball_is_one_of_its_strategies_and_no_other_on
     side = torch.where(wanted >= a, h(high) - h(a), h(a) - h(low))
     y = torch.where(side > 0, (h(wanted) - h(a)) / side, 0.0)
     assert y.abs().max() <= 1 + 1e-9
-    assert torch.allclose(play.attacked(y.flatten(), batch), wanted, atol=1e-9)
+    assert torch.allclose(play.attacked(EPS * y.flatten(), batch), wanted, atol=1e-9)
     drawn = 2 * torch.rand(play.size, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) - 1
-    found = play.attacked(drawn, batch)
+    found = play.attacked(EPS * drawn, batch)
     assert bool((found >= low).all()) and bool((found <= high).all())
 
 
@@ -52,20 +52,21 @@ def test_single_precision_stays_in_ball_and_box(batch):
     batch = batch._replace(images=batch.images.float())
     play, a = attacker(batch), batch.images
     y = (2 * torch.rand(play.size, generator=torch.Generator().manual_seed(2)) - 1).sign()
-    found = play.attacked(y, batch)
+    found = play.attacked(EPS * y, batch)
     assert found.min() >= 0 and found.max() <= 1 and (found - a).abs().max() <= EPS + 1e-6
     assert torch.allclose(found, (a + EPS * y.view(a.shape)).clamp(0, 1), atol=2e-6)
 
 
 def test_the_gradient_in_y_is_that_behind_the_threshold(batch):
-    """For a function that is linear in h, ∂/∂y = weight x range of h on that side, also at corners, where h' is 0."""
+    """For a function that is linear in h, ∂/∂y = weight x range of h on that side / eps, also at corners, where h' is
+    0."""
     play, a = attacker(batch), batch.images
     weight = torch.randn(a.shape, dtype=a.dtype, generator=torch.Generator().manual_seed(3))
     for sign in (0.999, -0.999):
-        y = torch.full((play.size,), sign, dtype=torch.float64, requires_grad=True)
+        y = torch.full((play.size,), sign * EPS, dtype=torch.float64, requires_grad=True)
         (gradient,) = torch.autograd.grad((weight * h(play.attacked(y, batch))).sum(), y)
         end = (a + EPS * (1 if sign > 0 else -1)).clamp(0, 1)
-        found, expected = gradient.view(a.shape), weight * (h(end) - h(a)).abs()
+        found, expected = EPS * gradient.view(a.shape), weight * (h(end) - h(a)).abs()
         assert torch.allclose(found[2:], expected[2:], atol=1e-9)
         assert torch.equal(found.sign(), weight.sign())  # black and white pixels too find the way to their other end
         assert torch.allclose(found[:2], expected[:2], atol=2e-7)
@@ -92,7 +93,7 @@ def test_four_steps_from_any_start_find_the_best_response_of_a_classifier_linear
     oracle.draw()
     oracle.sample = sample
     for _ in range(4):
-        y = game.split(z)[1] + 0.8 * oracle(z, 1).sign()
+        y = game.split(z)[1] + 0.8 * EPS * oracle(z, 1).sign()
         z = oracle.place(z, 1, y)
     best = torch.where(weight < 0, (images + EPS).clamp(0, 1), (images - EPS).clamp(0, 1))
     expected = -(h(best) * weight).sum(-1)
@@ -111,7 +112,7 @@ def test_minibatches_are_divided_with_it():
     narrow = game.narrowed(3)
     assert narrow.attacker.threshold == 0.5 and narrow.sizes == (game.sizes[0], 3 * 784)
     y = game.start(1, (2,), torch.Generator().manual_seed(0))
-    assert y.shape == (2, 8 * 784) and y.abs().max() <= 1 and (y.abs() == 1).double().mean() > 0.5
+    assert y.shape == (2, 8 * 784) and y.abs().max() <= game.eps and (y.abs() == game.eps).double().mean() > 0.5
 
 
 def test_pgd_of_the_learning_curve_plays_behind_the_threshold_too(batch):
