@@ -19,7 +19,7 @@ What differs: every episode of ours is reset with a seed of its own, and the gen
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -30,6 +30,7 @@ import numpy as np
 import torch
 import tyro
 from matplotlib.figure import Figure
+from played import Act, checkpoints, play
 from results import Line, Log, Table
 from stable_baselines3 import DDPG, TD3
 from stable_baselines3.common.logger import Logger
@@ -46,10 +47,6 @@ PEERS: dict[str, type[TD3]] = {"ddpg": DDPG, "td3": TD3}
 PACKAGES = ("robustgames", "sb3")
 HIDDEN, BATCH, TAU, LR, NOISE, BUFFER, STARTS = (64, 64), 128, 0.005, 1e-3, 0.1, 100_000, 1_000
 NEVER = 10**15
-FIRST_EPISODE = 10_000  # the seed of the first evaluation episode
-
-Act = Callable[[np.ndarray], np.ndarray]
-"""From an observation to an action of the env itself."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +107,6 @@ def train(env: str, method: str, package: str, seed: int, steps: Sequence[int], 
     return {"returns": returns, "cpu_seconds": round(seconds, 1)}
 
 
-def checkpoints(steps: int, every: int) -> list[int]:
-    """Return the steps after which a policy is evaluated."""
-    return [*range(every, steps, every), steps]
-
-
 def ours(env_id: str, method: str, seed: int) -> RobustDDPG:
     """Return our agent without an adversary."""
     return OURS[method](
@@ -166,18 +158,6 @@ def scaled(agent: RobustDDPG, env: gym.Env) -> Act:
 def deterministic(model: TD3) -> Act:
     """Return the policy of a peer without exploration."""
     return lambda seen: model.predict(seen, None, None, True)[0]
-
-
-def play(env: gym.Env, act: Act, episodes: int) -> float:
-    """Return the mean return of a policy over the evaluation episodes."""
-    total = 0.0
-    for i in range(episodes):
-        seen, _ = env.reset(seed=FIRST_EPISODE + i)
-        over = False
-        while not over:
-            seen, reward, terminated, truncated, _ = env.step(act(seen))
-            total, over = total + float(reward), terminated or truncated
-    return total / episodes
 
 
 # -- results -------------------------------------------------------------------------------------------------------

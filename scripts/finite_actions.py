@@ -17,15 +17,15 @@ as Stable-Baselines3 does, from the true next observation. The streams of random
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
-import numpy as np
 import torch
 import tyro
+from played import Act, checkpoints, play
 from results import Line, Log, Table
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
@@ -62,10 +62,6 @@ ZOO: dict[str, dict[str, Any]] = {
     },
 }
 """Settings of RL Zoo (hyperparams/dqn.yml, commit 22e3ff2); all have gamma 0.99 and networks of 256, 256."""
-FIRST_EPISODE = 10_000  # the seed of the first evaluation episode
-
-Act = Callable[[np.ndarray], Any]
-"""From an observation to the number of an action."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +104,6 @@ class Options:
             for method in self.methods
             for seed in (range(self.runs) if method == "sb3" else self.seeds)
         ]
-
-
-def checkpoints(steps: int, every: int) -> list[int]:
-    """Return the steps after which a policy is evaluated."""
-    return [*range(every, steps, every), steps]
 
 
 # -- training ------------------------------------------------------------------------------------------------------
@@ -175,18 +166,6 @@ def peer(env_id: str, seed: int) -> DQN:
     model = DQN("MlpPolicy", env_id, **ZOO[env_id], gamma=0.99, policy_kwargs=net, seed=seed, device="cpu")
     model.set_logger(Logger(None, []))
     return model
-
-
-def play(env: gym.Env, act: Act, episodes: int) -> float:
-    """Return the mean return of a policy over the evaluation episodes."""
-    total = 0.0
-    for i in range(episodes):
-        seen, _ = env.reset(seed=FIRST_EPISODE + i)
-        over = False
-        while not over:
-            seen, reward, terminated, truncated, _ = env.step(act(seen))
-            total, over = total + float(reward), terminated or truncated
-    return total / episodes
 
 
 # -- results -------------------------------------------------------------------------------------------------------

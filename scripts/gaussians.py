@@ -22,7 +22,7 @@ from typing import Any, cast
 
 import torch
 import tyro
-from results import Line, Log, Table
+from results import Line, Log, Table, spread
 from safetensors.torch import load_file, save_file
 
 import robustgames as rg
@@ -147,15 +147,13 @@ def table(results: dict[str, Line]) -> Table:
 
 
 def _cells(result: Line) -> tuple[str, ...]:
-    def spread(key: str, digits: int, scale: float = 1.0) -> str:
-        values = scale * torch.tensor(result[key], dtype=torch.float64)
-        if not bool(torch.isfinite(values).all()):  # a KL is infinite if no sample is near a mode
-            return f"not finite in {int((~torch.isfinite(values)).sum())}"
-        return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}"
-
     full = f"{sum(m == 25 for m in result['modes'])} of {result['runs']}"
-    rest = (spread("high_quality", 1, 100), spread("reverse_kl", 3), spread("wasserstein", 3))
-    return spread("modes", 1), full, *rest, f"{result['cpu_seconds'] / result['runs']:.0f}"
+    rest = (
+        spread(result["high_quality"], 1, 100),
+        spread(result["reverse_kl"], 3),
+        spread(result["wasserstein"], 3),
+    )
+    return spread(result["modes"], 1), full, *rest, f"{result['cpu_seconds'] / result['runs']:.0f}"
 
 
 def figure(results: dict[str, Line], out: Path) -> None:

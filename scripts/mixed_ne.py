@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 import tyro
-from results import Line, Log, Table
+from results import Line, Log, Table, spread
 from safetensors.torch import load_file, save_file
 
 import robustgames as rg
@@ -166,19 +166,13 @@ def table(found: dict[int, dict[str, Line]]) -> Table:
 
 
 def _cells(line: Line) -> tuple[str, ...]:
-    def spread(key: str, digits: int, factor: float = 1.0) -> str:
-        values = factor * torch.tensor(line[key], dtype=torch.float64)
-        if not bool(torch.isfinite(values).all()):  # a KL is infinite if no sample is near a mode
-            return f"not finite in {int((~torch.isfinite(values)).sum())}"
-        return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}"
-
     if line["diverged"]:
         return "", "", "", "", f"diverged after {line['steps']:,}"
     return (
-        spread("modes", 1),
-        spread("high_quality", 1, 100),
-        spread("reverse_kl", 3),
-        spread("wasserstein", 3, SCALE),
+        spread(line["modes"], 1),
+        spread(line["high_quality"], 1, 100),
+        spread(line["reverse_kl"], 3),
+        spread(line["wasserstein"], 3, SCALE),
         f"{line['cpu_seconds']:.0f}",
     )
 

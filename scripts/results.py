@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
@@ -63,6 +64,14 @@ class _Unpacked:
 def finished(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Result]]:
     """Yield (job, result) of every job as it ends, in worker processes if there are several."""
     yield from executor(workers)(function, jobs)
+
+
+def spread(numbers: Sequence[float], digits: int, factor: float = 1.0) -> str:
+    """Return mean ± std of numbers, times a factor, for a cell."""
+    values = factor * torch.tensor(numbers, dtype=torch.float64)
+    if not bool(torch.isfinite(values).all()):  # a KL is infinite if no sample is near a mode
+        return f"not finite in {int((~torch.isfinite(values)).sum())}"
+    return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}"
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ class GameAgent(Agent):
 
     # -- divergence --------------------------------------------------------------------------------------
     def _finite(self) -> Tensor:
-        return self.processes.all(torch.isfinite(self.z).all(-1).reshape(-1))
+        return self.processes.all(self.finite_runs().reshape(-1))
 
     @property
     def diverged(self) -> int:

@@ -46,12 +46,19 @@ class Entry:
         return f"{self.data} images, {self.norm} {self.eps:g}: {self.clean} % clean, {self.robust} % under AutoAttack."
 
 
-RECIPE = (
-    "adversarial_training robustgames/MnistAdversarial-v0 --runs 1 --seed 0 --steps {steps} --horizon {steps} "
-    "--inner-steps {inner_steps} --inner-lr {inner_lr} --lr {lr} --ema 0.999 --set {settings}"
-)
-BEHIND = {"inner_steps": 5, "inner_lr": "0.18", "lr": "2e-3"}
 FAST = "augment=true precision=bfloat16 batch_size=128"
+
+
+def _recipe(
+    steps: int, settings: str, inner_lr: float, inner_steps: int = 5, lr: str = "2e-3", norm: str = "linf"
+) -> str:
+    """Return the words after `robustgames train` of an adversarial training."""
+    ascent = f"--inner-steps {inner_steps} --inner-lr {inner_lr}" + (f" --norm {norm}" if norm != "linf" else "")
+    return (
+        f"adversarial_training robustgames/MnistAdversarial-v0 --runs 1 --seed 0 --steps {steps} --horizon {steps} "
+        f"{ascent} --lr {lr} --ema 0.999 --set {settings}"
+    )
+
 
 ZOO: dict[str, Entry] = {
     "mnist-linf": Entry(
@@ -62,9 +69,7 @@ ZOO: dict[str, Entry] = {
         images=1000,
         clean=99.3,
         robust=93.9,
-        command=RECIPE.format(
-            steps=140000, **BEHIND, settings=f"channels=[32,64,64] threshold=0.5 starts=patches {FAST}"
-        ),
+        command=_recipe(140000, f"channels=[32,64,64] threshold=0.5 starts=patches {FAST}", 0.18),
         channels=(32, 64, 64),
         threshold=0.5,
     ),
@@ -76,7 +81,7 @@ ZOO: dict[str, Entry] = {
         images=1000,
         clean=98.3,
         robust=94.0,
-        command=RECIPE.format(steps=33000, **BEHIND, settings=f"threshold=0.5 starts=patches {FAST}"),
+        command=_recipe(33000, f"threshold=0.5 starts=patches {FAST}", 0.18),
         threshold=0.5,
     ),
     "mnist-l2": Entry(
@@ -87,9 +92,7 @@ ZOO: dict[str, Entry] = {
         images=1000,
         clean=99.3,
         robust=78.5,
-        command=RECIPE.format(
-            steps=36000, inner_steps=5, inner_lr="0.6 --norm l2", lr="2e-3", settings=f"norm=l2 eps=1.5 {FAST}"
-        ),
+        command=_recipe(36000, f"norm=l2 eps=1.5 {FAST}", 0.6, norm="l2"),
     ),
     "fashion-linf": Entry(
         FASHION,
@@ -99,7 +102,7 @@ ZOO: dict[str, Entry] = {
         images=200,
         clean=81.5,
         robust=64.5,
-        command=RECIPE.format(steps=12500, inner_steps=4, inner_lr=0.05, lr="4e-3", settings="augment=true eps=0.1"),
+        command=_recipe(12500, "augment=true eps=0.1", 0.05, inner_steps=4, lr="4e-3"),
     ),
 }
 

@@ -16,6 +16,18 @@ def h(pixels):
     return torch.sigmoid(20 * (pixels - LEVEL))
 
 
+class LinearBehind(torch.nn.Module):
+    """Two classes, whose scores are linear behind the threshold."""
+
+    def __init__(self, weight, more=0):
+        super().__init__()
+        self.weight, self.more = torch.nn.Parameter(weight.clone()), more
+
+    def forward(self, x):
+        score = (h(x) * self.weight).sum(-1)
+        return torch.stack([score + self.more, -score], -1)
+
+
 @pytest.fixture
 def batch():
     images = torch.rand(6, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -76,17 +88,8 @@ def test_four_steps_from_any_start_find_the_best_response_of_a_classifier_linear
     """Phi grows with the wrong margin, which is linear in h: the best y are the corners along its signs."""
     weight = torch.randn(50, generator=torch.Generator().manual_seed(4))
 
-    class Linear(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(weight.clone())
-
-        def forward(self, x):
-            score = (h(x) * self.weight).sum(-1)
-            return torch.stack([score, -score], -1)
-
     images = batch.images.float()
-    network = Network(Linear())
+    network = Network(LinearBehind(weight))
     game = AdversarialClassification(images, batch.labels, network, EPS, 6, threshold=LEVEL)
     oracle = Oracle(game, (), torch.Generator().manual_seed(0))
     z, sample = oracle.initial(), ImageBatch(images, batch.labels, batch.index)
@@ -120,16 +123,9 @@ def test_pgd_of_the_learning_curve_plays_behind_the_threshold_too(batch):
     weight = torch.randn(50, generator=torch.Generator().manual_seed(4))
     images = batch.images.float()
 
-    class Linear(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(weight.clone())
-
-        def forward(self, x):
-            score = (h(x) * self.weight).sum(-1)
-            return torch.stack([score + 18, -score], -1)
-
-    game = AdversarialClassification(images, batch.labels, Network(Linear()), EPS, None, threshold=LEVEL)
+    game = AdversarialClassification(
+        images, batch.labels, Network(LinearBehind(weight, 18)), EPS, None, threshold=LEVEL
+    )
     eta = attack(game, weight.expand(2, 50), 40).view(2, 6, 50)
     assert eta.abs().max() <= EPS + 1e-6 and (images + eta).min() >= 0 and (images + eta).max() <= 1
     best = torch.where(weight < 0, (images + EPS).clamp(0, 1), (images - EPS).clamp(0, 1))

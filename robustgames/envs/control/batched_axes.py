@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustgames.envs.control.perturbations import Distribution, Perturbation, Uniform, checked
-from robustgames.envs.control.uncertainty_sets import Axis, nested
+from robustgames.envs.control.uncertainty_sets import Axis, axis_name, by_axis, nested
 from robustgames.errors import GameError
 
 Source = dict[Axis, Tensor | Distribution]
@@ -58,10 +58,10 @@ class BatchedAxes:
         Raises:
             GameError: An axis without an effect, or values that are not allowed.
         """
-        given = _flat(perturbation) if isinstance(perturbation, Mapping) else {}
+        given = by_axis(perturbation) if isinstance(perturbation, Mapping) else {}
         lists = {axis: self.per_env(axis_name(axis), v) for axis, v in given.items() if isinstance(v, LISTS)}
         bounds = {axis: (float(each.min()), float(each.max())) for axis, each in lists.items()}
-        found = _flat(checked(nested({**given, **bounds}.items()) if given else perturbation, self))
+        found = by_axis(checked(nested({**given, **bounds}.items()) if given else perturbation, self))
         for axis in found:
             if (axis if isinstance(axis, str) else axis[0]) not in self.known:
                 raise GameError(f"{axis_name(axis)} has no effect on {self.title}: it has {', '.join(self.known)}")
@@ -81,19 +81,7 @@ class BatchedAxes:
         return each.expand(self.count).to(self.device)
 
 
-def axis_name(axis: Axis) -> str:
-    """Return an axis as a word of the command line."""
-    return axis if isinstance(axis, str) else ":".join(axis)
-
-
 def ends_of(perturbation: Mapping[Axis, float | Distribution]) -> dict[Axis, tuple[float, float]]:
     """Return the least and the largest value of every axis."""
     each = {axis: v.extremes() if isinstance(v, Distribution) else (v,) for axis, v in perturbation.items()}
     return {axis: (min(values), max(values)) for axis, values in each.items()}
-
-
-def _flat(perturbation: Mapping[str, Any]) -> dict[Axis, Any]:
-    found: dict[Axis, Any] = {}
-    for axis, value in perturbation.items():
-        found |= {(axis, part): one for part, one in value.items()} if isinstance(value, Mapping) else {axis: value}
-    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustgames.envs.control.perturbations import AXES, Perturbation
-from robustgames.envs.control.uncertainty_sets import UNCERTAINTY_SETS, Axis, UncertaintySet
+from robustgames.envs.control.uncertainty_sets import UNCERTAINTY_SETS, Axis, UncertaintySet, axis_name
 from robustgames.errors import GameError, shorten, unknown
 
 LARGEST = 1e9  # beyond it, a simulation overflows
@@ -118,7 +118,7 @@ def parse_box(text: str) -> str | dict[Axis, tuple[float, float]]:
     assert not isinstance(bounds, str)
     for axis, values in bounds.items():
         if len(values) != 2 or not values[0] <= values[1]:
-            what = axis if isinstance(axis, str) else ":".join(axis)
+            what = axis_name(axis)
             got = ":".join(f"{value:g}" for value in values)
             raise GameError(f"the uncertainty has {what}={got}: two bounds, the lower first, e.g. {what}=0.5:2")
         found[axis] = values

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustgames.envs.control.uncertainty_sets import axis_name, by_axis
 from robustgames.errors import GameError, unknown
 
 AXES = {
@@ -168,10 +169,7 @@ def flat(perturbation: Perturbation) -> dict[str, Any]:
         >>> flat({"mass": {"pole": 0.5, "cart": 2.0}, "gravity": 1.5})
         {'mass:pole': 0.5, 'mass:cart': 2.0, 'gravity': 1.5}
     """
-    found: dict[str, Any] = {}
-    for axis, value in perturbation.items():
-        found |= {f"{axis}:{name}": one for name, one in value.items()} if isinstance(value, Mapping) else {axis: value}
-    return found
+    return {axis_name(axis): value for axis, value in by_axis(perturbation).items()}
 
 
 def _nested(perturbation: Perturbation) -> dict[str, Any]:

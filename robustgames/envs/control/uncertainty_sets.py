@@ -90,6 +90,19 @@ def nested(items: Any) -> dict[str, Any]:
     return tree
 
 
+def by_axis(perturbation: Mapping[str, Any]) -> dict[Axis, Any]:
+    """Return {axis or (axis, body): value} of a perturbation, from which `nested` makes it again."""
+    found: dict[Axis, Any] = {}
+    for axis, value in perturbation.items():
+        found |= {(axis, part): one for part, one in value.items()} if isinstance(value, Mapping) else {axis: value}
+    return found
+
+
+def axis_name(axis: Axis) -> str:
+    """Return an axis as a word of the command line, "axis" or "axis:body"."""
+    return axis if isinstance(axis, str) else ":".join(axis)
+
+
 def _steps(low: float, high: float, count: int) -> tuple[float, ...]:
     return tuple(round(float(value), 10) for value in np.linspace(low, high, count))
 
