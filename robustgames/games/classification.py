@@ -77,13 +77,12 @@ class AdversarialClassification(ZeroSumGame):
         threshold: float | None = None,
     ) -> None:
         _check_data(images, labels, eps, norm, batch_size)
-        for what, name, known in (("loss", loss, CLASS_LOSSES), ("attacker", attacker, ATTACKERS)):
-            if name not in known:
-                raise unknown(what, name, known)
+        _check_attack(images, norm, attacker, starts, threshold, kappa)
+        _check_augmentation(images, attacker, augment, batch_size)
+        if loss not in CLASS_LOSSES:
+            raise unknown("loss", loss, CLASS_LOSSES)
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
-        if attacker != "interval" and kappa != 0.5:
-            raise GameError(f"kappa is {kappa}: it belongs to attacker='interval'; leave it out with {attacker!r}")
         if not 0 <= trades < float("inf"):
             raise GameError(f"trades is {trades}: the weight of the robust term is >= 0, e.g. trades=6")
         if not 0 <= smoothing < 1 or (smoothing and (loss != "cross_entropy" or attacker == "interval")):
@@ -91,24 +90,6 @@ class AdversarialClassification(ZeroSumGame):
                 f"smoothing is {smoothing}: it lies in [0, 1), e.g. 0.1, and belongs to loss='cross_entropy' without "
                 "attacker='interval'"
             )
-        if starts not in STARTS:
-            raise unknown("starts", starts, STARTS)
-        if starts == "patches" and (norm, attacker) != ("linf", "minibatch"):
-            raise GameError(f"starts='patches' are corners of balls in linf: not for {norm}, {attacker}")
-        if starts == "patches" and isqrt(images.shape[-1]) ** 2 != images.shape[-1]:
-            raise GameError(f"starts='patches' need square images, not {images.shape[-1]} pixels: use starts='uniform'")
-        if threshold is not None and (norm, attacker) != ("linf", "minibatch"):
-            raise GameError(
-                f"threshold is {threshold}: it is for attacks of single images in linf, not for {norm}, {attacker}; "
-                "use threshold=None"
-            )
-        if augment and attacker == "remembered":
-            raise GameError(
-                "a remembered perturbation belongs to one image: use augment=False, or attacker='minibatch'"
-            )
-        if augment and (batch_size is None or isqrt(images.shape[-1]) ** 2 != images.shape[-1]):
-            got = f"batch_size={batch_size} and {images.shape[-1]} pixels"
-            raise GameError(f"augment distorts minibatches of square images, not {got}: use augment=False")
         if getattr(network, "widths", (2,))[-1] == 1 and int(labels.max()) > 1:
             raise GameError(f"labels go up to {int(labels.max())}: a network with one output takes labels 0 and 1")
         self.images, self.labels, self.network = images, labels, network
@@ -325,3 +306,34 @@ def _check_data(images: Tensor, labels: Tensor, eps: float, norm: str, batch_siz
         raise GameError(f"{len(images)} images have {len(labels)} labels: one label per image is needed")
     if labels.is_floating_point() or int(labels.min()) < 0:
         raise GameError(f"labels are {labels.dtype} from {labels.min()}: class numbers 0, 1, ... are needed")
+
+
+def _check_attack(images: Tensor, norm: str, attacker: str, starts: str, threshold: float | None, kappa: float) -> None:
+    if attacker not in ATTACKERS:
+        raise unknown("attacker", attacker, ATTACKERS)
+    if starts not in STARTS:
+        raise unknown("starts", starts, STARTS)
+    if attacker != "interval" and kappa != 0.5:
+        raise GameError(f"kappa is {kappa}: it belongs to attacker='interval'; leave it out with {attacker!r}")
+    single = (norm, attacker) == ("linf", "minibatch")
+    if starts == "patches" and not single:
+        raise GameError(f"starts='patches' are corners of balls in linf: not for {norm}, {attacker}")
+    if starts == "patches" and not _are_square(images):
+        raise GameError(f"starts='patches' need square images, not {images.shape[-1]} pixels: use starts='uniform'")
+    if threshold is not None and not single:
+        raise GameError(
+            f"threshold is {threshold}: it is for attacks of single images in linf, not for {norm}, {attacker}; "
+            "use threshold=None"
+        )
+
+
+def _check_augmentation(images: Tensor, attacker: str, augment: bool, batch_size: int | None) -> None:
+    if augment and attacker == "remembered":
+        raise GameError("a remembered perturbation belongs to one image: use augment=False, or attacker='minibatch'")
+    if augment and (batch_size is None or not _are_square(images)):
+        got = f"batch_size={batch_size} and {images.shape[-1]} pixels"
+        raise GameError(f"augment distorts minibatches of square images, not {got}: use augment=False")
+
+
+def _are_square(images: Tensor) -> bool:
+    return isqrt(images.shape[-1]) ** 2 == images.shape[-1]
