@@ -85,6 +85,19 @@ def test_a_checkpoint_beyond_the_milestone_is_refused(tmp_path):
         mixed_ne.reach("sgd", 2, 0, 3, tmp_path, small())
 
 
+def test_results_name_their_solver_and_their_arithmetic_and_those_of_another_are_not_reused(tmp_path, monkeypatch):
+    monkeypatch.setattr(mixed_ne, "MILESTONES", (2,))
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", (precisions := []).append)
+    for products in ("float32", "bfloat16", "float32"):
+        options = mixed_ne.Options(methods=("sgd",), runs=2, iterations=2, products=products, out=tmp_path)
+        train = partial(mixed_ne.reach, out=tmp_path, game=small())
+        list(Log(tmp_path).complete(train, mixed_ne.jobs_of(options)))
+        assert mixed_ne.reached(options)[2]["sgd"]["products"] == products
+    assert precisions == ["highest", "medium"]
+    assert [line["solver"] for line in Log(tmp_path).lines()] == [{"agent": "langevin", **METHODS["sgd"].settings}] * 2
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"sgd-2-0", "sgd-2-0-bfloat16"}
+
+
 def test_all_methods_reach_a_milestone_before_any_reaches_the_next(tmp_path, monkeypatch):
     monkeypatch.setattr(mixed_ne, "MILESTONES", (2, 3, 1000))
     options = mixed_ne.Options(methods=("sgd", "adam"), runs=2, iterations=3, out=tmp_path)
