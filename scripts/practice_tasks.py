@@ -12,13 +12,16 @@ from results import Line
 
 import robustgames as rg
 from robustgames import games
+from robustgames.attacks.ensemble import evaluate
 from robustgames.envs.control.uncertainty_sets import Axis
 from robustgames.errors import DivergedError, GameError
 from robustgames.evaluation.generators import generator_metrics
 from robustgames.evaluation.metrics import metric_of
 from robustgames.evaluation.robustness import sweep
-from robustgames.games import DigitsGAN, GaussianMixtureGAN
+from robustgames.games import AdversarialClassification, DigitsGAN, GaussianMixtureGAN, MnistAdversarial
 from robustgames.solvers import Scheme
+from robustgames.solvers.rules import Rule, Sign
+from robustgames.tensors import rebuild
 
 Settings = dict[str, Any]
 Values = dict[str, list[float]]
@@ -28,6 +31,8 @@ SGD_RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 GAN: Settings = {"betas": (0.0, 0.9)}
 LOOK: Settings = {"betas": (0.5, 0.9)}
 DECAY = 0.995  # of the average of the weights of a GAN
+SIGN = 0.1  # step of the perturbations, a third of eps
+ATTACKED = 250  # images
 GRID: dict[Axis, tuple[float, ...]] = {"mass": (0.5, 0.75, 1.0, 1.5, 2.0)}
 EPISODES = 5
 
@@ -154,6 +159,51 @@ def _control(coupling: str) -> Callable[..., tuple[Values, float]]:
     return train
 
 
+def _adversarial(
+    candidate: Candidate, lr: float, budget: int, runs: int, seed: int, search: bool
+) -> tuple[Values, float]:
+    """Train classifiers against remembered perturbations, which take signed steps, one run after the other."""
+    game = MnistAdversarial(attacker="remembered", precision="bfloat16", validation=500)
+    calls = round(budget / candidate.make(lr).evaluations(1))
+    solver = with_signs(candidate.make(lr, None, calls, gan=False), SIGN)
+    found: Values = {"robust": [], "clean": []}
+    spent = 0.0
+    for run in range(runs):
+        agent = rg.GameAgent(rg.GameVectorEnv(game, num_envs=1), solver, seed=seed + run)
+        began = time.process_time()
+        try:
+            agent.learn(calls, None, calls)
+        except DivergedError:
+            agent.z = torch.full_like(agent.z, torch.nan)
+        spent += time.process_time() - began
+        for name, share in _shares(game.watched if search else game.held_out, agent.best()[0]).items():
+            found[name].append(share)
+    return found, spent
+
+
+def with_signs(solver: Scheme, size: float) -> Scheme:
+    """Return the solver with its rule for the weights, and signed steps for the perturbations.
+
+    Raises:
+        GameError: The steps of the solver are no rule of a player.
+    """
+    changed = rebuild(solver, lambda node, _: (node, Sign(size)) if isinstance(node, Rule) else node)
+    if changed is solver:
+        raise GameError(f"{type(solver).__name__} moves both players alike: it has no rule that weights alone follow")
+    return changed
+
+
+def _shares(images: AdversarialClassification, z: torch.Tensor) -> dict[str, float]:
+    """Return the accuracy on the first images and under APGD-T, not a number for a classifier that diverged."""
+    weights, x, y = z[: images.sizes[0]], images.images[:ATTACKED], images.labels[:ATTACKED]
+    if not weights.isfinite().all():
+        return {"robust": torch.nan, "clean": torch.nan}
+    report = evaluate(
+        lambda a: images.logits(weights, a), x, y, images.eps, attacks=("apgd-t",), precision=torch.bfloat16
+    )
+    return {"robust": float(report.robust.double().mean()), "clean": float(report.clean.double().mean())}
+
+
 PLANE = {
     "sliced_wasserstein": ("sliced W1", 1.0, 3),
     "modes": ("modes", 1.0, 1),
@@ -186,6 +236,18 @@ TASKS: dict[str, Task] = {
     ),
     "control_pr": Task("Pendulum, PR-MDP", _control("probabilistic"), 5000, "mean", False, RETURNS, rates=3),
     "control_nr": Task("Pendulum, NR-MDP", _control("noisy"), 5000, "mean", False, RETURNS, rates=3),
+    "adversarial": Task(
+        "MNIST subset, remembered perturbations",
+        _adversarial,
+        1000,
+        "robust",
+        False,
+        {"robust": ("APGD-T %", 100.0, 1), "clean": ("clean %", 100.0, 1)},
+        tuned_on=1,
+        search_share=0.5,
+        rates=3,
+        most={"robust": 1.0, "clean": 1.0},
+    ),
     "digits": Task(
         "GAN of the 8x8 digits",
         _gan(DigitsGAN),

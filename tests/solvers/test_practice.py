@@ -7,10 +7,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import practice
+import practice_tasks
 import pytest
 from practice_tasks import SOLVERS, TASKS, trial
 from results import Log, Table
 from rich.text import Text
+
+import robustgames as rg
 
 
 def test_every_solver_has_the_same_search():
@@ -40,6 +43,23 @@ def test_the_best_rate_that_did_not_diverge_is_trained_on_fresh_runs(tmp_path):
 def test_trials_with_and_without_falling_rates_end_with_metrics():
     found = {name: trial("gaussians", name, 1e-3, 6, 1, 0, True) for name in ("adam", "alt_adam", "curvature_eg_plus")}
     assert all(math.isfinite(line["found"]["sliced_wasserstein"][0]) for line in found.values())
+
+
+def test_a_solver_of_adversarial_training_moves_the_weights_and_signs_move_the_perturbations(monkeypatch):
+    monkeypatch.setattr(practice_tasks, "ATTACKED", 3)
+    moving = {}
+    for name, candidate in SOLVERS.items():
+        try:
+            solver = practice_tasks.with_signs(candidate.make(1e-3, gan=False), 0.1)
+        except rg.GameError as error:
+            assert "moves both players alike" in str(error)
+            continue
+        moving[name] = repr(solver)
+        assert "Sign(lr=0.1))" in moving[name]
+    assert set(SOLVERS) - set(moving) == {"smoothed_gda", "half_turn", "curvature_eg_plus"}
+    found = [trial("adversarial", "adam", 1e-3, 1, 2, seed, True)["found"] for seed in (0, 0)]
+    assert found[0] == found[1] and all(len(values) == 2 for values in found[0].values())
+    assert "error" in trial("adversarial", "half_turn", 0.1, 1, 1, 0, True)
 
 
 @pytest.mark.parametrize(
