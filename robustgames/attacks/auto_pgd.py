@@ -41,8 +41,8 @@ class APGD(Attack):
 
     def _search_l1(self, p: Problem) -> Tensor:
         eta = torch.randn(p.a.shape, generator=p.generator, device=p.a.device, dtype=p.a.dtype)
-        first = -(-3 * self.steps // 10)  # rounded up
-        phases = [(3.0, first), (2.0, min(first, self.steps - first)), (1.0, self.steps - 2 * first)]
+        first = min(-(-3 * self.steps // 10), (self.steps - 1) // 2)  # rounded up; the last phase has a step at least
+        phases = [(3.0, first), (2.0, first), (1.0, self.steps - 2 * first)]
         for scale, count in phases:
             if count < 1:
                 continue

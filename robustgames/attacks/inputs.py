@@ -77,7 +77,7 @@ def check_labels(name: str, y: Tensor, x: Tensor) -> int:
 def check_targets(targets: Tensor, y: Tensor, x: Tensor) -> int:
     """Return the least number of classes that contains all targets; refuse those that are the labels themselves."""
     classes = check_labels("targets", targets, x)
-    if same := int((targets.long() == y.long()).sum()):
+    if same := int((targets.cpu().long() == y.cpu().long()).sum()):
         raise GameError(
             f"targets are the labels of {same} of {len(x)} inputs: a target is a wrong class to lead to, e.g. "
             "(y + 1) % classes"

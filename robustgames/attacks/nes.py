@@ -17,6 +17,7 @@ from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError
 
 TOGETHER = 2**22  # numbers in the queries that are passed to the classifier together
+STEPS_APART = 4  # fewest steps of a narrow data type between the points of a pair and the image
 LEAST = 0.2  # smallest default step in units of eps: momentum averages the noise of the gradients
 
 
@@ -80,7 +81,9 @@ class NES(Attack):
         known = {field.name: getattr(p, field.name) for field in fields(p)}
         steps = (self.queries - 1) // (self.samples + 1)
         step = Constant(self.step_size, share=max(2.5 / steps, LEAST), momentum=self.momentum)
-        estimated = Estimated(**known, pairs=self.samples // 2, sigma=self.sigma)
+        # in a narrow type closer points would be rounded to the image itself, and all losses would be equal
+        least = 0.0 if p.dtype is None else STEPS_APART * torch.finfo(p.dtype).eps * float(p.a.abs().max())
+        estimated = Estimated(**known, pairs=self.samples // 2, sigma=max(self.sigma, least))
         return ascend(estimated, torch.zeros_like(p.a), step, steps, "drop")
 
 
@@ -113,7 +116,8 @@ def nes(
         model, x, y, eps, norm, loss, targets, bounds, generator, eot: See `robustgames.attacks.gradient`.
         queries: Largest number of forward passes for each row (with `eot`, of that many each).
         samples: Queries for each gradient, an even number. A step takes one more, which evaluates its point.
-        sigma: Distance of the queries in each coordinate, in units of the inputs.
+        sigma: Distance of the queries in each coordinate, in units of the inputs; in float16 and bfloat16 at least four
+            steps of the type.
         step_size: Size of a step in the norm. If None, it is 2.5 eps over the number of steps, at least eps / 5.
         momentum: Weight of the previous steps. It averages the noise of the estimates.
 

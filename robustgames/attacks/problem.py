@@ -258,7 +258,7 @@ def pose_problem(
     classes = check_labels("labels", y, x)
     if targets is not None:
         classes = max(classes, check_targets(targets, y, x))
-        targets = targets.long()
+        targets = targets.to(x.device, torch.int64)
     a = widen(x.detach().flatten(1) if x.dim() > 1 else x.detach().unsqueeze(1))
     radius = per_row("eps", eps, x.shape)
     radius = radius.to(a) if isinstance(radius, Tensor) and radius.dim() > 0 else radius
@@ -269,7 +269,7 @@ def pose_problem(
     generator = generator if generator is not None else Generator(x.device).manual_seed(0)
     dtype = x.dtype if x.dtype in NARROW else None
     with seeded(generator, eot), victim.under_attack(classes), torch.no_grad():
-        labels = y.to(torch.int64, copy=True)
+        labels = y.to(x.device, torch.int64, copy=True)
         shape = tuple(x.shape[1:])
         problem = Problem(victim, a.clone(), labels, threat, shape, generator, loss, targets, eot=eot, dtype=dtype)
         yield problem if eot == 1 else replace(problem, seed=draw_seed(generator))

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.attacks.gradient import pgd
+from robustgames.attacks.inputs import per_row
 from robustgames.attacks.problem import Bounds, Radius
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError
@@ -93,19 +94,26 @@ def transfer(
     """
     if not models:
         raise GameError("no classifier is given: pass {name: model}, e.g. transfer({'a': a, 'b': b}, x, y, 0.1)")
-    names = tuple(models)
+    names, radii = tuple(models), per_row("eps", eps, x.shape)
+    radii = radii.squeeze(-1) if isinstance(radii, Tensor) and radii.dim() > 1 else radii
     clean = torch.stack([_right(models[name], x, y, eot, batch_size) for name in names])
     rows: list[Tensor] = []
     for source in names:
         parts = []
         for start in range(0, len(x), batch_size):
             part = slice(start, start + batch_size)
-            radius = eps[part] if isinstance(eps, Tensor) and eps.dim() > 0 and len(eps) == len(x) else eps
-            options = {"momentum": MOMENTUM, "early": "loss", "bounds": bounds, "generator": generator, "eot": eot}
+            box = tuple(bound[part] if _one_for_each(bound, x) else bound for bound in bounds)
+            options = {"momentum": MOMENTUM, "early": "loss", "bounds": box, "generator": generator, "eot": eot}
+            radius = radii[part] if isinstance(radii, Tensor) and radii.shape == y.shape else radii
             parts.append(pgd(models[source], x[part], y[part], radius, norm, steps, **options))
         x_adv = torch.cat(parts) if parts else x
         rows.append(torch.stack([_right(models[target], x_adv, y, eot, batch_size) for target in names]))
     return Transfers(names, clean, torch.stack(rows))
+
+
+def _one_for_each(bound: float | Tensor, x: Tensor) -> bool:
+    """Return whether a bound has a row for each input."""
+    return isinstance(bound, Tensor) and bound.dim() == x.dim() and len(bound) == len(x) > 1
 
 
 def _right(model: Model, x: Tensor, y: Tensor, eot: int, batch_size: int) -> Tensor:

@@ -121,7 +121,8 @@ class AttackOptions:
 
 def attack(words: list[str]) -> int:
     """Attack, write the files, print the table; return 130 after Ctrl-C, 1 if a certificate is contradicted, else 0."""
-    options = _of_zoo(flags.read(AttackOptions, "robustgames attack", words))
+    options = flags.read(AttackOptions, "robustgames attack", words)
+    options = _of_zoo(options if options.norm is None else replace(options, norm=norm_name(options.norm)))
     names = _check(options)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:

@@ -97,6 +97,23 @@ _ADVICE = {
         "Dropout and BatchNorm act differently in training. The model was attacked as it predicts.",
         "Call model.eval() in the function that returns the model.",
     ),
+    "examples of the first": Advice(
+        "All images were attacked, and the figures are of all of them. The files and pictures are of the first ones.",
+        "Nothing, or give --save-examples to save more.",
+    ),
+    "each feature is bounded": Advice(
+        "A perturbed row stays inside the values that occur in the data. An attacker who may leave them is stronger.",
+        "Give --bounds if other values are possible.",
+    ),
+    "in the order of words": Advice(
+        "The names of the classes are numbers, and their order as words is another one: class 2 of the network may be "
+        "the folder or label 10.",
+        "Compare the numbers with those of the training, or list the network's own, --labels 0,1,10,2.",
+    ),
+    "the data have .* classes and the network": Advice(
+        "The network may have other numbers for the classes of the data. Labels that do not fit look like mistakes.",
+        "If the clean accuracy is low, list the network's numbers of the classes, --labels 243,559.",
+    ),
     "has diverged": Advice(
         "The weights of this run are not finite, and it is missing in all means.",
         "Train again with a smaller learning rate, e.g. --lr 0.001.",

@@ -14,7 +14,7 @@ from robustgames.attacks.members import MEMBERS
 from robustgames.attacks.minimum_norm import MinimumNorm
 from robustgames.attacks.report import Report
 from robustgames.certificates.verdicts import clopper_pearson
-from robustgames.evaluation.under_attack import accuracies_at, accuracies_from_sizes
+from robustgames.evaluation.under_attack import accuracies_at, accuracies_from_sizes, interval, passes_at
 from robustgames.experiment.classifiers import Classifiers
 from robustgames.experiment.folder import Content
 from robustgames.games.threat import ThreatModel
@@ -53,12 +53,18 @@ def _seeks_the_nearest(attack: str) -> bool:
 def _swept(subject: Classifiers, name: str, seed: int, eot: int) -> Content:
     x, y, threat = subject.images[:SUBSET], subject.labels[:SUBSET], subject.threat
     radii = [share * float(threat.eps) for share in SWEPT]
-    drawn = Generator(x.device).manual_seed(seed)
+    y, drawn = y[: len(x)], Generator(x.device).manual_seed(seed)
     attack = partial(apgd, steps=STEPS, early="drop", eot=eot, bounds=subject.bounds, generator=drawn)
+    found, source = (subject.models[name], x, y, radii, threat.norm, attack), f"APGD with {STEPS} steps"
+    source = f"{source} on the first {len(x)} images"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the attacks before have told them
-        shares = accuracies_at(subject.models[name], x, y, radii, threat.norm, attack)
-    return _content(radii, shares, len(x), f"APGD with {STEPS} steps on the first {len(x)} images")
+        if eot == 1:
+            return _content(radii, accuracies_at(*found), len(x), source)
+        passes = passes_at(*found, eot, drawn)
+    shares = [float(right.double().mean()) for right in passes]
+    ends = [interval(right.double().mean(0) > 0.5, right) for right in passes]
+    return _content(radii, shares, len(x), f"{source}, means over {eot} passes", ends)
 
 
 def _from_sizes(subject: Classifiers, report: Report) -> Content:
@@ -69,10 +75,13 @@ def _from_sizes(subject: Classifiers, report: Report) -> Content:
         radii = sorted({float(round(radius)) for radius in radii})
     with torch.no_grad():
         sizes = ThreatModel(threat.norm, eps).size((report.x_adv.double() - x.double()).flatten(1))
+        sizes = sizes.clamp_max(eps)  # all are in the ball, up to the rounding of a + η
     shares = accuracies_from_sizes(report.clean[:kept], report.robust[:kept], sizes, radii)
     return _content(radii, shares, len(x), f"the sizes of the perturbations found by {report.attacks[0].name}")
 
 
-def _content(radii: list[float], shares: list[float], count: int, source: str) -> Content:
-    ends = [clopper_pearson(round(share * count), count) for share in shares]
+def _content(
+    radii: list[float], shares: list[float], count: int, source: str, ends: list[tuple[float, float]] | None = None
+) -> Content:
+    ends = [clopper_pearson(round(share * count), count) for share in shares] if ends is None else ends
     return {"eps": radii, "accuracy": shares, "intervals": ends, "images": count, "source": source}

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from math import isfinite
 
 import numpy as np
 import torch
@@ -48,25 +49,34 @@ def examples_of(
     subject: Classifiers, reports: Mapping[str, Report], predictions: Mapping[str, Tensor]
 ) -> dict[str, list[Example]]:
     """Return a few fooled images of each classifier, from the classes in turn; none if the inputs are not images."""
-    images, most = pictures(subject.images), max(FEWEST, min(MOST, TOGETHER // max(len(reports), 1)))
+    are_images, low, high = pictures(subject.images[:1]) is not None, *_range(subject)
+    most = max(FEWEST, min(MOST, TOGETHER // max(len(reports), 1)))
     found: dict[str, list[Example]] = {}
     for name, report in reports.items():
         kept = len(predictions[name])  # inputs whose examples are in memory
         fooled = (report.clean & ~report.robust)[:kept].nonzero().squeeze(-1)
-        if images is None or len(fooled) == 0:
+        if not are_images or len(fooled) == 0:
             found[name] = []
             continue
         rows = fooled[first_of_each_class(subject.labels[fooled], most)]
-        attacked = pictures(report.x_adv[rows])
-        assert attacked is not None
+        shown = [pictures((x[rows].double() - low) / (high - low)) for x in (subject.images, report.x_adv)]
         eta = report.x_adv[rows].double() - subject.images[rows].double()
         sizes = ThreatModel(subject.threat.norm, 0.0).size(eta.flatten(1)).tolist()
-        own = zip(rows.tolist(), sizes, images[rows], attacked, strict=True)
+        own = zip(rows.tolist(), sizes, *(part for part in shown if part is not None), strict=True)
         labels, guesses = subject.labels.tolist(), predictions[name].tolist()
         found[name] = [
             Example(i, labels[i], guesses[i], size, _levels(a), _signed(b - a), _levels(b)) for i, size, a, b in own
         ]
     return found
+
+
+def _range(subject: Classifiers) -> tuple[float, float]:
+    """Return the values that are drawn black and white: the bounds, or the limits of the inputs without finite ones."""
+    x, ends = subject.images, [torch.as_tensor(bound).double() for bound in subject.bounds]
+    low, high = float(ends[0].min()), float(ends[1].max())
+    if not (isfinite(low) and isfinite(high)):
+        low, high = float(x.min()), float(x.max())
+    return low, high if high > low else low + 1
 
 
 def pictures(x: Tensor) -> Tensor | None:

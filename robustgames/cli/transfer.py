@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Generator
+from torch import Generator, Tensor
 
 from robustgames.attacks.report import Report
 from robustgames.attacks.transfers import Transfers, transfer
@@ -40,7 +40,7 @@ def transfers_of(
         words: The other networks.
         data: How inputs are read; a normalization is put before the other networks as well.
         trust: Whether to load a file of TorchScript.
-        settings: The flags `seed`, `batch` and `eot`.
+        settings: The flags `seed` and `batch`.
     """
     if not words:
         return None
@@ -57,7 +57,7 @@ def transfers_of(
         threat.norm,
         bounds=subject.bounds,
         generator=generator,
-        eot=settings.eot or 1,
+        eot=max(report.eot for report in reports.values()),
         batch_size=settings.batch,
     )
     _warn_of_masking(found, reports)
@@ -70,7 +70,7 @@ def _warn_of_masking(found: Transfers, reports: Mapping[str, Report]) -> None:
     for t, target in enumerate(found.names):
         if target not in reports:
             continue
-        robust = reports[target].robust[:count]
+        robust = _surely_robust(reports[target])[:count]
         won = {source: int((robust & ~found.right[s, t]).sum()) for s, source in enumerate(found.names) if s != t}
         source = max(won, key=won.__getitem__, default="")
         if source and won[source] > TOLERATED * count:
@@ -79,3 +79,13 @@ def _warn_of_masking(found: Transfers, reports: Mapping[str, Report]) -> None:
                 "itself could not: they count as robust above, and its gradients may be masked",
                 stacklevel=2,
             )
+
+
+def _surely_robust(report: Report) -> Tensor:
+    """Return the inputs that are robust, of a stochastic network those in clearly more than half of the passes.
+
+    Passes of one that is right in about half of them come out either way, which is no sign of masking.
+    """
+    if report.robust_passes is None:
+        return report.robust
+    return report.robust_passes.double().mean(0) >= 0.5 + 1.5 / report.eot**0.5

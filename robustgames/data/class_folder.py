@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from robustgames.data.classified import Classified
+from robustgames.data.classified import Classified, warn_of_order
 from robustgames.data.decoding import LONGEST_SIDE, header, pixels
 from robustgames.data.files import Folder
 from robustgames.errors import GameError, one_line
 
 PARTS = ("train", "training", "test", "testing", "val", "valid", "validation")
-SHOWN = 5  # classes in a message
 
 
 def class_folder(path: str | Path, resize: tuple[int, int] | None = None, count: int | None = None) -> Classified:
@@ -65,9 +63,7 @@ def _classes(folder: Folder) -> tuple[Tensor, tuple[str, ...]]:
         )
     if len(names) == 1:
         raise GameError(f"{folder.place} has one class, {names[0]}: a sub-folder for each of 2 or more is needed")
-    if all(name.isdecimal() for name in names) and names != sorted(names, key=int):
-        order = ", ".join(names[:SHOWN])
-        warnings.warn(f"classes are numbered in the order of words, as torchvision does: {order} ...", stacklevel=3)
+    warn_of_order(names)
     number = {name: k for k, name in enumerate(names)}
     return torch.tensor([number[top] for top in tops]), tuple(names)
 

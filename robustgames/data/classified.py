@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from robustgames.errors import GameError, one_line
 
 LEVELS = 255
 CHANNELS = (1, 3, 4)
+SHOWN = 5  # classes in a message
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,15 @@ def from_arrays(place: str, x: Any, y: Any, names: tuple[str, ...] = ()) -> Clas
     return Classified(place, tuple(x.shape[1:]), labels, lambda numbers: x[numbers], names or found, limits=limits)
 
 
+def warn_of_order(names: Sequence[str]) -> None:
+    """Warn if names of classes, sorted as words, are numbers in another order."""
+    if all(name.isdecimal() for name in names) and list(names) != sorted(names, key=int):
+        order = ", ".join(names[:SHOWN])
+        warnings.warn(
+            f"classes are numbered in the order of words, as torchvision and scikit-learn do: {order} ...", stacklevel=4
+        )
+
+
 def channels_first(x: Tensor) -> Tensor:
     """Return images as (N, C, H, W): those of (N, H, W) and (N, H, W, C) are brought to it, other shapes stay.
 
@@ -140,9 +151,9 @@ def _labels(place: str, values: Any) -> tuple[Tensor, tuple[str, ...]]:
         array = np.asarray(values)
         if array.dtype.kind in "US":
             words, numbers = np.unique(array.reshape(-1), return_inverse=True)
-            return torch.from_numpy(numbers).long(), tuple(
-                w.decode(errors="replace") if isinstance(w, bytes) else str(w) for w in words
-            )
+            names = tuple(w.decode(errors="replace") if isinstance(w, bytes) else str(w) for w in words)
+            warn_of_order(names)
+            return torch.from_numpy(numbers).long(), names
     y = _tensor(f"the labels of {place}", values)
     if y.dim() == 2 and y.shape[1] == 1:
         y = y.squeeze(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,8 @@ def from_dataset(place: str, dataset: Any, count: int | None = None) -> Classifi
         return from_arrays(place, _stacked(place, [x for x, _ in rows]), np.array([y for _, y in rows]), names)
     check_kind(place, first)
     labels = torch.zeros(total, dtype=torch.int64)
-    labels[numbers] = torch.tensor([_label(place, dataset, int(n)) for n in numbers])
+    known = _known_labels(place, dataset, numbers)
+    labels[numbers] = torch.tensor([known(n) for n in numbers.tolist()])
 
     def read(numbers: Tensor) -> Tensor:
         return _stacked(place, [_item(place, dataset, int(n))[0] for n in numbers])
@@ -54,12 +56,24 @@ def is_dataset(value: Any) -> bool:
     return isinstance(value, Dataset | DataLoader)
 
 
-def _label(place: str, dataset: Any, number: int) -> int:
-    targets = getattr(dataset, "targets", None)  # torchvision's name: no image is decoded for its label
-    label = (
-        targets[number] if targets is not None and len(targets) == len(dataset) else _item(place, dataset, number)[1]
-    )
-    return int(label)
+def _known_labels(place: str, dataset: Any, numbers: Tensor) -> Callable[[int], int]:
+    """Return the function that gives the label of an item: that of `dataset.targets`, as torchvision calls them.
+
+    No image is then decoded for its label. They are before `target_transform`, or may be something else, so they are
+    taken only if they are the labels of the first and the last item.
+    """
+
+    def of_item(number: int) -> int:
+        return _item(place, dataset, number)[1]
+
+    targets = getattr(dataset, "targets", None)
+    if targets is None or len(targets) != len(dataset) or getattr(dataset, "target_transform", None) is not None:
+        return of_item
+    try:
+        agree = all(int(targets[n]) == of_item(n) for n in {int(numbers[0]), int(numbers[-1])})
+    except (TypeError, ValueError, KeyError):  # e.g. words
+        return of_item
+    return (lambda number: int(targets[number])) if agree else of_item
 
 
 def _item(place: str, dataset: Any, number: int) -> tuple[Tensor, int]:

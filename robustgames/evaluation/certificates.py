@@ -18,6 +18,7 @@ from robustgames.solvers import diagnostics
 from robustgames.solvers.gaps import known_gap
 
 ALONE = alone()
+COLLAPSE = 0.2  # share of all images that several steps fool in addition, from which a classifier is flagged
 SMALL = 16  # coordinates up to which the Jacobian of every run is worth its time
 
 
@@ -154,7 +155,7 @@ def catastrophic_overfitting(shares: dict[str, Tensor], attack_steps: int = FINA
     one, several = shares.get(FGSM_ACCURACY.name), shares.get(pgd_accuracy(attack_steps).name)
     if one is None or several is None:
         return None
-    return (one >= 0.5) & (one - several > 0.2)
+    return (one >= 0.5) & (one - several > COLLAPSE)
 
 
 @torch.no_grad()

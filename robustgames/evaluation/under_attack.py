@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from robustgames.attacks import Victim
+from robustgames.attacks.losses import margin
+from robustgames.attacks.passes import common_noise, draw_seed, mean_over, stronger
 from robustgames.attacks.victim import Model
 from robustgames.certificates.verdicts import clopper_pearson
 
@@ -17,8 +19,9 @@ Attack = Callable[..., Tensor]  # attack(model, x, y, eps, norm) -> x_adv
 def interval(right: Tensor, passes: Tensor | None = None) -> tuple[float, float]:
     """Return the 95 % interval of an accuracy over the choice of the images.
 
-    It is exact (Clopper and Pearson 1934) for one verdict per image, and normal for means over passes of a stochastic
-    classifier, whose spread over the images contains the noise.
+    It is exact (Clopper and Pearson 1934) for one verdict per image. For means over passes of a stochastic classifier,
+    whose spread over the images contains the noise, it is normal after two images that are always right and two that
+    are never right were added (Agresti and Coull 1998): without them it has no width where all passes agree.
 
     Args:
         right: Mask of the images that are classified correctly, (N,).
@@ -34,6 +37,7 @@ def interval(right: Tensor, passes: Tensor | None = None) -> tuple[float, float]
     if passes is None:
         return clopper_pearson(int(right.sum()), len(right))
     each = passes.double().mean(0)
+    each = torch.cat([each, each.new_tensor([0.0, 0.0, 1.0, 1.0])])
     mean, error = float(each.mean()), float(each.std(correction=0)) / len(each) ** 0.5
     return max(0.0, mean - 1.96 * error), min(1.0, mean + 1.96 * error)
 
@@ -95,7 +99,8 @@ def accuracies_at(
     """Return the accuracy under an attack at increasing radii.
 
     An image that is fooled at one radius counts as fooled at all larger ones, whose balls contain its perturbation. The
-    accuracies therefore never rise, and only the other images are attacked again.
+    accuracies therefore never rise, and only the other images are attacked again. A stochastic classifier is right or
+    wrong by chance: see `passes_at`.
 
     Args:
         model: Classifier, inputs (N, ...) -> logits (N, C).
@@ -112,6 +117,53 @@ def accuracies_at(
         x, y = x[keep], y[keep]
         shares.append(len(x) / count)
     return shares
+
+
+def passes_at(
+    model: Model | Victim,
+    x: Tensor,
+    y: Tensor,
+    radii: Sequence[float],
+    norm: str,
+    attack: Attack,
+    eot: int,
+    generator: Generator,
+) -> list[Tensor]:
+    """Return the verdicts (eot, N) of a stochastic classifier under an attack at increasing radii; True if correct.
+
+    The point found for an image at one radius is kept at the next one unless the new point fools more passes. Verdicts
+    are those of new passes. Their mean is the accuracy; it never rises, because a lower one at a smaller radius holds.
+
+    Args:
+        model: See `accuracies_at`.
+        x: Inputs (N, ...), N >= 1.
+        y: Classes (N,).
+        radii: Radii >= 0 in increasing order.
+        norm: Norm of the ball.
+        attack: Function `attack(model, x, y, eps, norm)`.
+        eot: Passes that compare two points, and passes of a verdict.
+        generator: Source of the seeds of the noise.
+    """
+    victim, best, found = model if isinstance(model, Victim) else Victim(model), x, list[Tensor]()
+
+    def compared(points: Tensor) -> tuple[Tensor, Tensor]:
+        logits = victim.logits(points)
+        return logits.argmax(-1) != y, margin(logits, y)
+
+    for radius in radii:
+        new = attack(victim, x, y, radius, norm) if radius > 0 else x
+        with victim.under_attack(), torch.no_grad():
+            seed, each = draw_seed(generator), []
+            for points in (new, best):
+                with common_noise(seed, x.device):
+                    each += mean_over(eot, lambda points=points: compared(points))
+            better = stronger(*each)
+            best = torch.where(better.view(-1, *(1 for _ in x.shape[1:])), new, best)
+            with common_noise(draw_seed(generator), x.device):
+                right = torch.stack([victim.logits(best).argmax(-1) == y for _ in range(eot)])
+        lower = not found or right.double().mean() < found[-1].double().mean()
+        found.append(right if lower else found[-1])
+    return found
 
 
 def predict(victim: Victim, x: Tensor) -> Tensor:

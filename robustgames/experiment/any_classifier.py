@@ -116,7 +116,7 @@ def from_module(
         x = _floats(data, chosen[rows], levels, dtype)
         return _inside(x, low, high, options).reshape(-1, *fit.shape).to(place)
 
-    _check_classes(data, labels, fit, bool(options.classes))
+    _check_classes(data, labels, fit, bool(options.classes) or options.shift != 0)
     threat = ThreatModel(norm or "linf", eps, *(_bound(b, dtype, place) for b in (low, high)))
     kept, part = (max(limit // (first[:1].numel() * dtype.itemsize), 1) for limit in (KEPT, PART))
     images = read(slice(0, min(options.kept or kept, len(chosen))))
@@ -134,7 +134,7 @@ def from_module(
         labels.to(place),
         threat,
         Path("attacks") / name.replace(":", "-").replace("/", "-"),
-        data.names,
+        _shifted(data.names, options.shift),
         read if len(images) < len(chosen) else None,
         None if torch.equal(chosen, torch.arange(len(chosen))) else chosen,
         part,
@@ -201,6 +201,11 @@ def _labels(data: Classified, chosen: Tensor, shift: int) -> Tensor:
             "--labels N adds N to them"
         )
     return labels
+
+
+def _shifted(names: tuple[str, ...], shift: int) -> tuple[str, ...]:
+    """Return the names by the numbers of the classes after the shift."""
+    return (*map(str, range(shift)), *names) if names and shift > 0 else names[-shift:] if shift < 0 else names
 
 
 def _check_classes(data: Classified, labels: Tensor, fit: Fit, chosen: bool) -> None:

@@ -666,3 +666,13 @@ def test_training_mode_is_warned_of():
         UserWarning, match="the model is in training mode: it is attacked in evaluation mode, and set back"
     ):
         fgsm(Mixed(), X, Y, 0.1)
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_apgd_in_l1_ends_in_the_ball_however_few_steps_it_has(steps):
+    torch.manual_seed(0)
+    net, x = torch.nn.Linear(20, 3), torch.rand(6, 20)
+    y = net(x).argmax(1)
+    for attack in (apgd, partial(apgd_targeted, loss="margin")):
+        x_adv = attack(net, x, y, 0.5, "l1", steps=steps)
+        assert (x_adv - x).abs().sum(1).max() <= 0.5 + 1e-5 and (x_adv != x).any()  # 1.5 with one step, 1 with 2 and 4

@@ -453,3 +453,16 @@ def _art(net, x, y, norm):
 
 
 PEERS = {"foolbox": _foolbox, "art": _art}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_nes_sees_differences_in_a_narrow_type(dtype):
+    """Points at a distance of 0.001 are the image itself in bfloat16, whose steps are 0.004 below 1."""
+    torch.manual_seed(0)
+    net, x = torch.nn.Linear(20, 2).to(dtype), (0.5 + 0.4 * torch.rand(40, 20)).to(dtype)
+    y = net(x).argmax(1)
+    x_adv = attacks.nes(net, x, y, 0.05, queries=520)
+    w = (net.weight[1] - net.weight[0]).double() * (1 - 2 * y).view(-1, 1).double()
+    gain, most = ((x_adv - x).double() * w).sum(1), 0.05 * w.abs().sum(1)
+    open_ = net(x_adv).argmax(1) == y
+    assert open_.any() and (gain / most)[open_].mean() > 0.6

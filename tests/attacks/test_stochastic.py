@@ -11,6 +11,7 @@ from robustgames import attacks
 from robustgames.attacks.passes import mean_over
 from robustgames.attacks.saving import from_8_bit, to_8_bit
 from robustgames.errors import GameError
+from robustgames.evaluation.under_attack import accuracies_at, passes_at
 
 EPS = 0.03
 LEVELS = (0.02, 0.1, 0.5)
@@ -198,3 +199,19 @@ def test_no_pass_of_an_ordinary_model_is_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         attacks.pgd(model, model.x, model.y, EPS, eot=2)
+
+
+@pytest.mark.parametrize("noise", LEVELS[:2])
+def test_the_curve_is_that_of_the_law(noise):
+    model = Noisy(noise)
+    radii = [0.0, 0.25 * EPS, 0.5 * EPS, EPS, 1.5 * EPS]
+    generator = torch.Generator().manual_seed(0)
+    attack = partial(attacks.apgd, steps=5, early="drop", eot=20, generator=generator)
+    passes = passes_at(model, model.x, model.y, radii, "linf", attack, 20, generator)
+    w, bias = torch.stack([-model.d / 2, model.d / 2]), torch.stack([-model.b / 2, model.b / 2])
+    worst = [attacks.linear_worst_case(w, model.x, model.y, radius, bias=bias) for radius in radii]
+    law = [float(model.right(x).mean()) for x in worst]
+    found = [float(right.double().mean()) for right in passes]
+    assert found == pytest.approx(law, abs=0.04) and found == sorted(found, reverse=True)
+    lucky = accuracies_at(model, model.x, model.y, radii, "linf", attack)  # one pass of each radius has the last word
+    assert noise < 0.1 or lucky[3] < law[3] - 0.1

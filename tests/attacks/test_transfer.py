@@ -43,3 +43,17 @@ def test_linear_models_transfer_as_their_angle_says(norm):
 def test_no_models_are_refused_and_no_inputs_are_fine():
     with pytest.raises(GameError, match="no classifier is given"):
         transfer({}, torch.rand(2, 12), torch.zeros(2).long(), 0.1)
+
+
+def test_radii_and_bounds_of_each_input_are_those_of_its_batch():
+    torch.manual_seed(0)
+    x, y = torch.rand(10, 6), torch.arange(10) % 3
+    models = {"a": torch.nn.Linear(6, 3), "b": torch.nn.Linear(6, 3)}
+    radii, low = torch.linspace(0, 0.3, 10), (x - 0.05).clamp_min(0)
+    whole = transfer(models, x, y, radii, bounds=(low, 1.0))
+    for eps in (radii, radii.tolist(), radii.view(-1, 1)):
+        parts = transfer(models, x, y, eps, bounds=(low, 1.0), batch_size=4)
+        assert parts.right.shape == (2, 2, 10) and torch.equal(
+            parts.right[:, :, :1], parts.clean[:, :1].expand(2, 2, 1)
+        )
+        assert torch.equal(parts.right[0, 0], whole.right[0, 0])

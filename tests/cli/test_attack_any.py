@@ -3,6 +3,7 @@
 import json
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from robustgames.attacks import evaluate, linear_worst_case
+from robustgames.attacks.checks import black_box_wins
 from robustgames.attacks.saving import load_examples
 from robustgames.cli import main
+from robustgames.data import from_arrays
 from robustgames.experiment import any_classifier
 from robustgames.experiment.user_data import load_data
 
@@ -97,6 +100,30 @@ def tensors():
 
 def words():
     return {"x": np.zeros((4, 8, 8, 3), np.uint8), "y": np.array(["dog", "cat", "cat", "owl"])}
+
+class Transformed(Photos):
+    targets = [5] * 12  # target_transform has the last word
+    target_transform = staticmethod(lambda y: y % 3)
+
+def transformed():
+    return Transformed()
+
+class Others(Photos):
+    targets = ["words"] * 12
+
+def others():
+    return Others()
+
+read = []
+
+class Torchvision(Photos):
+    targets, target_transform = [0, 1, 2] * 4, None
+    def __getitem__(self, i):
+        read.append(i)
+        return super().__getitem__(i)
+
+def torchvision():
+    return Torchvision()
 
 def integers():
     return np.zeros((4, 3, 8, 8), int), np.zeros(4, int)
@@ -424,6 +451,79 @@ def test_labels_that_begin_at_1_are_shifted(capsys):
     assert "--labels -1" in error
     attack(f"{words} --labels -1", capsys)
     assert results()[0].labels.tolist() == [0, 1, 2] * 3
+
+
+def test_names_of_classes_move_with_their_numbers(capsys, tmp_path):
+    folder(tmp_path / "photos")
+    words = "--model mine:linear --model-set classes=4 --data photos --eps 0.01 --attack fgsm --out found --labels 1"
+    printed = attack(words, capsys).out
+    found, content, _ = results()
+    assert found.labels.tolist() == [1] * 5 + [2] * 5 + [3] * 5 and "the data have" not in printed
+    assert content["class_names"] == ["0", "ant", "bee", "cow"]
+    assert any_classifier._shifted(("none", "ant", "bee"), -1) == ("ant", "bee")
+
+
+def test_labels_of_a_dataset_are_those_of_its_items(capsys):
+    for word in ("transformed", "others"):
+        attack(f"--model mine:linear --data mine:{word} --eps 0.05 --attack fgsm --out {word}", capsys)
+        assert results(word)[0].labels.tolist() == [0, 1, 2] * 4
+    assert torch.equal(load_data("mine:torchvision", 12).labels, torch.arange(12) % 3) and mine().read == [0, 0, 11]
+
+
+def test_words_that_are_numbers_in_another_order_are_warned_of():
+    with pytest.warns(UserWarning, match="in the order of words, as torchvision and scikit-learn do: 0, 1, 10, 2 ..."):
+        found = from_arrays("here", np.zeros((4, 3, 8, 8), np.uint8), np.array(["0", "1", "2", "10"]))
+    assert found.labels.tolist() == [0, 1, 3, 2]
+
+
+def test_gray_images_of_16_bits_keep_their_upper_8_and_32_bits_are_refused(capsys, tmp_path):
+    values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    for name in ("a", "b"):
+        (tmp_path / "deep" / name).mkdir(parents=True)
+        (tmp_path / "deep" / name / "1.pgm").write_bytes(b"P5 8 8 65535\n" + values.astype(">u2").tobytes())
+        Image.fromarray(values).save(tmp_path / "deep" / name / "2.png")
+    found = load_data("deep", 4).read(torch.arange(4))
+    assert torch.equal(found, torch.from_numpy((values >> 8).astype(np.uint8)).expand(4, 1, 8, 8))
+    for mode, kind in (("I", np.int32), ("F", np.float32)):
+        Image.fromarray(values.astype(kind)).save(tmp_path / "deep" / "a" / "0.tif")
+        words = "--model mine:linear --model-set inputs=64 classes=2 --data deep --eps 0.1 --out found"
+        error = attack(words, capsys, 2).err
+        assert (
+            f"0.tif cannot be read (pixels of 32 bits, whose range is not known ({mode}): store 8 or 16 bits)" in error
+        )
+
+
+def test_parts_are_judged_together_where_a_black_box_wins(capsys, tmp_path, monkeypatch):
+    folder(tmp_path / "photos", count=8)
+    ten_images_at_once(monkeypatch)
+    words = "--model mine:linear --data photos --eps 0.02 --attack fgsm square --batch 10 --out found"
+    tallies = iter([(5, 1), (4, 0), (1, 0)])
+
+    def few(*arguments, **settings):
+        report = evaluate(*arguments, **settings)
+        one, two = next(tallies)
+        won = [replace(tally, fooled=count) for tally, count in zip(report.attacks, (one, two), strict=True)]
+        for note in black_box_wins([(tally.name, tally.fooled) for tally in won], len(report.clean)):
+            warnings.warn(note, stacklevel=1)
+        return replace(report, attacks=tuple(won), warnings=())
+
+    monkeypatch.setattr("robustgames.cli.attack_run.evaluate", few)
+    monkeypatch.setattr("robustgames.attacks.checks.GAIN", 0.05)
+    attack(words, capsys)
+    assert not [note for note in results()[1]["warnings"] if "without gradients" in note]  # 1 of 10, but of 24
+    tallies = iter([(5, 1), (4, 1), (1, 2)])
+    attack(words, capsys)
+    _, content, row = results()
+    for found in (content["warnings"], row["warnings"]):
+        assert [note[:60] for note in found if "without gradients" in note] == [
+            "Square, without gradients, fooled 4 of 24 inputs that the at"
+        ]
+
+
+def test_norms_are_written_as_in_python(capsys):
+    words = "--model mine:linear --model-set inputs=64 classes=10 --data digits --attack fgsm --images 20 --out found"
+    attack(f"{words} --norm Linf", capsys)
+    assert (results()[1]["norm"], results()[1]["eps"]) == ("linf", 0.1)  # "Linf needs its radius" before
 
 
 def test_classes_of_a_folder_get_the_numbers_that_the_network_has_for_them(capsys, tmp_path):

@@ -273,6 +273,8 @@ def test_catastrophic_overfitting_is_told(trained, capsys, monkeypatch):
     printed = attack([trained[0], *words], capsys).out
     assert "warning: catastrophic overfitting of run 0: FGSM leaves" in printed
     assert "catastrophic overfitting" in told("here")["warnings"][-1]
+    words[3] = "3"  # images: too few for such a claim
+    assert "catastrophic overfitting" not in attack([trained[0], *words], capsys).out
 
 
 def test_a_network_of_the_user_is_attacked_on_flat_or_square_images(capsys):

@@ -49,6 +49,18 @@ def small():
             return self.net(x)
     return Small()
 
+class Noisy(nn.Module):
+    def forward(self, x):  # right with probability 0.7 or 0.3, wherever the input is
+        z = linear()(x)
+        chance = 0.5 + 0.2 * torch.sin(1000.0 * torch.arange(len(x))).sign()
+        return torch.where((torch.rand(len(x)) < chance).unsqueeze(1), z, -z)
+
+def noisy():
+    return Noisy()
+
+def zero():
+    return lambda x: torch.zeros(len(x), 10) + 0 * x[:, :1]
+
 def labeled():
     from robustgames.data import digits
     x = digits().test_images[:60]
@@ -108,6 +120,18 @@ def test_transfer_that_beats_the_attacks_is_warned_of(nets_of_more, capsys):
     printed = attack(words, capsys)
     assert "perturbations found on nets_of_more:linear fool" in " ".join(printed.out.split())
     assert "gradient masking" in reports()[0]
+
+
+def test_transfer_on_a_randomized_network_takes_the_passes_of_the_attack(nets_of_more, capsys, monkeypatch):
+    passes = []
+    own = transfer_flag.transfer
+    monkeypatch.setattr(transfer_flag, "transfer", lambda *a, **s: (passes.append(s["eot"]), own(*a, **s))[1])
+    words = ["--model", "nets_of_more:noisy", "--attack", "rand", "--attack-set", "steps=3"]
+    printed = attack([*words, "--transfer", "nets_of_more:zero"], capsys)
+    assert passes == [20]
+    row = next(iter(content()["classifiers"].values()))
+    assert 0.3 < row["robust_accuracy"] < 0.7
+    assert "perturbations found on" not in printed.out  # a single pass would fool a third of the inputs
 
 
 def test_corruptions_are_reported_everywhere(nets_of_more, capsys):

@@ -19,6 +19,7 @@ from torch import nn
 from robustgames import data
 from robustgames.attacks import evaluate, linear_worst_case
 from robustgames.attacks.members import MEMBERS
+from robustgames.attacks.report import Report, Tally
 from robustgames.attacks.saving import to_8_bit
 from robustgames.cli import attack_advice, attack_curve, attack_report, main
 from robustgames.cli.attack_advice import OTHER, advice_for
@@ -231,6 +232,40 @@ def test_intervals_of_passes_contain_the_choice_of_the_images():
     assert 0.91 <= covered / 300 <= 0.98
 
 
+@pytest.mark.parametrize("truth", [0.9, 0.98, 1.0])
+def test_intervals_of_passes_have_a_width_where_all_passes_agree(truth):
+    generator, covered = torch.Generator().manual_seed(0), 0
+    for _ in range(400):  # as a deterministic classifier
+        passes = (torch.rand(100, generator=generator) < truth).expand(20, 100)
+        low, high = interval(passes[0], passes)
+        covered += low <= truth <= high
+    assert covered / 400 >= 0.93
+    low, high = interval(torch.ones(50).bool(), torch.ones(20, 50).bool())
+    assert high == 1 and low == pytest.approx(interval(torch.ones(50).bool())[0], abs=0.03)  # 0.93; it was 1
+    assert interval(torch.zeros(50).bool(), torch.zeros(20, 50).bool()) == pytest.approx((0.0, 1 - low))
+
+
+def test_the_curve_from_sizes_ends_at_the_robust_accuracy_in_spite_of_rounding():
+    eps, x = 1e-4, torch.linspace(0.5, 0.99, 50).view(-1, 1, 1, 1).expand(-1, 1, 7, 7).clone()
+    x_adv, all_ = x + eps, torch.ones(50).bool()
+    assert ((x_adv.double() - x.double()).abs().amax((1, 2, 3)) > eps * (1 + 1e-5)).any()
+    subject = Classifiers("s", {}, x, torch.zeros(50).long(), ThreatModel("linf", eps), Path())
+    found = attack_curve._from_sizes(subject, Report(x_adv, all_, ~all_, (Tally("fmn"),)))
+    assert (found["accuracy"][0], found["accuracy"][-1]) == (1, 0)  # it was 0.3 and more
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-float("inf"), float("inf"))])
+def test_pictures_are_drawn_from_the_least_to_the_largest_value(bounds):
+    low, high = bounds if bounds[1] < 1000 else (-2.0, 3.0)
+    x = low + (high - low) * torch.linspace(0, 1, 16).view(1, 1, 4, 4).expand(2, 1, 4, 4)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    subject = Classifiers("s", {"n": net}, x, torch.zeros(2).long(), ThreatModel("linf", 0.0, *bounds), Path())
+    yes = torch.ones(2).bool()
+    (one, _) = examples_of(subject, {"n": Report(x.flip(-1), yes, ~yes, ())}, {"n": yes.long()})["n"]
+    assert one.clean.flatten().tolist() == [17 * k for k in range(16)]
+    assert one.attacked[0].tolist() == [51, 34, 17, 0]
+
+
 # -- texts ------------------------------------------------------------------------------------------------------
 def test_no_text_of_the_user_becomes_markup():
     outcome, content = hostile()
@@ -302,6 +337,7 @@ def test_every_warning_of_an_attack_has_its_own_advice():
     folder = Path(attack_advice.__file__).parents[1]
     sources = [folder / "attacks" / f"{name}.py" for name in ("checks", "masking", "ensemble", "inputs", "victim")]
     sources += [folder / "cli/attack.py", folder / "experiment/classifiers.py"]
+    sources += [folder / "experiment/any_classifier.py", folder / "data/classified.py", folder / "cli/attack_run.py"]
     notes = []
     for path in sources:
         for call in re.findall(r'(?:warnings\.warn\(\s*|return \[\s*|note = )((?:f?"[^"\n]*"\s*)+)', path.read_text()):
