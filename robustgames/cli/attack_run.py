@@ -15,13 +15,13 @@ from torch import Generator, Tensor
 
 from robustgames.attacks.checks import black_box_wins
 from robustgames.attacks.ensemble import evaluate
-from robustgames.attacks.gradient import FGSM, fgsm, pgd
+from robustgames.attacks.gradient import fgsm, pgd
 from robustgames.attacks.report import Report, join_reports
 from robustgames.attacks.saving import Quantized, to_8_bit
 from robustgames.cli import launch
 from robustgames.cli.attack_report import predict
 from robustgames.cli.words import pairs
-from robustgames.evaluation.certificates import COLLAPSE, catastrophic_overfitting
+from robustgames.evaluation.certificates import COLLAPSE, TELLING, catastrophic_overfitting
 from robustgames.evaluation.metrics import FGSM_ACCURACY, pgd_accuracy
 from robustgames.experiment.classifiers import Classifiers
 from robustgames.games.classification import PRECISIONS
@@ -173,8 +173,8 @@ def _bar(classifier: str, first: str, count: int) -> Iterator[Callable[[str, int
 
 
 def _warn_of_overfitting(subject: Classifiers, name: str, generator: Generator, eot: int) -> None:
-    """Warn if a classifier resists FGSM but not PGD, in the norms that these have."""
-    if subject.threat.norm not in FGSM.norms:
+    """Warn if a classifier resists FGSM but not PGD, in the norms in which that tells something."""
+    if subject.threat.norm not in TELLING:
         return
     model, x, y, threat = subject.models[name], subject.images[:FEW], subject.labels[:FEW], subject.threat
     y, settings = y[: len(x)], {"bounds": subject.bounds, "eot": eot}

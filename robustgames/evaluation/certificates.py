@@ -18,6 +18,7 @@ from robustgames.solvers import diagnostics
 from robustgames.solvers.gaps import known_gap
 
 ALONE = alone()
+TELLING = ("linf", "l2")  # norms in which one step is an attack
 COLLAPSE = 0.2  # share of all images that several steps fool in addition, from which a classifier is flagged
 SMALL = 16  # coordinates up to which the Jacobian of every run is worth its time
 
@@ -141,19 +142,23 @@ def _certified(game: AdversarialClassification, x: Tensor) -> Tensor:
     return ((margins > 0) | ~wrong).all(-1)
 
 
-def catastrophic_overfitting(shares: dict[str, Tensor], attack_steps: int = FINAL_ATTACK_STEPS) -> Tensor | None:
+def catastrophic_overfitting(
+    shares: dict[str, Tensor], attack_steps: int = FINAL_ATTACK_STEPS, norm: str = "linf"
+) -> Tensor | None:
     """Return whether a classifier resists one step of attack but not several, (*S,); None if it was not measured.
 
     That is, FGSM leaves at least half of the images correctly classified, and PGD fools more than 20 % of all images
-    in addition: training against weak attacks taught the network to mislead them.
+    in addition: training against weak attacks taught the network to mislead them. In ℓ1 there is no such verdict: one
+    step moves one pixel there, by 1 at most, whatever the radius, so every classifier resists it.
     Source: Wong, Rice and Kolter 2020, section 5.
 
     Args:
         shares: Result of `accuracies`.
         attack_steps: Steps K of PGD in it.
+        norm: Norm of both attacks.
     """
     one, several = shares.get(FGSM_ACCURACY.name), shares.get(pgd_accuracy(attack_steps).name)
-    if one is None or several is None:
+    if one is None or several is None or norm not in TELLING:
         return None
     return (one >= 0.5) & (one - several > COLLAPSE)
 

@@ -179,7 +179,7 @@ class GameExperiment(Experiment[GameAgent]):
 
     def details(self, agent: GameAgent, values: dict[str, Tensor]) -> Content:
         """Return the game, the solver's steps, and how many runs diverged or overfitted catastrophically."""
-        collapsed = catastrophic_overfitting(values)
+        collapsed = catastrophic_overfitting(values, norm=getattr(agent.oracle.whole, "norm", "linf"))
         return {
             "game": repr(agent.oracle.whole),
             "settings": self.env_settings,

@@ -275,6 +275,8 @@ def test_catastrophic_overfitting_is_told(trained, capsys, monkeypatch):
     assert "catastrophic overfitting" in told("here")["warnings"][-1]
     words[3] = "3"  # images: too few for such a claim
     assert "catastrophic overfitting" not in attack([trained[0], *words], capsys).out
+    words[3], moves = "60", ["--norm", "l1", "--eps", "10"]  # one step moves one pixel, which is no attack
+    assert "catastrophic overfitting" not in attack([trained[0], *words, *moves], capsys).out
 
 
 def test_a_network_of_the_user_is_attacked_on_flat_or_square_images(capsys):

@@ -412,6 +412,8 @@ def test_a_classifier_that_resists_one_step_only_is_flagged():
     assert flagged.tolist() == [True, False, False, False, False]
     assert catastrophic_overfitting({"fgsm_accuracy": fgsm}) is None
     assert catastrophic_overfitting({"pgd40_accuracy": fgsm}) is None
+    both = {"fgsm_accuracy": fgsm, "pgd40_accuracy": several}
+    assert catastrophic_overfitting(both, norm="l2").any() and catastrophic_overfitting(both, norm="l1") is None
 
 
 def test_standard_training_is_not_taken_for_it():
