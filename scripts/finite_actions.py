@@ -115,7 +115,7 @@ def train(env: str, method: Method, seed: int, runs: int, steps: Sequence[int], 
     if method == "sb3":
         peer(env, seed).learn(steps[-1], watch)
     else:
-        agent = ours(env, method, seed, runs)
+        agent = ours(env, method, seed, runs, steps[-1])
         for mark in steps:
             agent.learn(mark - agent.num_timesteps, log_interval=10**9, reset_num_timesteps=False)
             watch.note([largest(agent.policy(run)) for run in range(runs)])
@@ -148,14 +148,14 @@ class Watch(BaseCallback):
         return True
 
 
-def ours(env_id: str, method: Method, seed: int, runs: int) -> RobustDQN:
-    """Return our agent without an adversary, with its defaults or with the settings of RL Zoo."""
+def ours(env_id: str, method: Method, seed: int, runs: int, steps: int) -> RobustDQN:
+    """Return our agent without an adversary, with its defaults or with the settings of RL Zoo for so many steps."""
     env, env_settings = BATCHES[env_id], {"alpha": 0.0}
     if method == "ours":
         return RobustDQN(env, None, seed, runs, env_settings)
     zoo = dict(ZOO[env_id])
     solver = rg.make_solver("adam", lr=zoo.pop("learning_rate"))
-    zoo["exploration_steps"] = int(zoo.pop("exploration_fraction") * STEPS[env_id])
+    zoo["exploration_steps"] = int(zoo.pop("exploration_fraction") * steps)
     zoo["epsilon"] = zoo.pop("exploration_final_eps")
     return RobustDQN(env, solver, seed, runs, env_settings, hidden=(256, 256), double=False, huber=True, **zoo)
 

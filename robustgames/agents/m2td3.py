@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -46,6 +46,7 @@ class DomainRandomizedTD3(RobustTD3):
     """
 
     preset = RandomizationSettings(tau=0.005, twin=True, smoothing=0.2, delay=2)
+    env_defaults: ClassVar[dict[str, Any]] = {"alpha": 0.0}
     settings: RandomizationSettings
     ongoing: UncertainEnvs | UncertainPendulums
     _shown = False  # whether the critic sees the parameters

@@ -104,7 +104,7 @@ class ModelOptions(SweepOptions):
     """Sweep a model of Stable-Baselines3 over a grid of perturbations, and write the results next to its file."""
 
     run: Model
-    """File that model.save wrote."""
+    """File that model.save wrote. It lacks the statistics of a VecNormalize: a model trained with one needs them."""
     env: str | None = None
     """Id of the env to play in, e.g. robustgames/ActionRobustHopper-v0."""
     set: tuple[str, ...] = ()

@@ -145,7 +145,7 @@ def adversary_first(env: gym.Env) -> Any:
     if coupling is None or not coupling.adversary_first:
         return None
     while isinstance(env, gym.Wrapper):
-        if isinstance(env, gym.ObservationWrapper):
+        if isinstance(env, gym.ObservationWrapper) or env.observation_space != env.env.observation_space:
             raise GameError(
                 f"{type(env).__name__} changes observations after the adversary's shift: put it into the inner env"
             )

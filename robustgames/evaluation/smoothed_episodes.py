@@ -12,7 +12,7 @@ import numpy as np
 
 from robustgames.envs.control.action_robust import ActionRobustEnv
 from robustgames.envs.control.inner import checked_flag, is_real_box
-from robustgames.envs.opponents import Policy, Predictor, policy_of
+from robustgames.envs.opponents import ModelPolicy, Policy, Predictor, policy_of
 from robustgames.envs.registration import control_ids
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.policy_smoothing import CertifiedReturns
@@ -98,6 +98,8 @@ def play_smoothed(
     try:
         with alone(core) if isinstance(core, ActionRobustEnv) else nullcontext():
             for k in range(episodes):
+                if isinstance(acting, ModelPolicy):
+                    acting.begin()
                 observation, _ = made.reset(seed=seed + k, **({"options": {"perturbation": None}} if robust else {}))
                 rng, total, left, step = np.random.default_rng((seed + k, 4)), 0.0, budget**2, 0
                 done = False
@@ -163,7 +165,7 @@ def certify_returns(
         raise GameError(f"noise is {noise}: a smoothed policy has noise > 0 on its observations, e.g. noise=0.2")
     returns = play_smoothed(policy, env, noise, episodes, seed, scale, None, 0.0, env_settings, progress)
     if least is None and isinstance(env, str):
-        least = _least_return(_made(env, env_settings), env_settings)
+        least = _least_return(_made(env, env_settings))
     return CertifiedReturns(returns, noise, alpha, least)
 
 
@@ -177,12 +179,20 @@ def _made(env: gym.Env | str, settings: Mapping[str, Any] | None) -> gym.Env:
     return gym.make(env, disable_env_checker=True, **(settings or {}))
 
 
-def _least_return(made: gym.Env, settings: Mapping[str, Any] | None) -> float | None:
+def _least_return(made: gym.Env) -> float | None:
+    """Return a number that no return of an env of Gymnasium with its usual settings is below; None if none is known."""
     core, spec = made.unwrapped, made.spec
     made.close()
-    if spec is None or (settings and not isinstance(core, ActionRobustEnv)):
+    model = core.env_id.rpartition(":")[2] if isinstance(core, ActionRobustEnv) else getattr(spec, "id", None)
+    inner = core.inner.unwrapped.spec if isinstance(core, ActionRobustEnv) else spec
+    if spec is None or model is None or inner is None:
+        return None
+    usual = gym.spec(model)
+    if not str(usual.entry_point).startswith("gymnasium."):
+        return None  # another env of the same name
+    if any(repr(usual.kwargs.get(key)) != repr(value) for key, value in inner.kwargs.items() if key != "render_mode"):
         return None  # such as sutton_barto_reward of CartPole, which is another reward
-    return least_return(core.env_id if isinstance(core, ActionRobustEnv) else spec.id, spec.max_episode_steps)
+    return least_return(model, spec.max_episode_steps)
 
 
 def _paid(delta: np.ndarray, left: float) -> tuple[np.ndarray, float]:

@@ -27,7 +27,7 @@ class Result:
 
     Attributes:
         method: Method with its name in the table and its kind.
-        alpha: Share of the adversary in training.
+        alpha: Share of the adversary in training; NaN in a coupling without a share.
         sweep: Returns over the grid.
         steps: Env steps of every run.
         curve: Learning curve.

@@ -62,7 +62,8 @@ def over_the_grid(results: Mapping[str, Result]) -> Table:
         summary = one.sweep.summary()
         found = [*(summary[name] for name in shown_heads(results)), one.sweep.iqm()]
         cells = (_written(interval, _digits(results)) for interval in found)
-        rows.append([one.label, f"{one.alpha:g}", f"{one.steps:,}", *cells])
+        share = "" if isnan(one.alpha) else f"{one.alpha:g}"
+        rows.append([one.label, share, f"{one.steps:,}", *cells])
     return Table(["method", "alpha", "env steps", *shown_heads(results).values(), "IQM"], rows, title)
 
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 from robust_control.files import claim
-from robust_control.methods import METHODS, NR, PEERS, PR, UNCERTAIN, Budget, Method, describe
+from robust_control.methods import METHODS, NR, PEERS, UNCERTAIN, Budget, Method, describe
 
 from robustgames import experiment
 from robustgames.agents.control.episodes import RECENT
 from robustgames.checkpoints import CURRENT
-from robustgames.envs import NoisyAction
+from robustgames.envs.control.couplings import COUPLINGS
 from robustgames.envs.views import PlayerView
-from robustgames.errors import GameError, writing
+from robustgames.errors import DivergedError, GameError, writing
 from robustgames.evaluation.rollouts import Policy, control_env
-from robustgames.experiment.control import ControlExperiment
+from robustgames.experiment.control import CONTROL_AGENTS, ControlExperiment
 from robustgames.experiment.folder import locked, read_result
 
 ENV = "robustgames/ActionRobust-v0"
@@ -83,9 +83,15 @@ def _control(method: Method, budget: Budget, checkpoint: int) -> ControlExperime
 
 
 def from_run(folder: Path) -> Trained:
-    """Return the result of a run folder of `robustgames train`."""
+    """Return the result of a run folder of `robustgames train`.
+
+    Raises:
+        DivergedError: A run has no policy: runs are compared in pairs, so none may be left out.
+    """
     trained = read_run(folder)
     agent = trained.load_agent(folder, trained.make_agent())
+    if lost := (~agent.finite_runs()).nonzero().flatten().tolist():
+        raise DivergedError(f"runs {lost} of {folder} diverged (non-finite values): try a smaller lr")
     policies = [agent.policy(run) for run in range(trained.runs)]
     rows = [row for path in folder.glob("progress*.csv") for row in _rows(path)]
     return Trained(policies, agent.num_timesteps, _curve(rows, "time/timesteps", "rollout/ep_rew_std_of_runs"))
@@ -106,13 +112,18 @@ def read_run(folder: Path) -> ControlExperiment:
 
 
 def method_of(name: str, run: ControlExperiment) -> tuple[str, Method, float]:
-    """Return (inner env, method, alpha) of a run folder; its adversary is "learned" if there is none."""
-    settings = {key: value for key, value in run.env_settings.items() if key != "dtype"}
+    """Return (inner env, method, alpha) of a run folder.
+
+    The adversary is "learned" if there is none; alpha is NaN in a coupling without a share.
+    """
+    resolved = CONTROL_AGENTS[run.agent].settings_of_env(run.env, run.env_settings)
+    settings = {key: value for key, value in resolved.items() if key != "dtype"}
     if isinstance(alpha := settings.get("alpha"), list):
         raise GameError(f"{name} has runs of the shares {alpha}: a method has one, give runs that were trained alike")
     env: Any = control_env(run.env, settings).unwrapped
-    alpha = env.coupling.alpha
-    coupling = "" if not alpha else NR if isinstance(env.coupling, NoisyAction) else PR
+    alpha = getattr(env.coupling, "alpha", float("nan"))
+    names = {kind: known for known, kind in COUPLINGS.items()}
+    coupling = names.get(type(env.coupling), type(env.coupling).__name__) if alpha else ""
     adversary = run.settings.get("adversary", "learned") if coupling else "learned"
     label = METHODS[name].label if name in METHODS else name
     return env.env_id, Method(label, "", run.agent, coupling, adversary, run.solver), alpha

@@ -286,3 +286,24 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / rep
 def test_saving_a_replay_of_a_million_rows_takes_at_most_twice_its_size(tmp_path):
     done = subprocess.run([sys.executable, "-c", SAVE, str(tmp_path)], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 1.2  # beyond the replay itself
+
+
+# -- noise on actions ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("coupling", ["noisy", "probabilistic"])
+@pytest.mark.parametrize("env", [PENDULUM, BATCH])
+def test_noise_on_actions_is_a_part_of_the_env_and_the_replay_has_what_the_players_did(env, coupling):
+    settings = {"alpha": 0.25, "coupling": coupling, "perturbation": {"action_noise": 0.5}}
+    agent = RobustDDPG(env, runs=2, env_settings=settings, learning_starts=30, batch_size=8, engine="torch")
+    played, play = [], agent.ongoing.play
+
+    def noted(own, other):
+        played.append(np.stack([np.array(own), np.array(other)], 1))
+        return play(own, other)
+
+    agent.ongoing.play = noted
+    agent.learn(60)
+    stored, both = agent.practice.replay._arrays[1][:60], np.stack(played)
+    if coupling == "noisy":
+        np.testing.assert_allclose(stored, 0.75 * both[:, :, 0] + 0.25 * both[:, :, 1], atol=1e-6)
+    else:
+        assert np.isclose(stored[:, :, None], both, atol=1e-6).any(2).all()

@@ -374,3 +374,52 @@ def test_the_command_line_trains_resumes_and_evaluates_them(agent, tmp_path, cap
 def test_a_wrong_axis_is_one_line(capsys):
     assert main(f"train m2td3 {PENDULUM} --uncertainty mas=0.5:2".split()) == 2
     assert "did you mean mass" in capsys.readouterr().err
+
+
+# -- noise on actions, short episodes, the env's own perturbation ------------------------------------------------------
+class Square(gym.Env):
+    """One step, r = -a²."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), -(float(action[0]) ** 2), True, False, {}
+
+
+def test_the_critic_sees_what_noise_on_actions_costs():
+    if "test/Square-v0" not in gym.registry:
+        gym.register("test/Square-v0", Square, max_episode_steps=1)
+    soon = {"learning_starts": 300, "batch_size": 64, "hidden": (32,), "critic_lr": 1e-2, "candidates": 2}
+    env = {"env_id": "test/Square-v0"}
+    agent = M2TD3("robustgames/ActionRobust-v0", env_settings=env, uncertainty="action_noise=0:0.9", **soon).learn(900)
+    critic, states = agent.practice.learning.first(agent.practice.state), torch.zeros(1, 1, 1)
+    found = [
+        float(agent.game.critic(critic, torch.cat([states, torch.zeros(1, 1, 1), torch.full((1, 1, 1), c)], -1)))
+        for c in (-1.0, 1.0)
+    ]
+    np.testing.assert_allclose(found, [0.0, -0.9 / 3], atol=0.1)  # E a² = 1/3 if a uniform action replaces 0
+
+
+def test_shares_stay_a_distribution_if_all_that_is_left_is_drawn_again():
+    candidates = Candidates(1, 3, 1, torch.device("cpu"))
+    candidates.worst[:] = 1
+    candidates.follow([1])  # an episode of one step
+    assert candidates.shares.tolist() == [[0.0, 1.0, 0.0]]
+    candidates.renew(torch.zeros(3), 0, [1, 0, 2], np.random.default_rng(0))
+    np.testing.assert_allclose(candidates.shares[0], 1 / 3)
+
+
+def test_other_bodies_of_the_envs_own_perturbation_stay():
+    env, own = "robustgames/ActionRobustInvertedPendulum-v0", {"mass": {"cart": 2.0}}
+    settings = {"env_settings": {"perturbation": own}, "uncertainty": "mass:pole=0.5:2", "engine": "torch"}
+    agent = DomainRandomizedTD3(env, **settings, **SMALL).learn(2)
+    masses = agent.env.unwrapped.perturbation["mass"]
+    assert masses["cart"] == 2.0 and 0.5 <= masses["pole"] <= 2.0
+    settings["env_settings"] = {"perturbation": {"mass": 2.0}}
+    with pytest.raises(rg.GameError, match="has mass, and the uncertainty mass:pole"):
+        DomainRandomizedTD3(env, **settings, **SMALL)

@@ -344,6 +344,9 @@ def test_a_shift_that_nobody_saw_is_told_and_simultaneous_players_are_refused():
     wrapped = gym.wrappers.RescaleObservation(gym.make(ANY, coupling="observation"), np.float32(-1), np.float32(1))
     with pytest.raises(rg.GameError, match="RescaleObservation changes observations after the adversary's shift"):
         rg.PlayerView(wrapped, "adversary", opponent=[0.0]).reset()
+    for wrap in (lambda e: gym.wrappers.FrameStackObservation(e, 3), gym.wrappers.TimeAwareObservation):
+        with pytest.raises(rg.GameError, match="Observation changes observations after the adversary's shift"):
+            play_episodes(wrap(gym.make(ANY, coupling="observation")), lambda o: np.zeros(1), 1, adversary=np.ones(3))
 
 
 @dataclass(frozen=True)

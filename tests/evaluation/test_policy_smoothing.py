@@ -205,3 +205,19 @@ def test_least_returns_belong_to_models_whose_rewards_are_bounded():
     few = certify_returns(balance, "CartPole-v1", 0.1, 2, env_settings={"sutton_barto_reward": True})
     assert few.least is None  # another reward
     assert certify_returns(lambda o: np.zeros(1), PENDULUM, 0.1, 1, env_settings={"alpha": 0.2}).least is not None
+    env, cart = "robustgames/ActionRobust-v0", {"env_id": "CartPole-v1", "coupling": "probabilistic"}
+    never = lambda o: np.zeros(2)  # noqa: E731
+    for settings, least in ((cart, 0.0), ({**cart, "sutton_barto_reward": True}, None)):
+        assert certify_returns(never, env, 0.1, 1, env_settings=settings).least == least
+
+
+def test_a_policy_with_memory_begins_with_every_episode():
+    begun = []
+
+    class Recurrent:
+        def predict(self, observation, state=None, episode_start=None, deterministic=True):
+            begun.append((state, bool(episode_start[0])))
+            return np.zeros(1, np.float32), (state or 0) + 1
+
+    play_smoothed(Recurrent(), PENDULUM, 0.1, 2)
+    assert [k for k, one in enumerate(begun) if one == (None, True)] == [0, 200]

@@ -5,8 +5,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+import torch
+
+from robustgames.errors import DivergedError
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "robustness.py"
 SMALL = "--env InvertedPendulum-v5 --seeds 2 --steps 60 --learning-starts 20 --hidden 8 8 --batch-size 8 --episodes 1"
@@ -101,6 +105,38 @@ def test_wrong_input_is_refused_before_anything_is_trained(tmp_path, main, capsy
     assert main(words) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("agent", "env", "settings", "found"),
+    [
+        ("m2td3", {}, {}, ("", "learned", 0.0, "robust")),
+        ("sa_td3", {}, {}, ("", "learned", 0.0, "plain")),
+        ("rarl", {}, {}, ("force", "learned", float("nan"), "robust")),
+        ("atla", {"eps": 0.1}, {"adversary": "random"}, ("observation", "random", float("nan"), "control")),
+        ("robust_td3", {"coupling": "probabilistic", "alpha": 0.3}, {}, ("probabilistic", "learned", 0.3, "robust")),
+    ],
+)
+def test_the_coupling_and_the_share_of_a_run_folder_are_those_it_trained_with(main, agent, env, settings, found):
+    from robust_control.training import method_of
+
+    from robustgames.experiment.control import ControlExperiment
+
+    id = "robustgames/ActionRobustInvertedPendulum-v0"
+    run = ControlExperiment(agent, id, env_settings=env, settings=settings)
+    env_id, method, alpha = method_of("mine", run)
+    assert env_id == "InvertedPendulum-v5"
+    assert repr((method.coupling, method.adversary, alpha, method.kind)) == repr(found)
+
+
+def test_a_method_with_a_diverged_run_is_reported_and_the_others_are_not_lost(main, monkeypatch):
+    from robust_control import training
+
+    run, agent = Mock(), Mock(finite_runs=lambda: torch.tensor([True, False]))
+    run.load_agent.return_value = agent
+    monkeypatch.setattr(training, "read_run", lambda folder: run)
+    with pytest.raises(DivergedError, match=r"runs \[1\] of folder diverged"):  # which `parts.run` turns into a reason
+        training.from_run(Path("folder"))
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,8 @@ class BatchedEnvs(Episodes):
                     self.recent[i].append((total, length))
             self._returns = torch.where(torch.tensor(lengths, device=self.device) > 0, 0.0, self._returns)
         over = [length > 0 for length in lengths]
-        return Played(before, info["executed_action"], info["final_obs"], rewards, terminated, over)
+        executed = info.get("coupled_action", info["executed_action"])
+        return Played(before, executed, info["final_obs"], rewards, terminated, over)
 
     def abandon(self) -> None:
         self._now, self._gone, self._returns = None, True, torch.zeros_like(self._returns)

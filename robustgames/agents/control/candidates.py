@@ -72,7 +72,8 @@ class Candidates:
             y[k * self.size : (k + 1) * self.size] = fresh.to(y)
             shares[run, k] = 0.0
             shares[run, k] = shares[run].sum() / (self.count - 1)
-        shares[run] /= shares[run].sum()
+        total = shares[run].sum()
+        shares[run] = shares[run] / total if total > 0 else 1 / self.count  # 0 after episodes of one step
         self.shares = shares
         return y
 

@@ -23,7 +23,7 @@ class Played(NamedTuple):
     observations: Any
     """s, (S, p)."""
     executed: Any
-    """Actions of the actuators, (S, k)."""
+    """Actions of the actuators, (S, k), before a perturbation "action_noise", which is a part of the env."""
     after: Any
     """s', (S, p), in the last step of an episode also."""
     rewards: Any

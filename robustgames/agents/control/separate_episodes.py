@@ -145,10 +145,10 @@ class SeparateEnvs(Episodes):
         return self.envs[i].step({"protagonist": own, "adversary": other})
 
     def _stored_action(self, i: int, own: np.ndarray, other: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-        """Return the action that the critic learns from, flat: that of the actuators."""
-        executed = executed_action(info, self.envs[i])
-        if self._recordings[i].length == 0 and "action_noise" not in self._cores[i].perturbation:
-            check_executed(law_of(self.envs[i]), own, other, info["executed_action"], self.envs[i])
+        """Return the action that the critic learns from, flat: that of the actuators before noise."""
+        executed = executed_action(info, self.envs[i], "action_noise" in self._cores[i].perturbation)
+        if self._recordings[i].length == 0:
+            check_executed(law_of(self.envs[i]), own, other, executed.reshape(own.shape), self.envs[i])
         return executed
 
     def _count(self, i: int, before: int) -> None:

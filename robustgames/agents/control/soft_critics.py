@@ -73,10 +73,10 @@ class SoftTemporalDifference(TemporalDifference):
         if self.temperature_lr == 0:
             return
         drawn = self.policies.sample_freely(_flat(z, 2), _flat(states, 3), _flat(noise, 3))
-        logs, present = state["log_temperatures"], self._present
+        logs, present = state["log_temperatures"], self._present.to(state["log_temperatures"])
         goal = -float(self.policies.action_size) if self.target_entropy is None else self.target_entropy
         means = [present.new_zeros(()) if one is None else one.log_prob.mean((-2, -1)) + goal for one in drawn]
-        ascent = torch.stack(torch.broadcast_tensors(*means), -1).view(logs.shape) * present.to(logs)
+        ascent = torch.stack(torch.broadcast_tensors(*means), -1).view(logs.shape) * present
         moved, state["temperature_rule"] = self._temperature_rule.step(
             logs, ascent, state["temperature_rule"], NO_DRAWS
         )

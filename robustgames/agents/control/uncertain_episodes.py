@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -16,6 +16,7 @@ from robustgames.agents.control.separate_episodes import SeparateEnvs
 from robustgames.agents.control.uncertainty_box import UncertaintyBox
 from robustgames.checkpoints import CHECKPOINT, check_like
 from robustgames.envs.control.batch import RobustVectorEnv
+from robustgames.envs.control.uncertainty_sets import Axis, axis_name, by_axis, nested
 from robustgames.errors import GameError
 
 Choose = Callable[[int, np.random.Generator], np.ndarray]
@@ -65,14 +66,17 @@ class UncertainEnvs(SeparateEnvs):
         self.box, self.choose, self.shown = box, choose, shown
         self.coordinates = np.zeros((self.runs, box.size))
         """Coordinates of the parameters of the present episodes, (S, d)."""
-        self._others = [dict(core._source) for core in self._cores]
+        self._others = [by_axis(core._source) for core in self._cores]
+        for others in self._others:
+            _check_apart(others, box)
 
     def _prepare(self, i: int) -> None:
         drawn = np.random.default_rng(seed_of(self.seed, i, EPISODES, self._episodes[i], MIDDLE))
         self.coordinates[i] = self.choose(i, drawn)
 
     def _options(self, i: int) -> dict[str, Any]:
-        return {"perturbation": {**self._others[i], **self.box.perturbation(self.coordinates[i])}}
+        chosen = by_axis(self.box.perturbation(self.coordinates[i]))
+        return {"perturbation": nested({**self._others[i], **chosen}.items())}
 
     def play(self, own: Any, other: Any) -> Played:
         played = super().play(own, other)
@@ -89,6 +93,19 @@ class UncertainEnvs(SeparateEnvs):
             check_like(saved, self._like_run_state(i), CHECKPOINT, place)
             self.coordinates[i] = saved["coordinates"].cpu().numpy()
         super().load_state_dict(state)
+
+
+def _check_apart(others: Mapping[Axis, Any], box: UncertaintyBox) -> None:
+    """Check that neither the env's own perturbation nor the box has an axis as a whole and the other a part of it."""
+    for own in others:
+        for axis in by_axis(box.perturbation(np.zeros(box.size))):
+            if type(own) is not type(axis) and _whole(own) == _whole(axis):
+                names = f"{axis_name(own)}, and the uncertainty {axis_name(axis)}"
+                raise GameError(f"the perturbation of the env has {names}: give the parts in both, or leave one out")
+
+
+def _whole(axis: Axis) -> str:
+    return axis if isinstance(axis, str) else axis[0]
 
 
 class UncertainPendulums(BatchedEnvs):

@@ -125,15 +125,16 @@ def stored_reward(reward: Any) -> float:
     return number
 
 
-def executed_action(info: dict[str, Any], env: gym.Env) -> np.ndarray:
-    """Return the action of the actuators, flat.
+def executed_action(info: dict[str, Any], env: gym.Env, noisy: bool) -> np.ndarray:
+    """Return the action of the actuators, flat; if noise may replace it (`noisy`), the one before the noise.
 
     Raises:
         GameError: A wrapper drops it.
     """
-    if "executed_action" not in info:
-        raise GameError(f"info has no executed_action: one of {names_of(env)} drops it; pass info through unchanged")
-    return info["executed_action"].ravel()
+    name = "coupled_action" if noisy else "executed_action"
+    if name not in info:
+        raise GameError(f"info has no {name}: one of {names_of(env)} drops it; pass info through unchanged")
+    return info[name].ravel()
 
 
 def _too_large(name: str, value: Any) -> GameError:

@@ -37,6 +37,8 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
     Reward: the protagonist's; the adversary's is its negative. `info` holds
 
     * `executed_action`: the action of the actuators, in [-1, 1]^n (which a critic should learn from),
+    * `coupled_action`, with the perturbation "action_noise": what the coupling made of both actions before noise
+      replaced it. A critic should then learn from this one, since the noise is a part of the env,
     * `adversary_acted`, `reward_adversary`,
     * `perturbation`: the perturbation of this episode, as drawn, with a key "axis:body" for the scale of a body,
     * `observations`: those of both players if they differ (observation noise, coupling "delayed_observation"). The
@@ -222,6 +224,8 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
             "reward_adversary": -reward,
             "perturbation": flat(self.perturbation),
         }
+        if "action_noise" in self.perturbation:
+            own_info["coupled_action"] = play.action.astype(np.float32)
         return seen, reward, terminated, truncated, {**info, **more, **own_info}
 
     def render(self) -> Any:

@@ -201,7 +201,7 @@ class RobustVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Tensor]):
         if not self._seeded:
             raise GameError("step before reset: call env.reset(seed=0) first")
         self.moves += 1
-        executed, acted = self._execute(*(self._action(actions, player) for player in self.players))
+        coupled, executed, acted = self._execute(*(self._action(actions, player) for player in self.players))
         reward, terminated = self._move(executed)
         reward, final, perturbation = reward.to(self.dtype), self._observe(), dict(self.perturbation)
         truncated, over, begun = self._renew(terminated)
@@ -213,16 +213,19 @@ class RobustVectorEnv(gym.vector.VectorEnv[Tensor, dict[str, Tensor], Tensor]):
             "final_obs": final,
             "_final_obs": over,
         }
+        if "action_noise" in perturbation:
+            info["coupled_action"] = coupled
         return self._observe() if begun else final, reward, terminated, truncated, info
 
-    def _execute(self, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (the executed action, (N, k); whether the adversary had a part in it, (N,))."""
-        executed, acted = self.coupling.execute(own, other, self._share, self._coins)
+    def _execute(self, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (the action before noise, the executed one, (N, k) each; whether the adversary had a part, (N,))."""
+        coupled, acted = self.coupling.execute(own, other, self._share, self._coins)
+        executed = coupled
         if "action_noise" in self.perturbation:
             drawn = 2 * self._uniform(self.dtype, self.action_size) - 1
             replaced = self._uniform(torch.float64) < self.perturbation["action_noise"]
-            executed = torch.where(replaced.unsqueeze(-1), drawn, executed)
-        return executed, acted.squeeze(-1)
+            executed = torch.where(replaced.unsqueeze(-1), drawn, coupled)
+        return coupled, executed, acted.squeeze(-1)
 
     def _uniform(self, dtype: torch.dtype, *further: int) -> Tensor:
         return uniform((self.num_envs, *further), self.generator, dtype)
