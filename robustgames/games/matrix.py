@@ -100,10 +100,14 @@ class RandomMatrixGame(MatrixGame):
 
 
 def minimax(matrix: np.ndarray) -> np.ndarray:
-    """Return argmin over the simplex of max_j (xᵀ matrix)_j, by linear programming in (x, value)."""
+    """Return argmin over the simplex of max_j (xᵀ matrix)_j, by linear programming in (x, value).
+
+    The tolerances of the linear program are absolute, so the payoffs are moved and scaled to [0, 1].
+    """
     from scipy.optimize import linprog
 
-    n, m = matrix.shape
+    (n, m), low = matrix.shape, matrix.min()
+    matrix = (matrix - low) / (matrix.max() - low or 1.0)
     solved = linprog(
         c=[0.0] * n + [1.0],
         A_ub=np.hstack([matrix.T, -np.ones((m, 1))]),

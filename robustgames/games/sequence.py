@@ -98,9 +98,13 @@ class KuhnPoker(SequenceGame):
 
 
 def _optimal(matrix: np.ndarray, own: Treeplex, other: Treeplex) -> np.ndarray:
-    """Return argmin over `own` of max over `other` of xᵀ matrix y, by the dual of the inner linear program."""
+    """Return argmin over `own` of max over `other` of xᵀ matrix y, by the dual of the inner linear program.
+
+    The tolerances of the linear program are absolute, so the largest payoff is scaled to 1.
+    """
     from scipy.optimize import linprog
 
+    matrix = matrix / (np.abs(matrix).max() or 1.0)
     n, m, sets = own.width, other.width, len(other.parents)
     flow, root = np.zeros((m, sets)), np.zeros(sets)  # v_j of the set of b, minus those of the sets below b
     for j, (parent, block) in enumerate(zip(other.parents, other.blocks(), strict=True)):

@@ -20,7 +20,8 @@ class GoldenRatio(Scheme):
 
     λ⁺ = min((1/φ + 1/φ²) λ, φ θ / (4 λ) |z - z⁻|² / |V(z) - V(z⁻)|², longest), θ⁺ = φ λ⁺/λ: the inverse of a local
     Lipschitz constant, never a line search. One call a step. Converges on every monotone game
-    whose field is locally Lipschitz, constrained or not. Source: Malitsky 2020, algorithm 1.
+    whose field is locally Lipschitz, constrained or not. For exact fields: the noise of two samples counts as
+    curvature, and λ becomes small. Source: Malitsky 2020, algorithm 1.
 
     Args:
         lr: First step, of which only the order matters: λ grows by at most 11 % a step.
@@ -46,11 +47,11 @@ class GoldenRatio(Scheme):
         started, rate, phi = state["started"], state["rate"], self.phi
         oracle.draw()
         v = oracle(z)
-        far, change = z - state["last"], v - state["v"]
-        local = ratio(oracle.dot(far, far), oracle.dot(change, change))
+        far, change = (oracle.dot(part, part) for part in (z - state["last"], v - state["v"]))
+        local = torch.where(change > 0, ratio(far, change), torch.inf)  # a constant field bounds no step
         longest = phi * state["theta"] / (4 * rate) * local
         found = torch.minimum((1 / phi + 1 / phi**2) * rate, longest).clamp_max(self.longest)
-        found = torch.where(started & (local > 0), found, rate)  # the first step has no last point
+        found = torch.where(started & (far > 0), found, rate)  # the first step has no last point
         bar = torch.where(started, ((phi - 1) * z + state["bar"]) / phi, z)
         theta = torch.where(started, phi * found / rate, state["theta"])
         after = oracle.project(bar + found * v)

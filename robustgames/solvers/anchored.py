@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
+import torch
 from torch import Tensor
 
 from robustgames.errors import GameError
@@ -78,8 +80,13 @@ class FastExtragradient(Scheme):
 
     def __post_init__(self) -> None:
         check_rate(self.lr)
-        if isinstance(self.lr, float | int) and self.lr + 2 * self.rho <= 0:
-            raise GameError(f"rho is {self.rho}: it must be more than -lr/2, {-self.lr / 2:g}")
+        if not -inf < self.rho < inf:
+            raise GameError(f"rho is {self.rho}: it must be a finite number, 0 for monotone games")
+        if callable(self.lr):
+            if self.rho < 0:
+                raise GameError(f"rho is {self.rho}: a rate that falls passes below -2 rho; leave anneal or rho out")
+        elif (least := float(torch.as_tensor(self.lr).min())) + 2 * self.rho <= 0:
+            raise GameError(f"rho is {self.rho}: it must be more than -lr/2, {-least / 2:g}")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
         check_unconstrained(self, oracle)

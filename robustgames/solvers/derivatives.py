@@ -70,7 +70,8 @@ def interior_point(game: Game, z: Tensor, name: str) -> Game:
     if z.dim() != 1:
         raise GameError(f"{name} takes one point of shape (n + m,), got {tuple(z.shape)}: pass z[i]")
     game = game.exact
-    around = z + 1e-3 * torch.cat([torch.eye(len(z)), -torch.eye(len(z))]).to(z)
-    if not torch.allclose(game.project(around), around, atol=1e-6):
+    width = 1e-3 * max(1.0, float(z.abs().max()))
+    around = z + width * torch.cat([torch.eye(len(z)), -torch.eye(len(z))]).to(z)
+    if not torch.allclose(game.project(around), around, rtol=0, atol=1e-3 * width):
         raise GameError(f"{name} needs an interior point, this one lies at the edge of X × Y: use duality_gap")
     return game

@@ -11,6 +11,7 @@ from robustgames.games.oracle import Oracle
 from robustgames.games.sets import Product, Simplex
 from robustgames.solvers.best_response import BestResponse
 from robustgames.solvers.fused_adam import fused
+from robustgames.solvers.magnetic import Magnetic
 from robustgames.solvers.players import player_of
 from robustgames.solvers.rules import Entropic, Rule, Sign, Steepest
 from robustgames.solvers.schemes import Scheme
@@ -34,7 +35,7 @@ def fit(solver: Scheme, oracle: Oracle) -> Scheme:
     def fitted(node: object, path: Keys) -> object:
         if isinstance(node, Tensor):
             return _fit_rate(node, oracle)
-        if isinstance(node, Entropic) and not all(isinstance(s, Simplex) for s in oracle.game.sets):
+        if isinstance(node, Entropic | Magnetic) and not all(isinstance(s, Simplex) for s in oracle.game.sets):
             raise GameError(f"entropic steps need simplices, {oracle.game!r} has other sets: use e.g. extragradient")
         if isinstance(node, BestResponse) and node.inner_steps:
             _check_norm(node.inner, oracle)

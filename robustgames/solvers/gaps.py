@@ -88,7 +88,7 @@ def _answer(game: ZeroSumGame, z: Tensor, center: Tensor, radius: float, player:
     for _ in range(ROUNDS):
         bend = -symmetric(jacobian(game, point)[..., own, own])
         curvature, basis = torch.linalg.eigh(bend)
-        scale = curvature.abs().amax().clamp_min(1)
+        scale = curvature.abs().amax(-1).clamp_min(1)
         if bool((curvature[..., 0] < -1e-6 * scale).any()):
             raise GameError(
                 f"the payoff of {game} is not concave in {game.players[player]} within radius {radius}, "
@@ -106,9 +106,9 @@ def _answer(game: ZeroSumGame, z: Tensor, center: Tensor, radius: float, player:
                 break
             size = torch.where(worse, size / 2, size)
         better = value > reward
-        gain = (value - reward).clamp_min(0).max()
+        gain = (value - reward).clamp_min(0)
         point, reward = torch.where(better.unsqueeze(-1), trial, point), torch.maximum(value, reward)
-        if gain <= 4 * torch.finfo(z.dtype).eps * reward.abs().max().clamp_min(1):
+        if bool((gain <= 4 * torch.finfo(z.dtype).eps * reward.abs().clamp_min(1)).all()):
             break
     return reward
 

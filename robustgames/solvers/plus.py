@@ -65,6 +65,9 @@ class CurvatureEGPlus(Scheme):
     A trial that fails halves γ, and after every move γ grows. One call a step: V(z), or V(z̄) of a trial. So every run
     of a batch backtracks by itself and wastes no call; `state["moves"]` counts the moves of each run.
 
+    For exact fields: V(z) and V(z̄) are of two samples, so where noise is as large as V no γ is short enough, and γ
+    falls to 0.
+
     Converges if ρ > δ γ along the trajectory, where γ is the inverse of a local Lipschitz constant. Source: Pethick et
     al. 2022, algorithm 2 (CurvatureEG+). It starts each backtracking at ν / |DV(z)|; here it starts at `growth` times
     the last γ, which needs no derivative of V.

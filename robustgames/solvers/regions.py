@@ -16,6 +16,7 @@ from robustgames.solvers.derivatives import jacobian, symmetric
 STARTS = 4  # best sampled points from which each constant is improved
 LEAST = -1e9  # a ratio below it counts as -inf
 LARGEST = 64  # dimension n + m up to which derivatives are formed
+POLISH_STEPS, ROUNDED = 3, 1e-4  # Newton steps on a given solution, and how far, relative to it, they may lead
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def region_constants(
         game: Game. A Noisy one is evaluated without its noise.
         low: Least value of every coordinate.
         high: Greatest value of every coordinate.
-        solution: Point z*, (n + m,), by default that of the game.
+        solution: Point z*, (n + m,), by default that of the game. If it is critical up to rounding, Newton steps end
+            the rounding.
         points: Number of random points, and of random pairs.
         seed: Seed of the points.
 
@@ -84,7 +86,7 @@ def region_constants(
         raise GameError(f"the box [{low}, {high}] is empty: low must be below high, e.g. -1, 1")
     if d > LARGEST:
         raise GameError(f"{game} has {d} coordinates: region_constants forms DV, for at most {LARGEST} of them")
-    star = game.solution() if solution is None else solution.double()
+    star = game.solution() if solution is None else _polished(game, solution.cpu().double())
     search = _Search(low, high, points, Generator().manual_seed(seed))
 
     def norm(z: Tensor) -> Tensor:
@@ -109,6 +111,16 @@ def region_constants(
     worst, weak = (None, None) if star is None else search(minty, d)
     comonotone = min(search(near, d)[1], search(pairs, 2 * d)[1])
     return RegionConstants(-search(norm, d)[1], search(bend, d)[1], comonotone, weak, worst)
+
+
+def _polished(game: Game, z: Tensor) -> Tensor:
+    """Return the critical point that z is up to rounding, else z: at a root of F other than z* ρ is infinite."""
+    root = z
+    for _ in range(POLISH_STEPS):
+        step, info = torch.linalg.solve_ex(jacobian(game, root), -game.field(root))
+        root = root + step if int(info) == 0 else root
+    near = float((root - z).abs().max()) <= ROUNDED * max(1.0, float(z.abs().max()))
+    return root if near else z
 
 
 def _ratio(f: Tensor, away: Tensor) -> Tensor:

@@ -306,7 +306,7 @@ class Averaged(Scheme):
         return state["mean"]
 
     def adopt(self, point: Tensor, state: State) -> State:
-        return {**state, "mean": point.clone()}
+        return {**state, "scheme": self.scheme.adopt(point, state["scheme"]), "mean": point.clone()}
 
     def tally(self) -> Tally:
         return self.scheme.tally()

@@ -53,7 +53,8 @@ class SmoothedGDA(Scheme):
             block = oracle.game.split(z)[player]
             oracle.draw()
             point = oracle.place(point, player, block + rate * (oracle(point, player) - pull * (block - anchor)))
-        follows = (rate * self.rate) if isinstance(rate, Tensor) else min(rate * self.rate, 1.0)
+        follows = rate * self.rate
+        follows = follows.clamp_max(1) if isinstance(follows, Tensor) else min(follows, 1.0)
         return point, {"k": k, "anchor": state["anchor"] + follows * (point - state["anchor"])}
 
     def adopt(self, point: Tensor, state: State) -> State:

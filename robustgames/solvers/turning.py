@@ -24,11 +24,11 @@ class HalfTurnAround(Scheme):
     of the way back, z⁺ = slow⁺ = P(slow + α (z - slow)); elsewhere z⁺ = z + s(z). The calls are those of the scheme;
     the step at a turn is discarded, and the scheme's state, e.g. Adam's moments, is that after it. If `alpha` is None,
     α = <s(slow), s(slow) - s(z)> / |s(slow) - s(z)|² within [0.1, 0.9]: the secant step for s = 0. Around GDA with a
-    constant rate this is `HalfTurn`.
+    constant rate this is `HalfTurn`. A number α is a part of the way to the farthest point of the round, which is not z
+    if the distance fell before `least` steps.
 
     **Under noise** single steps point anywhere. With `fall` a turn in addition needs a distance from the slow point of
-    at most (1 - fall) times the largest one of the round, and z⁺ lies on the way to that farthest point. A distance is
-    a sum of steps, in which noise cancels.
+    at most (1 - fall) times the largest one of the round. A distance is a sum of steps, in which noise cancels.
 
     **Each player by itself** (`each`): a player turns where its own block stops moving away, and is the only one to go
     back. On a bilinear game that is where it reverses, a quarter of a turn before the other does. With small steps and
@@ -80,7 +80,8 @@ class HalfTurnAround(Scheme):
         farthest = torch.where(far >= top, away, state["farthest"])
         turns = (self._dot(oracle, s, away) <= 0) & (since >= self.least) & (far <= (1 - self.fall) ** 2 * top)
         alpha = self._secant(oracle, first, first - s) if self.alpha is None else self.alpha
-        z = torch.where(turns, oracle.project(slow + alpha * farthest), after)
+        back = away if self.alpha is None else farthest  # a secant step is between both fields that it has seen
+        z = torch.where(turns, oracle.project(slow + alpha * back), after)
         return z, {
             "scheme": inner,
             "slow": torch.where(turns, z, slow),

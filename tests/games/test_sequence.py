@@ -104,6 +104,12 @@ def test_kuhn_has_its_value_and_its_equilibria():
         assert float(game.payoff(*game.split(z))) == pytest.approx(-1 / 18, abs=1e-7)
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1e-9, 1e20])
+def test_the_equilibrium_of_a_sequence_game_does_not_depend_on_units(scale):
+    kuhn = KuhnPoker()
+    assert SequenceGame(scale * kuhn.matrix, *kuhn.sets).value / scale == pytest.approx(-1 / 18, abs=1e-9)
+
+
 def test_kuhn_pays_what_the_rules_say():
     """Simulate all pure plans of both players by the rules, and compare with the payoff."""
     game, generator = KuhnPoker().to(dtype=KIND), np.random.default_rng(0)

@@ -11,6 +11,7 @@ from robustgames.errors import GameError
 from robustgames.games import (
     AlmostBilinear,
     Bilinear,
+    Box,
     DiracGAN,
     FiniteSumBilinear,
     Forsaken,
@@ -125,6 +126,21 @@ def test_almost_bilinear_spectrum():
     found = diagnostics.spectrum(AlmostBilinear(0.1).to(dtype=KIND), tensor(0.0, 0.0))
     torch.testing.assert_close(found.real, tensor(0.05, 0.05), rtol=0, atol=1e-12)
     torch.testing.assert_close(found.imag.abs(), tensor(1, 1) * math.sqrt(1 - 0.0025), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-12, 0.0), (1e-9, 0.0), (1e20, 0.0), (1.0, 1e10)])
+def test_the_equilibrium_of_a_matrix_game_does_not_depend_on_units(scale, offset):
+    matrix = torch.tensor([[0.0, 2.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]], dtype=KIND)
+    found = MatrixGame(scale * matrix + offset).to(dtype=KIND).solution()
+    torch.testing.assert_close(found, tensor(3, 4, 5, 4, 3, 5) / 12, rtol=0, atol=1e-6)
+
+
+def test_an_edge_far_from_0_is_an_edge():
+    game = Quadratic(convex=-2.0)  # at x = 1000 the field points out of the box: x cannot do better
+    game.sets = (Box(-1000.0, 1000.0), Box(-1000.0, 1000.0))
+    with pytest.raises(GameError, match="needs an interior point"):
+        diagnostics.local_nash(game, torch.tensor([1000.0, 0.0]))
+    assert diagnostics.local_nash(game, torch.tensor([990.0, 0.0])).residual == pytest.approx(10.0)
 
 
 @pytest.mark.parametrize("seed", range(3))

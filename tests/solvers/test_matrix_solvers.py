@@ -152,6 +152,13 @@ def test_unbounded_sets_are_refused_in_one_line(name):
         rg.GameAgent("robustgames/Bilinear-v0", make_solver(name), seed=0)
 
 
+@pytest.mark.parametrize("game", [KuhnPoker(), Bilinear()])
+def test_entropic_steps_are_refused_outside_of_simplices(game):
+    for name in ("magnetic", "mirror_prox"):
+        with pytest.raises(rg.GameError, match="entropic steps need simplices"):
+            rg.GameAgent(rg.GameEnv(game), make_solver(name))
+
+
 # -- magnetic mirror descent ---------------------------------------------------------------------------------------
 
 

@@ -201,6 +201,8 @@ def test_the_anchor_is_adopted_with_a_point(past):
     _, state = solver.step(oracle, z, solver.init(oracle, z))
     point = torch.full((2,), 5.0, dtype=KIND)
     assert torch.equal(solver.adopt(point, state)["anchor"], point)
+    averaged = rg.solvers.Averaged(solver).adopt(point, {"scheme": state, "mean": z, "k": 1})
+    assert torch.equal(averaged["mean"], point) and torch.equal(averaged["scheme"]["anchor"], point)
 
 
 # -- adaptive -------------------------------------------------------------------------------------------------------
@@ -211,6 +213,18 @@ def test_agraal_needs_no_step_size(scale):
     rates = torch.tensor([1e-4, 1e-2, 1.0, 100.0], dtype=KIND).unsqueeze(-1) / scale
     end = trajectory(rg.make_solver("agraal", lr=rates), game, start, 600)[-1]
     assert end.norm(dim=-1).max() < 1e-8
+
+
+class Linear(rg.ZeroSumGame):
+    sizes, sets = (1, 1), (rg.Box(-1.0, 1.0), rg.Box(-1.0, 1.0))
+
+    def payoff(self, x, y, sample=None):
+        return (0.1 * x - 0.1 * y).sum(-1)
+
+
+def test_agraal_lengthens_its_steps_where_the_field_is_constant():
+    end = trajectory(rg.make_solver("agraal"), Linear(), torch.ones(2), 120)[-1]  # from lr = 1e-3 by 10/9 a step
+    assert torch.equal(end, -torch.ones(2))
 
 
 def test_agraal_is_its_formula():
@@ -363,6 +377,9 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(name, tmp_path):
         ("half_turn", {"scheme": "adam"}, "unknown scheme 'adam'"),
         ("rk4", {"order": 3}, "order is 3"),
         ("feg", {"rho": -0.1}, "rho is -0.1"),
+        ("feg", {"rho": float("nan")}, "rho is nan"),
+        ("feg", {"lr": torch.tensor([[0.4], [0.1]]), "rho": -0.1}, "more than -lr/2, -0.05"),
+        ("feg", {"lr": 0.4, "rho": -0.1, "anneal": 600}, "leave anneal or rho out"),
         ("tiada", {"alpha": 0.3}, "0 < beta < alpha < 1"),
         ("gda", {"lr": 0.0}, "lr is 0.0"),
     ],

@@ -122,6 +122,12 @@ def test_a_monotone_game_has_nonnegative_constants():
     assert "weak Minty" in str(found)
 
 
+def test_a_solution_in_float32_is_the_solution():
+    rounded = torch.tensor([1e-7, -1e-7])
+    found = diagnostics.region_constants(WeakMinty(rho=-0.2), -1, 1, solution=rounded, points=64)
+    assert found.weak_minty == pytest.approx(-0.2, abs=1e-6)
+
+
 def test_constants_refuse_empty_boxes_and_large_games():
     with pytest.raises(GameError, match="is empty"):
         diagnostics.region_constants(Bilinear(), 1, -1)
@@ -228,6 +234,22 @@ def test_restricted_gap_of_payoffs_that_are_not_quadratic():
     expected = x**4 / 4 + 0.75 * x.abs() ** (4 / 3) + y**4 / 4 + 0.75 * y.abs() ** (4 / 3)  # conjugate of u⁴/4
     found = diagnostics.restricted_gap(Quartic(), z, 10.0, center=tensor(0.0, 0.0))
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+class Hill(ZeroSumGame):
+    """Concave in y only where |x| > 0.3."""
+
+    sizes = (1, 1)
+
+    def payoff(self, x, y, sample=None):
+        return (x**2 / 2 + x * y - 0.5 * y**2 * (x**4 - 0.01)).squeeze(-1)
+
+
+def test_a_run_of_large_payoffs_hides_no_other_run():
+    z = tensor([0.0, 0.0], [100.0, 0.0])
+    for runs in (z[:1], z):
+        with pytest.raises(GameError, match="not concave in y"):
+            diagnostics.restricted_gap(Hill(), runs, 1.0, center=tensor(0.0, 0.0))
 
 
 def test_restricted_gap_refuses_what_it_cannot_answer():

@@ -30,6 +30,12 @@ def test_around_gda_it_is_half_turn(game, alpha):
     torch.testing.assert_close(rg.trajectory(around, game, starts(5), 300), expected, rtol=1e-9, atol=1e-12)
 
 
+def test_the_secant_step_is_between_the_points_whose_fields_it_has_seen():
+    around = HalfTurnAround(rg.make_solver("gda", lr=0.4), None, least=12)  # at 0.4 half a turn takes 8 steps
+    expected = rg.trajectory(rg.make_solver("half_turn", lr=0.4, least=12), Forsaken(0.1), starts(5) / 4, 60)
+    torch.testing.assert_close(rg.trajectory(around, Forsaken(0.1), starts(5) / 4, 60), expected, rtol=1e-9, atol=1e-9)
+
+
 def plain(z, lr, steps, each, fall, least, alpha):
     """Return the points of half turns around alternating GDA on Φ = x y, in plain numbers, player by player."""
     z, path = [float(v) for v in z], []
