@@ -49,11 +49,9 @@ class Entry:
 FAST = "augment=true precision=bfloat16 batch_size=128"
 
 
-def _recipe(
-    steps: int, settings: str, inner_lr: float, inner_steps: int = 5, lr: str = "2e-3", norm: str = "linf"
-) -> str:
+def _recipe(steps: int, settings: str, inner_lr: float, inner_steps: int = 5, lr: str = "2e-3", norm: str = "") -> str:
     """Return the words after `robustgames train` of an adversarial training."""
-    ascent = f"--inner-steps {inner_steps} --inner-lr {inner_lr}" + (f" --norm {norm}" if norm != "linf" else "")
+    ascent = f"--inner-steps {inner_steps} --inner-lr {inner_lr}{norm}"
     return (
         f"adversarial_training robustgames/MnistAdversarial-v0 --runs 1 --seed 0 --steps {steps} --horizon {steps} "
         f"{ascent} --lr {lr} --ema 0.999 --set {settings}"
@@ -92,7 +90,17 @@ ZOO: dict[str, Entry] = {
         images=1000,
         clean=99.3,
         robust=78.5,
-        command=_recipe(36000, f"norm=l2 eps=1.5 {FAST}", 0.6, norm="l2"),
+        command=_recipe(36000, f"norm=l2 eps=1.5 {FAST}", 0.6, norm=" --norm l2"),
+    ),
+    "mnist-l1": Entry(
+        MNIST,
+        "l1",
+        10.0,
+        minutes=13,
+        images=1000,
+        clean=97.5,
+        robust=65.3,
+        command=_recipe(36000, f"norm=l1 eps=10 {FAST}", 2.5, 8, norm=" --norm l1 --coordinates 20"),
     ),
     "fashion-linf": Entry(
         FASHION,
