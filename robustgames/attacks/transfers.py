@@ -102,7 +102,7 @@ def transfer(
         parts = []
         for start in range(0, len(x), batch_size):
             part = slice(start, start + batch_size)
-            box = tuple(bound[part] if _one_for_each(bound, x) else bound for bound in bounds)
+            box = tuple(_of_rows(bound, x, part) for bound in bounds)
             options = {"momentum": MOMENTUM, "early": "loss", "bounds": box, "generator": generator, "eot": eot}
             radius = radii[part] if isinstance(radii, Tensor) and radii.shape == y.shape else radii
             parts.append(pgd(models[source], x[part], y[part], radius, norm, steps, **options))
@@ -111,9 +111,11 @@ def transfer(
     return Transfers(names, clean, torch.stack(rows))
 
 
-def _one_for_each(bound: float | Tensor, x: Tensor) -> bool:
-    """Return whether a bound has a row for each input."""
-    return isinstance(bound, Tensor) and bound.dim() == x.dim() and len(bound) == len(x) > 1
+def _of_rows(bound: float | Tensor, x: Tensor, rows: slice) -> float | Tensor:
+    """Return the bound of some inputs, of which each may have one of its own."""
+    if isinstance(bound, Tensor) and bound.dim() == x.dim() and len(bound) == len(x) > 1:
+        return bound[rows]
+    return bound
 
 
 def _right(model: Model, x: Tensor, y: Tensor, eot: int, batch_size: int) -> Tensor:
