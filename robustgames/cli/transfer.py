@@ -84,7 +84,7 @@ def _warn_of_masking(found: Transfers, reports: Mapping[str, Report]) -> None:
 def _surely_robust(report: Report) -> Tensor:
     """Return the inputs that are robust, of a stochastic network those in clearly more than half of the passes.
 
-    Passes of one that is right in about half of them come out either way, which is no sign of masking.
+    Passes of one that is right in about half of them come out either way, which does not show masking.
     """
     if report.robust_passes is None:
         return report.robust

@@ -25,7 +25,7 @@ class HalfTurnAround(Scheme):
     the step at a turn is discarded, and the scheme's state, e.g. Adam's moments, is that after it. If `alpha` is None,
     α = <s(slow), s(slow) - s(z)> / |s(slow) - s(z)|² within [0.1, 0.9]: the secant step for s = 0. Around GDA with a
     constant rate this is `HalfTurn`. A number α is a part of the way to the farthest point of the round, which is not z
-    if the distance fell before `least` steps.
+    if the distance decreased before `least` steps.
 
     **Under noise** single steps point anywhere. With `fall` a turn in addition needs a distance from the slow point of
     at most (1 - fall) times the largest one of the round. A distance is a sum of steps, in which noise cancels.
