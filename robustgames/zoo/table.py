@@ -63,12 +63,15 @@ ZOO: dict[str, Entry] = {
         MNIST,
         "linf",
         0.3,
-        minutes=79,
+        minutes=104,
         images=1000,
         clean=99.3,
-        robust=93.9,
-        command=_recipe(140000, f"channels=[32,64,64] threshold=0.5 starts=patches {FAST}", 0.18),
-        channels=(32, 64, 64),
+        robust=94.2,
+        command=_recipe(
+            92000, f"channels=[64,128,128] hidden=96 threshold=0.5 starts=patches {FAST}", 0.24, inner_steps=3
+        ),
+        channels=(64, 128, 128),
+        hidden=96,
         threshold=0.5,
     ),
     "mnist-subset-linf": Entry(
