@@ -104,18 +104,17 @@ def transfer(
             part = slice(start, start + batch_size)
             box = tuple(_of_rows(bound, x, part) for bound in bounds)
             options = {"momentum": MOMENTUM, "early": "loss", "bounds": box, "generator": generator, "eot": eot}
-            radius = radii[part] if isinstance(radii, Tensor) and radii.shape == y.shape else radii
-            parts.append(pgd(models[source], x[part], y[part], radius, norm, steps, **options))
+            parts.append(pgd(models[source], x[part], y[part], _of_rows(radii, y, part), norm, steps, **options))
         x_adv = torch.cat(parts) if parts else x
         rows.append(torch.stack([_right(models[target], x_adv, y, eot, batch_size) for target in names]))
     return Transfers(names, clean, torch.stack(rows))
 
 
-def _of_rows(bound: float | Tensor, x: Tensor, rows: slice) -> float | Tensor:
-    """Return the bound of some inputs, of which each may have one of its own."""
-    if isinstance(bound, Tensor) and bound.dim() == x.dim() and len(bound) == len(x) > 1:
-        return bound[rows]
-    return bound
+def _of_rows(value: float | Tensor, like: Tensor, rows: slice) -> float | Tensor:
+    """Return the bound or radius of some inputs, of which each may have one of its own."""
+    if isinstance(value, Tensor) and value.dim() == like.dim() and len(value) == len(like) > 1:
+        return value[rows]
+    return value
 
 
 def _right(model: Model, x: Tensor, y: Tensor, eot: int, batch_size: int) -> Tensor:

@@ -55,13 +55,13 @@ def _swept(subject: Classifiers, name: str, seed: int, eot: int) -> Content:
     radii = [share * float(threat.eps) for share in SWEPT]
     y, drawn = y[: len(x)], Generator(x.device).manual_seed(seed)
     attack = partial(apgd, steps=STEPS, early="drop", eot=eot, bounds=subject.bounds, generator=drawn)
-    found, source = (subject.models[name], x, y, radii, threat.norm, attack), f"APGD with {STEPS} steps"
-    source = f"{source} on the first {len(x)} images"
+    posed = (subject.models[name], x, y, radii, threat.norm, attack)
+    source = f"APGD with {STEPS} steps on the first {len(x)} images"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the attacks before have told them
         if eot == 1:
-            return _content(radii, accuracies_at(*found), len(x), source)
-        passes = passes_at(*found, eot, drawn)
+            return _content(radii, accuracies_at(*posed), len(x), source)
+        passes = passes_at(*posed, eot, drawn)
     shares = [float(right.double().mean()) for right in passes]
     ends = [interval(right.double().mean(0) > 0.5, right) for right in passes]
     return _content(radii, shares, len(x), f"{source}, means over {eot} passes", ends)
