@@ -121,12 +121,7 @@ def _gan(make: Callable[[], games.GAN]) -> Callable[..., tuple[Values, float]]:
         game, calls = make(), round(budget / candidate.make(lr).evaluations(1))
         env = rg.GameVectorEnv(game, num_envs=runs)
         agent = rg.GameAgent(env, candidate.make(lr, DECAY, calls), seed=seed)
-        began = time.process_time()
-        try:
-            agent.learn(calls, None, calls)
-        except DivergedError:  # all runs: then the agent is back where it began
-            agent.z = torch.full_like(agent.z, torch.nan)
-        spent, found = time.process_time() - began, {}
+        spent, found = _learn(agent, calls), {}
         finite = agent.finite_runs()
         for kind, point in {"": agent.best(), "last_": agent.z}.items():
             if not (search and kind):
@@ -135,6 +130,16 @@ def _gan(make: Callable[[], games.GAN]) -> Callable[..., tuple[Values, float]]:
         return found, spent
 
     return train
+
+
+def _learn(agent: rg.GameAgent, calls: int) -> float:
+    """Train an agent, and return the CPU seconds; if all of its runs diverge, its point is not a number."""
+    began = time.process_time()
+    try:
+        agent.learn(calls, None, calls)
+    except DivergedError:  # the agent is back where it began
+        agent.z = torch.full_like(agent.z, torch.nan)
+    return time.process_time() - began
 
 
 def _control(coupling: str) -> Callable[..., tuple[Values, float]]:
@@ -170,12 +175,7 @@ def _adversarial(
     spent = 0.0
     for run in range(runs):
         agent = rg.GameAgent(rg.GameVectorEnv(game, num_envs=1), solver, seed=seed + run)
-        began = time.process_time()
-        try:
-            agent.learn(calls, None, calls)
-        except DivergedError:
-            agent.z = torch.full_like(agent.z, torch.nan)
-        spent += time.process_time() - began
+        spent += _learn(agent, calls)
         for name, share in _shares(game.watched if search else game.held_out, agent.best()[0]).items():
             found[name].append(share)
     return found, spent

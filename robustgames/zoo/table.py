@@ -49,9 +49,18 @@ class Entry:
 FAST = "augment=true precision=bfloat16 batch_size=128"
 
 
-def _recipe(steps: int, settings: str, inner_lr: float, inner_steps: int = 5, lr: str = "2e-3", norm: str = "") -> str:
-    """Return the words after `robustgames train` of an adversarial training."""
-    ascent = f"--inner-steps {inner_steps} --inner-lr {inner_lr}{norm}"
+def _recipe(
+    steps: int,
+    settings: str,
+    inner_lr: float,
+    inner_steps: int = 5,
+    lr: str = "2e-3",
+    norm: str = "linf",
+    shared: int = 1,
+) -> str:
+    """Return the words after `robustgames train` of an adversarial training; `shared` coordinates share a step."""
+    ascent = f"--inner-steps {inner_steps} --inner-lr {inner_lr}" + (f" --norm {norm}" if norm != "linf" else "")
+    ascent += f" --coordinates {shared}" if shared > 1 else ""
     return (
         f"adversarial_training robustgames/MnistAdversarial-v0 --runs 1 --seed 0 --steps {steps} --horizon {steps} "
         f"{ascent} --lr {lr} --ema 0.999 --set {settings}"
@@ -93,7 +102,7 @@ ZOO: dict[str, Entry] = {
         images=1000,
         clean=99.3,
         robust=78.5,
-        command=_recipe(36000, f"norm=l2 eps=1.5 {FAST}", 0.6, norm=" --norm l2"),
+        command=_recipe(36000, f"norm=l2 eps=1.5 {FAST}", 0.6, norm="l2"),
     ),
     "mnist-l1": Entry(
         MNIST,
@@ -103,7 +112,7 @@ ZOO: dict[str, Entry] = {
         images=1000,
         clean=97.5,
         robust=65.3,
-        command=_recipe(36000, f"norm=l1 eps=10 {FAST}", 2.5, 8, norm=" --norm l1 --coordinates 20"),
+        command=_recipe(36000, f"norm=l1 eps=10 {FAST}", 2.5, 8, norm="l1", shared=20),
     ),
     "fashion-linf": Entry(
         FASHION,
