@@ -21,6 +21,9 @@ executed actions, so methods do not explore equally: add a plain agent with more
 methods begin with the same weights and the same first episode (in Pendulum, where episodes have one length, all their
 seeds are equal), so run i of two of them is a pair.
 
+`rarl` and `rap` push bodies of MuJoCo envs: their adversaries have forces and no share of the action, and learn in
+turns, so they take as many env steps again as the protagonist.
+
 What differs: the parameters of the env in training (nominal, or for dr_td3, m2td3 and soft_m2td3 of --uncertainty,
 by chance or by candidates that learn); the disturbance of the actions (none, a policy, or chance), its coupling
 (noisy: (1 - α) a + α ā; probabilistic: ā with probability α), and for `extra_td3` and `mixed_ne_ld` the solver of the
@@ -33,9 +36,9 @@ docs/explain/control.md has their measured coverage. Fewer than five runs have n
 Holm's correction for all comparisons of the table. Decide before looking which column counts. A random adversary alone
 is wide data augmentation. A claim that a learned one makes robust has to beat the random controls of the same learner,
 and not only the method without an adversary: `mixing` and `replacement` for TD3 and DDPG, `sac_mixing` and
-`sac_replacement` for SAC, `dr_td3` for `m2td3` and `soft_m2td3`. A policy can be flat over the grid because it does
-nothing anywhere: look at `nominal` first. Exploitability (--best-response) is the loss of the frozen policy to a fresh
-adversary, in expectation a lower bound.
+`sac_replacement` for SAC, `dr_td3` for `m2td3` and `soft_m2td3`, `forces` for `rarl` and `rap`. A policy can be flat
+over the grid because it does nothing anywhere: look at `nominal` first. Exploitability (--best-response) is the loss of
+the frozen policy to a fresh adversary, in expectation a lower bound.
 """
 
 from __future__ import annotations
@@ -84,7 +87,7 @@ def _method(name: str, options: Options) -> tuple[Method, float]:
     if name in options.folders:
         return method_of(name, read_run(options.folders[name]))[1:]
     method = METHODS[name]
-    return method, options.alpha if method.coupling else 0.0
+    return method, (options.alpha if method.has_share else float("nan")) if method.coupling else 0.0
 
 
 def main(options: Options) -> int:

@@ -57,17 +57,31 @@ class Method:
 
     @property
     def family(self) -> str:
-        """Return the learner with which a method shares its controls: "td3" (and DDPG), "sac" or "uncertain"."""
+        """Return what methods share their controls: "td3" (and DDPG), "sac", "uncertain" or "force"."""
+        if self.coupling == FORCE:
+            return FORCE
         return "uncertain" if self.agent in UNCERTAIN else "sac" if self.agent == SOFT["agent"] else "td3"
 
+    @property
+    def has_share(self) -> bool:
+        """Whether the adversary has a share alpha of the action."""
+        return self.coupling in (NR, PR)
 
-NR, PR = "noisy", "probabilistic"
+    @property
+    def turns(self) -> int:
+        """Return the env steps of the training for each of the protagonist: 2 if adversaries learn in turns with it."""
+        return 2 if self.agent in IN_TURNS and self.adversary == "learned" else 1
+
+
+NR, PR, FORCE = "noisy", "probabilistic", "force"
+IN_TURNS = ("rarl", "rap", "atla")
 PEERS = ("DDPG", "TD3")  # agents of Stable-Baselines3
 UNCERTAIN = {"dr_td3": "control", "m2td3": "robust", "soft_m2td3": "robust"}
 """Agents whose env has parameters of its own in every episode, and their kinds."""
 DDPG, TD3, SB3 = "Lillicrap et al. 2016", "Fujimoto et al. 2018", "Raffin et al. 2021"
 TESSLER, CONTROL = "Tessler et al. 2019", "control that a learned adversary has to beat"
 KAMALARUBAN, TANABE = "Kamalaruban et al. 2020", "Tanabe et al. 2022"
+PINTO, VINITSKY = "Pinto et al. 2017", "Vinitsky et al. 2020"
 HAARNOJA = "Haarnoja et al. 2018"
 SOFT: dict[str, Any] = {"agent": "robust_sac", "settings": {"noise": 0.0}}
 """SAC explores by its own draws, so the noise of the other methods is not added."""
@@ -87,6 +101,9 @@ METHODS: dict[str, Method] = {
     "dr_td3": Method("domain randomization", f"{TD3}; {CONTROL}", "dr_td3"),
     "m2td3": Method("M2TD3", TANABE, "m2td3"),
     "soft_m2td3": Method("soft M2TD3", TANABE, "soft_m2td3"),
+    "rarl": Method("RARL", f"{PINTO} on {TD3}", "rarl", FORCE),
+    "rap": Method("RAP, 3 adversaries", f"{VINITSKY} on {TD3}", "rap", FORCE),
+    "forces": Method("random forces", CONTROL, "rarl", FORCE, adversary="random"),
     "sac": Method("SAC", HAARNOJA, **SOFT),
     "nr_sac": Method("NR-SAC", f"{TESSLER} on {HAARNOJA}", coupling=NR, **SOFT),
     "pr_sac": Method("PR-SAC", f"{TESSLER} on {HAARNOJA}", coupling=PR, **SOFT),
@@ -100,8 +117,8 @@ METHODS: dict[str, Method] = {
 def missing_controls(method: Method, present: Iterable[Method]) -> list[str]:
     """Return the names of the controls that a method with a learned adversary has to beat and that are not present.
 
-    They learn as the method does: SAC against random actions for a variant of SAC, and for the agents of `UNCERTAIN`
-    the one that draws the parameters at random.
+    They learn as the method does: SAC against random actions for a variant of SAC, for the agents of `UNCERTAIN` the
+    one that draws the parameters at random, and for adversaries that push bodies random forces.
     """
     known = {(one.family, one.coupling) for one in present if one.kind == "control"}
     wanted = {name: one for name, one in METHODS.items() if one.kind == "control" and one.family == method.family}
@@ -116,7 +133,7 @@ class Budget:
         env: Gymnasium id.
         seeds: Runs of a method.
         seed: Seed of the first run.
-        steps: Env steps of a run.
+        steps: Env steps of the protagonist in a run.
         alpha: Share of the adversary.
         agent: Hyper-parameters.
         uncertainty: Parameters of the env that differ between the episodes of the agents of `UNCERTAIN`.
@@ -135,7 +152,7 @@ def describe(method: Method, budget: Budget) -> dict[str, Any]:
     """Return all that determines a training, as JSON restores it; what nothing depends on is left out."""
     settings = {"method": asdict(method), **asdict(budget)}
     del settings["method"]["label"], settings["method"]["source"]
-    if not method.coupling:
+    if not method.has_share:
         del settings["alpha"]
     if method.agent not in UNCERTAIN:
         del settings["uncertainty"]

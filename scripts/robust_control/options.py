@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from robust_control.methods import METHODS, PEERS, Agent, Budget
+from robust_control.methods import FORCE, METHODS, PEERS, Agent, Budget
 from robust_control.training import ENV, method_of, read_run
 
 from robustgames.envs.control.discrete_actions import check_continuous
@@ -27,12 +27,12 @@ class Options:
         agent: Hyper-parameters of all methods.
         env: Gymnasium id with continuous actions.
         methods: Methods to train: ddpg td3, nr_ddpg nr_td3 pr_ddpg pr_td3, the controls mixing and replacement,
-            extra_td3 mixed_ne_ld, sac nr_sac pr_sac with sac_mixing sac_replacement, dr_td3 m2td3 soft_m2td3, sb3_ddpg
-            sb3_td3. None are needed if all come from run folders.
+            extra_td3 mixed_ne_ld, sac nr_sac pr_sac with sac_mixing sac_replacement, dr_td3 m2td3 soft_m2td3, rarl rap
+            with forces (MuJoCo), sb3_ddpg sb3_td3. None are needed if all come from run folders.
         runs_from: Words NAME=RUN_FOLDER of `robustgames train`, whose policies are used instead of training a method.
         seeds: Runs of a method.
         seed: Seed of the first run.
-        steps: Env steps of a run.
+        steps: Env steps of the protagonist in a run; the adversaries of rarl and rap have as many again.
         alpha: Share of the adversary in training.
         uncertainty: Parameters of dr_td3, m2td3 and soft_m2td3 in training, axis=low:high,axis=low:high.
         grid: Name of an uncertainty set, or words axis=v1,v2 and axis:body=v1,v2.
@@ -119,12 +119,14 @@ def check(options: Options) -> None:
             raise unknown("method", name, METHODS)
         if METHODS[name].agent in PEERS and (agent := options.agent).lr != agent.critic_lr:
             raise GameError(f"lr is {agent.lr} and critic_lr {agent.critic_lr}: {name} has one, give the same twice")
-        if METHODS[name].coupling and not options.alpha:
+        if METHODS[name].has_share and not options.alpha:
             raise GameError(f"alpha is 0: {name} would have no adversary, give its share, e.g. --alpha 0.1")
     if not options.names:
         raise GameError("no method: give some, e.g. --methods td3 pr_td3 mixing replacement")
     with control_env(ENV, {"env_id": options.env, "alpha": options.alpha}) as env:
         check_continuous(env.unwrapped)
+    if any(METHODS[name].coupling == FORCE for name in options.methods):
+        control_env(ENV, {"env_id": options.env, "coupling": FORCE}).close()
     env = control_env(ENV, {"env_id": options.env, **options.attack})
     for point in grid_of(options.grid).points(env):
         checked(point, env.unwrapped.physics)  # type: ignore[attr-defined]

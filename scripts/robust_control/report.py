@@ -174,8 +174,10 @@ def remarks(results: Mapping[str, Result]) -> list[str]:
     weak = [one.label for one in results.values() if one.attacked and _is_weak(one.attacked)]
     if weak:
         lines.append(f"The learned adversary was no stronger than a random one against {', '.join(weak)}: {LONGER}.")
-    if len({one.steps for one in results.values()}) > 1:
+    if len({one.steps // one.method.turns for one in results.values()}) > 1:
         lines.append("The methods trained for different numbers of env steps: the comparison is not on equal terms.")
+    if in_turns := [one.label for one in results.values() if one.method.turns > 1]:
+        lines.append(f"Half of the env steps of {' and '.join(in_turns)} are those of the adversaries.")
     return lines
 
 

@@ -66,7 +66,9 @@ def _control(method: Method, budget: Budget, checkpoint: int) -> ControlExperime
         settings["uncertainty"] = budget.uncertainty
     if method.agent == "soft_m2td3":
         settings["spread_steps"] = budget.steps // 2  # as published
-    coupled = {"coupling": method.coupling or NR, "alpha": budget.alpha if method.coupling else 0.0}
+    coupled: dict[str, Any] = {"coupling": method.coupling or NR}
+    if method.has_share or not method.coupling:
+        coupled["alpha"] = budget.alpha if method.coupling else 0.0
     return ControlExperiment(
         agent=method.agent,
         env=ENV,
@@ -74,7 +76,7 @@ def _control(method: Method, budget: Budget, checkpoint: int) -> ControlExperime
         solver=method.solver,
         solver_settings={"lr": lr},
         env_settings={"env_id": budget.env, **coupled},
-        steps=budget.steps,
+        steps=method.turns * budget.steps,
         runs=budget.seeds,
         seed=budget.seed,
         device="cpu",

@@ -83,6 +83,16 @@ def test_agents_of_uncertain_parameters_are_compared_with_the_control_that_draws
     assert settings["uncertainty"] == "mass:pole=0.5:2"
 
 
+def test_players_that_learn_in_turns_have_the_protagonist_s_steps_of_the_others(tmp_path, main):
+    assert main(f"--methods td3 rarl forces {SMALL} --grid mass=1,2") == 0
+    text = (tmp_path / "robustness" / "table.md").read_text()
+    assert "| RARL | random forces |" in text and "| TD3 | 0 | 60 |" in text and "| random forces |  | 60 |" in text
+    assert "| RARL |  | 120 |" in text and "Half of the env steps of RARL are those of the adversaries." in text
+    assert "not on equal terms" not in text
+    settings = json.loads((tmp_path / "robustness" / "training" / "rarl" / "settings.json").read_text())
+    assert "alpha" not in settings and settings["steps"] == 60
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
@@ -92,6 +102,7 @@ def test_agents_of_uncertain_parameters_are_compared_with_the_control_that_draws
         ("--grid mass=a", "mass=0.5,1,2"),
         ("--grid mass=-1", "a relative scale is positive"),
         ("--env CartPole-v1", "this agent needs a Box"),
+        ("--methods td3 rarl", "Pendulum-v1 has no bodies to push"),
         ("--alpha 2", "lies in [0, 1]"),
         ("--alpha 0", "nr_td3 would have no adversary"),
         ("--seeds 0", "seeds is 0"),
@@ -146,6 +157,8 @@ def test_a_method_with_a_diverged_run_is_reported_and_the_others_are_not_lost(ma
         ("td3 nr_td3 mixing", ["NR-TD3 without random controls: --methods replacement."]),
         ("td3 m2td3 soft_m2td3", ["M2TD3 and soft M2TD3 without random controls: --methods dr_td3."]),
         ("td3 m2td3 dr_td3", []),
+        ("td3 rarl rap mixing replacement", ["RARL and RAP, 3 adversaries without random controls: --methods forces."]),
+        ("td3 rarl forces", []),
         ("sac nr_sac mixing replacement", ["NR-SAC without random controls: --methods sac_mixing sac_replacement."]),
         ("nr_sac sac_mixing sac_replacement", []),
         (
