@@ -168,7 +168,7 @@ def _adversarial(
     candidate: Candidate, lr: float, budget: int, runs: int, seed: int, search: bool
 ) -> tuple[Values, float]:
     """Train classifiers against remembered perturbations, which take signed steps, one run after the other."""
-    game = MnistAdversarial(attacker="remembered", precision="bfloat16", validation=500)
+    game = MnistAdversarial(attacker="remembered", precision="bfloat16", validation=500, data="shipped")
     calls = round(budget / candidate.make(lr).evaluations(1))
     solver = with_signs(candidate.make(lr, None, calls, gan=False), SIGN)
     found: Values = {"robust": [], "clean": []}

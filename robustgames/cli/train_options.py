@@ -39,7 +39,7 @@ class RunOptions(CommonOptions):
     set: tuple[str, ...] = ()
     """Settings of the game, key=value ..., e.g. --set eps=0.05 noise=0.1."""
     data: str | None = None
-    """Data of the game, as --set data=: a folder of images or of MNIST's IDX files, or openml."""
+    """Data of the game, as --set data=: a folder of images or of MNIST's IDX files, or openml or shipped."""
     average: str | None = None
     """Also average the iterates: uniform, linear or quadratic weights, or the decay of an exponential average such as
     0.999; none averages nothing."""

@@ -154,7 +154,7 @@ def mnist_images(data: str | Path | None = None) -> ImageArray:
     """Return MNIST in its own 28 x 28 pixels, as bytes, with labels; MNIST's test images are held out.
 
     Args:
-        data: Folder of the four IDX files, or "openml"; the 5,000 shipped images if None (see `data.mnist`).
+        data: Folder of the four IDX files, "openml" or "shipped" (see `data.mnist`).
     """
     split = mnist(data)
     train, test = ((255 * x).round().to(torch.uint8) for x in (split.train_images, split.test_images))  # as they were

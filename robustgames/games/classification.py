@@ -265,7 +265,7 @@ class MnistAdversarial(HeldOut):
         channels: Channels of the convolutions, see `small_cnn`.
         hidden: Width of the hidden layer.
         batch_size: Images in a minibatch.
-        data: Folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
+        data: Folder of the four IDX files of the full MNIST, "openml" or "shipped" (see `data.mnist`).
         weights: File of weights from which all runs start, as `scripts/zoo.py` writes it; drawn if None.
         threshold: Gray level of a soft threshold as the first layer, see `small_cnn`, behind which the attacker plays,
             see `AdversarialClassification`; None leaves it out. In ℓ∞ with eps = 0.3 no attack moves a black or a white

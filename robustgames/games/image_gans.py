@@ -87,7 +87,7 @@ class MnistGAN(ConvolutionalGAN):
     Args:
         width: Feature maps of the generator before its last layer, and of the discriminator after its first.
         latent: Dimension of the generator's noise.
-        data: Folder of the four IDX files of the full MNIST, or "openml" (see `data.mnist`).
+        data: Folder of the four IDX files of the full MNIST, "openml" or "shipped" (see `data.mnist`).
         **gan: Settings of `ConvolutionalGAN`: objective, lipschitz, clip, penalty, batch_size, norm.
     """
 

@@ -144,8 +144,9 @@ def test_the_variable_names_the_folder_and_data_comes_first(folder, tmp_path_fac
     monkeypatch.setenv(VARIABLE, str(folder))
     assert mnist() is mnist(folder)
     assert len(mnist(other).train_images) == 5
+    assert mnist("shipped") is not mnist() and len(mnist("shipped").train_images) == 4000
     monkeypatch.setenv(VARIABLE, "")
-    assert len(mnist().train_images) == 4000
+    assert mnist() is mnist("shipped")
 
 
 @pytest.mark.parametrize("missing", ["nowhere", "", 7])
@@ -153,7 +154,7 @@ def test_a_missing_folder_is_named(missing, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     message = error(missing)
     assert message.startswith(f"data is '{missing}': not a folder; give the one of MNIST's four files, or 'openml'")
-    assert message.endswith("without data and ROBUSTGAMES_DATA the shipped 5,000 images are used")
+    assert message.endswith("without data and ROBUSTGAMES_DATA, or with 'shipped', the shipped 5,000 images are used")
 
 
 def test_a_file_is_not_a_folder(folder):
@@ -299,7 +300,7 @@ def test_openml_without_network_says_what_to_do_instead(monkeypatch, fresh_openm
     assert message.startswith("MNIST cannot be had from openml.org (")
     assert (" ".join(str(problem).split()) or "EOFError") in message
     assert "): give data the folder of MNIST's four files; " in message
-    assert message.endswith("without data and ROBUSTGAMES_DATA the shipped 5,000 images are used")
+    assert message.endswith("without data and ROBUSTGAMES_DATA, or with 'shipped', the shipped 5,000 images are used")
 
 
 def test_digits_are_stratified_and_in_the_unit_box():
