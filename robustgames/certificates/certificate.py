@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robustgames.attacks.problem import Bounds, Problem, Radius, pose_problem
 from robustgames.attacks.reach import evaluation_mode
 from robustgames.attacks.victim import Model, Victim
-from robustgames.certificates.verdicts import Verdicts, joined, row_mask
+from robustgames.certificates.verdicts import Verdicts, joined, row_mask, unknown
 from robustgames.errors import GameError
 from robustgames.games.layers import Layer
 from robustgames.games.threat import NORMS, norm_name
@@ -57,7 +57,7 @@ class Certificate(ABC):
         bounds: Bounds = (0.0, 1.0),
         progress: Progress | None = None,
     ) -> Verdicts:
-        """Return verdicts on images, see `certify`.
+        """Return verdicts on images, see `certify`. Ctrl-C ends the search and returns those until then.
 
         Args:
             model: Classifier, inputs (N, ...) -> logits (N, C); a module, except for smoothing.
@@ -74,16 +74,21 @@ class Certificate(ABC):
         with pose_problem(model, x, y, eps, norm, bounds) as p:
             self.check(model, x, norm)
             found: list[Verdicts] = []
-            for rows in torch.arange(len(x), device=x.device).split(self.batch) if len(x) else ():
-                began = time.perf_counter()
-                found.append(_timed(self.run(Task(p.rows(rows), int(rows[0]))), began))
-                if progress is not None:
-                    done = sum(len(part.certified) for part in found)
-                    progress(done, len(x), sum(int(part.certified.sum()) for part in found))
-        if not found:
-            none = torch.zeros(0, dtype=torch.bool, device=x.device)
-            return Verdicts(self.name, none, none, none.double(), x.clone(), of_smoothed=self.of_smoothed)
-        return joined(found)
+            done = 0
+            try:
+                for rows in torch.arange(len(x), device=x.device).split(self.batch) if len(x) else ():
+                    began = time.perf_counter()
+                    found.append(_timed(self.run(Task(p.rows(rows), int(rows[0]))), began))
+                    done += len(rows)
+                    if progress is not None:
+                        progress(done, len(x), sum(int(part.certified.sum()) for part in found))
+            except KeyboardInterrupt:
+                if done == len(x):
+                    raise
+        if done == len(x) > 0:
+            return joined(found)
+        rest = unknown(self.name, x[done:], self.of_smoothed, bool(found) and found[0].radius is not None)
+        return joined([*found, replace(rest, unreached=len(x) - done)])
 
     def check_norm(self, norm: str | float) -> None:
         """Refuse a norm that the method does not cover."""

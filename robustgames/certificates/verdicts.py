@@ -28,6 +28,7 @@ class Verdicts:
         radius: Radii up to which the image is certified, (N,), if the method finds one; else None.
         seconds: Wall-clock time.
         of_smoothed: Whether all this is about the smoothed classifier, and not about the model.
+        unreached: Number of images, the last ones, that Ctrl-C left without a verdict. They count as unknown.
     """
 
     method: str
@@ -38,6 +39,7 @@ class Verdicts:
     radius: Tensor | None = None
     seconds: float = 0.0
     of_smoothed: bool = False
+    unreached: int = 0
 
     @property
     def unknown(self) -> Tensor:
@@ -58,6 +60,7 @@ class Verdicts:
             "unknown": int(self.unknown.sum()),
             "certified_accuracy": self.certified_accuracy,
             "interval": list(clopper_pearson(certified, count)),
+            "unreached": self.unreached,
             "of_smoothed": self.of_smoothed,
             "seconds": round(self.seconds, 2),
         }
@@ -107,6 +110,13 @@ def joined(parts: list[Verdicts]) -> Verdicts:
         torch.cat([getattr(part, name) for part in parts]) for name in ("certified", "falsified", "margin", "x_adv")
     )
     radii = [part.radius for part in parts if part.radius is not None]
-    seconds = sum(part.seconds for part in parts)
+    seconds, unreached = sum(part.seconds for part in parts), sum(part.unreached for part in parts)
     radius = torch.cat(radii) if radii else None
-    return Verdicts(first.method, certified, falsified, margin, x_adv, radius, seconds, first.of_smoothed)
+    return Verdicts(first.method, certified, falsified, margin, x_adv, radius, seconds, first.of_smoothed, unreached)
+
+
+def unknown(method: str, x: Tensor, of_smoothed: bool, with_radius: bool) -> Verdicts:
+    """Return the verdicts on images about which a method says nothing."""
+    none = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    margin, radius = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device), none.double()
+    return Verdicts(method, none, none, margin, x.clone(), radius if with_radius else None, 0.0, of_smoothed)

@@ -20,7 +20,7 @@ from robustgames.attacks.transfers import Transfers
 from robustgames.certificates import CERTIFICATES, Certificate, Verdicts
 from robustgames.cli import certify, corruptions, flags, launch, transfer
 from robustgames.cli.attack_report import Outcome, content_of, show, write
-from robustgames.cli.attack_run import attack_classifier
+from robustgames.cli.attack_run import attack_classifier, not_attacked
 from robustgames.cli.screen import plain
 from robustgames.cli.words import numbers, pairs
 from robustgames.data.corruptions import CORRUPTIONS, STANDARD, kinds_of
@@ -333,13 +333,25 @@ def _attack_each(
     quantized: dict[str, Quantized | None] = {}
     for name in subject.models:
         try:
-            found = certify.certify(subject, name, methods)
-            reports[name], quantized[name] = attack_classifier(subject, name, names, options)
+            reports[name], quantized[name], verdicts[name] = _attack_one(subject, name, names, options, methods)
         except KeyboardInterrupt:
             if reports:
                 return reports, verdicts, quantized, True
             raise
-        verdicts[name] = found
         if reports[name].interrupted:
             return reports, verdicts, quantized, True
     return reports, verdicts, quantized, False
+
+
+def _attack_one(
+    subject: Classifiers, name: str, names: tuple[str, ...], options: AttackOptions, methods: dict[str, Certificate]
+) -> tuple[Report, Quantized | None, dict[str, Verdicts]]:
+    """Return the report of a classifier, images in 8 bits, and verdicts; Ctrl-C keeps the verdicts there are."""
+    found = certify.certify(subject, name, methods)
+    if not certify.interrupted(found):
+        try:
+            return *attack_classifier(subject, name, names, options), found
+        except KeyboardInterrupt:
+            if not found:
+                raise
+    return *not_attacked(subject, name, options), found

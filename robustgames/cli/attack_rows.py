@@ -95,7 +95,8 @@ def certificates(row: Content) -> Rows:
     for name, one in row["certificates"].items():
         about = "the smoothed classifier" if one["of_smoothed"] else "this classifier"
         values = (share(one["certified_accuracy"]), ends(one["interval"]))
-        counts = (f"{one[key]:,}" for key in ("certified", "falsified", "unknown"))
+        counts = [f"{one[key]:,}" for key in ("certified", "falsified", "unknown")]
+        counts[-1] += f" ({one['unreached']:,} not reached before Ctrl-C)" if one["unreached"] else ""
         rows.append((name, *values, *counts, about, _seconds(one)))
     heads = ("certificate", "accuracy", "95 % interval", "certified", "falsified", "unknown", "of", "seconds")
     return Rows(heads, rows)

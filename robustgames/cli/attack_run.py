@@ -130,13 +130,27 @@ def _attack_part(
             progress=progress,
             processes=current(),
         )
-    kept, quantized = max(len(subject.images) - rows.start, 0), None
-    if launch.is_first() and not isinstance(threat.low, Tensor) and not isinstance(threat.high, Tensor):
-        bounds, eps = (threat.low, threat.high), float(threat.eps)
-        batches = zip(x.split(settings.batch), report.x_adv.split(settings.batch), y.split(settings.batch), strict=True)
-        quantized = _joined([to_8_bit(model, a, b, c, eps, threat.norm, bounds, eot=report.eot) for a, b, c in batches])
-        quantized = quantized and replace(quantized, images=_first(quantized.images, kept))
+    kept, quantized = max(len(subject.images) - rows.start, 0), _in_8_bits(subject, name, x, y, report, settings.batch)
+    quantized = quantized and replace(quantized, images=_first(quantized.images, kept))
     return replace(report, x_adv=_first(report.x_adv, kept)), quantized
+
+
+def not_attacked(subject: Classifiers, name: str, settings: Settings) -> tuple[Report, Quantized | None]:
+    """Return the report of a classifier before any attack, whose inputs are in memory, and these in 8 bits."""
+    x, y, eot = subject.images, subject.labels, settings.eot or 1
+    right = predict(subject.models[name], x, eot) == y
+    report = Report(x.clone(), right, right, (), interrupted=True, unfinished=int(right.sum()), eot=eot)
+    return report, _in_8_bits(subject, name, x, y, report, settings.batch)
+
+
+def _in_8_bits(subject: Classifiers, name: str, x: Tensor, y: Tensor, report: Report, batch: int) -> Quantized | None:
+    """Return the adversarial images in 8 bits, None of inputs without levels and in processes that write nothing."""
+    model, threat = subject.models[name], subject.threat
+    if not launch.is_first() or isinstance(threat.low, Tensor) or isinstance(threat.high, Tensor):
+        return None
+    bounds, eps = (threat.low, threat.high), float(threat.eps)
+    batches = zip(x.split(batch), report.x_adv.split(batch), y.split(batch), strict=True)
+    return _joined([to_8_bit(model, a, b, c, eps, threat.norm, bounds, eot=report.eot) for a, b, c in batches])
 
 
 def _first(x: Tensor, kept: int) -> Tensor:

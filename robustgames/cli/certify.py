@@ -47,7 +47,10 @@ def check(subject: Classifiers, methods: dict[str, Certificate]) -> None:
 
 
 def certify(subject: Classifiers, name: str, methods: dict[str, Certificate]) -> dict[str, Verdicts]:
-    """Return the verdicts of each method on one classifier, with its progress on a terminal."""
+    """Return the verdicts of each method on one classifier, with its progress on a terminal.
+
+    After Ctrl-C the last one has verdicts on a part of the images, or there are none and `KeyboardInterrupt` is raised.
+    """
     console, found = Console(stderr=True), {}
     columns = (TextColumn("{task.description}"), TextColumn("{task.fields[state]}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -61,7 +64,16 @@ def certify(subject: Classifiers, name: str, methods: dict[str, Certificate]) ->
             found[key] = method.certify(
                 subject.models[name], images, labels, threat.eps, threat.norm, subject.bounds, progress=progress
             )
+            if found[key].unreached:
+                if len(found) == 1 and found[key].unreached == len(images):
+                    raise KeyboardInterrupt
+                break
     return found
+
+
+def interrupted(found: dict[str, Verdicts]) -> bool:
+    """Return whether Ctrl-C ended the certificates of a classifier."""
+    return any(verdicts.unreached > 0 for verdicts in found.values())
 
 
 def contradictions(name: str, report: Report, found: dict[str, Verdicts]) -> list[str]:
@@ -97,6 +109,8 @@ def rows_of(content: Content) -> list[str]:
         low, high = each[0]["interval"]
         interval = f", 95 % interval {100 * low:.1f} to {100 * high:.1f}" if len(each) == 1 else ""
         about = ", of the smoothed classifier" if each[0]["of_smoothed"] else ""
+        unreached = sum(row["unreached"] for row in each)
+        about += f"; Ctrl-C left out {unreached:,}" if unreached else ""
         value = cell(metric, content[metric.name], len(each))
         lines.append(f"{metric.label:<16} {value}{interval}  ({counts}{about})")
     return lines

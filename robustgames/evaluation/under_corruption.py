@@ -14,6 +14,8 @@ from robustgames.attacks.victim import Model, Victim
 from robustgames.data.corruptions import SEVERITIES, as_images, corrupt, kinds_of
 from robustgames.errors import GameError
 
+TOGETHER, LARGEST = 250, 2**28  # images that share the draws of a generator, and their bytes unless one is larger
+
 
 @dataclass(frozen=True)
 class Corrupted:
@@ -58,7 +60,7 @@ def under_corruption(
     """Evaluate a classifier on images corrupted in several ways, each at five severities.
 
     Every kind draws from a generator of its own with the seed, at every severity again, so the result of a kind does
-    not depend on which others are evaluated.
+    not depend on which others are evaluated, nor on `batch_size`.
 
     Args:
         model: Classifier, inputs (N, ...) -> logits (N, C).
@@ -88,12 +90,15 @@ def under_corruption(
         raise GameError("images to corrupt need the same finite bounds for all pixels, e.g. --bounds 0,1")
     victim = model if isinstance(model, Victim) else Victim(model)
     accuracy: dict[str, tuple[float, ...]] = {}
+    together = max(1, min(TOGETHER, LARGEST // max(images[:1].nbytes, 1)))
 
     def right(change: Callable[[Tensor], Tensor]) -> float:
         count = 0
-        for part, labels in zip(images.split(batch_size), y.split(batch_size), strict=True):
+        for part, labels in zip(images.split(together), y.split(together), strict=True):
             inputs = (low + (high - low) * change(((part - low) / (high - low)).clamp(0, 1))).clamp(low, high)
-            count += int((victim.logits(inputs.view(-1, *x.shape[1:])).argmax(-1) == labels).sum())
+            inputs = inputs.view(-1, *x.shape[1:])
+            for batch, own in zip(inputs.split(batch_size), labels.split(batch_size), strict=True):
+                count += int((victim.logits(batch).argmax(-1) == own).sum())
         return count / max(len(y), 1)
 
     with victim.under_attack(int(y.max()) + 1 if len(y) > 0 else 2), torch.no_grad():

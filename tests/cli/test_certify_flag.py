@@ -135,6 +135,39 @@ def test_ctrl_c_in_a_certificate_of_the_second_run_keeps_the_first(trained, caps
     assert content["certified_ibp"]["runs"] == [row["certified_accuracy"]]
 
 
+@pytest.mark.parametrize("second_batch", [True, False], ids=["in the certificate", "after it"])
+def test_ctrl_c_keeps_the_verdicts_there_are(trained, capsys, monkeypatch, second_batch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    real, calls = IBP.run, []
+    monkeypatch.setattr(
+        IBP, "run", lambda self, task: stop() if calls and second_batch else calls.append(1) or real(self, task)
+    )
+    monkeypatch.setattr(IBP, "batch", 50)
+    monkeypatch.setattr("robustgames.cli.attack_run.evaluate", stop)
+    words = [trained, "--attack", "fgsm", "--images", "80", "--run", "0", "--out", "here"]
+    printed = attack([*words, "--certify", "ibp", "--eot", "2"], capsys, 130)
+    content, shown = json.loads(Path("here/attack.json").read_text()), Path("here/report.md").read_text()
+    (row,) = content["classifiers"].values()
+    found, left = row["certificates"]["ibp"], 30 if second_batch else 0
+    assert content["interrupted"] and row["attacks"] == [] and found["unreached"] == left
+    assert found["certified"] + found["falsified"] + found["unknown"] == 80 and 0 < found["certified"] < 80 - left
+    assert row["robust_accuracy"] == row["clean_accuracy"] and row["unfinished"] == round(80 * row["clean_accuracy"])
+    assert ("Ctrl-C left out 30" in printed.out) == ("(30 not reached before Ctrl-C)" in shown) == second_batch
+    kept = load_examples("here/examples.safetensors")
+    assert torch.equal(kept.clean, kept.adversarial) and max(kept.about["certified"]["ibp"][0]) < 80 - left
+
+
+def test_ctrl_c_in_the_first_batch_of_the_first_certificate_writes_nothing(trained, capsys, monkeypatch, tmp_path):
+    def stop(self, task):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(IBP, "run", stop)
+    printed = attack([trained, "--attack", "fgsm", "--images", "20", "--certify", "ibp", "--out", "here"], capsys, 130)
+    assert "interrupted: nothing is written" in printed.err and not Path("here").exists()
+
+
 def test_the_metrics_of_certified_training_are_saved(trained):
     content = json.loads((trained / "result.json").read_text())
     certified, clean = content["metrics"]["certified_accuracy"], content["metrics"]["clean_accuracy"]

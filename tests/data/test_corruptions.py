@@ -156,3 +156,15 @@ def test_the_accuracy_of_a_threshold_on_the_mean_is_known():
         lambda a: model(a / 2 + 0.5), 2 * x - 1, torch.zeros(30).long(), "brightness", bounds=(-1, 1)
     )
     assert twice.accuracy["brightness"] == found.accuracy["brightness"]  # whatever the units, alone or with others
+
+
+def test_batches_of_any_size_are_judged_on_the_same_corrupted_images():
+    x, seen = torch.rand(20, 1, 8, 8, generator=GENERATOR().manual_seed(0)), dict[int, list]()
+    for batch in (20, 7):
+
+        def model(a, inputs=seen.setdefault(batch, [])):
+            inputs.append(a.clone())
+            return torch.zeros(len(a), 2)
+
+        under_corruption(model, x, torch.zeros(20).long(), ("gaussian_noise", "glass_blur", "frost"), batch_size=batch)
+    assert max(map(len, seen[7])) == 7 and torch.equal(torch.cat(seen[20]), torch.cat(seen[7]))
