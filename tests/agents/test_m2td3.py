@@ -423,3 +423,16 @@ def test_other_bodies_of_the_envs_own_perturbation_stay():
     settings["env_settings"] = {"perturbation": {"mass": 2.0}}
     with pytest.raises(rg.GameError, match="has mass, and the uncertainty mass:pole"):
         DomainRandomizedTD3(env, **settings, **SMALL)
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["env", "batch"])
+def test_an_env_that_was_lent_to_an_agent_begins_its_next_episodes_as_before(batched):
+    id, own = "robustgames/RobustPendulum-v0", {"gravity": 0.9}
+    kind = {"vectorization_mode": "vector_entry_point", "num_envs": 2} if batched else {}
+    env = (gym.make_vec if batched else gym.make)(id, alpha=0.0, perturbation=own, **kind)
+    agent = M2TD3(env, uncertainty="mass=1.5:2", learning_starts=10, batch_size=4, hidden=(8, 8), seed=0)
+    agent.learn(30)
+    now = env.unwrapped.perturbation
+    assert (torch.as_tensor(now["mass"]) >= 1.5).all()  # the episode that it is in goes on with its parameters
+    _, info = env.reset(seed=3)
+    assert list(info["perturbation"]) == ["gravity"]

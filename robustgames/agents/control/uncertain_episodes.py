@@ -66,7 +66,8 @@ class UncertainEnvs(SeparateEnvs):
         self.box, self.choose, self.shown = box, choose, shown
         self.coordinates = np.zeros((self.runs, box.size))
         """Coordinates of the parameters of the present episodes, (S, d)."""
-        self._others = [by_axis(core._source) for core in self._cores]
+        self._own = [core._source for core in self._cores]
+        self._others = [by_axis(own) for own in self._own]
         for others in self._others:
             _check_apart(others, box)
 
@@ -77,6 +78,11 @@ class UncertainEnvs(SeparateEnvs):
     def _options(self, i: int) -> dict[str, Any]:
         chosen = by_axis(self.box.perturbation(self.coordinates[i]))
         return {"perturbation": nested({**self._others[i], **chosen}.items())}
+
+    def _begin(self, i: int) -> Any:
+        observation = super()._begin(i)
+        self._cores[i]._source = self._own[i]  # of later episodes: the env is not the agent's alone
+        return observation
 
     def play(self, own: Any, other: Any) -> Played:
         played = super().play(own, other)
@@ -132,6 +138,11 @@ class UncertainPendulums(BatchedEnvs):
             self.coordinates[i] = self.choose(i, drawn)
         self._shown = torch.as_tensor(self.coordinates, dtype=self.env.dtype, device=self.device)
         return {"perturbation": {**self._others, **self.box.perturbation(self.coordinates)}}
+
+    def observe(self) -> Any:
+        observation = super().observe()
+        self.env._source = self._others  # of later episodes: the env is not the agent's alone
+        return observation
 
     def play(self, own: Any, other: Any) -> Played:
         played = super().play(own, other)
