@@ -229,7 +229,7 @@ class SoftM2TD3(M2TD3):
     """`M2TD3` whose policy ascends the mean of Q over the candidates, weighted by their shares, not the worst alone.
 
     x ascends Σ p_k Q(s, μ_x(s), ω_k); the candidates move as in M2TD3. The noise on the parameters of the episodes
-    decreases over `spread_steps`, half of the steps as published.
+    decreases over `spread_steps`, half of the steps as published (`robustgames train` takes half of its --steps).
 
     Source: Tanabe et al. 2022, soft M2TD3.
 

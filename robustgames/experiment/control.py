@@ -99,6 +99,8 @@ class ControlExperiment(Experiment[RobustDDPG]):
             GameError: Unknown names, unusable settings, or an env that is not control with an adversary.
         """
         solver, settings = self._make_solver(), _tuples(self.settings)
+        if getattr(CONTROL_AGENTS[self.agent].preset, "spread_steps", 0):  # half of the steps, as published
+            settings.setdefault("spread_steps", max(self.steps // 2, 1))
         if "buffer_size" in settings:  # a GPU takes all of a replay's memory at once
             needed = max(self.steps, settings.get("learning_starts", 0) + 1)
             settings["buffer_size"] = min(settings["buffer_size"], needed)

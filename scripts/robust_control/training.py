@@ -64,8 +64,6 @@ def _control(method: Method, budget: Budget, checkpoint: int) -> ControlExperime
     settings = {"adversary": method.adversary, "buffer_size": min(budget.steps, BUFFER), **method.settings}
     if method.agent in UNCERTAIN:
         settings["uncertainty"] = budget.uncertainty
-    if method.agent == "soft_m2td3":
-        settings["spread_steps"] = budget.steps // 2  # as published
     coupled: dict[str, Any] = {"coupling": method.coupling or NR}
     if method.has_share or not method.coupling:
         coupled["alpha"] = budget.alpha if method.coupling else 0.0

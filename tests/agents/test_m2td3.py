@@ -371,6 +371,16 @@ def test_the_command_line_trains_resumes_and_evaluates_them(agent, tmp_path, cap
     capsys.readouterr()
 
 
+@pytest.mark.parametrize(
+    ("agent", "given", "spread"), [("soft_m2td3", {}, 30), ("soft_m2td3", {"spread_steps": 7}, 7), ("m2td3", {}, 0)]
+)
+def test_the_noise_of_a_soft_run_decreases_over_half_of_its_steps(agent, given, spread):
+    from robustgames.experiment.control import ControlExperiment
+
+    run = ControlExperiment(agent, PENDULUM, settings={**SMALL, "uncertainty": BOX, **given}, steps=60)
+    assert run.make_agent().settings.spread_steps == spread
+
+
 def test_a_wrong_axis_is_one_line(capsys):
     assert main(f"train m2td3 {PENDULUM} --uncertainty mas=0.5:2".split()) == 2
     assert "did you mean mass" in capsys.readouterr().err
