@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from robustgames.games import (
     Bilinear,
     Box,
     DiracGAN,
+    FiniteSumBilinear,
     Forsaken,
     Game,
     GeneralSumGame,
@@ -27,6 +29,7 @@ from robustgames.games import (
     Oracle,
     Polar,
     Quadratic,
+    RobustRegression,
     Space,
     ZeroSumGame,
 )
@@ -228,6 +231,28 @@ class ShortField(Polar):
 def test_wrong_shapes_are_refused_once_by_the_oracle(game, message):
     with pytest.raises(GameError, match=message):
         Oracle(game, (8,))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda a: MatrixGame(a),
+        lambda a: Bilinear(a),
+        lambda a: Quadratic(a @ a.T, 1.0, a[:, :1]),
+        lambda a: FiniteSumBilinear(matrices=a[None]),
+        lambda a: RobustRegression(features=a, target=a[:, 0]),
+        lambda a: Noisy(Bilinear(n=2), bias=a.ravel()),
+    ],
+)
+def test_a_game_keeps_its_constants_when_the_arrays_given_to_it_change(build):
+    """Its solution is computed once, from the constants that it was given."""
+    a = np.array([[1.0, 2.0], [0.0, 3.0]])
+    game = build(a)
+    z = torch.rand(sum(game.sizes), generator=generator())
+    sample = game.draw((), generator(1))
+    before = game.field(z, sample)
+    a += 5
+    assert torch.equal(game.field(z, sample), before)
 
 
 class InPlacePayoff(ZeroSumGame):
