@@ -183,6 +183,18 @@ def test_ratio_game_has_the_saddle_of_a_matrix_game(seed):
     assert (best >= mixed - 1e-12).all()
 
 
+@pytest.mark.parametrize("turn", [False, True])
+def test_ratio_games_of_one_action_have_an_extreme_ratio(turn):
+    """The largest ratio of a row, or the least of a column, whose matrix game has the value 0 up to rounding."""
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        rewards, stops = rng.normal(size=(1, 3)), rng.random((1, 3)) + 0.1
+        game = RatioGame(rewards.T, stops.T) if turn else RatioGame(rewards, stops)
+        game, ratios = game.to(dtype=torch.float64), rewards / stops
+        value = float(game.payoff(*game.split(game.solution())))
+        assert value == pytest.approx(ratios.min() if turn else ratios.max(), abs=1e-12)
+
+
 def test_the_default_ratio_game_has_no_minty_solution():
     game = RatioGame().to(dtype=KIND)
     assert diagnostics.duality_gap(game, game.solution()) == 0
