@@ -30,6 +30,8 @@ class FiniteSumBilinear(ZeroSumGame):
         tensor(0.)
     """
 
+    _computed = ("mean", "saddle")
+
     def __init__(self, n: int = 10, batch_size: int | None = 1, matrices: Any = None, seed: int = 0) -> None:
         terms = torch.diag_embed(torch.eye(n, dtype=torch.float64)) if matrices is None else matrices
         self.matrices = torch.as_tensor(terms, dtype=torch.float64).clone()

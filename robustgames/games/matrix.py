@@ -45,6 +45,8 @@ class MatrixGame(ClosedForm):
         "rock_paper_scissors": [[0.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]],
     }
 
+    _computed = ("equilibrium",)
+
     def __init__(self, matrix: Any = "matching_pennies", solve: bool = True) -> None:
         if isinstance(matrix, str) and matrix not in self.NAMED:
             raise GameError(f"matrix is {matrix!r}: a list of rows or one of {', '.join(self.NAMED)}")

@@ -53,6 +53,7 @@ class RobustRegression(ClosedForm):
     """
 
     players = ("coefficients", "weights")
+    _computed = ("saddle",)
 
     def __init__(self, penalty: float = 0.1, features: Any = None, target: Any = None) -> None:
         if not 0 < penalty < float("inf"):

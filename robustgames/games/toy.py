@@ -162,6 +162,7 @@ class Forsaken(ClosedForm):
     """
 
     sizes = (1, 1)
+    _computed = ("critical",)
 
     def __init__(self, offset: float = 0.45) -> None:
         self.offset = _finite("offset", offset)
