@@ -84,7 +84,7 @@ def test_the_flags_of_a_batch_are_those_of_the_caller():
 @pytest.mark.parametrize("bound", [float("inf"), float("nan"), 0.0])
 def test_the_bound_of_a_view_is_a_positive_number(bound):
     """An infinite box would stretch every action to NaN."""
-    with pytest.raises(rg.GameError, match="bound is .*: the half-width of the action box is a positive number"):
+    with pytest.raises(rg.GameError, match=r"bound is .*: the half-width of the action box is a positive number"):
         rg.PlayerView("robustgames/Quadratic-v0", "x", opponent=[0.5], bound=bound)
 
 
@@ -97,6 +97,15 @@ def test_the_bound_of_a_view_leaves_strategies():
     assert view.step([1.0])[1] == -9.0
     with pytest.raises(rg.GameError, match="no strategy of 'x'"):
         rg.PlayerView(env, "x", opponent=[0.0], bound=1.0)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_view_keeps_the_strategy_of_its_opponent_when_the_array_changes(kind):
+    strategy = np.array([0.5], kind)
+    view = rg.PlayerView("robustgames/Quadratic-v0", "x", opponent=strategy, bound=2.0)
+    strategy += 1
+    view.reset(seed=0)
+    assert view.step([0.5])[1] == -0.75
 
 
 def test_an_env_of_one_player_has_no_views():
