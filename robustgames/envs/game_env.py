@@ -7,6 +7,7 @@ computation and one count. The game never ends; pass `max_episode_steps` to `gym
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, ClassVar
@@ -91,6 +92,18 @@ def _strategy_space(game: Game) -> JointActions:
     return JointActions(boxes)
 
 
+def _strategy(game: Game, actions: Any, player: int, runs: tuple[int, ...]) -> Tensor:
+    """Return the strategy of one player in an action, (*runs, n)."""
+    name, shape = game.players[player], (*runs, game.sizes[player])
+    if not isinstance(actions, Mapping) or name not in actions:
+        first, second = game.players
+        raise GameError(f"the action has no strategy of {name!r}: pass a dict {{{first!r}: …, {second!r}: …}}")
+    strategy = torch.as_tensor(actions[name], dtype=game.dtype, device=game.device)
+    if strategy.shape != shape:
+        raise GameError(f"the strategy of {name!r} has shape {tuple(strategy.shape)}: expected {shape}")
+    return strategy
+
+
 def _feedback_space(game: Game) -> gym.spaces.Dict:
     dtype = np.dtype(str(game.dtype).removeprefix("torch."))
     boxes: dict[str, gym.Space] = {
@@ -145,7 +158,7 @@ class GameEnv(gym.Env[Any, Any]):
         return self._blocks(torch.zeros_like(z)), {"strategy": self._blocks(z)}
 
     def step(self, action: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        strategies = [torch.as_tensor(action[p], dtype=self.game.dtype, device=self.game.device) for p in self.players]
+        strategies = [_strategy(self.game, action, player, ()) for player in (0, 1)]
         self.oracle.draw()
         rewards, v = self.oracle.evaluate(self.oracle.project(torch.cat(strategies)))
         named = {player: float(reward) for player, reward in zip(self.players, rewards, strict=True)}
@@ -191,7 +204,6 @@ class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], T
         self.game = self.oracle.game
         self.single_action_space = _strategy_space(self.game)
         self.single_observation_space = _feedback_space(self.game)
-        self._never = torch.zeros(num_envs, dtype=torch.bool, device=self.game.device)
         self._seeded = False
 
     # a batched Box of a large game costs a second and 100 MB: built on first use
@@ -218,17 +230,11 @@ class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], T
 
     def step(self, actions: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
         self.oracle.draw()
-        z = self.oracle.project(torch.cat([self._strategy(actions, i) for i in (0, 1)], -1))
+        z = self.oracle.project(torch.cat([_strategy(self.game, actions, i, (self.num_envs,)) for i in (0, 1)], -1))
         rewards, v = self.oracle.evaluate(z)
         named = dict(zip(self.players, rewards, strict=True))
-        return self._blocks(v), rewards[0], self._never, self._never, {"rewards": named}
-
-    def _strategy(self, actions: dict[str, Tensor], player: int) -> Tensor:
-        name, shape = self.players[player], (self.num_envs, self.game.sizes[player])
-        strategy = torch.as_tensor(actions[name], dtype=self.game.dtype, device=self.game.device)
-        if strategy.shape != shape:
-            raise GameError(f"the strategy of {name!r} has shape {tuple(strategy.shape)}: expected {shape}")
-        return strategy
+        never = torch.zeros(2, self.num_envs, dtype=torch.bool, device=self.game.device)  # new, a caller may change it
+        return self._blocks(v), rewards[0], never[0], never[1], {"rewards": named}
 
     def _blocks(self, z: Tensor) -> dict[str, Tensor]:
         return dict(zip(self.players, self.game.split(z), strict=True))

@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError('PettingZoo is not installed: pip install "robustgames[pettingzoo]"') from error
 
 from robustgames.envs.game_env import GameEnv
-from robustgames.envs.views import adversary_first, has_own_observations, observations_of, rewards_of
+from robustgames.envs.views import adversary_first, has_own_observations, observations_of, players_of, rewards_of
 from robustgames.errors import GameError
 
 
@@ -22,6 +22,9 @@ class ParallelGame(ParallelEnv):
 
     Args:
         env: Two-player env (Dict actions named after `env.unwrapped.players`), or its id.
+
+    Raises:
+        GameError: An env of one player, or one in which the adversary acts first.
 
     Example:
         >>> game = ParallelGame("robustgames/Quadratic-v0")
@@ -32,6 +35,7 @@ class ParallelGame(ParallelEnv):
 
     def __init__(self, env: gym.Env | str) -> None:
         self.env = gym.make(env) if isinstance(env, str) else env
+        players = players_of(self.env)
         if adversary_first(self.env) is not None:
             raise GameError(
                 "in the coupling 'observation' the adversary acts first, and players of a ParallelEnv act at the same "
@@ -39,7 +43,7 @@ class ParallelGame(ParallelEnv):
             )
         name = str(self.env.spec.id if self.env.spec else type(self.env.unwrapped).__name__)
         self.metadata, self.render_mode = {**self.env.metadata, "name": name}, self.env.render_mode
-        self.possible_agents: list[str] = list(self.env.unwrapped.players)  # type: ignore[attr-defined]
+        self.possible_agents: list[str] = list(players)
         self.agents: list[str] = []
         observed, acted = self.env.observation_space, self.env.action_space
         own = has_own_observations(self.env)

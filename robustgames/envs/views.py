@@ -28,7 +28,8 @@ class PlayerView(gym.Env[Any, np.ndarray]):
         bound: Half-width of the action box if the player's strategy set is unbounded.
 
     Raises:
-        GameError: An unknown player, an unbounded strategy set without `bound`, or an opponent of the wrong shape.
+        GameError: An env of one player, an unknown player, an unbounded strategy set without `bound`, or an opponent of
+            the wrong shape.
 
     Example:
         >>> view = PlayerView("robustgames/Quadratic-v0", "x", opponent=[0.5], bound=2.0)
@@ -47,7 +48,7 @@ class PlayerView(gym.Env[Any, np.ndarray]):
         bound: float | None = None,
     ) -> None:
         self.env = gym.make(env) if isinstance(env, str) else env
-        players: tuple[str, str] = self.env.unwrapped.players  # type: ignore[attr-defined]
+        players = players_of(self.env)
         if player not in players:
             raise unknown("player", player, players)
         self.player, self.other = player, players[1 - players.index(player)]
@@ -63,9 +64,12 @@ class PlayerView(gym.Env[Any, np.ndarray]):
     def _bounds(self, bound: float | None) -> tuple[np.ndarray, np.ndarray]:
         box: gym.spaces.Box = self.env.action_space[self.player]  # type: ignore[index]
         if bound is not None:
-            if not bound > 0:
-                raise GameError(f"bound is {bound}: the half-width of the action box is positive, e.g. bound=2.0")
-            return np.maximum(box.low, -bound), np.minimum(box.high, bound)
+            if not 0 < bound < float("inf"):
+                raise GameError(f"bound is {bound}: the half-width of the action box is a positive number, e.g. 2.0")
+            low, high = np.maximum(box.low, -bound), np.minimum(box.high, bound)
+            if not (low <= high).all():
+                raise GameError(f"bound is {bound}: no strategy of {self.player!r}, which plays {box}, is so small")
+            return low, high
         if not box.is_bounded():
             raise GameError(f"the strategy set of player {self.player!r} is unbounded: pass bound=, e.g. bound=2.0")
         return box.low, box.high
@@ -83,7 +87,7 @@ class PlayerView(gym.Env[Any, np.ndarray]):
                 raise GameError(f"the strategy set of {self.other!r} is unbounded: a random opponent needs a box")
             self._policy = self._draw
             return
-        strategy = np.asarray(opponent, dtype=space.dtype)
+        strategy = np.array(opponent, dtype=space.dtype)  # a copy: the caller may change the array
         if strategy.shape != space.shape:
             raise GameError(f"the opponent's strategy has shape {strategy.shape}: {self.other!r} plays {space.shape}")
         self._policy = partial(_always, strategy)
@@ -151,6 +155,22 @@ def adversary_first(env: gym.Env) -> Any:
             )
         env = env.env
     return core
+
+
+def players_of(env: gym.Env) -> tuple[str, str]:
+    """Return the names of the players of a two-player env.
+
+    Raises:
+        GameError: The env has one player.
+    """
+    players = getattr(env.unwrapped, "players", None)
+    if players is None:
+        name = env.spec.id if env.spec else type(env.unwrapped).__name__
+        raise GameError(
+            f"{name} is not an env of two players: pass a game, or add an adversary by "
+            f"gym.make('robustgames/ActionRobust-v0', env_id={name!r})"
+        )
+    return players
 
 
 def has_own_observations(env: gym.Env) -> bool:

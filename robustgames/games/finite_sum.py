@@ -30,9 +30,11 @@ class FiniteSumBilinear(ZeroSumGame):
         tensor(0.)
     """
 
+    _computed = ("mean", "saddle")
+
     def __init__(self, n: int = 10, batch_size: int | None = 1, matrices: Any = None, seed: int = 0) -> None:
         terms = torch.diag_embed(torch.eye(n, dtype=torch.float64)) if matrices is None else matrices
-        self.matrices = torch.as_tensor(terms, dtype=torch.float64)
+        self.matrices = torch.as_tensor(terms, dtype=torch.float64).clone()
         if self.matrices.dim() != 3 or not bool(torch.isfinite(self.matrices).all()):
             raise GameError(f"matrices has shape {tuple(self.matrices.shape)}: it must be finite, of shape (N, n, m)")
         if batch_size is not None and batch_size < 1:

@@ -49,6 +49,7 @@ class Game(Movable, ABC):
     """True if y has as many coordinates for every row of ζ, in order, whose field depends on this row alone."""
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
+    _computed: tuple[str, ...] = ()  # attributes that are computed from the others, so `fingerprint` leaves them out
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Return the game on `device`, in `dtype`; its tensors, sets and networks move along."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cached_property
@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustgames.tensors import Movable
+from robustgames.tensors import Movable, tensors_of
 
 PLACES = ("device", "dtype")  # where a game is, not which one
 DATA = "data"  # a word by this name is the place of images, whose tensors count
 
 
-def fingerprint(game: Movable) -> str:
+def fingerprint(game: Movable, computed: bool = False) -> str:
     """Return the digest of a game.
 
     Settings are the attributes that are numbers, words, arrays, and tuples, lists, sets and dictionaries of these, and
@@ -29,13 +29,28 @@ def fingerprint(game: Movable) -> str:
     function the name counts, and of a module the classes of its parts. The place of images does not count. Attributes
     that are None or empty, or those of the class, are left out, so a new setting that is off by default keeps the
     fingerprints of earlier runs.
+
+    Args:
+        game: Game.
+        computed: Whether the solutions that a game computes count, as in earlier versions. Their last digits, and of
+            several equilibria the one that is found, depend on the libraries and the processor.
     """
     own = {name: value for name, value in vars(game).items() if not _is_made(name, value)}
     digest = hashlib.sha256(json.dumps(_settings(game, own), sort_keys=True).encode())
-    for tensor in game.tensors():
+    for tensor in game.tensors() if computed else _given(game):
         digest.update(f"{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _given(owner: Movable) -> Iterator[Tensor]:
+    """Yield the tensors of an object that it does not compute from the others, in the order of `Movable.tensors`."""
+    if type(owner).tensors is not Movable.tensors:
+        yield from owner.tensors()
+        return
+    for name, value in sorted(vars(owner).items()):
+        if name not in getattr(owner, "_computed", ()):
+            yield from _given(value) if isinstance(value, Movable) else tensors_of(value)
 
 
 def former_fingerprint(game: Movable) -> str:

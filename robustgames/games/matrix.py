@@ -15,10 +15,14 @@ from robustgames.games.sets import Simplex
 
 
 def as_matrix(value: Any) -> Tensor:
-    """Return constants in float64, which keep all digits until a payoff rounds them to the dtype of z."""
-    matrix = torch.as_tensor(value, dtype=torch.float64)
+    """Return a copy of constants in float64, which keeps all digits until a payoff rounds them to the dtype of z."""
+    message = f"the matrix {value!r} must have two dimensions and finite entries, e.g. [[1, 2], [0, 1]]"
+    try:
+        matrix = torch.as_tensor(value, dtype=torch.float64).clone()  # solutions are computed once: an array may change
+    except (TypeError, ValueError) as error:  # rows of different lengths, or words
+        raise GameError(message) from error
     if matrix.dim() != 2 or not bool(torch.isfinite(matrix).all()):
-        raise GameError(f"the matrix {value!r} must have two dimensions and finite entries, e.g. [[1, 2], [0, 1]]")
+        raise GameError(message)
     return matrix
 
 
@@ -41,11 +45,15 @@ class MatrixGame(ClosedForm):
         "rock_paper_scissors": [[0.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]],
     }
 
+    _computed = ("equilibrium",)
+
     def __init__(self, matrix: Any = "matching_pennies", solve: bool = True) -> None:
         if isinstance(matrix, str) and matrix not in self.NAMED:
             raise GameError(f"matrix is {matrix!r}: a list of rows or one of {', '.join(self.NAMED)}")
         self.matrix = as_matrix(self.NAMED[matrix] if isinstance(matrix, str) else matrix)
         self.sizes = (self.matrix.shape[0], self.matrix.shape[1])
+        if min(self.sizes) < 1:
+            raise GameError(f"matrix has shape {self.sizes}: each player has at least one action")
         self.sets = (Simplex(), Simplex())
         self.equilibrium = self._equilibrium() if solve else None
 

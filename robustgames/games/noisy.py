@@ -33,7 +33,7 @@ class Noisy(Game):
         if not 0 <= std < float("inf"):
             raise GameError(f"the noise has standard deviation {std}: it must be a finite number >= 0, e.g. noise=0.1")
         self.game, self.std = game, std
-        self.bias = torch.as_tensor(bias, dtype=torch.float64)
+        self.bias = torch.as_tensor(bias, dtype=torch.float64).clone()
         if not bool(torch.isfinite(self.bias).all()):
             raise GameError(f"bias is {bias}: it must be finite")
         if self.bias.dim() > 0 and self.bias.shape != (sum(game.sizes),):

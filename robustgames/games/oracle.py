@@ -10,9 +10,10 @@ from torch import Generator, Tensor
 from robustgames.errors import GameError
 from robustgames.games.derivatives import jacobian_vector, vector_jacobian
 from robustgames.games.foresight import Foresight
-from robustgames.games.game import Game, Sample, ZeroSumGame
+from robustgames.games.game import Game, GeneralSumGame, Sample, ZeroSumGame
 from robustgames.games.sets import Set
 from robustgames.processes import Processes, alone
+from robustgames.tensors import tensors_of
 
 DTYPES = (torch.float32, torch.float64)
 PROBES = 16  # strategies at which a field that is 0 at the start is evaluated again
@@ -32,8 +33,8 @@ class Oracle:
         processes: The processes that share it.
 
     Raises:
-        GameError: The start, field or payoff of the game has the wrong shape or dtype, or a payoff has no gradient in
-            a strategy that it depends on; checked here once, not in every step.
+        GameError: The start, field or payoff of the game has the wrong shape or dtype, changes its arguments in place,
+            or has no gradient in a strategy that it depends on; checked here once, not in every step.
     """
 
     def __init__(self, game: Game, shape: tuple[int, ...] = (), generator: Generator | None = None) -> None:
@@ -205,18 +206,30 @@ def _check_shapes(game: Game, shape: tuple[int, ...]) -> None:
         raise GameError(f"initial of {name} returned shape {_show(z)} for runs {shape}: expected {(*shape, d)}")
     sample = game.draw(shape, generator)
     point = game.project(z, sample)
+    given = [part.clone() for part in tensors_of((point, sample))]
     if isinstance(game, ZeroSumGame) and not isinstance(value := game.payoff(*game.split(point), sample), Tensor):
         raise GameError(f"payoff of {name} returned a {type(value).__name__}: expected a tensor of shape {shape}")
+    _check_kept(game, point, sample, given)
     rewards, v = game.evaluate(point, sample)
-    reward = rewards[0]
-    if reward.shape != shape:
-        raise GameError(
-            f"payoff of {name} returned shape {_show(reward)} for z of shape {_show(z)}: expected {shape}; "
-            "did you forget .squeeze(-1) or .sum(-1)?"
-        )
+    _check_kept(game, point, sample, given)
+    what = "losses" if isinstance(game, GeneralSumGame) else "payoff"
+    for reward in rewards:
+        if reward.shape != shape:
+            raise GameError(
+                f"{what} of {name} returned shape {_show(reward)} for z of shape {_show(z)}: expected {shape}; "
+                "did you forget .squeeze(-1) or .sum(-1)?"
+            )
     if v.shape != z.shape:
         raise GameError(f"field of {name} returned shape {_show(v)} for z of shape {_show(z)}: expected {_show(z)}")
     _check_gradients(game, point, sample, rewards, v)
+
+
+def _check_kept(game: Game, z: Tensor, sample: Sample, given: list[Tensor]) -> None:
+    """Raise if an evaluation has changed its arguments: they are the iterates and the minibatch of the run."""
+    for after, before in zip(tensors_of((z, sample)), given, strict=True):
+        if not bool(((after == before) | (after.isnan() & before.isnan())).all()):
+            what = "its strategies" if after is z else "its sample"
+            raise GameError(f"{type(game).__name__} changes {what} in place: write x = 2 * x instead of x *= 2")
 
 
 def _check_sets(game: Game) -> None:

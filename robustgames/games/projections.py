@@ -27,7 +27,7 @@ def project_l0_in_box(v: Tensor, radius: float | Tensor, low: float | Tensor, hi
     A coordinate that is kept moves to c = clip(v, low, high), which lowers the squared distance by v² - (v - c)². The
     coordinates that lower it the most are kept, of equal ones the first.
     """
-    inside = torch.minimum(torch.maximum(v, _like(low, v)), _like(high, v))
+    inside = torch.minimum(torch.maximum(v, like(low, v)), like(high, v))
     gain = (inside * (2 * v - inside)).nan_to_num(nan=0.0)
     order = gain.argsort(stable=True, dim=-1, descending=True)
     kept = torch.arange(v.shape[-1], device=v.device) < _column(radius, v)
@@ -141,7 +141,7 @@ def _scaled_in_double(size: Tensor, room: Tensor, radius: Tensor, most: float) -
 
 def way(direction: Tensor, radius: float | Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
     """Return the distance that each coordinate may move in its direction: to the box, at most the whole budget."""
-    return torch.where(direction > 0, _like(high, direction), -_like(low, direction)).clamp_max(radius)
+    return torch.where(direction > 0, like(high, direction), -like(low, direction)).clamp_max(radius)
 
 
 def _column(radius: float | Tensor, rows: Tensor) -> Tensor:
@@ -150,7 +150,8 @@ def _column(radius: float | Tensor, rows: Tensor) -> Tensor:
     return radius.to(rows).expand(*rows.shape[:-1], 1)
 
 
-def _like(bound: float | Tensor, point: Tensor) -> Tensor:
+def like(bound: float | Tensor, point: Tensor) -> Tensor:
+    """Return a bound as a tensor in the dtype and on the device of the point, of its shape if it is a number."""
     return bound.to(point) if isinstance(bound, Tensor) else torch.full_like(point, bound)
 
 

@@ -33,6 +33,8 @@ class RatioGame(ClosedForm):
         tensor([1., 0., 1.])
     """
 
+    _computed = ("saddle",)
+
     def __init__(self, rewards: Any = ((-1.0, 0.4), (-0.4, 0.0)), stops: Any = ((0.2, 0.2), (1.0, 1.0))) -> None:
         self.rewards, self.stops = as_matrix(rewards), as_matrix(stops)
         if self.rewards.shape != self.stops.shape or not bool((self.stops > 0).all()):
@@ -75,7 +77,10 @@ class RatioGame(ClosedForm):
             return float((minimax(matrix) @ matrix).max())
 
         low, high = float(ratios.min()), float(ratios.max())
-        v = brentq(value, low, high, xtol=1e-14) if low < high else low
+        if value(low) <= 0 or value(high) >= 0:  # the value is >= 0 at the least ratio, <= 0 at the largest, or rounded
+            v = low if value(low) <= 0 else high
+        else:
+            v = brentq(value, low, high, xtol=1e-14)
         matrix = rewards - v * stops
         return torch.from_numpy(np.concatenate([minimax(matrix), minimax(-matrix.T)]))
 

@@ -34,6 +34,8 @@ class SequenceGame(ClosedForm):
         tensor([0.5000, 0.5000, 0.5000, 0.5000])
     """
 
+    _computed = ("equilibrium",)
+
     def __init__(self, matrix: Any, x: Treeplex, y: Treeplex) -> None:
         self.matrix = as_matrix(matrix)
         if tuple(self.matrix.shape) != (x.width, y.width):

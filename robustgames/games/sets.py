@@ -15,7 +15,16 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
-from robustgames.games.projections import direction, norm, project_l1_in_box, project_l2_in_box, signs, threshold, way
+from robustgames.games.projections import (
+    direction,
+    like,
+    norm,
+    project_l1_in_box,
+    project_l2_in_box,
+    signs,
+    threshold,
+    way,
+)
 from robustgames.tensors import Movable
 
 
@@ -79,12 +88,18 @@ class Box(Set):
         if not bool((low <= high).all()):  # also refuses NaN
             raise GameError(f"the box [{self.low}, {self.high}] is empty: low must be at most high in every coordinate")
 
+    def _sides(self, point: Tensor) -> tuple[float, float] | tuple[Tensor, Tensor]:
+        """Return (low, high), both numbers or both tensors like the point: `torch.clamp` takes no mixture."""
+        if isinstance(self.low, Tensor) or isinstance(self.high, Tensor):
+            return like(self.low, point), like(self.high, point)
+        return self.low, self.high
+
     def project(self, point: Tensor) -> Tensor:
-        return torch.clamp(point, self.low, self.high)  # type: ignore[arg-type]
+        return torch.clamp(point, *self._sides(point))  # type: ignore[arg-type]
 
     def maximize(self, g: Tensor) -> Tensor:
-        zero = self.project(torch.zeros_like(g))
-        return torch.where(g > 0, self.high, torch.where(g < 0, self.low, zero.where(g == 0, g)))  # NaN stays NaN
+        zero, (low, high) = self.project(torch.zeros_like(g)), self._sides(g)
+        return torch.where(g > 0, high, torch.where(g < 0, low, zero.where(g == 0, g)))  # NaN stays NaN
 
     @property
     def bounds(self) -> tuple[float, float]:

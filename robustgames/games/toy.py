@@ -113,7 +113,8 @@ class Quadratic(ClosedForm):
     def best_response(self, z: Tensor, player: int) -> Tensor | None:
         x, y = self.split(z)
         curvature = (self.convex, self.concave)[player].to(z)
-        if torch.linalg.eigvalsh(curvature)[0] <= 0:
+        values = torch.linalg.eigvalsh(curvature)
+        if values[0] <= 4 * len(values) * torch.finfo(values.dtype).eps * values[-1].abs():  # 0 up to rounding
             return None  # the payoff is unbounded in this player's direction
         slope = -(y @ self.coupling.to(z).mT) if player == 0 else x @ self.coupling.to(z)
         return torch.linalg.solve(curvature, slope.unsqueeze(-1)).squeeze(-1)
@@ -162,6 +163,7 @@ class Forsaken(ClosedForm):
     """
 
     sizes = (1, 1)
+    _computed = ("critical",)
 
     def __init__(self, offset: float = 0.45) -> None:
         self.offset = _finite("offset", offset)

@@ -97,6 +97,7 @@ class Treeplex(Set):
         derivative is increasing and piecewise linear, and follows from those of the sets below by sums and inverses.
         From the root down, the mass of a set is then divided so that all its actions have one derivative.
         """
+        point = self._leveled(point)
         mass_at: dict[int, Curve] = {}  # of a set: the mass that it takes at a derivative λ
         taken: dict[int, Curve] = {}  # of a sequence: the part u that it takes at λ
         below: dict[int, list[int]] = {}
@@ -123,6 +124,21 @@ class Treeplex(Set):
             whole = part.sum(-1, keepdim=True)
             u[..., block] = torch.where(whole > 0, part * (mass / whole), mass / self.sizes[j])  # up to rounding
         return u
+
+    def _leveled(self, point: Tensor) -> Tensor:
+        """Return a point with the same projection whose coordinates are small, so large ones lose no digits.
+
+        Its differences from `point` are orthogonal to the set: what is taken from an information set is given to its
+        parent sequence. The largest coordinate of each set becomes 0. Below -(J + 2), with J sets, a coordinate is 0 in
+        the projection: to move its mass to the sequences with 0 costs at most J + 1.
+        """
+        wide = point.to(torch.float64, copy=True)
+        for parent, block in reversed(self._sets()):
+            top = wide[..., block].amax(-1, keepdim=True)
+            wide[..., block] = torch.where(wide[..., block] == top, 0, wide[..., block] - top)  # inf - inf is NaN
+            if parent >= 0:
+                wide[..., parent] += top.squeeze(-1)
+        return wide.clamp_min(-(len(self.sizes) + 2.0)).to(point.dtype)
 
     @property
     def bounds(self) -> tuple[float, float]:

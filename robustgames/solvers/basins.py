@@ -13,7 +13,7 @@ from robustgames.games.oracle import Oracle
 from robustgames.solvers.schemes import Scheme
 
 DIVERGED = -1
-FAR = 1e6  # distance from the starts, in units of their spread, beyond which a run has diverged
+FAR = 1e6  # distance from its start, in units of the spread of the starts, beyond which a run has diverged
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def basins(
     """
     if starts.dim() != 2 or starts.shape[-1] != sum(game.sizes) or len(starts) == 0:
         raise GameError(f"starts has shape {tuple(starts.shape)}: expected points (S, {sum(game.sizes)})")
+    if not bool(torch.isfinite(starts).all()):
+        raise GameError("starts has entries that are not finite: the spread of the starts is the unit of length")
     if not 0 < window <= steps:
         raise GameError(f"window is {window}: it must be at least 1 and at most steps = {steps}")
     game = game.to(starts.device, starts.dtype)
@@ -87,7 +89,7 @@ def basins(
             last.append(z)
     paths = torch.stack(last, 1)
     low, high = paths.amin(1), paths.amax(1)
-    bounded = torch.isfinite(z).all(-1) & (z.abs().amax(-1) < FAR * spread)
+    bounded = torch.isfinite(z).all(-1) & ((z - starts).abs().amax(-1) < FAR * spread)
     labels, groups = _group(low, high, bounded, tol * spread)
     names = tuple(_name(low[i], high[i], tol * spread) for i in groups)
     return Basins(starts, z, labels, names, paths[groups])

@@ -81,10 +81,14 @@ def limit_cycle(
         return None
     runs = [] if others is None else others.unbind(1)
     found = [(run, other) for run in runs if (other := _closed_orbit(run, dt, orbit.center, tol)) is not None]
-    same = [(run, other) for run, other in found if abs(other.amplitude - orbit.amplitude) <= 3 * tol * orbit.amplitude]
-    if any(_was_elsewhere(run, other, tol) for run, other in [(trajectory, orbit), *same]):
-        return replace(orbit, isolated=True)
-    return replace(orbit, isolated=False) if len(same) < len(found) else orbit
+    came, stayed = _was_elsewhere(trajectory, orbit, tol), False
+    for run, other in found:
+        elsewhere = _was_elsewhere(run, other, tol)
+        if abs(other.amplitude - orbit.amplitude) <= 3 * tol * orbit.amplitude:
+            came = came or elsewhere
+        else:  # if it came from elsewhere, it is on another limit cycle, which decides nothing about this one
+            stayed = stayed or not elsewhere
+    return replace(orbit, isolated=True if came else False if stayed else None)
 
 
 def _closed_orbit(trajectory: Tensor, dt: float, center: Tensor | None, tol: float) -> LimitCycle | None:

@@ -67,8 +67,10 @@ def interior_point(game: Game, z: Tensor, name: str) -> Game:
         z: Point.
         name: Name of the diagnostic that asks, for the message.
     """
-    if z.dim() != 1:
+    if z.shape != (sum(game.sizes),):
         raise GameError(f"{name} takes one point of shape (n + m,), got {tuple(z.shape)}: pass z[i]")
+    if not bool(torch.isfinite(z).all()):
+        raise GameError(f"{name} takes a point of finite numbers, got {z.tolist()[:4]}: the run has diverged")
     game = game.exact
     width = 1e-3 * max(1.0, float(z.abs().max()))
     around = z + width * torch.cat([torch.eye(len(z)), -torch.eye(len(z))]).to(z)

@@ -10,6 +10,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import robustgames as rg
+from robustgames.envs.parallel import ParallelGame
 from robustgames.evaluation.rollouts import play
 from robustgames.games.attack import DigitsAttack
 
@@ -52,6 +53,65 @@ def test_the_spec_of_a_users_class_can_be_written_as_json():
     local = type("Local", (Saddle,), {})  # cannot be imported: the class itself is kept
     rg.register("mine/Local-v0", local)
     assert type(gym.make("mine/Local-v0").unwrapped.game) is local
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ({"x": [1.0, 2.0], "y": []}, r"the strategy of 'x' has shape \(2,\): expected \(1,\)"),
+        ({"x": 1.0, "y": [0.0]}, r"the strategy of 'x' has shape \(\): expected \(1,\)"),
+        ({"x": [1.0]}, "the action has no strategy of 'y': pass a dict {'x': …, 'y': …}"),
+        ([1.0, 2.0], "the action has no strategy of 'x'"),
+    ],
+)
+def test_an_action_that_is_not_one_strategy_per_player_is_refused(action, message):
+    """Two numbers of x and none of y would be played as one of each."""
+    env = gym.make("robustgames/Quadratic-v0", disable_env_checker=True).unwrapped
+    env.reset(seed=0)
+    with pytest.raises(rg.GameError, match=message):
+        env.step(action)
+
+
+def test_the_flags_of_a_batch_are_those_of_the_caller():
+    env = gym.make_vec("robustgames/Quadratic-v0", num_envs=3)
+    _, info = env.reset(seed=0)
+    _, _, terminated, truncated, _ = env.step(info["strategy"])
+    terminated |= True
+    assert not truncated.any()
+    assert not any(flags.any() for flags in env.step(info["strategy"])[2:4])
+
+
+@pytest.mark.parametrize("bound", [float("inf"), float("nan"), 0.0])
+def test_the_bound_of_a_view_is_a_positive_number(bound):
+    """An infinite box would stretch every action to NaN."""
+    with pytest.raises(rg.GameError, match=r"bound is .*: the half-width of the action box is a positive number"):
+        rg.PlayerView("robustgames/Quadratic-v0", "x", opponent=[0.5], bound=bound)
+
+
+def test_the_bound_of_a_view_leaves_strategies():
+    game = Saddle()
+    game.sets = (rg.Box(2.0, 5.0), rg.Box(-1.0, 1.0))
+    env = rg.envs.GameEnv(game)
+    view = rg.PlayerView(env, "x", opponent=[0.0], bound=3.0)
+    view.reset(seed=0)
+    assert view.step([1.0])[1] == -9.0
+    with pytest.raises(rg.GameError, match="no strategy of 'x'"):
+        rg.PlayerView(env, "x", opponent=[0.0], bound=1.0)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_view_keeps_the_strategy_of_its_opponent_when_the_array_changes(kind):
+    strategy = np.array([0.5], kind)
+    view = rg.PlayerView("robustgames/Quadratic-v0", "x", opponent=strategy, bound=2.0)
+    strategy += 1
+    view.reset(seed=0)
+    assert view.step([0.5])[1] == -0.75
+
+
+def test_an_env_of_one_player_has_no_views():
+    for build in (lambda: rg.PlayerView("CartPole-v1", "x", [0.0]), lambda: ParallelGame("CartPole-v1")):
+        with pytest.raises(rg.GameError, match="CartPole-v1 is not an env of two players"):
+            build()
 
 
 def test_the_black_box_shows_the_image_that_is_attacked():

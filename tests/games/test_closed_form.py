@@ -49,3 +49,13 @@ def test_fields_are_those_of_autograd_on_the_payoff_and_differentiable(game):
     one, jacobian = z[0, 0], torch.autograd.functional.jacobian
     plain = jacobian(lambda u: rg.ZeroSumGame.field(game, u), one)
     torch.testing.assert_close(jacobian(game.field, one), plain, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_a_curvature_that_is_singular_up_to_rounding_has_no_best_response(kind):
+    """Some of these matrices have a least eigenvalue of 1e-16 or 1e-9 in floating point, of which 0 is meant."""
+    for seed in range(200):
+        v = torch.randn(3, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        game = Quadratic(v @ v.mT, v @ v.mT + torch.eye(3, dtype=torch.float64), n=3).to(dtype=kind)
+        z = torch.ones(6, dtype=kind)
+        assert game.best_response(z, 0) is None and game.best_response(z, 1) is not None

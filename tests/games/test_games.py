@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from robustgames.games import (
     Bilinear,
     Box,
     DiracGAN,
+    FiniteSumBilinear,
     Forsaken,
     Game,
     GeneralSumGame,
@@ -27,6 +29,7 @@ from robustgames.games import (
     Oracle,
     Polar,
     Quadratic,
+    RobustRegression,
     Space,
     ZeroSumGame,
 )
@@ -198,6 +201,16 @@ class Broken(ZeroSumGame):
         return (x * y).sum(-1, keepdim=self.keep)
 
 
+class OneBrokenLoss(GeneralSumGame):
+    sizes = (1, 1)
+
+    def __init__(self, broken):
+        self.broken = broken
+
+    def losses(self, x, y, sample):
+        return (x * y).sum(-1), -(x * y).sum() if self.broken == "sum" else -x * y
+
+
 class ShortField(Polar):
     def field(self, z, sample=None, player=None):
         return z[..., :1]
@@ -210,11 +223,69 @@ class ShortField(Polar):
         (Broken(first=3), r"initial of Broken returned shape \(8, 5\) for runs \(8,\): expected \(8, 4\)"),
         (Broken(sizes=(0, 0)), r"Broken\.sizes is \(0, 0\)"),
         (Broken(sizes=(2, -1)), r"Broken\.sizes is \(2, -1\)"),
+        (OneBrokenLoss("row"), r"losses of OneBrokenLoss returned shape \(8, 1\) .* expected \(8,\)"),
+        (OneBrokenLoss("sum"), r"losses of OneBrokenLoss returned shape \(\) .* expected \(8,\)"),
         (ShortField(), r"field of ShortField returned shape \(8, 1\) for z of shape \(8, 2\)"),
     ],
 )
 def test_wrong_shapes_are_refused_once_by_the_oracle(game, message):
     with pytest.raises(GameError, match=message):
+        Oracle(game, (8,))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda a: MatrixGame(a),
+        lambda a: Bilinear(a),
+        lambda a: Quadratic(a @ a.T, 1.0, a[:, :1]),
+        lambda a: FiniteSumBilinear(matrices=a[None]),
+        lambda a: RobustRegression(features=a, target=a[:, 0]),
+        lambda a: Noisy(Bilinear(n=2), bias=a.ravel()),
+    ],
+)
+def test_a_game_keeps_its_constants_when_the_arrays_given_to_it_change(build):
+    """Its solution is computed once, from the constants that it was given."""
+    a = np.array([[1.0, 2.0], [0.0, 3.0]])
+    game = build(a)
+    z = torch.rand(sum(game.sizes), generator=generator())
+    sample = game.draw((), generator(1))
+    before = game.field(z, sample)
+    a += 5
+    assert torch.equal(game.field(z, sample), before)
+
+
+class InPlacePayoff(ZeroSumGame):
+    sizes = (1, 1)
+
+    def payoff(self, x, y, sample):
+        x -= 1
+        return (x * y).sum(-1)
+
+
+class InPlaceField(Polar):
+    def field(self, z, sample=None, player=None):
+        z *= 0.5
+        return super().field(z, sample, player)
+
+
+class InPlaceSample(ZeroSumGame):
+    sizes = (1, 1)
+
+    def draw(self, shape, generator):
+        return torch.randn(*shape, generator=generator)
+
+    def payoff(self, x, y, sample):
+        sample += 1
+        return (x * y).sum(-1) * sample
+
+
+@pytest.mark.parametrize(
+    ("game", "what"), [(InPlacePayoff(), "strategies"), (InPlaceField(), "strategies"), (InPlaceSample(), "sample")]
+)
+def test_games_that_change_their_arguments_are_refused(game, what):
+    """Else the iterates of a run would move by more than its steps, and a sample differ between its two uses."""
+    with pytest.raises(GameError, match=rf"{type(game).__name__} changes its {what} in place: write x = 2 \* x"):
         Oracle(game, (8,))
 
 

@@ -9,6 +9,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 
 import robustgames as rg
+from robustgames.errors import GameError
 from robustgames.games import (
     FiniteSumBilinear,
     GlobalForsaken,
@@ -182,6 +183,18 @@ def test_ratio_game_has_the_saddle_of_a_matrix_game(seed):
     assert (best >= mixed - 1e-12).all()
 
 
+@pytest.mark.parametrize("turn", [False, True])
+def test_ratio_games_of_one_action_have_an_extreme_ratio(turn):
+    """The largest ratio of a row, or the least of a column, whose matrix game has the value 0 up to rounding."""
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        rewards, stops = rng.normal(size=(1, 3)), rng.random((1, 3)) + 0.1
+        game = RatioGame(rewards.T, stops.T) if turn else RatioGame(rewards, stops)
+        game, ratios = game.to(dtype=torch.float64), rewards / stops
+        value = float(game.payoff(*game.split(game.solution())))
+        assert value == pytest.approx(ratios.min() if turn else ratios.max(), abs=1e-12)
+
+
 def test_the_default_ratio_game_has_no_minty_solution():
     game = RatioGame().to(dtype=KIND)
     assert diagnostics.duality_gap(game, game.solution()) == 0
@@ -248,6 +261,37 @@ def test_robust_regression_has_the_saddle_of_an_independent_program(penalty):
     found = minimize(worst, np.zeros(11), jac=True, method="BFGS", options={"gtol": 1e-9})
     assert float(game.payoff(*game.split(z))) == pytest.approx(found.fun, abs=1e-10)
     np.testing.assert_allclose(z[:11], found.x, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", ["small penalty", "dependent features", "unequal scales", "large losses"])
+def test_robust_regression_has_a_saddle_where_plain_newton_stalls(case):
+    """The duality gap, whose best responses are exact, is 0 at a solution; lists and arrays are data as well."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(30, 3)), rng.normal(size=30)
+    game = {
+        "small penalty": lambda: RobustRegression(1e-5),
+        "dependent features": lambda: RobustRegression(features=np.concatenate([a, a], 1), target=b),
+        "unequal scales": lambda: RobustRegression(features=(a * [1e-6, 1, 1e6]).tolist(), target=b.tolist()),
+        "large losses": lambda: RobustRegression(features=a, target=1e3 * b),
+    }[case]().to(dtype=torch.float64)
+    z = game.solution()
+    value = float(game.payoff(*game.split(z)))
+    assert abs(float(diagnostics.duality_gap(game, z))) < 1e-9 * value
+    noise = 1e-3 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert float(diagnostics.duality_gap(game, game.project(z + noise * z))) > 1e-7 * value
+
+
+def test_robust_regression_has_no_solution_if_rounding_hides_its_weights():
+    rng = np.random.default_rng(0)
+    game = RobustRegression(1e-13, features=rng.normal(size=(30, 3)), target=rng.normal(size=30))
+    assert game.solution() is None and "distance" not in game.metrics(game.initial((2,), torch.Generator()))
+
+
+def test_robust_regression_refuses_data_that_it_cannot_fit():
+    with pytest.raises(GameError, match="must be finite"):
+        RobustRegression(features=[[1.0], [float("nan")]], target=[1.0, 2.0])
+    with pytest.raises(GameError, match="N >= 1"):
+        RobustRegression(features=torch.zeros(0, 2), target=torch.zeros(0))
 
 
 def test_robust_regression_tends_to_least_squares():

@@ -1,5 +1,6 @@
 """The fingerprint of a game: every setting counts, and nothing that is computed or that only says where it is."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -12,9 +13,22 @@ from torch import nn
 
 import robustgames as rg
 from robustgames import checkpoints
-from robustgames.games import GAN, MLP, MnistAdversarial, Network, Noisy
+from robustgames.games import (
+    GAN,
+    MLP,
+    FiniteSumBilinear,
+    Forsaken,
+    KuhnPoker,
+    MatrixGame,
+    MnistAdversarial,
+    Network,
+    Noisy,
+    RandomMatrixGame,
+    RatioGame,
+    RobustRegression,
+)
 from robustgames.games.densities import GaussianMixture, SwissRoll
-from robustgames.games.identity import former_fingerprint
+from robustgames.games.identity import fingerprint, former_fingerprint
 from robustgames.games.planar_gans import GaussianMixtureGAN
 from robustgames.games.sets import Box
 from robustgames.games.toy import AlmostBilinear
@@ -84,6 +98,29 @@ def test_what_is_off_or_of_the_class_or_a_place_does_not_count():
     assert Held("here", "data").fingerprint() == Held("there", "data").fingerprint() == plain
     assert Held((3,), "data").fingerprint() != plain  # not the place of images
     assert Held((1, 2, 3), "levels").fingerprint() != plain
+
+
+SOLVED = {
+    "equilibrium": (MatrixGame(), KuhnPoker(), RandomMatrixGame(3)),
+    "saddle": (RatioGame(), FiniteSumBilinear(3), RobustRegression(features=[[0.0], [1.0]], target=[1.0, 0.0])),
+    "critical": (Forsaken(),),
+}
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_a_solution_that_a_game_computes_does_not_count(name, tmp_path):
+    """Its last digits, and of several equilibria the one that is found, depend on the libraries and the processor."""
+    for game in SOLVED[name]:
+        there = copy.copy(game)
+        setattr(there, name, getattr(game, name) * (1 + 1e-15) + 1e-17)
+        assert there.fingerprint() == game.fingerprint() == game.to("cpu", torch.float64).fingerprint()
+        assert Noisy(there, 0.1).fingerprint() == Noisy(game, 0.1).fingerprint()
+        assert fingerprint(there, computed=True) != fingerprint(game, computed=True)
+    agent = rg.GameAgent(rg.GameVectorEnv(game, num_envs=2), rg.make_solver("extragradient", lr=0.1)).learn(4)
+    agent.save(tmp_path)  # an earlier version counted it
+    content = checkpoints.load_checkpoint(tmp_path) | {"fingerprint": fingerprint(agent.oracle.whole, computed=True)}
+    checkpoints.save_checkpoint(tmp_path, content)
+    assert torch.equal(rg.GameAgent.load(tmp_path, rg.GameVectorEnv(game, num_envs=2)).z, agent.z)
 
 
 def test_a_shape_counts():

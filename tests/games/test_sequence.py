@@ -46,6 +46,16 @@ def test_projection_onto_a_treeplex_is_optimal(tree, scale):
     assert (single - u).abs().max() < 1e-5 * max(1.0, scale)
 
 
+@every_tree
+@pytest.mark.parametrize("scale", [1e8, 1e20])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_a_large_point_is_projected_onto_its_best_vertex(tree, scale, kind):
+    """At these distances all differences count more than those inside of the set, so <p, u> alone is maximized."""
+    points = scale * normal(300, tree.width)
+    u = tree.project(points.to(kind))
+    assert torch.equal(u, tree.maximize(points).to(kind))
+
+
 def test_projection_is_that_of_a_quadratic_program():
     tree, point = TREES["deep"], normal(16)
     sums = [

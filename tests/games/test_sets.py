@@ -14,6 +14,7 @@ SETS = {
     "space": Space(),
     "box": Box(-0.3, 0.7),
     "box per coordinate": Box(LOW, HIGH),
+    "box with one wall for all": Box(-0.3, HIGH),
     "linf": linf_ball(0.4),
     "l2": L2Ball(0.8),
     "l1": L1Ball(1.2),
@@ -172,6 +173,12 @@ def test_samples_lie_in_the_set_and_in_its_bounds(s):
     low, high = s.bounds
     assert u.dtype == torch.float64 and violation(s, u) <= 1e-12
     assert low - 1e-12 <= u.min() and u.max() <= high + 1e-12
+
+
+def test_walls_in_another_precision_do_not_change_that_of_a_point():
+    box, point = Box(LOW, 0.5), torch.tensor([1.0, -1.0, 0.2, 0.3, -0.05, 2.0])
+    assert torch.equal(box.project(point), torch.tensor([0.5, 0.0, 0.2, 0.3, -0.05, 0.5]))
+    assert torch.equal(box.maximize(point), torch.tensor([0.5, 0.0, 0.5, 0.5, -0.1, 0.5]))
 
 
 def test_samples_have_the_moments_of_their_distribution():

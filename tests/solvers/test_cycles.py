@@ -31,6 +31,15 @@ def test_a_limit_cycle_is_approached():
     assert diagnostics.limit_cycle(on_it, 0.05, center, others=runs[:, 1:]).isolated is True
 
 
+def test_a_run_that_ends_on_another_limit_cycle_decides_nothing():
+    t = torch.arange(0, 100, 0.05, dtype=torch.float64)
+    turn = torch.stack([t.cos(), t.sin()], -1)
+    to_three = (3 - (-t / 3).exp()).unsqueeze(-1) * turn
+    assert diagnostics.limit_cycle(turn, 0.05, ORIGIN, others=to_three.unsqueeze(1)).isolated is None
+    around = torch.stack([to_three, 2 * turn], 1)
+    assert diagnostics.limit_cycle(turn, 0.05, ORIGIN, others=around).isolated is False
+
+
 def test_other_trajectories_have_the_dimension_of_the_run():
     run = torch.zeros(10, 2)
     with pytest.raises(GameError, match=r"trajectories \(T, R, 2\) are expected"):

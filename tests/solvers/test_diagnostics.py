@@ -143,6 +143,14 @@ def test_an_edge_far_from_0_is_an_edge():
     assert diagnostics.local_nash(game, torch.tensor([990.0, 0.0])).residual == pytest.approx(10.0)
 
 
+@pytest.mark.parametrize("verdict", [diagnostics.local_nash, diagnostics.local_minimax])
+def test_a_point_that_is_not_one_of_the_game_is_no_edge(verdict):
+    with pytest.raises(GameError, match=r"finite numbers.*the run has diverged"):
+        verdict(Quadratic(), tensor(float("nan"), 0.0))
+    with pytest.raises(GameError, match=r"one point of shape \(n \+ m,\), got \(3,\)"):
+        verdict(Quadratic(), tensor(0.0, 0.0, 0.0))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_matrix_game_equilibrium_attains_the_value(seed):
     matrix = torch.randn(4, 3, dtype=KIND, generator=generator(seed))

@@ -289,6 +289,18 @@ def test_basins_that_diverge_are_a_group_of_their_own():
     plt.close(basin_figure(found))
 
 
+class FarSaddle(ZeroSumGame):
+    sizes = (1, 1)
+
+    def payoff(self, x, y, sample):
+        return ((x - 100) ** 2 - (y - 100) ** 2).squeeze(-1) / 2
+
+
+def test_runs_diverge_by_their_distance_from_the_starts_not_from_zero():
+    found = diagnostics.basins(FarSaddle(), make_solver("gda", lr=0.5), 100 + grid(1e-5, 2), 100, window=10)
+    assert found.names == ("point (100, 100)",) and found.share(0) == 1
+
+
 def test_basins_of_a_square_and_their_figure():
     found = diagnostics.basins(StepBox(), make_solver("extragradient", lr=0.2), grid(0.4, 5), 1000, window=40)
     assert found.names == ("point (0, 0)",)
@@ -309,5 +321,7 @@ def test_basins_refuse_wrong_starts_and_windows():
         diagnostics.basins(Bilinear(), solver, torch.zeros(3))
     with pytest.raises(GameError, match="window is 20"):
         diagnostics.basins(Bilinear(), solver, torch.ones(3, 2), 10, window=20)
+    with pytest.raises(GameError, match="not finite"):
+        diagnostics.basins(Bilinear(), solver, torch.tensor([[1.0, 0.0], [float("nan"), 0.0]]), 10, window=5)
     with pytest.raises(GameError, match="must have two"):
         basin_figure(diagnostics.basins(Bilinear(n=2), solver, torch.ones(3, 4), 3, window=2))
