@@ -1,4 +1,4 @@
-"""Datasets of the user, whose items are pictures of Pillow or arrays."""
+"""Data of the user with classes: folders of images, datasets whose items are pictures of Pillow."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from robustgames.data import from_dataset
+from robustgames.data import class_folder, from_dataset
 from robustgames.errors import GameError
 
 COLORS = torch.tensor([[255, 0, 0], [0, 128, 255]], dtype=torch.uint8)  # left and right pixel of a picture
@@ -58,3 +58,17 @@ def test_a_fraction_is_not_a_class(labels):
 def test_whole_numbers_of_any_type_are_classes():
     for labels in ((0, 1.0), (torch.tensor(0), torch.tensor([1])), (np.int64(0), np.float32(1)), (False, True)):
         assert from_dataset("here", Pictures(torch.zeros(3, 2, 2), labels)).labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("file", [None, "1.avif", "._1.png"])
+def test_a_class_without_images_is_named_instead_of_renumbering_the_others(file, tmp_path):
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        colored().save(tmp_path / name / "1.png")
+    (tmp_path / ".cache").mkdir()
+    assert class_folder(tmp_path).labels.tolist() == [0, 1, 2]
+    (tmp_path / "b" / "1.png").unlink()
+    if file:
+        (tmp_path / "b" / file).write_bytes(b"")
+    with pytest.raises(GameError, match=r"b holds no image \(.*put its images there, or move it elsewhere"):
+        class_folder(tmp_path)
