@@ -93,7 +93,8 @@ class RealImages(Movable):
         features: Features φ.
 
     Raises:
-        GameError: There are fewer than 2 images, their sizes differ, or pixels have another range.
+        GameError: There are fewer than 2 images, their sizes differ, or pixels have another range; the least being
+            exactly 0 counts as the range [0, 1].
     """
 
     def __init__(self, train: Tensor, held_out: Tensor, features: Features) -> None:
@@ -101,7 +102,7 @@ class RealImages(Movable):
             found = f"{tuple(train.shape)} and {tuple(held_out.shape)}"
             raise GameError(f"real images have shapes {found}: each must have at least 2 rows of one length")
         low, high = float(train.min()), float(train.max())
-        if not -1 <= low < 0 < high <= 1:
+        if low < -1 or high > 1 or low == 0:  # black in [0, 1]; the bytes of a dark or bright folder never become 0
             raise GameError(f"pixels lie in [{low:g}, {high:g}]: they must be in [-1, 1], e.g. 2 * images - 1")
         self.train, self.held_out, self.features = train, held_out, features
         self.known = features(held_out)
