@@ -116,7 +116,7 @@ def check_settings(side: int, channels: int, held_out: float, memory: int, worke
         raise GameError(f"channels is {channels}: 3 (red, green, blue) or 1 (gray)")
     if side < 1:
         raise GameError(f"side is {side}: images have at least 1 pixel a side, e.g. side=64")
-    if not (0 <= held_out < 1 or (held_out >= 1 and held_out == int(held_out))):
+    if not (0 <= held_out < 1 or (held_out >= 1 and float(held_out).is_integer())):
         raise GameError(f"held_out is {held_out}: a share in [0, 1) or a whole number of images, e.g. held_out=0.1")
     if memory < 0 or (workers is not None and workers < 1):
         raise GameError(f"memory is {memory} and workers is {workers}: use memory >= 0 bytes and workers >= 1")

@@ -315,6 +315,7 @@ def test_folders_that_hold_nothing_are_explained(tmp_path, load):
         ({"held_out": -0.1}, "held_out is -0.1: a share in [0, 1) or a whole number of images"),
         ({"held_out": 2.5}, "held_out is 2.5"),
         ({"held_out": float("nan")}, "held_out is nan"),
+        ({"held_out": float("inf")}, "held_out is inf"),
         ({"held_out": 12}, "held_out is 12: of 12 images some must remain"),
         ({"held_out": 5, "memory": 4 * 192}, "held_out is 5: 5 images, and memory holds 4; use held_out=4"),
         ({"memory": -1}, "memory is -1"),
