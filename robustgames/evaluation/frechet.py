@@ -112,7 +112,8 @@ class RealImages(Movable):
     def bounds(self, count: int) -> tuple[float, float]:
         """Return the distances of `count` training images and of `count` images of uniform noise to the held-out ones.
 
-        They are floor and ceiling for a generator. Few images make all distances too large, so the floor is not 0.
+        They are floor and ceiling for a generator. Few images make all distances too large, so the floor is not 0; if
+        there are fewer training images than `count`, all are taken, and a good generator may be below this floor.
         """
         if count not in self._bounds:
             generator = Generator().manual_seed(0)
@@ -171,7 +172,8 @@ def image_metrics(generated: Tensor, real: RealImages) -> dict[str, Tensor]:
     """Return metrics of generated images against real ones, each of shape (*S,); NaN if a run is not finite.
 
     * `frechet_<features>`: the Fréchet distance to the held-out images, in the unit of `Features`;
-      `frechet_floor` and `frechet_ceiling`: the distances of as many training images, and of uniform noise.
+      `frechet_floor` and `frechet_ceiling`: the distances of as many training images (of all if there are fewer, see
+      `RealImages.bounds`), and of uniform noise.
     * `nearest_mean`, `nearest_low`: mean and 5 % quantile of the distance of an image to the nearest training image,
       divided by those of held-out images. About 1 for new images of the kind, 0 for copies of training images.
     * `classes`, `class_entropy`, with a classifier: the number of classes that it assigns to more than 1 % of the
