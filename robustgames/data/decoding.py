@@ -167,8 +167,8 @@ def _upright(image: Image.Image, channels: int) -> Image.Image:
     if image.width * image.height > MOST_PIXELS:
         raise GameError(f"{image.width:,} x {image.height:,} pixels: at most {MOST_PIXELS:,} are decoded")
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16") or (upright.mode == "I" and image.format == "PPM"):
-        # Pillow would clip 16 bits at 255; those of a PGM file it keeps in 32
+    if upright.mode.startswith("I;16") or (upright.mode == "I" and image.format in ("PNG", "PPM")):
+        # Pillow would clip 16 bits at 255; those of a PGM file it keeps in 32, and before 10.3 those of a PNG
         upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     elif upright.mode in ("I", "F"):  # clipped at 255 they would be black, or white
         raise GameError(f"pixels of 32 bits, whose range is not known ({upright.mode}): store 8 or 16 bits")

@@ -198,6 +198,9 @@ def test_gray_color_palette_alpha_and_16_bits():
     assert (decode(encoded(gray), 8, 1)[0] == values).all()
     deep = Image.fromarray(values.astype(np.uint16) * 256 + 17)
     assert (decode(encoded(deep), 8, 1)[0] == values).all()
+    deep = Image.fromarray(np.array(deep).astype(np.int32))
+    deep.format = "PNG"  # as Pillow before 10.3 opens it
+    assert (np.array(image_decoding._upright(deep, 1)) == values).all()
     red = Image.new("RGB", (8, 8), (255, 0, 0))
     for image in (red.convert("RGBA"), red.quantize(4)):
         assert decode(encoded(image), 8, 3)[:, 0, 0].tolist() == [255, 0, 0]
