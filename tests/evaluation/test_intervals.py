@@ -1,7 +1,10 @@
 """Intervals over few runs: measured coverage, p-values that agree with them, corrections for many comparisons."""
 
+from math import inf, nan
+
 import numpy as np
 import pytest
+import torch
 from scipy.stats import trim_mean, ttest_1samp
 
 from robustgames.errors import GameError
@@ -9,7 +12,8 @@ from robustgames.evaluation.intervals import holm, of_means, of_returns
 from robustgames.evaluation.metrics import METRICS, metric_of
 from robustgames.evaluation.reliability import bootstrap, iqm, mean_over_runs, paired, probability_of_improvement
 from robustgames.evaluation.robustness import Sweep, compare
-from robustgames.evaluation.rounding import mean_of_runs
+from robustgames.evaluation.rounding import cell, mean_of_runs
+from robustgames.evaluation.statistics import summarize
 from robustgames.sweeps.comparison import Method, against_first
 from robustgames.sweeps.table import Row
 
@@ -209,3 +213,19 @@ def test_tables_of_sweeps_and_comparisons_are_in_range():
     row = Row({}, values=[*runs.values()], metric="clean_accuracy")
     assert row.interval == found
     assert "-" not in mean_of_runs(metric_of("clean_accuracy"), [*other.values()])
+
+
+@pytest.mark.parametrize(
+    ("runs", "text"),
+    [
+        ([1.25, 1.75], "1.50 ± 0.35 nats"),
+        ([1.25, inf, 1.75], "1.50 ± 0.35 nats, not finite in 1"),
+        ([nan, 1.5], "1.5 ± 0 nats, not finite in 1"),
+        ([inf, inf], "not finite"),
+        ([inf], "not finite"),
+        ([1.5], "1.5 nats"),
+    ],
+)
+def test_a_cell_counts_the_runs_that_its_mean_leaves_out(runs, text):
+    summary = summarize({"reverse_kl": torch.tensor(runs, dtype=torch.float64)})
+    assert cell(metric_of("reverse_kl"), summary["reverse_kl"], len(runs)) == text
