@@ -1,6 +1,6 @@
 """Intervals over few runs: measured coverage, p-values that agree with them, corrections for many comparisons."""
 
-from math import inf, nan
+from math import inf, isnan, nan
 
 import numpy as np
 import pytest
@@ -114,6 +114,13 @@ def test_symmetric_runs_have_students_interval_and_mirrored_runs_the_mirrored_on
 def test_equal_runs_have_a_point_whatever_rounding_does():
     [found] = bootstrap(np.full(7, 0.1))
     assert found == (pytest.approx(0.1), found.estimate, found.estimate)
+
+
+def test_equal_differences_have_no_p_value():
+    found = paired(np.full(5, 25.0), np.full(5, 24.0))  # e.g. modes: p = 0 would be certainty after five runs
+    assert found.difference == (1, 1, 1) and found.wins == 5 and isnan(found.p_value)
+    assert paired(np.full(5, 25.0), np.full(5, 25.0)).p_value == 1
+    assert holm(np.array([found.p_value, 0.03])).tolist()[1] == 0.03
 
 
 def test_a_p_value_is_below_5_percent_where_the_interval_excludes_zero():
