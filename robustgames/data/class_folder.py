@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustgames.data.classified import Classified, warn_of_order
 from robustgames.data.decoding import LONGEST_SIDE, header, pixels
-from robustgames.data.files import Folder
+from robustgames.data.files import SUFFIXES, Folder
 from robustgames.errors import GameError, one_line
 
 PARTS = ("train", "training", "test", "testing", "val", "valid", "validation")
@@ -29,8 +29,8 @@ def class_folder(path: str | Path, resize: tuple[int, int] | None = None, count:
         count: Number of images that are needed; their heads alone are read. If None, all.
 
     Raises:
-        GameError: No image, no sub-folders or one, images outside of them, several sizes, or an image that cannot be
-            read; also from `read`.
+        GameError: No image, no sub-folders or one, a sub-folder without images (the classes after it would get other
+            numbers), images outside of them, several sizes, or an image that cannot be read; also from `read`.
     """
     folder = Folder(path)
     labels, names = _classes(folder)
@@ -63,9 +63,19 @@ def _classes(folder: Folder) -> tuple[Tensor, tuple[str, ...]]:
         )
     if len(names) == 1:
         raise GameError(f"{folder.place} has one class, {names[0]}: a sub-folder for each of 2 or more is needed")
+    without = sorted(entry.name for entry in os.scandir(folder.place) if _is_class(entry) and entry.name not in names)
+    if without:
+        raise GameError(
+            f"{os.path.join(folder.place, without[0])} holds no image ({', '.join(SUFFIXES)}), so the classes after it "
+            "would be numbered differently: put its images there, or move it elsewhere"
+        )
     warn_of_order(names)
     number = {name: k for k, name in enumerate(names)}
     return torch.tensor([number[top] for top in tops]), tuple(names)
+
+
+def _is_class(entry: os.DirEntry) -> bool:
+    return entry.is_dir() and not entry.name.startswith(".")
 
 
 def _head(folder: Folder, number: int) -> tuple[tuple[int, int], bool]:

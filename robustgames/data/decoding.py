@@ -116,7 +116,7 @@ def check_settings(side: int, channels: int, held_out: float, memory: int, worke
         raise GameError(f"channels is {channels}: 3 (red, green, blue) or 1 (gray)")
     if side < 1:
         raise GameError(f"side is {side}: images have at least 1 pixel a side, e.g. side=64")
-    if not (0 <= held_out < 1 or (held_out >= 1 and held_out == int(held_out))):
+    if not (0 <= held_out < 1 or (held_out >= 1 and float(held_out).is_integer())):
         raise GameError(f"held_out is {held_out}: a share in [0, 1) or a whole number of images, e.g. held_out=0.1")
     if memory < 0 or (workers is not None and workers < 1):
         raise GameError(f"memory is {memory} and workers is {workers}: use memory >= 0 bytes and workers >= 1")
@@ -167,8 +167,8 @@ def _upright(image: Image.Image, channels: int) -> Image.Image:
     if image.width * image.height > MOST_PIXELS:
         raise GameError(f"{image.width:,} x {image.height:,} pixels: at most {MOST_PIXELS:,} are decoded")
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16") or (upright.mode == "I" and image.format == "PPM"):
-        # Pillow would clip 16 bits at 255; those of a PGM file it keeps in 32
+    if upright.mode.startswith("I;16") or (upright.mode == "I" and image.format in ("PNG", "PPM")):
+        # Pillow would clip 16 bits at 255; those of a PGM file it keeps in 32, and before 10.3 those of a PNG
         upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     elif upright.mode in ("I", "F"):  # clipped at 255 they would be black, or white
         raise GameError(f"pixels of 32 bits, whose range is not known ({upright.mode}): store 8 or 16 bits")

@@ -13,12 +13,17 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from robustgames.data.classified import Classified, check_kind, from_arrays
 from robustgames.errors import GameError, one_line
 
+PICTURES = {"1": "L", "LA": "L", "P": "RGB", "PA": "RGB", "CMYK": "RGB"}
+"""Modes of Pillow's pictures whose numbers are not gray levels or colors (indices of a palette, ink), and others."""
+
 
 def from_dataset(place: str, dataset: Any, count: int | None = None) -> Classified:
     """Return the items of a dataset, which are read when they are needed.
 
     An input is a tensor, an array or a picture of Pillow; arrays in uint8 with 1, 3 or 4 channels last are images, and
-    so is a tensor (C, H, W). Rows of a table are all read at once. `dataset.classes`, if it exists, names the classes.
+    so is a tensor (C, H, W). Pictures with a palette or in CMYK become red, green and blue, those of one bit or with
+    gray and alpha become gray. Rows of a table are all read at once. `dataset.classes`, if it exists, names the
+    classes.
 
     Args:
         place: Where it comes from, for messages.
@@ -86,7 +91,9 @@ def _item(place: str, dataset: Any, number: int) -> tuple[Tensor, int]:
         raise GameError(f"item {number} of {place} cannot be read as a pair (input, label) ({reason})") from error
     try:
         label = int(y)
-        value = x.detach().cpu() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
+        if label != float(y):
+            raise TypeError("a fraction is not a class")
+        value = x.detach().cpu() if isinstance(x, Tensor) else torch.from_numpy(np.array(_in_colors(x)))
     except (TypeError, ValueError, RuntimeError) as error:
         kinds = f"({type(x).__name__}, {type(y).__name__})"
         raise GameError(
@@ -96,9 +103,18 @@ def _item(place: str, dataset: Any, number: int) -> tuple[Tensor, int]:
         raise GameError(f"item {number} of {place} is a number: inputs of shape (d,) or (C, H, W) are needed")
     if isinstance(x, Tensor):
         return value, label
-    if value.dim() == 3 and value.shape[-1] in (1, 3, 4) and value.shape[0] not in (1, 3, 4):
+    if value.dim() == 3 and value.shape[-1] in (1, 3, 4) and (_is_picture(x) or value.shape[0] not in (1, 3, 4)):
         return value.movedim(-1, 0).contiguous(), label
     return (value.unsqueeze(0) if value.dim() == 2 else value), label
+
+
+def _is_picture(x: Any) -> bool:
+    return hasattr(x, "mode") and hasattr(x, "convert")
+
+
+def _in_colors(x: Any) -> Any:
+    """Return a picture of Pillow in gray levels or colors; whatever else it is, as it is."""
+    return x.convert(PICTURES[x.mode]) if _is_picture(x) and x.mode in PICTURES else x
 
 
 def _stacked(place: str, items: list[Tensor]) -> Tensor:

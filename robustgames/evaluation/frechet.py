@@ -93,7 +93,8 @@ class RealImages(Movable):
         features: Features φ.
 
     Raises:
-        GameError: There are fewer than 2 images, their sizes differ, or pixels have another range.
+        GameError: There are fewer than 2 images, their sizes differ, or pixels have another range; the least being
+            exactly 0 counts as the range [0, 1].
     """
 
     def __init__(self, train: Tensor, held_out: Tensor, features: Features) -> None:
@@ -101,7 +102,7 @@ class RealImages(Movable):
             found = f"{tuple(train.shape)} and {tuple(held_out.shape)}"
             raise GameError(f"real images have shapes {found}: each must have at least 2 rows of one length")
         low, high = float(train.min()), float(train.max())
-        if not -1 <= low < 0 < high <= 1:
+        if low < -1 or high > 1 or low == 0:  # black in [0, 1]; the bytes of a dark or bright folder never become 0
             raise GameError(f"pixels lie in [{low:g}, {high:g}]: they must be in [-1, 1], e.g. 2 * images - 1")
         self.train, self.held_out, self.features = train, held_out, features
         self.known = features(held_out)
@@ -111,7 +112,8 @@ class RealImages(Movable):
     def bounds(self, count: int) -> tuple[float, float]:
         """Return the distances of `count` training images and of `count` images of uniform noise to the held-out ones.
 
-        They are floor and ceiling for a generator. Few images make all distances too large, so the floor is not 0.
+        They are floor and ceiling for a generator. Few images make all distances too large, so the floor is not 0; if
+        there are fewer training images than `count`, all are taken, and a good generator may be below this floor.
         """
         if count not in self._bounds:
             generator = Generator().manual_seed(0)
@@ -170,7 +172,8 @@ def image_metrics(generated: Tensor, real: RealImages) -> dict[str, Tensor]:
     """Return metrics of generated images against real ones, each of shape (*S,); NaN if a run is not finite.
 
     * `frechet_<features>`: the Fréchet distance to the held-out images, in the unit of `Features`;
-      `frechet_floor` and `frechet_ceiling`: the distances of as many training images, and of uniform noise.
+      `frechet_floor` and `frechet_ceiling`: the distances of as many training images (of all if there are fewer, see
+      `RealImages.bounds`), and of uniform noise.
     * `nearest_mean`, `nearest_low`: mean and 5 % quantile of the distance of an image to the nearest training image,
       divided by those of held-out images. About 1 for new images of the kind, 0 for copies of training images.
     * `classes`, `class_entropy`, with a classifier: the number of classes that it assigns to more than 1 % of the

@@ -76,12 +76,13 @@ class Spread:
         """Return two-sided p-values of "the true value is 0": the larger one of those with and without the correction.
 
         Below 0.05 the interval excludes 0. In the far tail, which corrections for many comparisons use, the correction
-        for skewness alone rejects too often.
+        for skewness alone rejects too often. NaN over too few runs, and over equal runs that are not 0: they do not
+        show how far other runs would spread, and five of them are no certainty.
         """
         ratio = self.estimate / np.where(self.error > 0, self.error, 1)
         nearest = np.minimum(np.abs(ratio), np.abs(_transformed(ratio, self.skewness)))
         found = 2 * stdtr(np.maximum(self.degrees, 1), -nearest)
-        found = np.where(self.error > 0, found, np.where(self.estimate == 0, 1.0, 0.0))
+        found = np.where(self.error > 0, found, np.where(self.estimate == 0, 1.0, nan))
         return np.where(self.degrees > 0, found, nan)
 
     def at(self, k: int) -> Spread:

@@ -21,6 +21,9 @@ def exact_cost(distance: Tensor, order: float = 1.0) -> float:
     An optimal vertex moves at least 1/(N M) along each pair that it uses. With a plan of cost V, dearer pairs than
     N M V are therefore not used, and are cut down to that: next to one far point, small costs would be below the
     tolerance of the network simplex.
+
+    Raises:
+        GameError: The powers of all distances that mass travels are 0, or the solver fails.
     """
     if not bool(torch.isfinite(distance).all()):
         return float("nan")
@@ -35,6 +38,8 @@ def exact_cost(distance: Tensor, order: float = 1.0) -> float:
         if value == 0 or not improved or value * cost.size > 0.1 * cap:
             break
         cap = value * cost.size
+    if value == 0 and _network_simplex((distance > 0).double().numpy(), 1.0)[0] > 0:
+        raise GameError(f"order is {order}: such powers of the distances are 0 in double precision, choose a lower one")
     if gap > 1e-6 * value:
         share = gap / value if value else inf
         warnings.warn(f"the exact transport of {cost.shape} points may be off by {share:.1g} of its cost", stacklevel=3)

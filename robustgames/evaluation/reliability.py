@@ -28,7 +28,10 @@ class Paired(NamedTuple):
     ties: int
     runs: int
     p_value: float = nan
-    """Two-sided p-value of "no difference"; NaN over fewer than 5 runs. See `intervals.holm` for several of them."""
+    """Two-sided p-value of "no difference"; NaN over fewer than 5 runs, or if all differ by the same amount, not 0.
+
+    See `intervals.holm` for several of them.
+    """
 
     def __str__(self) -> str:
         return f"{self.difference}, better in {self.wins} of {self.runs} runs"

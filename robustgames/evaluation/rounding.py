@@ -12,14 +12,25 @@ from robustgames.evaluation.statistics import Summary
 
 
 def cell(metric: Metric, row: Summary | None, runs: int) -> str:
-    """Return "mean ± std unit" of a metric over several runs, or the number of a single run; "" without a row."""
+    """Return "mean ± std unit" of a metric over several runs, or the number of a single run; "" without a row.
+
+    Runs whose value is not finite are counted, since the mean leaves them out.
+
+    Example:
+        >>> from robustgames.evaluation.metrics import metric_of
+        >>> cell(metric_of("reverse_kl"), Summary(mean=1.5, std=0.25, runs=[1.25, 1.75, inf]), 3)
+        '1.50 ± 0.25 nats, not finite in 1'
+    """
     if row is None:
         return ""
-    mean, std = row["mean"], row["std"]
+    mean, std, lost = row["mean"], row["std"], sum(not isfinite(value) for value in row["runs"])
+    if not isfinite(mean):
+        return "not finite"
     if metric.unit == SHARE:
-        return f"{100 * mean:.1f} ± {100 * std:.1f} %" if runs > 1 else f"{100 * mean:.1f} %"
-    number = mean_and_spread(mean, std) if runs > 1 else f"{mean:.4g}"
-    return f"{number} {metric.unit}".rstrip()
+        text = f"{100 * mean:.1f} ± {100 * std:.1f} %" if runs > 1 else f"{100 * mean:.1f} %"
+    else:
+        text = f"{mean_and_spread(mean, std) if runs > 1 else f'{mean:.4g}'} {metric.unit}".rstrip()
+    return f"{text}, not finite in {lost}" if lost else text
 
 
 def heading(metric: Metric) -> str:

@@ -31,10 +31,11 @@ def wasserstein(a: Tensor, b: Tensor, order: float = 1.0) -> Tensor:
     Args:
         a: First sample, (*S, N, p).
         b: Second sample, (*S, M, p), or (M, p), the same for all runs.
-        order: Order r >= 1.
+        order: Order r >= 1, finite.
 
     Raises:
-        GameError: Shapes do not fit, or order is below 1.
+        GameError: Shapes do not fit, order is below 1 or infinite, or so large that the powers of all distances that
+            mass travels are 0 (for p >= 2).
 
     Warns:
         UserWarning: The duality gap of a run exceeds 1e-6 of its cost, so the value may be too large by so much. The
@@ -67,12 +68,12 @@ def sliced_wasserstein(
     Args:
         a: First sample, (*S, N, p).
         b: Second sample, (*S, M, p), or (M, p), the same for all runs.
-        order: Order r >= 1.
+        order: Order r >= 1, finite.
         directions: Number of unit vectors, the same for all runs.
         generator: Generator of the directions, on the device of the samples. If None, it has seed 0.
 
     Raises:
-        GameError: Shapes do not fit, or order or directions is below 1.
+        GameError: Shapes do not fit, order is below 1 or infinite, or directions is below 1.
     """
     a, every = _pair(a, b, order)
     b = b.to(a) if b.dim() == 2 else every  # one sample for all runs is sorted once
@@ -261,7 +262,7 @@ def _pair(a: Tensor, b: Tensor, order: float) -> tuple[Tensor, Tensor]:
         raise GameError(
             f"samples {tuple(a.shape)} and {tuple(b.shape)} do not fit: give (*S, N, p) and (*S, M, p), N, M, p >= 1"
         )
-    if not order >= 1:
-        raise GameError(f"order is {order}: W_r is a distance for r >= 1, e.g. 1 or 2")
+    if not 1 <= order < inf:
+        raise GameError(f"order is {order}: W_r is a distance for finite r >= 1, e.g. 1 or 2")
     runs = a.shape[:-2] or b.shape[:-2]
     return a.expand(*runs, *a.shape[-2:]), b.expand(*runs, *b.shape[-2:]).to(a)

@@ -198,6 +198,9 @@ def test_gray_color_palette_alpha_and_16_bits():
     assert (decode(encoded(gray), 8, 1)[0] == values).all()
     deep = Image.fromarray(values.astype(np.uint16) * 256 + 17)
     assert (decode(encoded(deep), 8, 1)[0] == values).all()
+    deep = Image.fromarray(np.array(deep).astype(np.int32))
+    deep.format = "PNG"  # as Pillow before 10.3 opens it
+    assert (np.array(image_decoding._upright(deep, 1)) == values).all()
     red = Image.new("RGB", (8, 8), (255, 0, 0))
     for image in (red.convert("RGBA"), red.quantize(4)):
         assert decode(encoded(image), 8, 3)[:, 0, 0].tolist() == [255, 0, 0]
@@ -315,6 +318,7 @@ def test_folders_that_hold_nothing_are_explained(tmp_path, load):
         ({"held_out": -0.1}, "held_out is -0.1: a share in [0, 1) or a whole number of images"),
         ({"held_out": 2.5}, "held_out is 2.5"),
         ({"held_out": float("nan")}, "held_out is nan"),
+        ({"held_out": float("inf")}, "held_out is inf"),
         ({"held_out": 12}, "held_out is 12: of 12 images some must remain"),
         ({"held_out": 5, "memory": 4 * 192}, "held_out is 5: 5 images, and memory holds 4; use held_out=4"),
         ({"memory": -1}, "memory is -1"),

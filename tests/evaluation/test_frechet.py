@@ -296,6 +296,15 @@ def test_images_without_labels_are_measured_in_random_features():
         frechet.real_images(ImageArray(data.train_images))
 
 
+@pytest.mark.parametrize("offset", [0, 128])
+def test_folders_of_dark_or_of_bright_images_are_measured(offset):
+    pixels = offset + torch.randint(128, (40, 64), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    reference = frechet.real_images(ImageArray(pixels[:20], None, pixels[20:]))
+    metrics = image_metrics(reference.held_out, reference)
+    assert metrics["frechet_random"].item() == pytest.approx(0, abs=1e-9) and metrics["frechet_floor"] > 0
+    assert metrics["nearest_mean"].item() == pytest.approx(1)
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [

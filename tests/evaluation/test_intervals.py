@@ -1,7 +1,10 @@
 """Intervals over few runs: measured coverage, p-values that agree with them, corrections for many comparisons."""
 
+from math import inf, isnan, nan
+
 import numpy as np
 import pytest
+import torch
 from scipy.stats import trim_mean, ttest_1samp
 
 from robustgames.errors import GameError
@@ -9,7 +12,8 @@ from robustgames.evaluation.intervals import holm, of_means, of_returns
 from robustgames.evaluation.metrics import METRICS, metric_of
 from robustgames.evaluation.reliability import bootstrap, iqm, mean_over_runs, paired, probability_of_improvement
 from robustgames.evaluation.robustness import Sweep, compare
-from robustgames.evaluation.rounding import mean_of_runs
+from robustgames.evaluation.rounding import cell, mean_of_runs
+from robustgames.evaluation.statistics import summarize
 from robustgames.sweeps.comparison import Method, against_first
 from robustgames.sweeps.table import Row
 
@@ -112,6 +116,13 @@ def test_equal_runs_have_a_point_whatever_rounding_does():
     assert found == (pytest.approx(0.1), found.estimate, found.estimate)
 
 
+def test_equal_differences_have_no_p_value():
+    found = paired(np.full(5, 25.0), np.full(5, 24.0))  # e.g. modes: p = 0 would be certainty after five runs
+    assert found.difference == (1, 1, 1) and found.wins == 5 and isnan(found.p_value)
+    assert paired(np.full(5, 25.0), np.full(5, 25.0)).p_value == 1
+    assert holm(np.array([found.p_value, 0.03])).tolist()[1] == 0.03
+
+
 def test_a_p_value_is_below_5_percent_where_the_interval_excludes_zero():
     values = np.random.default_rng(0).exponential(size=(9, 4000)) - 1.6
     spread = of_means(values)
@@ -209,3 +220,19 @@ def test_tables_of_sweeps_and_comparisons_are_in_range():
     row = Row({}, values=[*runs.values()], metric="clean_accuracy")
     assert row.interval == found
     assert "-" not in mean_of_runs(metric_of("clean_accuracy"), [*other.values()])
+
+
+@pytest.mark.parametrize(
+    ("runs", "text"),
+    [
+        ([1.25, 1.75], "1.50 ± 0.35 nats"),
+        ([1.25, inf, 1.75], "1.50 ± 0.35 nats, not finite in 1"),
+        ([nan, 1.5], "1.5 ± 0 nats, not finite in 1"),
+        ([inf, inf], "not finite"),
+        ([inf], "not finite"),
+        ([1.5], "1.5 nats"),
+    ],
+)
+def test_a_cell_counts_the_runs_that_its_mean_leaves_out(runs, text):
+    summary = summarize({"reverse_kl": torch.tensor(runs, dtype=torch.float64)})
+    assert cell(metric_of("reverse_kl"), summary["reverse_kl"], len(runs)) == text

@@ -6,7 +6,7 @@ import io
 import json
 import re
 import sys
-from math import e, lcm, pi, sqrt
+from math import e, inf, lcm, pi, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +105,12 @@ def test_runs_side_by_side_are_the_runs_alone_and_nan_stays_in_its_run(p):
         (lambda: wasserstein(torch.zeros(4), torch.zeros(4)), "N, M, p >= 1"),
         (lambda: wasserstein(torch.zeros(4, 2), torch.zeros(0, 2)), "do not fit"),
         (lambda: wasserstein(torch.zeros(2, 4, 2), torch.zeros(3, 4, 2)), "do not fit"),
-        (lambda: wasserstein(torch.zeros(4, 2), torch.zeros(4, 2), 0.5), "order is 0.5: W_r is a distance for r >= 1"),
+        (
+            lambda: wasserstein(torch.zeros(4, 2), torch.zeros(4, 2), 0.5),
+            "order is 0.5: W_r is a distance for finite r >= 1",
+        ),
+        (lambda: wasserstein(torch.zeros(4, 2), torch.ones(4, 2), inf), "order is inf: W_r is a distance for"),
+        (lambda: wasserstein(*far_and_near(), 1000), "order is 1000: such powers of the distances are 0 in double"),
         (lambda: sliced_wasserstein(torch.zeros(4, 2), torch.zeros(4, 2), directions=0), "directions is 0"),
         (lambda: kantorovich_rubinstein(torch.zeros(2, 4, 2), torch.zeros(4, 2)), "one run of finite points"),
         (lambda: kantorovich_rubinstein(torch.full((4, 2), torch.nan), torch.zeros(4, 2)), "finite points"),
@@ -119,6 +124,12 @@ def test_wrong_input_is_named(call, text):
 
 
 # -- scales ---------------------------------------------------------------------------------------------------
+def far_and_near():
+    """Return two samples whose points travel 1 and 2, as far as 8 from the others."""
+    a = torch.tensor([[0.0, 0.0], [8.0, 0.0]], dtype=torch.float64)
+    return a, a + torch.tensor([[0.0, 1.0], [0.0, 2.0]], dtype=torch.float64)
+
+
 def assigned(a, b, order):
     """Return the distance by an assignment of equally many copies of all points; errors are relative to the cost."""
     copies = lcm(len(a), len(b))
@@ -162,6 +173,12 @@ def test_float32_neither_loses_nor_overflows_a_power(scale):
         assert float(wasserstein(a, 0 * a, order)) == pytest.approx(expected, rel=1e-6)
         assert float(wasserstein(a[:, 1:] * 1.25, 0 * a[:, 1:], order)) == pytest.approx(expected, rel=1e-6)
         assert 0 < float(sliced_wasserstein(a, 0 * a, order)) < expected
+
+
+def test_large_orders_approach_the_longest_way_and_equal_points_stay_at_distance_0():
+    a, b = far_and_near()
+    assert float(wasserstein(a, b, 400)) == pytest.approx(2 * 0.5 ** (1 / 400), rel=1e-9)
+    assert float(wasserstein(a, a, 1000)) == 0.0
 
 
 @pytest.mark.parametrize("order", [1, 1.5, 2, 3])
