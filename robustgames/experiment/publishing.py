@@ -13,7 +13,7 @@ from robustgames.errors import GameError
 from robustgames.evaluation.metrics import metric_of
 from robustgames.evaluation.rounding import cell
 from robustgames.experiment.driver import read
-from robustgames.experiment.folder import CONFIG, check_files, read_result
+from robustgames.experiment.folder import CONFIG, check_files, read_end
 from robustgames.experiment.naming import command, short_env
 
 FILES = (CONFIG, CURRENT, "result.json", "evaluation.json")
@@ -28,7 +28,7 @@ def publishable(run: Path) -> dict[str, Path]:
         GameError: The folder is not that of a finished run.
     """
     check_files(run)
-    if read_result(run) is None:
+    if read_end(run) is None:
         raise GameError(f"{run} has no result: finish the run first, robustgames train --resume {run}")
     figures = sorted((run / "figures").glob("*.png"))
     files = {name: run / name for name in FILES if (run / name).is_file()}
@@ -46,7 +46,7 @@ def model_card(run: Path, name: str, trust: bool = False) -> str:
     Raises:
         GameError: See `read`.
     """
-    experiment, result = read(run, trust), read_result(run)
+    experiment, result = read(run, trust), read_end(run)
     assert result is not None
     tags = ["robustgames", "min-max", "two-player-games", experiment.agent]
     head = yaml.safe_dump({"library_name": "robustgames", "tags": tags}, sort_keys=False)

@@ -14,7 +14,7 @@ from robustgames.errors import GameError
 from robustgames.evaluation.intervals import Interval, holm
 from robustgames.evaluation.metrics import metric_of
 from robustgames.evaluation.reliability import Paired, bootstrap, mean_over_runs, paired, probability_of_improvement
-from robustgames.experiment.folder import CONFIG, Content, read_config, read_result
+from robustgames.experiment.folder import CONFIG, Content, read_config, read_end
 from robustgames.experiment.naming import short_env
 
 OWN = ("seed", "seeds", "versions", "checkpoint", "device")
@@ -34,6 +34,7 @@ class Method:
         values: {metric: {(seed, run): value}} over the runs with a result.
         name: What distinguishes the method from the others of the comparison.
         seconds: CPU seconds of each folder with a result.
+        finished: These folders.
     """
 
     config: dict[str, Any]
@@ -41,6 +42,7 @@ class Method:
     values: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
     name: str = ""
     seconds: list[float] = field(default_factory=list)
+    finished: list[Path] = field(default_factory=list)
 
     def finite(self, metric: str) -> dict[tuple[int, int], float]:
         """Return a metric of the runs that did not diverge."""
@@ -76,12 +78,13 @@ def methods_in(paths: Sequence[Path]) -> list[Method]:
     """
     found: dict[str, Method] = {}
     for folder in dict.fromkeys(run for path in paths for run in runs_in(path)):
-        config, result = read_config(folder), read_result(folder)
+        config, result = read_config(folder), read_end(folder)
         for own, trials in _parts(config):
             method = found.setdefault(repr(sorted(own.items(), key=lambda item: item[0])), Method(own))
             method.folders.append(folder)
             if result is not None:
                 _add(method, result, trials)
+                method.finished.append(folder)
     methods = list(found.values())
     if not any(method.values for method in methods):
         raise GameError(f"no run in {', '.join(map(str, paths))} has a result: finish one, train --resume RUN")
@@ -196,6 +199,17 @@ def against_first(methods: Sequence[Method], metric: str) -> list[Difference | N
     adjusted = holm(np.array([math.nan if row is None else row.p_value for row in rows]))
     every = zip(rows, adjusted, strict=True)
     return [None, *(row and replace(row, p_value=float(value)) for row, value in every)]
+
+
+def are_joint(methods: Sequence[Method], method: Method) -> bool:
+    """Return whether a log of a method is that of other methods as well, see `sweeps.together`."""
+    others = {folder for other in methods if other is not method for folder in other.folders}
+    return not others.isdisjoint(method.finished or method.folders)
+
+
+def runs_of(folder: Path) -> int:
+    """Return the number of runs in a log of a folder."""
+    return int(read_config(folder).get("runs", 1))
 
 
 Curve = dict[str, np.ndarray]
