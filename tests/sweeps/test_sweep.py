@@ -159,6 +159,16 @@ def test_a_sweep_from_a_file(tmp_path, capsys):
     assert command("sweep plan.yaml") == 0 and "4 trials" in capsys.readouterr().out
 
 
+def test_seeds_of_a_file_are_not_minutes(tmp_path, capsys):
+    (tmp_path / "plan.yaml").write_text(
+        f"agent: gda\nenv: {GAME}\ngrid: {{average: [null, uniform]}}\nseeds: 10:12\nsteps: 20\nout: here\n"
+    )
+    assert command("sweep plan.yaml") == 0
+    rows = json.loads(only("table.json", "here").read_text())["rows"]
+    assert [[*row["trials"]] for row in rows] == [["seed 10", "seed 11"]] * 2  # 10:12 was 612
+    assert {row["settings"]["average"] for row in rows} == {None, "uniform"}
+
+
 def test_two_drivers_do_not_share_a_sweep(tmp_path):
     asked = Sweep(Plan(noisy(), {"lr": (0.1, 0.2)}))
     folder = sweeps.begin(asked, tmp_path)
