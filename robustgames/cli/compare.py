@@ -14,6 +14,7 @@ from rich.table import Table
 
 from robustgames.cli import flags
 from robustgames.cli.screen import markdown, plain
+from robustgames.disk import typed
 from robustgames.errors import GameError, check_writable, shorten, unknown, writing
 from robustgames.evaluation.metrics import Metric, metric_of
 from robustgames.evaluation.rounding import heading, mean_of_runs, scaled
@@ -64,13 +65,15 @@ def compare(words: list[str]) -> None:
     show(methods, metric, console)
     names = ", ".join(path.name for path in sorted(options.out.glob("*")) if path.suffix in (".png", ".md", ".json"))
     console.print(f"files        {plain(options.out)}: {names}", soft_wrap=True)
+    if again := sum(len(method.repeated) for method in methods):
+        console.print(f"[yellow]left out[/] {again} of the results: a later run has the same settings and seeds")
     if joint := [method.name for method in methods if comparison.are_joint(methods, method)]:
         console.print(
             f"[yellow]no curves of[/] {plain(shorten(', '.join(joint)))}: they are runs of one tensor, whose log has "
             "means over all of them",
             soft_wrap=True,
         )
-    console.print(f"hparams      tensorboard --logdir {plain(options.out)}", soft_wrap=True)
+    console.print(f"hparams      tensorboard --logdir {plain(typed(options.out))}", soft_wrap=True)
 
 
 def show(methods: list[Method], metric: str, console: Console) -> None:
@@ -106,7 +109,7 @@ def table_of(methods: list[Method], metric: str) -> tuple[list[str], list[list[s
 
 def _runs(method: Method, metric: str) -> str:
     finite, every = len(method.finite(metric)), len(method.values.get(metric, {}))
-    missing = len(method.folders) - len(method.seconds)
+    missing = len(method.folders) - len(method.finished) - len(method.repeated)
     lost = f" of {every}" if finite < every else ""
     return f"{finite}{lost}" + (f" (+{missing} unfinished)" if missing else "")
 

@@ -185,3 +185,28 @@ def test_nothing_of_an_earlier_comparison_is_left(tmp_path):
     assert len([*(tmp_path / "both" / "hparams").glob("*/events*")]) == 1
     (tmp_path / "runs" / "0" / "progress.csv").unlink()
     assert command("compare runs/0 --out both") == 0 and not (tmp_path / "both" / "curves.png").exists()
+
+
+def test_the_same_run_again_is_no_further_run(tmp_path, capsys):
+    for k in range(2):
+        fake(tmp_path / "runs" / f"{k}", "gda", 0, [1.0 + k, 3.0])
+    fake(tmp_path / "runs" / "2", "gda", 1, [5.0, 5.0])
+    [method] = methods_in([tmp_path])
+    assert method.values["return"] == {(0, 0): 2.0, (0, 1): 3.0, (1, 0): 5.0, (1, 1): 5.0}
+    assert [path.name for path in method.finished] == ["1", "2"] and method.seconds == [2.0, 2.0]
+    assert command("compare runs") == 0
+    said = capsys.readouterr().out
+    assert "left out 1 of the results" in said and "unfinished" not in said
+
+
+def test_trials_of_one_tensor_are_paired_by_their_seeds(tmp_path):
+    for k in range(2):
+        folder = tmp_path / str(k)
+        fake(folder, "gda", 0, [1.0 + k, 2.0 + k])
+        config = json.loads((folder / "config.yaml").read_text())
+        own = {"settings": {"lr": [0.1, 0.2]}, "seeds": [k, k], "seed": k, "runs": 2}
+        (folder / "config.yaml").write_text(json.dumps({**config, **own}))
+    first, second = methods_in([tmp_path])
+    assert first.values["return"] == {(0, 0): 1.0, (1, 0): 2.0}
+    found = against_first([first, second], "return")[1]
+    assert found is not None and found.paired is not None and found.paired.wins == 2
