@@ -17,7 +17,7 @@ from robustgames.cli.screen import plain
 from robustgames.cli.sweep_report import report
 from robustgames.cli.train import say_defaults
 from robustgames.cli.words import Plain, gather
-from robustgames.disk import read_plain
+from robustgames.disk import read_plain, typed
 from robustgames.envs.defaults import STEPS, defaults_used
 from robustgames.errors import GameError, shorten
 
@@ -204,7 +204,7 @@ def _perform(asked: Sweep, folder: Path, options: Workers) -> None:
     try:
         ranking, rows = sweeps.perform(asked, folder, sweeps.executor(options.workers, options.ray), progress)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{PROGRAM} --resume {folder}") from None
+        raise KeyboardInterrupt(f"{PROGRAM} --resume {typed(folder)}") from None
     finally:
         bar.close()
     report(ranking, rows, folder, console)
