@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shlex
 import stat
 from pathlib import Path
 
@@ -95,6 +96,16 @@ def write_whole(path: str | Path, data: bytes) -> None:
     except OSError:
         new.unlink(missing_ok=True)
         raise
+
+
+def typed(path: str | Path) -> str:
+    """Return a path as a word of a shell: in quotes if it has spaces or other signs that a shell would act upon.
+
+    Example:
+        >>> typed("runs/lr=0.1"), typed("my runs")
+        ('runs/lr=0.1', "'my runs'")
+    """
+    return shlex.quote(str(path))
 
 
 def printable(text: str) -> str:

@@ -66,13 +66,16 @@ def in_pool(function: Callable[[Job], Done], jobs: Iterable[Job], workers: int) 
     pool = _pool(workers)
     try:
         while True:
-            while len(running) < workers and (job := [again.popleft()] if again else _next(waiting)):
-                running[pool.submit(_worked, function, job[0])] = job[0]
-            if not running:
-                return
-            ended, _ = wait(running, return_when=FIRST_COMPLETED)
             broken = False
-            for future in ended:
+            while not broken and len(running) < workers and (job := [again.popleft()] if again else _next(waiting)):
+                try:
+                    running[pool.submit(_worked, function, job[0])] = job[0]
+                except BrokenProcessPool:  # a worker was killed while the last result was being used
+                    again.append(job[0])
+                    broken = True
+            if not running and not broken:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
                 job_of = running.pop(future)
                 try:
                     found = future.result()

@@ -95,6 +95,7 @@ PLACES = [
     "progress.csv",
     "progress-40.csv",
     ".lock",
+    ".seconds.json",
     "figures",
     "evaluation.json",
 ]

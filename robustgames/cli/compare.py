@@ -14,7 +14,8 @@ from rich.table import Table
 
 from robustgames.cli import flags
 from robustgames.cli.screen import markdown, plain
-from robustgames.errors import GameError, check_writable, unknown, writing
+from robustgames.disk import typed
+from robustgames.errors import GameError, check_writable, shorten, unknown, writing
 from robustgames.evaluation.metrics import Metric, metric_of
 from robustgames.evaluation.rounding import heading, mean_of_runs, scaled
 
@@ -64,7 +65,15 @@ def compare(words: list[str]) -> None:
     show(methods, metric, console)
     names = ", ".join(path.name for path in sorted(options.out.glob("*")) if path.suffix in (".png", ".md", ".json"))
     console.print(f"files        {plain(options.out)}: {names}", soft_wrap=True)
-    console.print(f"hparams      tensorboard --logdir {plain(options.out)}", soft_wrap=True)
+    if again := sum(len(method.repeated) for method in methods):
+        console.print(f"[yellow]left out[/] {again} of the results: a later run has the same settings and seeds")
+    if joint := [method.name for method in methods if comparison.are_joint(methods, method)]:
+        console.print(
+            f"[yellow]no curves of[/] {plain(shorten(', '.join(joint)))}: they are runs of one tensor, whose log has "
+            "means over all of them",
+            soft_wrap=True,
+        )
+    console.print(f"hparams      tensorboard --logdir {plain(typed(options.out))}", soft_wrap=True)
 
 
 def show(methods: list[Method], metric: str, console: Console) -> None:
@@ -100,7 +109,7 @@ def table_of(methods: list[Method], metric: str) -> tuple[list[str], list[list[s
 
 def _runs(method: Method, metric: str) -> str:
     finite, every = len(method.finite(metric)), len(method.values.get(metric, {}))
-    missing = len(method.folders) - len(method.seconds)
+    missing = len(method.folders) - len(method.finished) - len(method.repeated)
     lost = f" of {every}" if finite < every else ""
     return f"{finite}{lost}" + (f" (+{missing} unfinished)" if missing else "")
 
@@ -125,6 +134,7 @@ def write(methods: list[Method], metrics: list[str], out: Path, by: str) -> None
         tables = [f"## {metric_of(name).label}\n\n{markdown(*table_of(methods, name))}" for name in metrics]
         (out / "table.md").write_text("\n".join(tables), encoding="utf-8")
     write_result(out, "table.json", {"methods": [_content(method, metrics) for method in methods]})
+    (out / "curves.png").unlink(missing_ok=True)  # that of an earlier comparison
     if (curves := _curves(methods, by)) is not None:
         save(curves, out / "curves.png")
     _write_hparams(methods, metrics, out)
@@ -141,21 +151,27 @@ def _content(method: Method, metrics: list[str]) -> dict[str, Any]:
 
 
 def _curves(methods: list[Method], by: str) -> Any:
-    """Return the figure of the learning curves of the first methods; None if nothing was logged."""
+    """Return the figure of the learning curves of the first methods; None if there is none.
+
+    A curve is that of the finished runs, as the table is. A log of several methods has their means, see `are_joint`.
+    """
     from robustgames.figures.curves import draw_curves, has_metrics, read_curves
-    from robustgames.sweeps.comparison import in_seconds, joined
+    from robustgames.sweeps.comparison import are_joint, in_seconds, joined, runs_of
 
     tables: dict[str, Curve] = {}
+    counts: set[int] = set()
     for method in methods[:MOST_CURVES]:
-        parts = {folder: sorted(folder.glob("progress*.csv")) for folder in method.folders}
-        found = [curve for files in parts.values() if has_metrics(files) for curve in read_curves(files).values()]
-        if found and (by == "steps" or method.seconds):
-            curve = joined(found, [int(method.config.get("runs", 1))] * len(found))
+        parts = {folder: sorted(folder.glob("progress*.csv")) for folder in method.finished or method.folders}
+        logged = {folder: files for folder, files in parts.items() if has_metrics(files)}
+        if logged and (by == "steps" or method.seconds) and not are_joint(methods, method):
+            found = [curve for files in logged.values() for curve in read_curves(files).values()]
+            runs = [runs_of(folder) for folder in logged]
+            counts.add(sum(runs))
+            curve = joined(found, runs)
             tables[method.name] = in_seconds(curve, fmean(method.seconds)) if by == "seconds" else curve
     if not tables:
         return None
     env = ", ".join(dict.fromkeys(str(method.config["env"]).rpartition("/")[2] for method in methods))
-    counts = {len(method.folders) * int(method.config.get("runs", 1)) for method in methods[:MOST_CURVES]}
     more = f", {MOST_CURVES} of {len(methods)} methods" if len(methods) > MOST_CURVES else ""
     return draw_curves(
         tables,
@@ -169,10 +185,10 @@ def _write_hparams(methods: list[Method], metrics: list[str], out: Path) -> None
     """Write one event file per method with its settings and mean metrics, which TensorBoard shows under HPARAMS."""
     from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFormat
 
+    for old in (out / "hparams").glob("*/events.out.tfevents.*"):  # of an earlier comparison, perhaps of more methods
+        old.unlink()
     for number, method in enumerate(methods):
         folder = out / "hparams" / f"{number:02d}"
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()
         with writing(folder):
             output = TensorBoardOutputFormat(str(folder))
         plain_values = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in method.config.items()}

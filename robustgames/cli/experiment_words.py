@@ -83,7 +83,7 @@ def _game(name: str, words: list[str], command: str, more: dict[str, Any]) -> tu
         agent=name,
         env=run.env,
         settings=settings,
-        env_settings=_env_settings(run.set if run.data is None else (*run.set, f"data={run.data}")),
+        env_settings=_with_data(_env_settings(run.set), run.data),
         steps=run.steps,
         runs=run.runs,
         seed=run.seed,
@@ -143,6 +143,13 @@ def _env_settings(words: tuple[str, ...]) -> dict[str, Any]:
     settings = pairs(words)
     check_env_settings(settings)
     return settings
+
+
+def _with_data(settings: dict[str, Any], data: str | None) -> dict[str, Any]:
+    """Return the settings with the path of --data as it is typed: "photos #1" is not a word and a comment."""
+    if data is not None and "data" in settings:
+        raise GameError("--set has data, and so has --data: give it once")
+    return settings if data is None else {**settings, "data": data}
 
 
 def check_env_settings(settings: Collection[str]) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from robustgames.cli.certified_returns import report_certificates
 from robustgames.cli.screen import plain
+from robustgames.disk import typed
 from robustgames.envs.control.perturbations import NOISES
 from robustgames.evaluation.intervals import FEWEST, Interval
 from robustgames.evaluation.metrics import metric_of
@@ -33,7 +34,7 @@ def report(results: list[Content], folders: list[Path]) -> None:
     for folder in folders:
         console.print(f"run folder   {plain(folder)}", soft_wrap=True)
     common = Path(os.path.commonpath(folders)) if len(folders) > 1 else folders[0]
-    console.print(f"curves       tensorboard --logdir {plain(common)}", soft_wrap=True)
+    console.print(f"curves       tensorboard --logdir {plain(typed(common))}", soft_wrap=True)
 
 
 def _table(results: list[Content]) -> Table:

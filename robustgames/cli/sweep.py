@@ -16,8 +16,8 @@ from robustgames.cli.experiment_words import check_env_settings, parse
 from robustgames.cli.screen import plain
 from robustgames.cli.sweep_report import report
 from robustgames.cli.train import say_defaults
-from robustgames.cli.words import gather
-from robustgames.disk import read_plain
+from robustgames.cli.words import Plain, gather
+from robustgames.disk import read_plain, typed
 from robustgames.envs.defaults import STEPS, defaults_used
 from robustgames.errors import GameError, shorten
 
@@ -118,7 +118,7 @@ def _resume_options(words: list[str]) -> ResumeOptions:
 
 def _from_file(path: Path) -> list[str]:
     try:
-        content = yaml.safe_load(read_plain(path, LARGEST))
+        content = yaml.load(read_plain(path, LARGEST), Plain)
     except OSError as error:
         raise GameError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -204,7 +204,7 @@ def _perform(asked: Sweep, folder: Path, options: Workers) -> None:
     try:
         ranking, rows = sweeps.perform(asked, folder, sweeps.executor(options.workers, options.ray), progress)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{PROGRAM} --resume {folder}") from None
+        raise KeyboardInterrupt(f"{PROGRAM} --resume {typed(folder)}") from None
     finally:
         bar.close()
     report(ranking, rows, folder, console)

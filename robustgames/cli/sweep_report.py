@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from robustgames.cli.screen import markdown, plain
+from robustgames.disk import typed
 from robustgames.errors import GameError, writing
 from robustgames.evaluation.intervals import FEWEST
 from robustgames.evaluation.metrics import metric_of
@@ -32,7 +33,8 @@ def report(ranking: Ranking, rows: list[Row], folder: Path, console: Console) ->
         first = f": {failures[0][2].line}" if failures else ""
         raise GameError(f"no trial of {folder} has a result{first}")
     names = list(rows[0].settings)
-    heads, cells = _heads(ranking, names, rows), [_cells(row, ranking) for row in rows]
+    heads = _heads(ranking, names, rows)
+    cells = [_cells(row, ranking, _runs_of_a_trial(row, rows)) for row in rows]
     with writing(folder):
         (folder / "table.md").write_text(markdown(heads, cells), encoding="utf-8")
     write_result(folder, "table.json", {"metric": ranking.metric, "rows": [row.state_dict(ranking) for row in rows]})
@@ -50,7 +52,7 @@ def report(ranking: Ranking, rows: list[Row], folder: Path, console: Console) ->
     if len(failures) > LINES:
         console.print(f"{len(failures) - LINES} more trials without a result in {plain(folder / 'table.json')}")
     console.print(f"table        {plain(folder / 'table.md')}", soft_wrap=True)
-    console.print(f"curves       robustgames compare {plain(folder)}", soft_wrap=True)
+    console.print(f"curves       robustgames compare {plain(typed(folder))}", soft_wrap=True)
 
 
 def _heads(ranking: Ranking, names: list[str], rows: list[Row]) -> list[str]:
@@ -59,9 +61,16 @@ def _heads(ranking: Ranking, names: list[str], rows: list[Row]) -> list[str]:
     return [*(_short(name) for name in names), f"{heading(metric)}{spread}", "runs", "CPU s"]
 
 
-def _cells(row: Row, ranking: Ranking) -> list[str]:
+def _runs_of_a_trial(row: Row, rows: list[Row]) -> int:
+    """Return the number of runs of each trial of a row, whose trials may all have failed."""
+    results = (end.result for other in (row, *rows) for end in other.outcomes.values() if end.result)
+    return int(row.settings.get("runs") or next(results)["runs"])
+
+
+def _cells(row: Row, ranking: Ranking, runs_of_a_trial: int) -> list[str]:
     count, shown = len(row.finite), mean_of_runs(metric_of(ranking.metric), row.finite)
-    lost = len(row.values) - count + sum(end.status != "done" for end in row.outcomes.values())
+    failed = sum(end.status != "done" for end in row.outcomes.values())
+    lost = len(row.values) - count + failed * runs_of_a_trial
     runs = f"{count} of {count + lost}" if lost else f"{count}"
     seconds = sum((end.result or {}).get("cpu_seconds", math.nan) for end in row.outcomes.values() if end.result)
     cpu = f"{seconds:.1f}" if math.isfinite(seconds) and seconds else ""

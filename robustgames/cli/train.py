@@ -13,6 +13,7 @@ from robustgames.cli.memory import check_memory
 from robustgames.cli.result_table import count, report
 from robustgames.cli.screen import plain
 from robustgames.cli.train_options import MainOptions, ResumeOptions
+from robustgames.disk import typed
 from robustgames.envs.defaults import STEPS, defaults_used, in_words
 from robustgames.errors import GameError, shorten
 
@@ -69,6 +70,7 @@ def _resume(words: list[str]) -> None:
 
 def _main_job(options: MainOptions) -> None:
     from robustgames.experiment import GameExperiment, train
+    from robustgames.experiment.naming import command
     from robustgames.processes import current
 
     if (world := current().world) > 1:
@@ -86,7 +88,7 @@ def _main_job(options: MainOptions) -> None:
             finished.append(train(job, options.out))
         except KeyboardInterrupt as stop:
             later = jobs[len(finished) + 1 :]
-            then = [f"; then: robustgames train {j.agent} {j.env} --steps {j.steps} --runs {j.runs}" for j in later]
+            then = [f"; then: {command(job)} --out {typed(options.out)}" for job in later]
             raise KeyboardInterrupt(f"{stop}{''.join(then)}") from None
     report([result for _, result in finished], [folder for folder, _ in finished])
     _compare([folder for folder, _ in finished], options)

@@ -173,18 +173,47 @@ def keyed(words: Sequence[str], flag: str, form: str, example: str, advice: str)
         yield key, text
 
 
-class _Plain(yaml.SafeLoader):
-    """YAML without dates: 2001-01-01 is a word."""
+class Plain(yaml.SafeLoader):
+    """YAML without dates, numbers to base 60 and octal numbers: 2001-01-01 and 10:15 are words, and 010 is 10."""
 
 
-_Plain.yaml_implicit_resolvers = {
+def _plain_number(loader: Plain, node: yaml.ScalarNode) -> Any:
+    if ":" in node.value:
+        return node.value
+    if node.tag.endswith(":float"):
+        return loader.construct_yaml_float(node)
+    digits = node.value.lstrip("+-").replace("_", "")
+    return int(node.value.replace("_", "")) if digits.isdecimal() else loader.construct_yaml_int(node)
+
+
+for _kind in ("int", "float"):
+    Plain.add_constructor(f"tag:yaml.org,2002:{_kind}", _plain_number)
+Plain.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":merge"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
 
+class _Value(Plain):
+    """The same with numbers as they are typed, 1e-3 and 8/255, which YAML takes for words; in quotes they are words."""
+
+
+def _plain_word(loader: _Value, node: yaml.ScalarNode) -> Any:
+    if node.style is not None:
+        return node.value
+    if node.value == "None":  # as Python and messages of the package write it
+        return None
+    try:
+        return number(node.value)
+    except ValueError:
+        return node.value
+
+
+_Value.add_constructor("tag:yaml.org,2002:str", _plain_word)
+
+
 def value_of(word: str) -> Any:
-    """Return the number, list or other value in YAML that a word denotes, or the word itself.
+    """Return the number, list or other value in YAML that a word denotes, or the word itself; None for None.
 
     Raises:
         ValueError: If it is too long or too deep, or begins like a list and is none.
@@ -192,7 +221,7 @@ def value_of(word: str) -> Any:
     if len(word) > LONGEST or _brackets(word) > DEEPEST:
         raise ValueError("too long or too deep")
     try:
-        found = yaml.load(word, _Plain)
+        found = yaml.load(word, _Value)
     except yaml.YAMLError:
         if word[:1] in "[{&*!":
             raise ValueError("not valid YAML") from None
@@ -206,16 +235,15 @@ def _brackets(word: str) -> int:
 
 
 def _checked(value: Any) -> Any:
-    """Return the value with words that denote numbers as numbers: for YAML, 1e-3 and 8/255 are words."""
+    """Return a value that is a number, a word, None or a list or dictionary of such values.
+
+    Raises:
+        ValueError: It is another one.
+    """
     if isinstance(value, list):
         return [_checked(item) for item in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _checked(item) for key, item in value.items()}
     if value is not None and not isinstance(value, bool | int | float | str):
         raise ValueError(f"a {type(value).__name__}")
-    if not isinstance(value, str):
-        return value
-    try:
-        return number(value)
-    except ValueError:
-        return value
+    return value

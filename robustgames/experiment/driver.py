@@ -6,7 +6,6 @@ import json
 import platform
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, fields
@@ -20,7 +19,7 @@ from robustgames.agents.budget import SHARE
 from robustgames.agents.callbacks import AtTimesteps
 from robustgames.agents.learning import Checkpoint, ProgressBar, Stateful
 from robustgames.checkpoints import CURRENT, PREVIOUS, restoring
-from robustgames.disk import remove_unfinished
+from robustgames.disk import remove_unfinished, typed
 from robustgames.errors import DivergedError, GameError, check_writable, one_line, writing
 from robustgames.evaluation import summarize
 from robustgames.experiment.base import A, Examination, Experiment, Progress, silent
@@ -41,6 +40,7 @@ from robustgames.experiment.kept_files import keep_files, with_kept_files
 from robustgames.experiment.logs import Page, RunLogger, SilentLogger, open_logger
 from robustgames.experiment.naming import command, hparams, label
 from robustgames.experiment.result import Result
+from robustgames.experiment.stopwatch import Stopwatch
 from robustgames.experiment.trust import check_code
 from robustgames.processes import Processes, current
 
@@ -261,16 +261,27 @@ def _learn(
                 watcher.load_state_dict(agent.callback_states[name])
     progress_bar = progress_bar and team.is_first
     bar = [ProgressBar(experiment.timestep.split()[-1])] if progress_bar else []
-    began, busy = time.perf_counter(), time.process_time()
+    stopwatch = Stopwatch(folder, agent.is_begun)
+
+    def before_checkpoint() -> None:
+        logger.flush()
+        if team.is_first:
+            stopwatch.save_now_and_then()
+
     try:
-        agent.learn(
-            experiment.remaining(agent, watchers),
-            callback=[*watchers, Checkpoint(folder, experiment.checkpoint, stateful, logger.flush), *bar],
-            log_interval=experiment.log_interval,
-            reset_num_timesteps=False,
-            evaluation_share=SHARE if experiment.evaluations is None else None,
-        )
-        seconds = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - busy}
+        try:
+            agent.learn(
+                experiment.remaining(agent, watchers),
+                callback=[*watchers, Checkpoint(folder, experiment.checkpoint, stateful, before_checkpoint), *bar],
+                log_interval=experiment.log_interval,
+                reset_num_timesteps=False,
+                evaluation_share=SHARE if experiment.evaluations is None else None,
+            )
+        finally:
+            seconds = stopwatch.spent()
+            if team.is_first:
+                with suppress(GameError):  # of a full disk; the seconds are in the result
+                    stopwatch.save()
         if progress_bar:
             print("evaluating, drawing figures …", file=sys.stderr)
         result = _result(experiment, agent, start, seconds)
@@ -301,11 +312,11 @@ def _named(folder: Path, team: Processes) -> Iterator[None]:
     try:
         yield
     except BaseException as stop:
-        begun, hint = (folder / "config.yaml").exists(), f"to continue: robustgames train --resume {folder}"
+        begun, hint = (folder / "config.yaml").exists(), f"to continue: robustgames train --resume {typed(folder)}"
         if not begun and team.is_first:
             shutil.rmtree(folder, ignore_errors=True)
         elif isinstance(stop, KeyboardInterrupt):
-            raise KeyboardInterrupt(str(folder)) from None
+            raise KeyboardInterrupt(typed(folder)) from None
         elif isinstance(stop, GameError) and not isinstance(stop, DivergedError):  # which would diverge again
             raise GameError(f"{stop}; {hint}") from stop
         elif not isinstance(stop, GameError):

@@ -172,6 +172,18 @@ def read_result(folder: Path) -> Content | None:
     return content
 
 
+def read_end(folder: Path) -> Content | None:
+    """Return `read_result` of a run that is at its end; None also while a finished run is extended to more steps.
+
+    The extension has written its number of steps to the config, and result.json is that of the steps before.
+    """
+    if (result := read_result(folder)) is None:
+        return None
+    config = read_config(folder)
+    ends_early, steps = bool(config.get("patience")), config.get("steps", 0)
+    return result if ends_early or not isinstance(steps, int) or result["timesteps"] >= steps else None
+
+
 def _check_result(content: Any, path: Path) -> None:
     """Check the entries of a result that tables show; those of `OPTIONAL` may be missing."""
     if not isinstance(content, dict):

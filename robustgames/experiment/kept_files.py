@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from robustgames.disk import read_plain, write_whole
 from robustgames.errors import writing
 from robustgames.experiment.base import A, Experiment
+from robustgames.experiment.folder import read_config
 
 KEPT = ("weights",)
 """Settings of an env that may name a file in which all runs start. Folders of data are not kept."""
@@ -30,8 +32,20 @@ def with_kept_files(experiment: Experiment[A], folder: Path) -> Experiment[A]:
     return replace(experiment, env_settings={**experiment.env_settings, **found}) if found else experiment
 
 
+def kept_in(folder: Path) -> list[Path]:
+    """Return the copies in a run folder of the files that its config names."""
+    copies = (_copy(folder, name, path) for name, path in _paths(read_config(folder).get("env_settings")).items())
+    return [copy for copy in copies if copy.is_file()]
+
+
 def _named(experiment: Experiment) -> dict[str, Path]:
-    given = ((name, experiment.env_settings.get(name)) for name in KEPT)
+    return _paths(experiment.env_settings)
+
+
+def _paths(env_settings: Any) -> dict[str, Path]:
+    """Return {setting: path} of the settings of an env that name a file."""
+    settings = env_settings if isinstance(env_settings, dict) else {}
+    given = ((name, settings.get(name)) for name in KEPT)
     return {name: Path(value) for name, value in given if isinstance(value, str) and value}
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from dataclasses import fields
 from typing import Any
+
+import yaml
 
 from robustgames.envs.defaults import defaults_of
 from robustgames.experiment.base import Experiment
@@ -68,7 +71,7 @@ def command(experiment: Experiment) -> str:
         if hasattr(experiment, name) and getattr(experiment, name) != usual[name]:
             words += _flag(name, getattr(experiment, name))
     if experiment.env_settings:
-        words += ["--set", *(f"{name}={value}" for name, value in experiment.env_settings.items())]
+        words += ["--set", *(f"{name}={_typed(value)}" for name, value in experiment.env_settings.items())]
     return shlex.join(words)
 
 
@@ -104,6 +107,15 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return ",".join(map(_plain, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def _typed(value: Any) -> str:
+    """Return a value as --set reads it: in quotes if YAML would read another value, e.g. a word and a comment."""
+    try:
+        same = not isinstance(value, str) or yaml.safe_load(value) == value
+    except yaml.YAMLError:
+        same = False
+    return str(value) if same else json.dumps(value, ensure_ascii=False)
 
 
 def _flag(name: str, value: Any) -> list[str]:

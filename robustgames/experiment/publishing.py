@@ -8,12 +8,13 @@ from pathlib import Path
 import yaml
 
 from robustgames.checkpoints import CURRENT
-from robustgames.disk import check_plain
+from robustgames.disk import check_plain, typed
 from robustgames.errors import GameError
 from robustgames.evaluation.metrics import metric_of
 from robustgames.evaluation.rounding import cell
 from robustgames.experiment.driver import read
-from robustgames.experiment.folder import CONFIG, check_files, read_result
+from robustgames.experiment.folder import CONFIG, check_files, read_end
+from robustgames.experiment.kept_files import kept_in
 from robustgames.experiment.naming import command, short_env
 
 FILES = (CONFIG, CURRENT, "result.json", "evaluation.json")
@@ -22,16 +23,19 @@ CARD = "README.md"
 
 
 def publishable(run: Path) -> dict[str, Path]:
-    """Return {name in the publication: file} of a run: config, checkpoint, results and figures, which hold no code.
+    """Return {name in the publication: file} of a run, which hold no code.
+
+    They are its config, its checkpoint, the weights in which it started (if it did), its results and its figures.
 
     Raises:
         GameError: The folder is not that of a finished run.
     """
     check_files(run)
-    if read_result(run) is None:
-        raise GameError(f"{run} has no result: finish the run first, robustgames train --resume {run}")
+    if read_end(run) is None:
+        raise GameError(f"{run} has no result: finish the run first, robustgames train --resume {typed(run)}")
     figures = sorted((run / "figures").glob("*.png"))
     files = {name: run / name for name in FILES if (run / name).is_file()}
+    files |= {path.name: path for path in kept_in(run)}
     return files | {f"figures/{path.name}": path for path in figures}
 
 
@@ -46,7 +50,7 @@ def model_card(run: Path, name: str, trust: bool = False) -> str:
     Raises:
         GameError: See `read`.
     """
-    experiment, result = read(run, trust), read_result(run)
+    experiment, result = read(run, trust), read_end(run)
     assert result is not None
     tags = ["robustgames", "min-max", "two-player-games", experiment.agent]
     head = yaml.safe_dump({"library_name": "robustgames", "tags": tags}, sort_keys=False)

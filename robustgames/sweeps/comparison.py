@@ -14,7 +14,7 @@ from robustgames.errors import GameError
 from robustgames.evaluation.intervals import Interval, holm
 from robustgames.evaluation.metrics import metric_of
 from robustgames.evaluation.reliability import Paired, bootstrap, mean_over_runs, paired, probability_of_improvement
-from robustgames.experiment.folder import CONFIG, Content, read_config, read_result
+from robustgames.experiment.folder import CONFIG, Content, read_config, read_end
 from robustgames.experiment.naming import short_env
 
 OWN = ("seed", "seeds", "versions", "checkpoint", "device")
@@ -34,6 +34,8 @@ class Method:
         values: {metric: {(seed, run): value}} over the runs with a result.
         name: What distinguishes the method from the others of the comparison.
         seconds: CPU seconds of each folder with a result.
+        finished: These folders.
+        repeated: Folders with a result whose seeds a later folder has as well; the later one counts.
     """
 
     config: dict[str, Any]
@@ -41,6 +43,8 @@ class Method:
     values: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
     name: str = ""
     seconds: list[float] = field(default_factory=list)
+    finished: list[Path] = field(default_factory=list)
+    repeated: list[Path] = field(default_factory=list)
 
     def finite(self, metric: str) -> dict[tuple[int, int], float]:
         """Return a metric of the runs that did not diverge."""
@@ -75,13 +79,20 @@ def methods_in(paths: Sequence[Path]) -> list[Method]:
         GameError: A path without a run, or runs without a result.
     """
     found: dict[str, Method] = {}
+    latest: dict[tuple[str, frozenset[Trial]], tuple[Path, Content, dict[Trial, int]]] = {}
     for folder in dict.fromkeys(run for path in paths for run in runs_in(path)):
-        config, result = read_config(folder), read_result(folder)
+        config, result = read_config(folder), read_end(folder)
         for own, trials in _parts(config):
-            method = found.setdefault(repr(sorted(own.items(), key=lambda item: item[0])), Method(own))
+            key = repr(sorted(own.items(), key=lambda item: item[0]))
+            method = found.setdefault(key, Method(own))
             method.folders.append(folder)
-            if result is not None:
-                _add(method, result, trials)
+            if result is not None:  # the same seeds again are no further runs
+                before = latest.get((key, frozenset(trials)))
+                method.repeated += [before[0]] if before else []
+                latest[key, frozenset(trials)] = folder, result, trials
+    for (key, _), (folder, result, trials) in latest.items():
+        _add(found[key], result, trials)
+        found[key].finished.append(folder)
     methods = list(found.values())
     if not any(method.values for method in methods):
         raise GameError(f"no run in {', '.join(map(str, paths))} has a result: finish one, train --resume RUN")
@@ -102,29 +113,32 @@ def runs_in(path: Path) -> list[Path]:
     return found
 
 
-def _parts(config: Content) -> list[tuple[dict[str, Any], list[tuple[int, int]]]]:
-    """Return (flat config, [(seed, run), …]) of every method in a run folder.
+Trial = tuple[int, int]
+"""(seed, number of the run among those of this seed)."""
 
-    It is one, unless the runs of a sweep on a small game are side by side in the folder, see `sweeps.together`.
+
+def _parts(config: Content) -> list[tuple[dict[str, Any], dict[Trial, int]]]:
+    """Return (flat config, {trial: its place in the lists of a result}) of every method in a run folder.
+
+    It is one, unless the runs of a sweep on a small game are side by side in the folder, see `sweeps.together`. They
+    have a seed each, and are run 0 of this seed wherever they stand.
     """
     own, seeds = flat(config), config.get("seeds") or []
     rates = {name: own[name] for name in own if name in SIDE_BY_SIDE and isinstance(own[name], tuple)}
     if not seeds:
-        return [(own, [(int(config.get("seed", 0)), run) for run in range(int(config.get("runs", 1)))])]
-    found: dict[tuple, list[tuple[int, int]]] = {}
+        return [(own, {(int(config.get("seed", 0)), run): run for run in range(int(config.get("runs", 1)))})]
+    found: dict[tuple, dict[Trial, int]] = {}
     for run, seed in enumerate(seeds):
-        found.setdefault(tuple(values[run] for values in rates.values()), []).append((int(seed), run))
+        found.setdefault(tuple(values[run] for values in rates.values()), {})[int(seed), 0] = run
     return [(own | {"runs": 1} | dict(zip(rates, key, strict=True)), trials) for key, trials in found.items()]
 
 
-def _add(method: Method, result: Content, trials: list[tuple[int, int]]) -> None:
-    """Add the metrics of the runs with these (seed, run) in a result to those of a method."""
-    alone = len({seed for seed, _ in trials}) == 1
-    again = len(method.folders) * 10**6 if any(trials[0] in values for values in method.values.values()) else 0
+def _add(method: Method, result: Content, trials: dict[Trial, int]) -> None:
+    """Add the metrics of some runs in a result to those of a method."""
     for name, row in result["metrics"].items():
         runs, mine = row.get("runs", [row["mean"]]), method.values.setdefault(name, {})
-        for seed, run in trials:  # runs of a seed are numbered; with a seed each, they are all number 0
-            mine[seed, (run if alone else 0) + again] = float(runs[run])
+        for trial, run in trials.items():
+            mine[trial] = float(runs[run])
     seconds = float(result.get("cpu_seconds", result.get("seconds", math.nan)))
     method.seconds.append(seconds * len(trials) / max(int(result["runs"]), 1))
 
@@ -196,6 +210,17 @@ def against_first(methods: Sequence[Method], metric: str) -> list[Difference | N
     adjusted = holm(np.array([math.nan if row is None else row.p_value for row in rows]))
     every = zip(rows, adjusted, strict=True)
     return [None, *(row and replace(row, p_value=float(value)) for row, value in every)]
+
+
+def are_joint(methods: Sequence[Method], method: Method) -> bool:
+    """Return whether a log of a method is that of other methods as well, see `sweeps.together`."""
+    others = {folder for other in methods if other is not method for folder in other.folders}
+    return not others.isdisjoint(method.finished or method.folders)
+
+
+def runs_of(folder: Path) -> int:
+    """Return the number of runs in a log of a folder."""
+    return int(read_config(folder).get("runs", 1))
 
 
 Curve = dict[str, np.ndarray]

@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Generator
 
 from robustgames import envs
+from robustgames.agents import GameAgent
 from robustgames.agents.game_agent import SMALL
-from robustgames.experiment import GameExperiment, Result
+from robustgames.experiment import Experiment, GameExperiment, Result
 from robustgames.experiment.game import RATES
 from robustgames.solvers import RECIPES
 from robustgames.solvers.langevin_recipes import LANGEVIN
@@ -42,9 +44,21 @@ def together(plan: Plan) -> GameExperiment | None:
     if sum(game.sizes) > SMALL or game.draw((1,), Generator(game.device)) is not None:
         return None
     trials = list(plan.trials())
+    if _draws(trials[0].experiment):
+        return None
     rates = {name: [float(trial.settings[name]) for trial in trials] for name in axes}
     seeds = tuple(trial.experiment.seed for trial in trials)
     return replace(base, settings={**base.settings, **rates}, runs=len(trials), seed=seeds[0], seeds=seeds)
+
+
+def _draws(experiment: Experiment) -> bool:
+    """Return whether a step of the solver draws at random, e.g. the start of an attack."""
+    agent = experiment.make_agent()
+    assert isinstance(agent, GameAgent)
+    before = agent.oracle.generator.get_state()
+    with torch.no_grad():
+        agent._advance()
+    return not torch.equal(before, agent.oracle.generator.get_state())
 
 
 def outcomes(plan: Plan, folder: Path, result: Result) -> list[tuple[Settings, int, Outcome]]:

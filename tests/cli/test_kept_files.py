@@ -11,6 +11,7 @@ from in_process import command, in_an_empty_folder, only_run  # noqa: F401 (a fi
 from safetensors.torch import save_file
 
 from robustgames import experiment
+from robustgames.experiment.publishing import publishable
 from robustgames.games.small_networks import small_cnn
 
 NETWORK = "channels=[1,1] hidden=4 batch_size=4"
@@ -40,6 +41,7 @@ def test_a_run_from_weights_is_resumed_evaluated_and_attacked_without_their_file
         json.loads((folder / "result.json").read_text()),
         yaml.safe_load((folder / "config.yaml").read_text()),
     )
+    assert {"weights.safetensors", "checkpoint.safetensors"} <= publishable(folder).keys()
     assert result["start"] == began and result["timesteps"] >= 16
     assert config["env_settings"]["weights"] == "first.safetensors"  # what was typed
 

@@ -14,9 +14,12 @@ import yaml
 from in_process import command, in_an_empty_folder, only_run  # noqa: F401 (a fixture)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from robustgames import experiment
 from robustgames.agents import GameAgent
 from robustgames.checkpoints import load_checkpoint
 from robustgames.cli import main
+from robustgames.cli.experiment_words import parse
+from robustgames.experiment import GameExperiment, complete
 from robustgames.tensors import tensors_of
 
 GAME = "train extra_adam robustgames/Forsaken-v0 --lr 0.05 --runs 2 --steps"
@@ -47,6 +50,52 @@ def test_steps_extend_a_run_to_what_it_would_have_been(words, short, long, tmp_p
     results = [json.loads((path / "result.json").read_text()) for path in (folder, wanted)]
     assert results[0]["metrics"] == results[1]["metrics"] and results[0]["timesteps"] >= long
     assert yaml.safe_load((folder / "config.yaml").read_text())["steps"] == long
+
+
+def test_the_time_of_a_run_is_that_of_all_its_sessions(tmp_path):
+    asked = GameExperiment("gda", "robustgames/Quadratic-v0", runs=1, steps=60, checkpoint=20)
+
+    def stop(logger):
+        if logger.name_to_value["time/timesteps"] >= 40:
+            raise RuntimeError("power cut")
+
+    for folder, content, least in (
+        (tmp_path / "a", '{"seconds": 1000.0, "cpu_seconds": 500.0}', (1000, 500)),
+        (tmp_path / "b", "[1]", (0, 0)),  # of somebody else
+        (tmp_path / "c", '{"seconds": NaN, "cpu_seconds": 1}', (0, 0)),
+    ):
+        with pytest.raises(RuntimeError, match="power cut"):
+            complete(asked, folder, stop)
+        spent = json.loads((folder / ".seconds.json").read_text())
+        assert 0 < spent["seconds"] < 300 and 0 <= spent["cpu_seconds"] < 100
+        (folder / ".seconds.json").write_text(content)
+        result = complete(asked, folder)
+        assert result["timesteps"] == 60
+        assert least[0] < result["seconds"] < least[0] + 300 and least[1] <= result["cpu_seconds"] < least[1] + 100
+
+
+def test_the_command_that_continues_a_run_can_be_typed(tmp_path):
+    def press(logger):
+        raise KeyboardInterrupt
+
+    asked = GameExperiment("gda", "robustgames/Quadratic-v0", runs=1, steps=20)
+    for name, word in (("lr=0.1", "{}"), ("my runs", "'{}'")):
+        with pytest.raises(KeyboardInterrupt) as stop:
+            complete(asked, tmp_path / name, press)
+        assert str(stop.value) == word.format(tmp_path / name)
+
+
+def test_an_interrupted_main_job_names_the_rest_as_it_was_asked_for(monkeypatch, capsys):
+    def press(job, out):
+        raise KeyboardInterrupt("x/run")
+
+    monkeypatch.setattr(experiment, "train", press)
+    assert command("train --seed 3 --runs 2 --steps 80 --evaluations 7 --out x") == 130
+    said = " ".join(capsys.readouterr().err.split())
+    assert "continue with: robustgames train --resume x/run; then: robustgames train adversarial_training" in said
+    words = shlex.split(said.partition("; then: ")[2])
+    made, out, _ = parse(words[2:])
+    assert (made.seed, made.runs, made.steps, made.evaluations, str(out)) == (3, 2, 80, 7, "x")
 
 
 def test_what_cannot_change_in_a_run_is_refused_by_name(tmp_path, capsys):

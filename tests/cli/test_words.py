@@ -1,7 +1,10 @@
 """Words of the command line: repeated flags, values, grids."""
 
+import shlex
+
 import pytest
 
+from robustgames.cli.experiment_words import parse
 from robustgames.cli.words import gather, pairs, path
 from robustgames.envs.control.grid_words import parse_grid
 from robustgames.errors import GameError, shorten, unknown
@@ -31,6 +34,24 @@ def test_values_are_numbers_lists_and_words():
     wanted = {"a": 1e-3, "b": [1e-2, "x"], "c": "2001-01-01", "d": True, "e": None, "f": "L2", "g": {"mass": 10.0}}
     assert pairs(words) == {**wanted, "h": None}
     assert pairs(["a=2001-99-99"]) == {"a": "2001-99-99"}
+
+
+def test_numbers_are_those_of_python_and_not_those_of_clocks():
+    words = ["a=10:15", "b=010", "c=[1:30, -007]", "d=1_000", "e=0x10", "f=None", "g=1:30.5"]
+    wanted = {"a": "10:15", "b": 10, "c": ["1:30", -7], "d": 1000, "e": 16, "f": None, "g": "1:30.5"}
+    assert pairs(words) == wanted
+
+
+@pytest.mark.parametrize("data", ["photos #1", "a: b", "2024", "[x]", "~/a b", "null"])
+def test_data_is_a_path_as_it_is_typed(data):
+    from robustgames.experiment.naming import command
+
+    experiment = parse(["adam", "robustgames/ImageGAN-v0", "--data", data])[0]
+    assert experiment.env_settings == {"data": data}
+    again = parse(shlex.split(command(experiment))[2:])[0]  # by --set data=
+    assert again.env_settings == {"data": data}
+    with pytest.raises(GameError, match="give it once"):
+        parse(["adam", "robustgames/ImageGAN-v0", "--data", data, "--set", "data=x"])
 
 
 @pytest.mark.parametrize("value", ["[" * 2000, "9" * 5000, "[1,", "!!binary aGk=", "{1: 2}", "[[" * 11 + "]]" * 11])

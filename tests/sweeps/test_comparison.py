@@ -7,6 +7,7 @@ import pytest
 from in_process import command, in_an_empty_folder  # noqa: F401 (a fixture)
 
 from robustgames.evaluation.reliability import paired, probability_of_improvement
+from robustgames.figures import curves
 from robustgames.sweeps.comparison import against_first, in_seconds, joined, methods_in, names
 
 GAME = "robustgames/Quadratic-v0"
@@ -129,3 +130,83 @@ def test_runs_of_two_kinds_cannot_be_compared(tmp_path, capsys):
     fake(tmp_path / "a", "gda", 0, [1.0])
     fake(tmp_path / "b", "gda", 0, [1.0], lr=1, metric="residual")
     assert command("compare a b") == 2 and "no metric in common" in capsys.readouterr().err
+
+
+def drawn(words, monkeypatch):
+    """{name of a method: its curve}, and the number of runs below the figure that `compare` draws."""
+    found = {}
+
+    def draw(tables, title, runs, against):
+        found.update(tables=tables, runs=runs)
+        return original(tables, title, runs, against)
+
+    original = curves.draw_curves
+    monkeypatch.setattr(curves, "draw_curves", draw)
+    assert command(words) == 0
+    return found.get("tables", {}), found.get("runs")
+
+
+def test_runs_of_one_tensor_have_no_curves_of_their_own(tmp_path, monkeypatch, capsys):
+    assert command(f"sweep gda {GAME} --grid lr=0.1,0.2 --seeds 0:3 --steps 20 --out a") == 0
+    assert drawn("compare a --out both", monkeypatch) == ({}, None)
+    assert "no curves of lr=0.1, lr=0.2" in capsys.readouterr().out
+    assert command(f"sweep gda {GAME} --seeds 0:3 --steps 20 --out b") == 0
+    tables, runs = drawn("compare b --out both", monkeypatch)  # one method, whose runs are those of the log
+    assert [*tables] == ["gda"] and runs == 3
+
+
+def test_a_curve_is_that_of_the_finished_runs(tmp_path, monkeypatch):
+    for seed in range(3):
+        fake(tmp_path / "runs" / f"{seed}", "gda", seed, [seed + 1.0, seed + 1.0])
+    (tmp_path / "runs" / "2" / "result.json").unlink()
+    (tmp_path / "runs" / "2" / "progress.csv").write_text("time/timesteps,eval/return\n0,0\n5,7\n")
+    tables, runs = drawn("compare runs --by seconds", monkeypatch)
+    assert tables["gda"]["time/timesteps"].tolist() == [0, 2] and tables["gda"]["eval/return"].tolist() == [0, 1.5]
+    assert runs == 4
+
+
+def test_a_run_that_is_being_extended_has_no_result(tmp_path, capsys):
+    for name, seed in (("a", 0), ("b", 1)):
+        fake(tmp_path / name, "gda", seed, [1.0 + seed])
+        config = json.loads((tmp_path / name / "config.yaml").read_text())
+        (tmp_path / name / "config.yaml").write_text(json.dumps({**config, "steps": 1000}))
+    result = json.loads((tmp_path / "a" / "result.json").read_text())
+    (tmp_path / "a" / "result.json").write_text(json.dumps({**result, "timesteps": 1000}))
+    [method] = methods_in([tmp_path])
+    assert method.values["return"] == {(0, 0): 1.0} and len(method.folders) == 2
+    assert command("push b me/it --dry-run") == 2 and "b has no result: finish the run first" in capsys.readouterr().err
+
+
+def test_nothing_of_an_earlier_comparison_is_left(tmp_path):
+    for k in range(3):
+        fake(tmp_path / "runs" / f"{k}", "gda", 0, [1.0], lr=k + 1)
+    assert command("compare runs --out both") == 0
+    assert command("compare runs/0 --out both") == 0
+    assert len([*(tmp_path / "both" / "hparams").glob("*/events*")]) == 1
+    (tmp_path / "runs" / "0" / "progress.csv").unlink()
+    assert command("compare runs/0 --out both") == 0 and not (tmp_path / "both" / "curves.png").exists()
+
+
+def test_the_same_run_again_is_no_further_run(tmp_path, capsys):
+    for k in range(2):
+        fake(tmp_path / "runs" / f"{k}", "gda", 0, [1.0 + k, 3.0])
+    fake(tmp_path / "runs" / "2", "gda", 1, [5.0, 5.0])
+    [method] = methods_in([tmp_path])
+    assert method.values["return"] == {(0, 0): 2.0, (0, 1): 3.0, (1, 0): 5.0, (1, 1): 5.0}
+    assert [path.name for path in method.finished] == ["1", "2"] and method.seconds == [2.0, 2.0]
+    assert command("compare runs") == 0
+    said = capsys.readouterr().out
+    assert "left out 1 of the results" in said and "unfinished" not in said
+
+
+def test_trials_of_one_tensor_are_paired_by_their_seeds(tmp_path):
+    for k in range(2):
+        folder = tmp_path / str(k)
+        fake(folder, "gda", 0, [1.0 + k, 2.0 + k])
+        config = json.loads((folder / "config.yaml").read_text())
+        own = {"settings": {"lr": [0.1, 0.2]}, "seeds": [k, k], "seed": k, "runs": 2}
+        (folder / "config.yaml").write_text(json.dumps({**config, **own}))
+    first, second = methods_in([tmp_path])
+    assert first.values["return"] == {(0, 0): 1.0, (1, 0): 2.0}
+    found = against_first([first, second], "return")[1]
+    assert found is not None and found.paired is not None and found.paired.wins == 2

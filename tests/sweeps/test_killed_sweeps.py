@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 from robustgames.checkpoints import load_checkpoint
 from robustgames.disk import _is_alive
+from robustgames.executors import in_pool
 
 COMMAND = [sys.executable, "-m", "robustgames", "sweep"]
 TRIALS = [
@@ -96,6 +98,26 @@ def test_a_killed_worker_costs_nothing(undisturbed, tmp_path):
     assert process.returncode == 0, said
     assert "a worker was killed: another one takes its job" in said
     assert_same(content(tmp_path), undisturbed)
+
+
+def die_once(job):
+    """Kill this worker, unless the job has done so before."""
+    name, path = job
+    if path is not None and not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return name
+
+
+def test_a_worker_may_be_killed_while_the_driver_is_elsewhere(tmp_path, capfd):
+    killed, found = tmp_path / "killed", []
+    for (name, _), done in in_pool(die_once, [("a", None), ("b", killed), ("c", None), ("d", None)], workers=2):
+        assert name == done
+        found.append(name)
+        while len(found) == 1 and not (killed.exists() and not active_children()):
+            time.sleep(0.02)
+    assert sorted(found) == ["a", "b", "c", "d"]
+    assert capfd.readouterr().err.count("a worker was killed: another one takes its job") == 1
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

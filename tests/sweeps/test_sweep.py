@@ -11,10 +11,12 @@ from in_process import command, in_an_empty_folder  # noqa: F401 (a fixture)
 import robustgames as rg
 from robustgames import sweeps
 from robustgames.checkpoints import load_checkpoint
+from robustgames.cli.sweep_report import _cells, _runs_of_a_trial
 from robustgames.executors import here
 from robustgames.experiment import GameExperiment, complete
 from robustgames.experiment.folder import locked
-from robustgames.sweeps import Plan, Sweep
+from robustgames.sweeps import Outcome, Plan, Sweep
+from robustgames.sweeps.table import rows_of
 from robustgames.sweeps.trial import read_outcome, run
 
 GAN = "robustgames/DiracGAN-v0"
@@ -120,6 +122,8 @@ def test_settings_of_which_runs_diverged_come_after_those_of_which_none_did(tmp_
     [
         noisy(),
         GameExperiment("langevin", GAME, runs=1, steps=10),
+        GameExperiment("adversarial_training", GAME, runs=1, steps=10),
+        GameExperiment("fast_training", GAME, runs=1, steps=10),
         GameExperiment("gda", GAME, runs=2, steps=10),
         GameExperiment("extra_adam", "robustgames/GaussianMixture-v0", runs=1, steps=10),
     ],
@@ -157,6 +161,26 @@ def test_a_sweep_from_a_file(tmp_path, capsys):
         f"agent: gda\nenv: {GAME}\ngrid: {{lr: [0.1, 0.2]}}\nset: {{noise: 0.1}}\nseeds: 0:2\nsteps: 20\nout: here\n"
     )
     assert command("sweep plan.yaml") == 0 and "4 trials" in capsys.readouterr().out
+
+
+def test_all_runs_of_a_trial_without_a_result_are_lost():
+    def done(value):
+        return Outcome(Path(), "done", "", {"runs": 3, "metrics": {"residual": {"runs": [value] * 3}}})
+
+    lost = Outcome(Path(), "diverged", "all did")
+    found = [({"lr": 0.1}, 0, done(1.0)), ({"lr": 0.1}, 1, lost), ({"lr": 0.2}, 0, lost), ({"lr": 0.2}, 1, lost)]
+    ranking, rows = rows_of(found, sweeps.Ranking("residual"))
+    assert [_cells(row, ranking, _runs_of_a_trial(row, rows))[2] for row in rows] == ["3 of 6", "0 of 6"]
+
+
+def test_seeds_of_a_file_are_not_minutes(tmp_path, capsys):
+    (tmp_path / "plan.yaml").write_text(
+        f"agent: gda\nenv: {GAME}\ngrid: {{average: [null, uniform]}}\nseeds: 10:12\nsteps: 20\nout: here\n"
+    )
+    assert command("sweep plan.yaml") == 0
+    rows = json.loads(only("table.json", "here").read_text())["rows"]
+    assert [[*row["trials"]] for row in rows] == [["seed 10", "seed 11"]] * 2  # 10:12 was 612
+    assert {row["settings"]["average"] for row in rows} == {None, "uniform"}
 
 
 def test_two_drivers_do_not_share_a_sweep(tmp_path):
