@@ -1,12 +1,15 @@
-"""Adversarial training on MNIST at equal CPU budgets: one row per method and budget.
+"""Adversarial training on MNIST at equal budgets of CPU time or of oracle calls: one row per method and budget.
 
     python scripts/adversarial_training.py --minutes 1 --seeds 0 1 2 --out table
     python scripts/adversarial_training.py --minutes 10 --methods pgd7 best --images 1000
     python scripts/adversarial_training.py --methods base descent --seeds 0 1 2 --attacks apgd-t --images 500
+    python scripts/adversarial_training.py --calls 3000 --seeds 0 1 2 --methods base label_smoothing threshold
 
 Measures clean accuracy, FGSM and PGD-40 on the held-out images, and AutoAttack, or the attacks that are named, on the
 first `--images` of them; with a threshold together with an attack behind it (`behind.py`). Each method is timed for a
-few steps, then gets as many steps as fill the budget of one core.
+few steps, then gets as many steps as fill the budget of one core. On a machine with other jobs these are fewer, by an
+amount that differs between methods: there `--calls` gives all of them as many oracle calls, one for each attack step
+and each step of the weights.
 
 Writes a run folder for every method, results.jsonl and table.md to OUT. The same command continues an interrupted
 table, because it skips the methods in results.jsonl. Takes the budget plus about a minute of evaluation for every
@@ -43,6 +46,7 @@ class Options:
 
     Attributes:
         minutes: CPU minutes of one core per method, one or several budgets.
+        calls: Oracle calls per method, in place of the minutes.
         methods: Methods to train, by default all.
         seeds: Seeds of every method.
         images: Number of held-out images for AutoAttack.
@@ -54,6 +58,7 @@ class Options:
     """
 
     minutes: tuple[float, ...] = (1.0,)
+    calls: tuple[int, ...] = ()
     methods: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     images: int = 200
@@ -107,13 +112,12 @@ METHODS: dict[str, tuple[str, Settings, Settings]] = {
 }
 
 
-def train(name: str, minutes: float, seed: int, precision: str, data: str) -> tuple[rg.GameAgent, float]:
-    """Return the agent of a method after its budget, and its CPU seconds."""
+def train(name: str, minutes: float, calls: int, seed: int, precision: str, data: str) -> tuple[rg.GameAgent, float]:
+    """Return the agent of a method after its budget, and its CPU seconds; the minutes count if there are no calls."""
     recipe, settings, game_settings = METHODS[name]
     settings = {"lr": 2e-3, **settings}
     env = rg.GameVectorEnv(MnistAdversarial(precision=precision, data=data, **game_settings), num_envs=1)
-    per_call = _seconds_per_call(env, recipe, settings)
-    calls = int(60 * minutes / per_call)
+    calls = calls or int(60 * minutes / _seconds_per_call(env, recipe, settings))
     agent = rg.GameAgent(env, rg.make_solver(recipe, horizon=calls, **settings), seed=seed)
     began = time.process_time()
     agent.learn(calls, log_interval=calls)
@@ -170,10 +174,10 @@ def _behind(classifier: Model, game: AdversarialClassification, x: Tensor, y: Te
     return torch.stack(found).all(0)
 
 
-def run(method: str, minutes: float, seed: int, options: Options) -> Line:
+def run(method: str, seed: int, options: Options, minutes: float = 0.0, calls: int = 0) -> Line:
     """Train and evaluate one method, and return its results."""
-    agent, seconds = train(method, minutes, seed, options.precision, options.data)
-    agent.save(options.out / f"{method}-{minutes:g}-{seed}")
+    agent, seconds = train(method, minutes, calls, seed, options.precision, options.data)
+    agent.save(options.out / f"{method}-{calls or f'{minutes:g}'}-{seed}")
     size = len(agent.game.images)  # type: ignore[attr-defined]
     trained = {"cpu_seconds": round(seconds, 1), "epochs": agent.steps * (agent.game.batch_size or size) / size}
     return trained | evaluated(agent, options.images, options.attacks)
@@ -183,14 +187,18 @@ def table(results: list[Line]) -> Table:
     """Return mean ± std over the seeds, a row for each method and budget."""
     shown = ("clean_accuracy", "fgsm_accuracy", "pgd40_accuracy", "autoattack")
     heads, rows = ("method", "CPU min", "epochs", "clean", "FGSM", "PGD-40", "AutoAttack", ""), []
-    for minutes, name in dict.fromkeys((r["minutes"], r["method"]) for r in results):
-        same = [r for r in results if (r["minutes"], r["method"]) == (minutes, name)]
+    for budget, name in dict.fromkeys((_budget(r), r["method"]) for r in results):
+        same = [r for r in results if (_budget(r), r["method"]) == (budget, name)]
         means = mean_and_std({key: torch.tensor([float(r[key]) for r in same]) for key in shown})
         cells = [f"{100 * mean:.1f}" + (f" ± {100 * std:.1f}" if len(same) > 1 else "") for mean, std in means.values()]
         flag = "**catastrophic overfitting**" if any(r["collapsed"] for r in same) else ""
         spent, epochs = (sum(r[key] for r in same) / len(same) for key in ("cpu_seconds", "epochs"))
         rows.append((name, f"{spent / 60:.1f}", f"{epochs:.0f}", *cells, flag))
     return Table(heads, rows, "held-out MNIST, ℓ∞ eps 0.3, mean ± std over seeds, %")
+
+
+def _budget(result: Line) -> tuple[float, int]:
+    return result.get("minutes", 0.0), result.get("calls", 0)
 
 
 def main(options: Options) -> int:
@@ -203,11 +211,9 @@ def main(options: Options) -> int:
     except GameError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    budgets = [{"calls": calls} for calls in options.calls] or [{"minutes": minutes} for minutes in options.minutes]
     jobs = [
-        {"method": name, "minutes": minutes, "seed": seed}
-        for minutes in options.minutes
-        for seed in options.seeds
-        for name in methods
+        {"method": name, **budget, "seed": seed} for budget in budgets for seed in options.seeds for name in methods
     ]
     log = Log(options.out)
     for line in log.complete(partial(run, options=options), jobs):
