@@ -46,12 +46,14 @@ class Candidate:
         sgd: Whether its steps are as long as the field, so its rates are those of `SGD_RATES`.
         settings: Settings of the recipe.
         falls: Whether its rates can fall to 0 over the run; else they are constant.
+        everywhere: Whether its betas are also those of tasks other than GANs; else a task has those of the recipe.
     """
 
     name: str
     sgd: bool = False
     settings: Settings = field(default_factory=dict)
     falls: bool = True
+    everywhere: bool = False
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -60,7 +62,8 @@ class Candidate:
 
     def make(self, lr: float, average: float | None = None, calls: int = 0, gan: bool = True) -> Scheme:
         """Return the solver at a rate."""
-        own = self.settings if gan else {key: value for key, value in self.settings.items() if key != "betas"}
+        kept = gan or self.everywhere
+        own = self.settings if kept else {key: value for key, value in self.settings.items() if key != "betas"}
         return rg.make_solver(self.name, average, calls if self.falls else 0, **own, lr=lr)
 
 
@@ -78,6 +81,7 @@ SOLVERS: dict[str, Candidate] = {
     "rmsprop": Candidate("rmsprop"),
     "curvature_eg_plus": Candidate("curvature_eg_plus", sgd=True, falls=False),
     "lookahead_adam, 100": Candidate("lookahead_adam", settings={**GAN, "every": 100}),
+    "adam, 0.5": Candidate("adam", settings=LOOK, everywhere=True),  # control: the betas of those that look ahead
 }
 
 
