@@ -87,7 +87,7 @@ class PlayerView(gym.Env[Any, np.ndarray]):
                 raise GameError(f"the strategy set of {self.other!r} is unbounded: a random opponent needs a box")
             self._policy = self._draw
             return
-        strategy = np.array(opponent, dtype=space.dtype)  # a copy: the caller may change the array
+        strategy = np.array(np.asarray(opponent), dtype=space.dtype)  # a copy: the caller may change the array
         if strategy.shape != space.shape:
             raise GameError(f"the opponent's strategy has shape {strategy.shape}: {self.other!r} plays {space.shape}")
         self._policy = partial(_always, strategy)
