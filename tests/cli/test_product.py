@@ -171,7 +171,10 @@ def refused(words, capsys, *, lines=1):
         ("train gda robustgames/Bilinear-v0 --set radius=1 --set radius=2", "--set has radius twice"),
         ("train gda robustgames/Bilinear-v0 --set device=cpu", "--set cannot change device"),
         ("train gda robustgames/Bilinear-v0 --set n=abc", "cannot be made with n='abc'"),
-        ("train gda robustgames/Bilinear-v0 --set matrix=[[1,2],[3]]", "the matrix [[1, 2], [3]] must have two dimensions"),
+        (
+            "train gda robustgames/Bilinear-v0 --set matrix=[[1,2],[3]]",
+            "the matrix [[1, 2], [3]] must have two dimensions",
+        ),
         ("train gda robustgames/Bilinear-v0 --seed 99999999999999999999", "seed is 99999999999999999999"),
         ("train gda Pendulum-v1", "Pendulum-v1 is not a game"),
         ("train gda nothing", "unknown env 'nothing': `robustgames list` lists all"),
