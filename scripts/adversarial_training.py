@@ -183,10 +183,10 @@ def run(method: str, seed: int, options: Options, minutes: float = 0.0, calls: i
     return trained | evaluated(agent, options.images, options.attacks)
 
 
-def table(results: list[Line]) -> Table:
+def table(results: list[Line], judge: str = "AutoAttack") -> Table:
     """Return mean ± std over the seeds, a row for each method and budget."""
     shown = ("clean_accuracy", "fgsm_accuracy", "pgd40_accuracy", "autoattack")
-    heads, rows = ("method", "CPU min", "epochs", "clean", "FGSM", "PGD-40", "AutoAttack", ""), []
+    heads, rows = ("method", "CPU min", "epochs", "clean", "FGSM", "PGD-40", judge, ""), []
     for budget, name in dict.fromkeys((_budget(r), r["method"]) for r in results):
         same = [r for r in results if (_budget(r), r["method"]) == (budget, name)]
         means = mean_and_std({key: torch.tensor([float(r[key]) for r in same]) for key in shown})
@@ -218,7 +218,7 @@ def main(options: Options) -> int:
     log = Log(options.out)
     for line in log.complete(partial(run, options=options), jobs):
         print(line, flush=True)
-    table(log.lines()).show(options.out / "table.md")
+    table(log.lines(), ", ".join(options.attacks) or "AutoAttack").show(options.out / "table.md")
     return 0
 
 
