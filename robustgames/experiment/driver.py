@@ -261,15 +261,14 @@ def _learn(
                 watcher.load_state_dict(agent.callback_states[name])
     progress_bar = progress_bar and team.is_first
     bar = [ProgressBar(experiment.timestep.split()[-1])] if progress_bar else []
-    stopwatch = Stopwatch(folder, agent.is_begun)
+    stopwatch = Stopwatch(folder, agent.is_begun, team.is_first)
 
     def before_checkpoint() -> None:
         logger.flush()
-        if team.is_first:
-            stopwatch.save_now_and_then()
+        stopwatch.save_now_and_then()
 
     try:
-        try:
+        with stopwatch:
             agent.learn(
                 experiment.remaining(agent, watchers),
                 callback=[*watchers, Checkpoint(folder, experiment.checkpoint, stateful, before_checkpoint), *bar],
@@ -277,11 +276,7 @@ def _learn(
                 reset_num_timesteps=False,
                 evaluation_share=SHARE if experiment.evaluations is None else None,
             )
-        finally:
             seconds = stopwatch.spent()
-            if team.is_first:
-                with suppress(GameError):  # of a full disk; the seconds are in the result
-                    stopwatch.save()
         if progress_bar:
             print("evaluating, drawing figures …", file=sys.stderr)
         result = _result(experiment, agent, start, seconds)

@@ -19,7 +19,7 @@ LARGEST = 2**31
 
 def keep_files(experiment: Experiment, folder: Path) -> None:
     """Copy the files that settings of the env name into a run folder, unless it has them or they no longer exist."""
-    for name, path in _named(experiment).items():
+    for name, path in _paths(experiment.env_settings).items():
         if not (copy := _copy(folder, name, path)).exists() and path.is_file():
             with writing(folder):
                 write_whole(copy, read_plain(path, LARGEST))
@@ -27,7 +27,7 @@ def keep_files(experiment: Experiment, folder: Path) -> None:
 
 def with_kept_files(experiment: Experiment[A], folder: Path) -> Experiment[A]:
     """Return the experiment with the copies in its run folder instead of the files; a run without copies needs them."""
-    copies = {name: _copy(folder, name, path) for name, path in _named(experiment).items()}
+    copies = {name: _copy(folder, name, path) for name, path in _paths(experiment.env_settings).items()}
     found = {name: str(copy) for name, copy in copies.items() if copy.exists()}
     return replace(experiment, env_settings={**experiment.env_settings, **found}) if found else experiment
 
@@ -36,10 +36,6 @@ def kept_in(folder: Path) -> list[Path]:
     """Return the copies in a run folder of the files that its config names."""
     copies = (_copy(folder, name, path) for name, path in _paths(read_config(folder).get("env_settings")).items())
     return [copy for copy in copies if copy.is_file()]
-
-
-def _named(experiment: Experiment) -> dict[str, Path]:
-    return _paths(experiment.env_settings)
 
 
 def _paths(env_settings: Any) -> dict[str, Path]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from robustgames.disk import read_plain, write_whole
-from robustgames.errors import writing
+from robustgames.errors import GameError, writing
 
 FILE, LARGEST = ".seconds.json", 2**12
 """File of a run folder with the time up to a checkpoint, and its largest number of bytes.
@@ -22,13 +24,16 @@ PATIENCE = 1.0  # seconds
 class Stopwatch:
     """Seconds of a run on the clock and of the CPU, of this session and of those before it.
 
+    As a context it writes them at the end, whatever ends it; on a full disk they are in the result alone.
+
     Args:
         folder: Folder of the run.
         continues: Whether the run has begun in an earlier session.
+        writes: Whether this process is the one that writes.
     """
 
-    def __init__(self, folder: Path, continues: bool) -> None:
-        self.path = folder / FILE
+    def __init__(self, folder: Path, continues: bool, writes: bool) -> None:
+        self.path, self.writes = folder / FILE, writes
         self._before = _read(self.path) if continues else (0.0, 0.0)
         self._began = time.perf_counter(), time.process_time()
         self._saved = self._began[0]
@@ -39,8 +44,17 @@ class Stopwatch:
         total = [before + end - began for before, end, began in zip(self._before, now, self._began, strict=True)]
         return {"seconds": total[0], "cpu_seconds": total[1]}
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(GameError):
+            self.save()
+
     def save(self) -> None:
         """Write the seconds so far to the folder."""
+        if not self.writes:
+            return
         self._saved = time.perf_counter()
         with writing(self.path.parent):
             write_whole(self.path, json.dumps(self.spent()).encode())
