@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robustgames.attacks.problem import Bounds, Problem, Radius, pose_problem
 from robustgames.attacks.reach import evaluation_mode
 from robustgames.attacks.victim import Model, Victim
-from robustgames.certificates.verdicts import Verdicts, joined, row_mask, unknown
+from robustgames.certificates.verdicts import Verdicts, joined, row_mask, unreached
 from robustgames.errors import GameError
 from robustgames.games.layers import Layer
 from robustgames.games.threat import NORMS, norm_name
@@ -87,8 +87,8 @@ class Certificate(ABC):
                     raise
         if done == len(x) > 0:
             return joined(found)
-        rest = unknown(self.name, x[done:], self.of_smoothed, bool(found) and found[0].radius is not None)
-        return joined([*found, replace(rest, unreached=len(x) - done)])
+        with_radius = bool(found) and found[0].radius is not None
+        return joined([*found, unreached(self.name, x[done:], self.of_smoothed, with_radius)])
 
     def check_norm(self, norm: str | float) -> None:
         """Refuse a norm that the method does not cover."""

@@ -115,8 +115,8 @@ def joined(parts: list[Verdicts]) -> Verdicts:
     return Verdicts(first.method, certified, falsified, margin, x_adv, radius, seconds, first.of_smoothed, unreached)
 
 
-def unknown(method: str, x: Tensor, of_smoothed: bool, with_radius: bool) -> Verdicts:
-    """Return the verdicts on images about which a method says nothing."""
+def unreached(method: str, x: Tensor, of_smoothed: bool, with_radius: bool) -> Verdicts:
+    """Return the verdicts on images that a method has not reached."""
     none = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     margin, radius = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device), none.double()
-    return Verdicts(method, none, none, margin, x.clone(), radius if with_radius else None, 0.0, of_smoothed)
+    return Verdicts(method, none, none, margin, x.clone(), radius if with_radius else None, 0.0, of_smoothed, len(x))
