@@ -77,10 +77,8 @@ class RatioGame(ClosedForm):
             return float((minimax(matrix) @ matrix).max())
 
         low, high = float(ratios.min()), float(ratios.max())
-        if value(low) <= 0 or value(high) >= 0:  # the value is >= 0 at the least ratio, <= 0 at the largest, or rounded
-            v = low if value(low) <= 0 else high
-        else:
-            v = brentq(value, low, high, xtol=1e-14)
+        # the value is >= 0 at the least ratio and <= 0 at the largest, up to rounding
+        v = low if value(low) <= 0 else high if value(high) >= 0 else brentq(value, low, high, xtol=1e-14)
         matrix = rewards - v * stops
         return torch.from_numpy(np.concatenate([minimax(matrix), minimax(-matrix.T)]))
 
