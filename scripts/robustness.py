@@ -87,7 +87,7 @@ def _method(name: str, options: Options) -> tuple[Method, float]:
     if name in options.folders:
         return method_of(name, read_run(options.folders[name]))[1:]
     method = METHODS[name]
-    return method, (options.alpha if method.has_share else float("nan")) if method.coupling else 0.0
+    return method, method.share(options.alpha)
 
 
 def main(options: Options) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from math import nan
 from typing import Any
 
 
@@ -66,6 +67,10 @@ class Method:
     def has_share(self) -> bool:
         """Whether the adversary has a share alpha of the action."""
         return self.coupling in (NR, PR)
+
+    def share(self, alpha: float) -> float:
+        """Return alpha if the adversary has a share, 0 without an adversary, NaN in a coupling without a share."""
+        return alpha if self.has_share else nan if self.coupling else 0.0
 
     @property
     def turns(self) -> int:

@@ -6,6 +6,7 @@ import csv
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,8 @@ def _control(method: Method, budget: Budget, checkpoint: int) -> ControlExperime
     settings = {"adversary": method.adversary, "buffer_size": min(budget.steps, BUFFER), **method.settings}
     if method.agent in UNCERTAIN:
         settings["uncertainty"] = budget.uncertainty
-    coupled: dict[str, Any] = {"coupling": method.coupling or NR}
-    if method.has_share or not method.coupling:
-        coupled["alpha"] = budget.alpha if method.coupling else 0.0
+    share = method.share(budget.alpha)
+    coupled = {"coupling": method.coupling or NR} | ({} if isnan(share) else {"alpha": share})
     return ControlExperiment(
         agent=method.agent,
         env=ENV,
