@@ -77,7 +77,7 @@ class Spread:
 
         Below 0.05 the interval excludes 0. In the far tail, which corrections for many comparisons use, the correction
         for skewness alone rejects too often. NaN over too few runs, and over equal runs that are not 0: they do not
-        show how far other runs would spread, and five of them are no certainty.
+        show how far other runs would spread, and five of them prove nothing.
         """
         ratio = self.estimate / np.where(self.error > 0, self.error, 1)
         nearest = np.minimum(np.abs(ratio), np.abs(_transformed(ratio, self.skewness)))

@@ -86,7 +86,7 @@ def methods_in(paths: Sequence[Path]) -> list[Method]:
             key = repr(sorted(own.items(), key=lambda item: item[0]))
             method = found.setdefault(key, Method(own))
             method.folders.append(folder)
-            if result is not None:  # the same seeds again are no further runs
+            if result is not None:  # the same seeds again do not count as further runs
                 before = latest.get((key, frozenset(trials)))
                 method.repeated += [before[0]] if before else []
                 latest[key, frozenset(trials)] = folder, result, trials
