@@ -1,6 +1,8 @@
 r"""Attacks on observations: TD3, SA-TD3 and ATLA x seeds on one env, under attacks of the package and a learned one.
 
     python scripts/observations.py --env Pendulum-v1 --seeds 8 --steps 12000 --train-eps 0.3 --eps 0.15 0.3
+    python scripts/observations.py --env Hopper-v5 --methods td3 random_shifts sa_td3 --seeds 3 --steps 300000 \
+        --train-eps 0.075 --eps 0.075 --lr 3e-4 --critic-lr 3e-4 --tau 0.005 --learning-starts 10000
 
 Trains every method, plays it without an attack and under `random`, `mad`, `critic` and `sarsa` of
 `robustgames.evaluation.observation_attacks`, and under an adversary that TD3 trains against each frozen run in the
@@ -23,13 +25,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tyro
 from robust_control.files import claim
+from robust_control.methods import Agent
 
 from robustgames import experiment
 from robustgames.agents.alternating import OnePlayerTD3
@@ -76,6 +79,7 @@ class Options:
         attacker_steps: Env steps of the learned adversary of each run. 0 leaves it out.
         checkpoint: Env steps between two checkpoints of a training.
         out: Folder of the results.
+        agent: Hyper-parameters of all methods.
     """
 
     env: str = "Pendulum-v1"
@@ -92,12 +96,15 @@ class Options:
     attacker_steps: int = 8_000
     checkpoint: int = 10_000
     out: Path = Path("observations")
+    agent: tyro.conf.OmitArgPrefixes[Agent] = field(default_factory=Agent)
 
 
 def describe(name: str, options: Options, scale: Sequence[float]) -> dict[str, Any]:
     """Return the fields of the `ControlExperiment` of a method."""
     _, agent, own = METHODS[name]
-    env, settings, twice = {"env_id": options.env}, dict(own), agent == "atla" and "adversary" not in own
+    env, twice = {"env_id": options.env}, agent == "atla" and "adversary" not in own
+    common, solver = options.agent.settings()
+    settings = {**common, **own}
     if agent == "atla":
         env |= {"coupling": "observation", "eps": [options.train_eps * unit for unit in scale]}
         settings |= {"turn": options.turn}
@@ -109,7 +116,8 @@ def describe(name: str, options: Options, scale: Sequence[float]) -> dict[str, A
         settings |= {"sa_kappa": kappa, "sa_eps": options.train_eps, "sa_scale": list(scale), **ramp}
     steps = options.steps * (1 + twice)
     counts = {"steps": steps, "runs": options.seeds, "seed": options.seed}
-    return {"agent": agent, "env": ENV, "settings": settings, "env_settings": env, **counts}
+    fields = {"agent": agent, "env": ENV, "settings": settings, "solver_settings": solver, "env_settings": env}
+    return {**fields, **counts}
 
 
 def train(name: str, options: Options, scale: Sequence[float]) -> tuple[ControlExperiment, Any]:

@@ -165,12 +165,19 @@ def figure(options: Options, log: Log) -> Figure:
         lines = finished(task, options, log)
         for row, line in enumerate(lines.values()):
             values = np.array(line["found"][TASKS[task].metric])
-            values = values[np.isfinite(values)]
+            if lost := _diverged(line, TASKS[task].metric):
+                values = values[np.isfinite(values)]
+                label, at = f"not finite in {lost} of {line['runs']} ", axes.get_yaxis_transform()
+                axes.text(1, row, label, transform=at, ha="right", va="center", fontsize=8)
+                axes.plot(factor * values, np.full(len(values), row), ".", color="0.7", markersize=4)
+                continue
             found = mean_over_runs(values.tolist(), *TASKS[task].range_of(TASKS[task].metric))
             values, (mean, low, high) = factor * values, (factor * end for end in found)
             axes.plot(values, np.full(len(values), row), ".", color="0.7", markersize=4)
             axes.plot([low, high], [row, row], "-", color="C0")
             axes.plot(mean, row, "o", color="C0", markersize=5)
+        if TASKS[task].decades:
+            axes.set_xscale("log")
         axes.set_yticks(range(len(lines)), lines, fontsize=8)
         axes.invert_yaxis()
         axes.set_title(TASKS[task].title, fontsize=10)

@@ -101,6 +101,7 @@ class Task:
         search_share: Share of the budget that a run of the search has.
         rates: Rates of the search, the middle ones of a solver: 5 or 3.
         most: {metric: its largest value}, where the task knows more than `metric_of`.
+        decades: Whether the metric, positive, differs by powers of ten, so that its axis is logarithmic.
     """
 
     title: str
@@ -113,6 +114,7 @@ class Task:
     search_share: float = 1.0
     rates: int = 5
     most: dict[str, float] = field(default_factory=dict)
+    decades: bool = False
 
     def range_of(self, metric: str) -> tuple[float, float]:
         """Return the least and the largest value of a metric."""
@@ -259,6 +261,7 @@ TASKS: dict[str, Task] = {
         "frechet_digits",
         True,
         {"frechet_digits": ("Fréchet", 1.0, 4), "last_frechet_digits": ("Fréchet of the last iterate", 1.0, 4)},
+        decades=True,
     ),
 }
 

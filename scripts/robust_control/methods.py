@@ -36,6 +36,12 @@ class Agent:
     noise: float = 0.1
     final: float = 3e-3
 
+    def settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the settings of the agent and those of its solver, as a `ControlExperiment` has them."""
+        values = asdict(self)
+        lr = values.pop("lr")
+        return {**values, "hidden": list(self.hidden)}, {"lr": lr}
+
 
 @dataclass(frozen=True)
 class Method:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,7 @@ def train(name: str, budget: Budget, folder: Path, checkpoint: int, bar: bool) -
 
 
 def _control(method: Method, budget: Budget, checkpoint: int) -> ControlExperiment:
-    agent = asdict(budget.agent)
-    lr, hidden = agent.pop("lr"), list(agent.pop("hidden"))
+    agent, solver = budget.agent.settings()
     settings = {"adversary": method.adversary, "buffer_size": min(budget.steps, BUFFER), **method.settings}
     if method.agent in UNCERTAIN:
         settings["uncertainty"] = budget.uncertainty
@@ -70,9 +69,9 @@ def _control(method: Method, budget: Budget, checkpoint: int) -> ControlExperime
     return ControlExperiment(
         agent=method.agent,
         env=ENV,
-        settings={**agent, "hidden": hidden, **settings},
+        settings={**agent, **settings},
         solver=method.solver,
-        solver_settings={"lr": lr},
+        solver_settings=solver,
         env_settings={"env_id": budget.env, **coupled},
         steps=method.turns * budget.steps,
         runs=budget.seeds,
