@@ -142,6 +142,8 @@ def _parse(words: list[str]) -> tuple[Sweep, Path, SweepOptions]:
     rest = [*words, *(["--set", *fixed] if fixed else [])]
     runs = [] if "--runs" in names else ["--runs", "1"]
     experiment, out, options = parse([*rest, *runs], "sweep", SweepOptions)
+    if "data" in several and "data" in experiment.env_settings:
+        raise GameError("--set varies data, and --data has one: leave out --data")
     if options.workers < 1:
         raise GameError(f"workers is {options.workers}: at least one process is needed, e.g. --workers 2")
     metric, maximize = _metric(options)

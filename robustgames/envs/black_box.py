@@ -105,6 +105,9 @@ class BlackBoxAttack(gym.Env[dict[str, np.ndarray], np.ndarray]):
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         u = torch.as_tensor(action, dtype=self._image.dtype).clamp(-1, 1)
+        if u.shape != self.action_space.shape or u.isnan().any():
+            got = "not a number" if u.isnan().any() else f"of shape {tuple(u.shape)}"
+            raise GameError(f"the action is {got}: numbers of shape {self.action_space.shape} in [-1, 1] are needed")
         self._eta = self.game.threat.project(self._image, self._eta + self.step_size * self._spread(u))
         self._used, before = self._used + 1, self._margin
         observation, self._margin = self._look()

@@ -10,6 +10,7 @@ from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import robustgames as rg
 from robustgames.envs.black_box import BlackBoxAttack
+from robustgames.errors import GameError
 from robustgames.games import MLP, Bilinear, ClassifierAttack, DigitsAttack
 
 F64 = torch.float64
@@ -93,6 +94,15 @@ def test_actions_outside_their_space_count_as_its_border():
     env.reset(options={"image": 0})
     image = env.step(np.array([-7.0, 0.0], np.float32))[0]["image"]
     np.testing.assert_allclose(image, [0.5, 0.4], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("action", "said"), [([0.1], r"of shape \(1,\)"), ([0.1, np.nan], "not a number")])
+def test_an_action_of_another_shape_or_without_a_value_is_refused_and_costs_no_query(action, said):
+    env = env_of(line(), step=0.1)
+    env.reset(options={"image": 0})
+    with pytest.raises(GameError, match=said):
+        env.step(np.array(action, np.float32))
+    assert env.step(np.zeros(2, np.float32))[-1]["queries"] == 1
 
 
 def test_one_number_moves_one_patch():

@@ -205,6 +205,7 @@ def test_two_drivers_do_not_share_a_sweep(tmp_path):
         ("--grid lr=0.1..0.2 --search tpe", "--search needs a metric"),
         ("--search tpe --minimize residual", "nothing to vary"),
         ("--grid lr=0.1,0.2 --prune", "--prune is of a search"),
+        ("--data a --set data=b,c", "--set varies data, and --data has one"),
         ("--grid lr=0.1,0.2 --workers 0", "workers is 0"),
         ("--grid lr=0.1,0.2 --seeds 0:100000", "200,000 trials: vary less, or add --yes"),
         ("--grid lr=0.1,0.2 --stepz 3", "unknown flag --stepz: did you mean --steps"),
