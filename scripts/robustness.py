@@ -35,10 +35,10 @@ one and not shown. Intervals are 95 % intervals over runs and starts, Student's 
 docs/explain/control.md has their measured coverage. Fewer than five runs have none. Bold differences are not 0 after
 Holm's correction for all comparisons of the table. Decide before looking which column counts. A random adversary alone
 is wide data augmentation. A claim that a learned one makes robust has to beat the random controls of the same learner,
-and not only the method without an adversary: `mixing` and `replacement` for TD3 and DDPG, `sac_mixing` and
-`sac_replacement` for SAC, `dr_td3` for `m2td3` and `soft_m2td3`, `forces` for `rarl` and `rap`. A policy can be flat
-over the grid because it does nothing anywhere: look at `nominal` first. Exploitability (--best-response) is the loss of
-the frozen policy to a fresh adversary, in expectation a lower bound.
+and not only the method without an adversary (SAC for its variants): `mixing` and `replacement` for TD3 and DDPG,
+`sac_mixing` and `sac_replacement` for SAC, `dr_td3` for `m2td3` and `soft_m2td3`, `forces` for `rarl` and `rap`. A
+policy can be flat over the grid because it does nothing anywhere: look at `nominal` first. Exploitability
+(--best-response) is the loss of the frozen policy to a fresh adversary, in expectation a lower bound.
 """
 
 from __future__ import annotations

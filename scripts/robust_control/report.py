@@ -74,7 +74,7 @@ def shown_heads(results: Mapping[str, Result]) -> dict[str, str]:
 
 
 def differences(results: Mapping[str, Result]) -> list[Table]:
-    """Return paired differences of all methods to the baseline, and of those with a learned adversary to the controls.
+    """Return paired differences of all methods to their `rivals`.
 
     Bold: the difference is not 0 after Holm's correction for all comparisons of the table.
     """
@@ -93,11 +93,11 @@ def differences(results: Mapping[str, Result]) -> list[Table]:
 
 def comparisons(results: Mapping[str, Result]) -> dict[tuple[Result, Result], dict[str, tuple[Paired, bool]]]:
     """Return {(method, other): {summary: (pairs, whether they differ at 5 % in all comparisons together)}}."""
-    base = results[baseline(results)]
-    pairs = [(one, base) for one in results.values() if one is not base]
-    pairs += [(one, other) for one in results.values() for other in controls(results) if one.kind == "robust"]
+    against = {one: rivals(one, results) for one in results.values()}
+    pairs = [(one, others[0]) for one, others in against.items() if others]
+    pairs += [(one, other) for one, others in against.items() for other in others[1:]]
     heads = shown_heads(results)
-    every = {pair: compare(pair[0].sweep, pair[1].sweep) for pair in dict.fromkeys(pairs)}
+    every = {pair: compare(pair[0].sweep, pair[1].sweep) for pair in pairs}
     found = {pair: {name: row[name] for name in heads} for pair, row in every.items()}
     p_values = np.array([[p.p_value for p in row.values()] for row in found.values()]).reshape(len(found), len(heads))
     clear = holm(p_values) < 0.05
@@ -128,9 +128,18 @@ def baseline(results: Mapping[str, Result]) -> str:
     return "td3" if "td3" in results else [*plain, *results][0]
 
 
-def controls(results: Mapping[str, Result]) -> list[Result]:
-    """Return the methods with a random adversary."""
-    return [one for one in results.values() if one.kind == "control"]
+def rivals(one: Result, results: Mapping[str, Result]) -> list[Result]:
+    """Return what a method is compared with: the method without an adversary that learns as it does, then its controls.
+
+    A variant of SAC is compared with SAC if that is there; what has no such method, with the baseline. Only a method
+    with a learned adversary has controls to beat.
+    """
+    family = [other for other in results.values() if other.method.family == one.method.family]
+    base = results[baseline(results)]
+    plain = [other for other in family if other.kind == "plain"]
+    first = base if one in plain or base in plain or not plain else plain[0]
+    controls = [other for other in family if other.kind == "control"] if one.kind == "robust" else []
+    return [other for other in dict.fromkeys([first, *controls]) if other is not one]
 
 
 # -- in words --------------------------------------------------------------------------------------------------------
@@ -138,11 +147,10 @@ def verdicts(results: Mapping[str, Result]) -> list[str]:
     """Return a sentence per claim that the intervals of a learned adversary support, over at least 5 runs."""
     if (count := len(next(iter(results.values())).sweep.returns)) < FEWEST:
         return [f"No verdict over {count} run{'s' if count > 1 else ''}: take --seeds {FEWEST} or more."]
-    base, against = results[baseline(results)], controls(results)
-    others = [base, *(one for one in against if one is not base)]
     lines, found = [], comparisons(results)
-    for one in (one for one in results.values() if one.kind == "robust" and one is not base):
-        for column in ("mean", "worst"):
+    for one in (one for one in results.values() if one.kind == "robust"):
+        others = rivals(one, results)
+        for column in ("mean", "worst") if others else ():
             cells = {other.label: found[one, other][column] for other in others}
             above = [label for label, (p, clear) in cells.items() if clear and p.difference.estimate > 0]
             rest = [other.label for other in others if other.label not in above]

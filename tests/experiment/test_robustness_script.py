@@ -179,3 +179,29 @@ def test_the_closing_advice_names_the_controls_of_the_same_learner(main, names, 
 
     found = lines({name: Result(METHODS[name], 0.3, None, 1, {}) for name in names.split()})
     assert found == [f"No claim of robustness can be made for {text}" for text in advice]
+
+
+def test_methods_are_compared_with_what_learns_as_they_do(main):
+    from robust_control.methods import METHODS
+    from robust_control.parts import Result
+    from robust_control.report import rivals
+
+    names = "ddpg td3 pr_td3 mixing replacement dr_td3 m2td3 sac pr_sac sac_replacement rarl"
+    results = {name: Result(METHODS[name], 0.3, None, 1, {}) for name in names.split()}
+    name_of = {id(one): name for name, one in results.items()}
+    found = {name: " ".join(name_of[id(other)] for other in rivals(one, results)) for name, one in results.items()}
+    assert found == {
+        "ddpg": "td3",
+        "td3": "",
+        "pr_td3": "td3 mixing replacement",
+        "mixing": "td3",
+        "replacement": "td3",
+        "dr_td3": "td3",
+        "m2td3": "td3 dr_td3",
+        "sac": "td3",
+        "pr_sac": "sac sac_replacement",
+        "sac_replacement": "sac",
+        "rarl": "td3",
+    }
+    alone = {name: results[name] for name in ("pr_sac", "sac_replacement")}  # the first one is the baseline
+    assert [rivals(one, alone) for one in alone.values()] == [[results["sac_replacement"]], [results["pr_sac"]]]
