@@ -256,5 +256,9 @@ def _table(rows: list[Content]) -> Table:
 def predict(model: Model, x: Tensor, eot: int = 1) -> Tensor:
     """Return the predicted classes (N,); of a stochastic model those of most passes."""
     together = max(min(BATCH, LARGEST // max(x[:1].nbytes, 1)), 1)
-    passes = [torch.cat(in_parts(len(x), together, lambda rows: model(x[rows]).argmax(-1))[0]) for _ in range(eot)]
+
+    def of_part(rows: slice) -> Tensor:
+        return model(x[rows].clone()).argmax(-1)  # a model may change its input in place
+
+    passes = [torch.cat(in_parts(len(x), together, of_part)[0]) for _ in range(eot)]
     return torch.stack(passes).mode(0).values

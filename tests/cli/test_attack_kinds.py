@@ -80,6 +80,10 @@ def one_output(axis=True):
 def probability():
     return nn.Sequential(one_output(), nn.Sigmoid())
 
+def in_place(net):
+    net = globals()[net]()
+    return lambda x: net(2 * x.mul_(0.5))
+
 def own_labels(net, x):
     with torch.no_grad():
         y = net(x).argmax(1)
@@ -230,6 +234,19 @@ def test_one_output_for_two_classes_meets_the_closed_form_and_is_certified(axis,
     assert row["robust_accuracy"] == float((exact > 0).double().mean()) < row["clean_accuracy"] < 1
     if axis == "true":
         assert row["certificates"]["linear"]["certified"] == int((exact > 0).sum())
+
+
+@pytest.mark.parametrize(("net", "data"), [("one_output", "two_classes"), ("table_network", "table")])
+def test_a_network_that_changes_its_input_in_place_has_the_report_of_one_that_does_not(net, data, capsys):
+    words = f"--data kinds:{data} --bounds -60,60 --eps 0.02 --attack apgd-ce"
+    attack(f"--model kinds:{net} {words}", capsys)
+    expected, (_, row) = load_examples("found/examples.safetensors"), results()
+    attack(f"--model kinds:in_place --model-set net={net} {words}", capsys)
+    found, (_, other) = load_examples("found/examples.safetensors"), results()
+    for key in ("clean_accuracy", "robust_accuracy", "examples", "lost_in_8_bits", "confusion"):
+        assert other[key] == row[key], key
+    for key in ("clean", "adversarial", "predictions"):
+        torch.testing.assert_close(getattr(found, key), getattr(expected, key))
 
 
 def test_one_output_that_is_a_probability_is_refused(capsys):
