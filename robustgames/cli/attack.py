@@ -159,7 +159,8 @@ def _of_zoo(options: AttackOptions) -> AttackOptions:
 
 def _check(options: AttackOptions) -> tuple[str, ...]:
     """Check the options that do not depend on the classifier; return the names of the attacks."""
-    if options.folder is None and (taken := [word for word in options.attack if Path(word).is_dir()]):
+    nothing = options.folder is None and options.model is None
+    if nothing and (taken := [word for word in options.attack if Path(word).is_dir()]):
         raise GameError(f"{taken[0]} is listed as an attack: put it first, robustgames attack {taken[0]} --attack ...")
     if (options.folder is None) == (options.model is None):
         both = "both a run and --model are" if options.model else "neither a run nor --model is"
