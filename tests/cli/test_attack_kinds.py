@@ -213,6 +213,8 @@ def test_a_table_with_bounds_of_its_columns_meets_the_closed_form(capsys):
     w, b = net.weight.detach().double(), net.bias.detach().double()
     exact = worst(w, b, x.double(), y, low.double(), high.double(), 0.5)
     assert row["robust_accuracy"] == float((exact > 0).double().mean()) and 0.2 < row["robust_accuracy"] < 0.75
+    assert row["lost_in_8_bits"] is None and found.images is None  # a table has no levels
+    assert "8-bit" not in Path("found/report.html").read_text() and row["examples"] > 0
     free = worst(w, b, x.double(), y, torch.tensor(-math.inf), torch.tensor(math.inf), 0.5)
     assert (free > 0).sum() < (exact > 0).sum()  # the bounds matter
     assert bool(((found.adversarial >= low) & (found.adversarial <= high)).all())
@@ -265,6 +267,11 @@ def test_a_randomized_network_is_right_with_the_probability_of_the_closed_form(c
     def right(value):
         return float((0.5 * (1 + torch.erf(value / 2**0.5))).mean())
 
+    shown = Path("found/report.html").read_text()
+    counts = {key: sum(one[key] for one in row["classes"]) for key in ("images", "clean", "robust")}
+    assert counts["images"] == len(x) and counts["clean"] - counts["robust"] == row["examples"] > 0
+    assert f">{row['examples']}</p>" in shown and f"{row['examples']} fooled by an attack" in shown
+    assert all(one["robust"] <= one["clean"] for one in row["classes"]) and row["unfinished"] == 0
     slack = 4 * 0.5 / (len(x) * passes) ** 0.5  # four standard errors
     assert row["eot"] == passes and abs(row["clean_accuracy"] - right(margin)) < slack
     assert abs(row["robust_accuracy"] - right(margin - eps * float(w.abs().sum()))) < slack
