@@ -40,7 +40,7 @@ class APGD(Attack):
         return ascend(p, start, Halving(self.steps), self.steps, self.early)
 
     def _search_l1(self, p: Problem) -> Tensor:
-        eta = torch.randn(p.a.shape, generator=p.generator, device=p.a.device, dtype=p.a.dtype)
+        eta = p.width * torch.randn(p.a.shape, generator=p.generator, device=p.a.device, dtype=p.a.dtype)
         first = min(-(-3 * self.steps // 10), (self.steps - 1) // 2)  # rounded up; the last phase has a step at least
         phases = [(3.0, first), (2.0, first), (1.0, self.steps - 2 * first)]
         for scale, count in phases:

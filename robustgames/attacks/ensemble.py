@@ -243,7 +243,10 @@ class _Run:
     def report(self, x_adv: Tensor, notes: tuple[str, ...], interrupted: bool, attacks: int) -> Report:
         """Return the result."""
         clean, robust = (part.double().mean(0) > 0.5 for part in (self.clean, self.right))
-        unfinished = int((robust & (self.tried < attacks)).sum())
+        open_ = (self.share > 0) | (
+            self.p.eot == 1
+        )  # what all passes misclassify is left, and may be right in new ones
+        unfinished = int((robust & open_ & (self.tried < attacks)).sum())
         passes = {"clean_passes": self.clean, "robust_passes": self.right} if self.p.eot > 1 else {}
         tallies = tuple(self.tallies)
         return Report(x_adv, clean, robust, tallies, notes, interrupted, unfinished, self.p.eot, **passes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from robustgames.attacks.attack import Attack
 from robustgames.attacks.auto_pgd import APGD, TargetedAPGD
@@ -18,7 +18,7 @@ from robustgames.attacks.losses import classes_needed
 from robustgames.attacks.minimum_norm import DDN, FMN
 from robustgames.attacks.nes import NES
 from robustgames.attacks.square import Square
-from robustgames.errors import GameError, one_line, unknown
+from robustgames.errors import GameError, one_line, shorten, unknown
 from robustgames.games.threat import NORMS
 
 PASSES = 20  # forward passes of a randomized classifier for each loss and gradient
@@ -152,12 +152,29 @@ def _with(name: str, settings: dict[str, Any]) -> Member:
     member = MEMBERS[name]
     if not settings:
         return member
-    try:
-        return replace(
-            member,
-            attack=replace(member.attack, **settings),
-            l1=member.l1 and replace(member.l1, **settings),
-        )
-    except TypeError as error:  # a word in place of a number
-        given = " ".join(f"{key}={one_line(value)}" for key, value in settings.items())
-        raise GameError(f"{name} refuses {given}: {one_line(error)}") from error
+    hints = get_type_hints(type(member.attack))
+    settings = {key: _of_kind(f"{key} of {name}", value, hints[key]) for key, value in settings.items()}
+    return replace(
+        member,
+        attack=replace(member.attack, **settings),
+        l1=member.l1 and replace(member.l1, **settings),
+    )
+
+
+def _of_kind(what: str, value: Any, hint: Any) -> Any:
+    """Return the value of a setting in the type of its field; 1e3 is a whole number as well.
+
+    Raises:
+        GameError: It is of another type.
+    """
+    kinds = (str,) if get_origin(hint) is Literal else get_args(hint) or (hint,)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if int in kinds and is_number and value == value // 1:
+        return int(value)
+    if (value is None and type(None) in kinds) or (isinstance(value, str) and str in kinds):
+        return value
+    if is_number and float in kinds:
+        return value
+    wanted = "a whole number" if int in kinds else "a number" if float in kinds else "a word"
+    wanted += " or None" if type(None) in kinds else ""
+    raise GameError(f"{what} is {shorten(one_line(value))}: it must be {wanted}")

@@ -48,23 +48,24 @@ class DDN(MinimumNorm):
 
     steps: int = 100
     gamma: float = 0.05
-    radius: float = 1.0
+    radius: float | None = None
     search: int = 3
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
-        _check_rates(self.gamma, self.radius)
+        _check_rates(self.gamma, 1.0 if self.radius is None else self.radius)
 
     def run(self, p: Problem) -> Tensor:
         low, high = p.threat.low - p.a, p.threat.high - p.a
         eta, best = torch.zeros_like(p.a), nothing(p.a)
-        eps, spare = torch.full_like(p.a[:, :1], self.radius), _noise(p)
+        first = p.width if self.radius is None else self.radius
+        eps, spare = first * torch.ones_like(p.a[:, :1]), _noise(p)
         for k in range(self.steps):
             _, share, g = p.gradient(eta)
             fooled, stalled = most(share), p.stalled(g)
             best = nearer(p, best, eta, fooled)
             eps = eps * torch.where(fooled, 1 - self.gamma, 1 + self.gamma).unsqueeze(-1)
-            u = eta + (0.01 + 0.99 * _cosine(k, self.steps)) * _unit(g, spare)
+            u = eta + (0.01 + 0.99 * _cosine(k, self.steps)) * p.width * _unit(g, spare)
             moved = (eps * normalize(u, dim=-1)).clamp_min(low).clamp_max(high)
             eta = moved if stalled is None else torch.where(stalled, eta, moved)
         best = nearer(p, best, eta, most(p.losses(eta)[1]))
@@ -113,7 +114,7 @@ def ddn(
     steps: int = DDN.steps,
     *,
     gamma: float = DDN.gamma,
-    radius: float = DDN.radius,
+    radius: float | None = DDN.radius,
     search: int = DDN.search,
     loss: str | LabelLoss = DDN.loss,
     targets: Tensor | None = None,
@@ -124,13 +125,15 @@ def ddn(
     """Decoupled direction and norm, in ℓ2: steps along ∇L / |∇L|_2, projected on a sphere that shrinks when fooled.
 
     eps⁺ = (1 - gamma) eps if η fools the classifier, else (1 + gamma) eps; η⁺ = eps⁺ u / |u|_2, clipped to the
-    box, u = η + a ∇L / |∇L|_2, with a from 1 to 0.01 along a cosine. Source: Rony et al. 2019, algorithm 1.
+    box, u = η + a ∇L / |∇L|_2, with a from 1 to 0.01 widths of the box along a cosine.
+    Source: Rony et al. 2019, algorithm 1.
 
     Args:
         model, x, y, loss, targets, bounds, generator, eot: See the module.
         steps: Gradient steps; one more forward pass evaluates the last iterate.
         gamma: Relative change of the norm in a step, in (0, 1).
-        radius: First norm.
+        radius: First norm. If None, it is the width of the box, so 1 for images in [0, 1].
+            Bounds a hundred times wider than the inputs vary make the result less exact.
         search: Forward passes at the end that search for a nearer point between x and the one found (`shrink`).
 
     Example:
@@ -173,8 +176,9 @@ def fmn(
         norm: "linf", "l2", "l1" or "l0".
         steps: Gradient steps; one more forward pass evaluates the last iterate.
         gamma: First relative change of the radius in a step, in (0, 1).
-        step_size: First length of a step, in ℓ2. If None, it is 10 in ℓ∞, where a step of 1 moves no pixel far, 3 in ℓ2
-            and ℓ1, and in ℓ0 100 times the distance to the farthest wall, which takes coordinates to their walls.
+        step_size: First length of a step, in ℓ2. If None, it is 10 widths of the box in ℓ∞, where a step of 1 moves no
+            pixel far, 3 in ℓ2 and ℓ1, and in ℓ0 100 times the distance to the farthest wall, which takes coordinates to
+            their walls. The width is the root mean square of the sides of the box, so 1 for images in [0, 1].
         search: Forward passes at the end that search for a nearer point between x and the one found (`shrink`), in ℓ0
             for coordinates that need not change (`sparse.drop`).
 
@@ -228,7 +232,7 @@ def _first_step(p: Problem) -> float | Tensor:
     if p.threat.norm == "l0":  # any length for which the projection ranks coordinates by slope times room
         low, high = p.walls
         return 100 * torch.maximum(-low, high).amax(-1, keepdim=True)
-    return 10.0 if p.threat.norm == "linf" else 3.0
+    return (10.0 if p.threat.norm == "linf" else 3.0) * p.width
 
 
 def _distance(p: Problem, eta: Tensor, value: Tensor, g: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from robustgames.errors import GameError
 
 TOGETHER = 2**22  # numbers in the queries that are passed to the classifier together
 STEPS_APART = 4  # fewest steps of a narrow data type between the points of a pair and the image
+SIGMA = 1e-3  # default distance of the queries, in widths of the box
 LEAST = 0.2  # smallest default step in units of eps: momentum averages the noise of the gradients
 
 
@@ -27,11 +28,13 @@ class Estimated(Problem):
 
     Args:
         pairs: Number of pairs for each gradient.
-        sigma: Distance of the points in each coordinate, in units of the inputs.
+        sigma: Distance of the points in each coordinate, in units of the inputs. If None, it is `SIGMA` widths.
+        least: Smallest such distance.
     """
 
     pairs: int = 25
-    sigma: float = 1e-3
+    sigma: float | None = None
+    least: float = 0.0
 
     def gradient(self, eta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return *self.losses(eta), self.slope(eta)
@@ -39,16 +42,18 @@ class Estimated(Problem):
     def slope(self, eta: Tensor) -> Tensor:
         """Return the estimate Σ_k (L(η + sigma u_k) - L(η - sigma u_k)) u_k / (2 sigma pairs), (N, p)."""
         (low, high), total = self.walls, torch.zeros_like(eta)
+        given = SIGMA * self.width if self.sigma is None else self.sigma
+        sigma = given.clamp_min(self.least) if isinstance(given, Tensor) else max(given, self.least)
         each = max(TOGETHER // (2 * max(eta.numel(), 1)), 1)
         for first in range(0, self.pairs, each):
             shape = (min(each, self.pairs - first), *eta.shape)
             u = torch.randn(shape, generator=self.generator, device=eta.device, dtype=eta.dtype)
-            points = torch.stack([eta + self.sigma * u, eta - self.sigma * u])
+            points = torch.stack([eta + sigma * u, eta - sigma * u])
             points = torch.minimum(torch.maximum(points, low), high)  # a query is an input that the classifier expects
             rows = torch.arange(len(eta), device=eta.device).repeat(2 * shape[0])
             above, below = self.rows(rows).losses(points.flatten(0, 2))[0].view(2, *shape[:2])
             total += torch.einsum("kn,knp->np", above - below, u)
-        return total / (2 * self.sigma * self.pairs)
+        return total / (2 * sigma * self.pairs)
 
     def stalled(self, g: Tensor) -> None:
         """Return None: no gradient of the classifier is taken, so none is NaN."""
@@ -63,7 +68,7 @@ class NES(Attack):
 
     queries: int = 5000
     samples: int = 50
-    sigma: float = 1e-3
+    sigma: float | None = None
     step_size: float | None = None
     momentum: float = 0.9
 
@@ -74,7 +79,7 @@ class NES(Attack):
             raise GameError(
                 f"queries is {self.queries}: a step takes samples + 1 = {self.samples + 1} and the last check 1"
             )
-        if not 0 < self.sigma < float("inf"):
+        if self.sigma is not None and not 0 < self.sigma < float("inf"):
             raise GameError(f"sigma is {self.sigma}: it is a distance > 0 in units of the inputs, e.g. sigma=0.001")
 
     def run(self, p: Problem) -> Tensor:
@@ -83,7 +88,7 @@ class NES(Attack):
         step = Constant(self.step_size, share=max(2.5 / steps, LEAST), momentum=self.momentum)
         # in a narrow type closer points would be rounded to the image itself, and all losses would be equal
         least = 0.0 if p.dtype is None else STEPS_APART * torch.finfo(p.dtype).eps * float(p.a.abs().max())
-        estimated = Estimated(**known, pairs=self.samples // 2, sigma=max(self.sigma, least))
+        estimated = Estimated(**known, pairs=self.samples // 2, sigma=self.sigma, least=least)
         return ascend(estimated, torch.zeros_like(p.a), step, steps, "drop")
 
 
@@ -95,7 +100,7 @@ def nes(
     norm: str | float = "linf",
     queries: int = NES.queries,
     samples: int = NES.samples,
-    sigma: float = NES.sigma,
+    sigma: float | None = NES.sigma,
     step_size: float | None = NES.step_size,
     *,
     momentum: float = NES.momentum,
@@ -117,7 +122,7 @@ def nes(
         queries: Largest number of forward passes for each row (with `eot`, of that many each).
         samples: Queries for each gradient, an even number. A step takes one more, which evaluates its point.
         sigma: Distance of the queries in each coordinate, in units of the inputs; in float16 and bfloat16 at least four
-            steps of the type.
+            steps of the type. If None, it is a thousandth of the width of the box (see `fmn`).
         step_size: Size of a step in the norm. If None, it is 2.5 eps over the number of steps, at least eps / 5.
         momentum: Weight of the previous steps. It averages the noise of the estimates.
 

@@ -155,6 +155,18 @@ class Problem:
         """Least and largest η of each coordinate inside the box alone, finite, (N, p)."""
         return (self.threat.low - self.a).clamp_min(-FAR), (self.threat.high - self.a).clamp_max(FAR)
 
+    @cached_property
+    def width(self) -> float | Tensor:
+        """Width of the box, the unit of lengths, a number or one per row (N, 1): the root mean square of its sides.
+
+        It is 1 if a side is open or none has a length.
+        """
+        sides = self.threat.high - self.threat.low
+        if not isinstance(sides, Tensor):
+            return sides if 0 < sides < FAR else 1.0
+        found = sides.square().mean(-1, keepdim=True).sqrt()
+        return torch.where((found > 0) & (found < FAR), found, 1.0)
+
     def project(self, eta: Tensor) -> Tensor:
         """Return the nearest allowed perturbation."""
         return self.threat.project_into(eta, *self.room)

@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from robustgames.agents.learning import deferred_interrupt
 from robustgames.attacks.members import MEMBERS, check_norm, members_of, names_of
 from robustgames.attacks.passes import check_passes
 from robustgames.attacks.report import Report
@@ -19,6 +20,7 @@ from robustgames.attacks.saving import Quantized
 from robustgames.attacks.transfers import Transfers
 from robustgames.certificates import CERTIFICATES, Certificate, Verdicts
 from robustgames.cli import certify, corruptions, flags, launch, transfer
+from robustgames.cli.attack_curve import curves_of
 from robustgames.cli.attack_report import Outcome, content_of, show, write
 from robustgames.cli.attack_run import attack_classifier, not_attacked
 from robustgames.cli.screen import plain
@@ -134,14 +136,18 @@ def attack(words: list[str]) -> int:
     if not launch.is_first():
         return 0
     folder, command = _folder(options, outcome.subject), shlex.join(["robustgames", "attack", *words])
-    content = content_of(outcome, {"command": command} | asdict(options))
-    write(folder, outcome, content)
+    settings = {"command": command} | asdict(options)
+    curves = curves_of(outcome.subject, outcome.reports, settings)
+    with deferred_interrupt(lambda: False) as pressed:  # a second Ctrl-C gives the results up
+        content = content_of(outcome, settings, curves)
+        write(folder, outcome, content)
     show(outcome, content, folder)
-    if outcome.interrupted:
+    interrupted = outcome.interrupted or bool(pressed)
+    if interrupted:
         console.print(f"[red]robustgames:[/] interrupted; the results so far are in {plain(folder)}")
     for line in outcome.contradictions:
         console.print(f"[bold red]robustgames:[/] {plain(line)}")
-    return 130 if outcome.interrupted else 1 if outcome.contradictions else 0
+    return 130 if interrupted else 1 if outcome.contradictions else 0
 
 
 def _of_zoo(options: AttackOptions) -> AttackOptions:
@@ -159,7 +165,8 @@ def _of_zoo(options: AttackOptions) -> AttackOptions:
 
 def _check(options: AttackOptions) -> tuple[str, ...]:
     """Check the options that do not depend on the classifier; return the names of the attacks."""
-    if options.folder is None and (taken := [word for word in options.attack if Path(word).is_dir()]):
+    nothing = options.folder is None and options.model is None
+    if nothing and (taken := [word for word in options.attack if Path(word).is_dir()]):
         raise GameError(f"{taken[0]} is listed as an attack: put it first, robustgames attack {taken[0]} --attack ...")
     if (options.folder is None) == (options.model is None):
         both = "both a run and --model are" if options.model else "neither a run nor --model is"

@@ -82,9 +82,9 @@ def _result(content: Content) -> Html:
             about = "of the smoothed classifier, which is another one"
         summary, intervals = content[f"certified_{method}"], [one["interval"] for one in each]
         cards.append(_accuracy(f"Certified by {method}", summary, intervals, about, "certified"))
-    fooled, lost = (sum(row[key] for row in rows) for key in ("examples", "lost_in_8_bits"))
-    kept = f"{fooled - lost:,} of them also as 8-bit images in the ball"
-    cards.append(_card("Images fooled", tag("p", f"{fooled:,}", class_="value"), (kept,), "fooled"))
+    fooled, whole = sum(row["examples"] for row in rows), tables.in_8_bits(rows)
+    kept = () if whole is None else (f"{whole:,} of them also as 8-bit images in the ball",)
+    cards.append(_card("Images fooled", tag("p", f"{fooled:,}", class_="value"), kept, "fooled"))
     every = [counts_of(row) for row in rows]
     together = {key: sum(counts[key] for counts in every) for key in every[0]}
     parts: list[Part] = [tag("div", cards, class_="cards"), _shares(together)]

@@ -19,11 +19,10 @@ from robustgames.attacks.transfers import Transfers
 from robustgames.attacks.victim import Model
 from robustgames.certificates import Verdicts
 from robustgames.cli import certify
-from robustgames.cli.attack_curve import curves_of
 from robustgames.cli.attack_examples import examples_of
 from robustgames.cli.attack_figures import log_figures
 from robustgames.cli.attack_page import write_page
-from robustgames.cli.attack_rows import Rows, corruption_error, corruptions_table, transfers_table
+from robustgames.cli.attack_rows import Rows, corruption_error, corruptions_table, in_8_bits, transfers_table
 from robustgames.cli.screen import plain
 from robustgames.errors import writing
 from robustgames.evaluation import metric_of, summarize
@@ -91,13 +90,12 @@ class Outcome:
         return [line for lines in each for line in lines]
 
 
-def content_of(outcome: Outcome, settings: Content) -> Content:
-    """Return the content of attack.json: settings, accuracies over the classifiers, one report of each."""
+def content_of(outcome: Outcome, settings: Content, curves: Mapping[str, Content | None]) -> Content:
+    """Return the content of attack.json: settings, accuracies over the classifiers, one report and curve of each."""
     subject, reports = outcome.subject, outcome.reports
     shares = {key: [getattr(report, key) for report in reports.values()] for key in ACCURACIES}
     threat = {"eps": float(subject.threat.eps), "norm": subject.threat.norm, "device": str(subject.images.device)}
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
-    curves = curves_of(subject, reports, settings)
     return {
         "subject": subject.title,
         **settings,
@@ -121,14 +119,14 @@ def _counts(outcome: Outcome, name: str) -> Content:
     """Return what the report of a classifier does not have: intervals, examples, classes, mistakes, certificates."""
     report, labels, guesses = outcome.reports[name], outcome.subject.labels, outcome.predictions[name]
     fooled = report.clean & ~report.robust
-    lost = fooled & ~outcome.quantized[name].adversarial if outcome.quantized else fooled & False
+    levels = outcome.quantized.get(name)
     certificates = {method: found.table() for method, found in outcome.verdicts[name].items()}
     return {
         "clean_interval": interval(report.clean, report.clean_passes),
         "robust_interval": interval(report.robust, report.robust_passes),
         "examples": int(fooled.sum()),
-        "lost_in_8_bits": int(lost.sum()),
-        "classes": by_class(labels[: len(report.clean)], report.clean, report.robust),
+        "lost_in_8_bits": None if levels is None else int((fooled & ~levels.adversarial).sum()),
+        "classes": by_class(labels[: len(report.clean)], report.clean, report.clean & report.robust),
         "confusion": confusion(labels[: len(guesses)], guesses),
         "certificates": certificates,
         "corruptions": outcome.corrupted[name].table() if name in outcome.corrupted else None,
@@ -196,12 +194,13 @@ def show(outcome: Outcome, content: Content, folder: Path) -> None:
     console.print(_table(list(content["classifiers"].values())))
     _show_more(console, content)
     rows = content["classifiers"].values()
-    examples, lost, left = (sum(row[key] for row in rows) for key in ("examples", "lost_in_8_bits", "unfinished"))
+    examples, left = (sum(row[key] for row in rows) for key in ("examples", "unfinished"))
     if left:
         console.print(f"[yellow]{left:,} images count as robust, though not every attack was tried on them[/]")
     for note in content["warnings"]:
         console.print(f"[yellow]warning:[/] {plain(note)}", soft_wrap=True)
-    levels = f", {examples - lost:,} also as 8-bit images in the ball" if outcome.quantized else ""
+    whole = in_8_bits(list(rows))
+    levels = "" if whole is None else f", {whole:,} also as 8-bit images in the ball"
     console.print(f"examples     {examples:,} fool the classifier{levels}")
     console.print(f"written to   {plain(folder)}: {', '.join(FILES)}", soft_wrap=True)
 
@@ -256,5 +255,9 @@ def _table(rows: list[Content]) -> Table:
 def predict(model: Model, x: Tensor, eot: int = 1) -> Tensor:
     """Return the predicted classes (N,); of a stochastic model those of most passes."""
     together = max(min(BATCH, LARGEST // max(x[:1].nbytes, 1)), 1)
-    passes = [torch.cat(in_parts(len(x), together, lambda rows: model(x[rows]).argmax(-1))[0]) for _ in range(eot)]
+
+    def of_part(rows: slice) -> Tensor:
+        return model(x[rows].clone()).argmax(-1)  # a model may change its input in place
+
+    passes = [torch.cat(in_parts(len(x), together, of_part)[0]) for _ in range(eot)]
     return torch.stack(passes).mode(0).values

@@ -45,6 +45,13 @@ def counts_of(row: Content) -> dict[str, int]:
     return {"robust": robust, "fooled": clean - robust, "wrong": images - clean, "images": images}
 
 
+def in_8_bits(rows: Sequence[Content]) -> int | None:
+    """Return the number of fooled images that are fooled in 8 bits too; None if the inputs have no levels."""
+    if any(row["lost_in_8_bits"] is None for row in rows):
+        return None
+    return sum(row["examples"] - row["lost_in_8_bits"] for row in rows)
+
+
 def classifiers(content: Content) -> Rows:
     """Return one row per classifier: accuracies with their intervals."""
     rows = [

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Generator, Tensor
 
+from robustgames.agents.learning import deferred_interrupt
 from robustgames.attacks.checks import black_box_wins
 from robustgames.attacks.ensemble import evaluate
 from robustgames.attacks.gradient import fgsm, pgd
@@ -130,7 +131,12 @@ def _attack_part(
             progress=progress,
             processes=current(),
         )
-    kept, quantized = max(len(subject.images) - rows.start, 0), _in_8_bits(subject, name, x, y, report, settings.batch)
+    with deferred_interrupt(lambda: False) as pressed:  # the results of the attacks are not lost by it
+        quantized = _in_8_bits(subject, name, x, y, report, settings.batch)
+    if pressed and current().world > 1:  # the other processes go on
+        raise KeyboardInterrupt
+    report = replace(report, interrupted=report.interrupted or bool(pressed))
+    kept = max(len(subject.images) - rows.start, 0)
     quantized = quantized and replace(quantized, images=_first(quantized.images, kept))
     return replace(report, x_adv=_first(report.x_adv, kept)), quantized
 

@@ -48,7 +48,7 @@ def fitted(name: str, model: Model, x: Tensor, of_folder: bool) -> Fit:
         inputs = x.reshape(-1, *shape)
         try:
             with torch.no_grad():
-                scores = model(inputs)
+                scores = model(inputs.clone())  # it may change its input in place
         except Exception as error:
             problems.append(f"{tuple(inputs.shape)} {in_words(error, SAID)}")
             continue
@@ -97,7 +97,7 @@ def as_module(model: Model) -> nn.Module:
 def check_one_output(name: str, model: Model, x: Tensor) -> None:
     """Refuse a network whose one output seems to be a probability, which is never negative, at inputs (n, ...)."""
     with torch.no_grad():
-        z = model(x)[:, 1]
+        z = model(x.clone())[:, 1]
     if bool(((z >= 0) & (z <= 1)).all()):
         raise GameError(
             f"the one output of {name} lies in [0, 1] at all of {len(x):,} inputs: if it is a probability, return its "

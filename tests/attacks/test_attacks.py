@@ -1,6 +1,7 @@
 """White-box attacks: exact where the answer is known, equal where two ways must agree, and clean in behavior."""
 
 import copy
+from dataclasses import fields
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 import robustgames as rg
 from robustgames.attacks import Victim, apgd, apgd_targeted, fgsm, pga, pgd
 from robustgames.attacks.majorize import majorize_step, mm
+from robustgames.attacks.members import MEMBERS, members_of
 from robustgames.attacks.universal import linear_worst_case, universal
 from robustgames.errors import GameError
 from robustgames.evaluation.certificates import attack as attack_by_game
@@ -453,6 +455,29 @@ def test_bounds_may_be_other_numbers_or_one_per_channel(attack):
     for bounds in [(low, high), (-1.0, high), (low.expand_as(x), high.unsqueeze(0))]:
         out = attack(net, inside, y, 0.3, bounds=bounds)
         assert (out >= bounds[0]).all() and (out <= high).all()
+
+
+@pytest.mark.parametrize("bounds", ["numbers", "tensors"])
+@pytest.mark.parametrize(("name", "norm"), [(name, n) for name, m in MEMBERS.items() for n in m.attack.norms])
+def test_an_attack_does_not_depend_on_the_unit_of_the_inputs(name, norm, bounds):
+    known = {field.name for field in fields(MEMBERS[name].attack)}
+    few = {key: value for key, value in {"steps": 12, "queries": 120, "restarts": 1}.items() if key in known}
+    attack = members_of([name], few)[name].attack_for(norm)
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, 4)).double()
+    x, eps = torch.rand(9, 12, dtype=torch.float64), {"linf": 0.1, "l2": 0.3, "l1": 0.8, "l0": 3}[norm]
+    y, found = net(x).argmax(-1), []
+    for unit in (1.0, 2.0**8, 2.0**-8):  # powers of 2 are exact
+
+        def model(z, unit=unit):
+            return net(z / unit)
+
+        box = (0.0, unit) if bounds == "numbers" else (torch.zeros(12).double(), torch.full((12,), unit).double())
+        radius = eps if norm == "l0" else unit * eps
+        found.append(attack(model, unit * x, y, radius, norm, bounds=box) / unit)
+    assert not torch.equal(found[0], x)
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("attack", [fgsm, pgd, pga, apgd, mm], ids=lambda f: f.__name__)

@@ -18,7 +18,7 @@ from robustgames.errors import GameError
 
 ORDERS = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}
 DUALS = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}
-OPEN = (-100.0, 100.0)
+OPEN = (-float("inf"), float("inf"))
 ATTACKS = {
     "ddn": lambda m, x, y, **k: ddn(m, x, y, **k),
     **{f"fmn {n}": lambda m, x, y, n=n, **k: fmn(m, x, y, n, **k) for n in ORDERS},

@@ -215,3 +215,13 @@ def test_the_curve_is_that_of_the_law(noise):
     assert found == pytest.approx(law, abs=0.04) and found == sorted(found, reverse=True)
     lucky = accuracies_at(model, model.x, model.y, radii, "linf", attack)  # one pass of each radius has the last word
     assert noise < 0.1 or lucky[3] < law[3] - 0.1
+
+
+def test_inputs_that_every_pass_misclassifies_are_not_unfinished():
+    def coin(x):
+        return torch.randn(len(x), 2) + 0 * x[:, :1]
+
+    x, y = torch.rand(200, 3), torch.zeros(200, dtype=torch.long)
+    found = attacks.evaluate(coin, x, y, 0.1, "linf", ["fgsm", "pgd"], settings={"steps": 3}, eot=3, self_checks=False)
+    assert found.attacks[0].attacked < 190 and bool((found.robust & ~found.clean).any())  # new passes are others
+    assert found.unfinished == 0 and not found.interrupted

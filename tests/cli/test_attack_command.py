@@ -1,11 +1,13 @@
 """`robustgames attack`: table, files, Ctrl-C and wrong input, on a tiny digits run and on networks of the user's."""
 
 import json
+import shutil
 import signal
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -225,6 +227,30 @@ def test_ctrl_c_keeps_what_is_found(trained, capsys, monkeypatch):
     assert row["unfinished"] == round(60 * row["robust_accuracy"])
     assert f"{row['unfinished']} images count as robust, though not every attack was tried" in printed.out
     assert load_examples("here/examples.safetensors").about["interrupted"] is True
+
+
+@pytest.mark.parametrize("place", ["attack_run.to_8_bit", "attack_report.predict", "attack_report.examples_of"])
+def test_ctrl_c_after_an_attack_keeps_its_results(place, trained, capsys, monkeypatch):
+    module, _, name = place.partition(".")
+    module = import_module(f"robustgames.cli.{module}")
+    goes_on = getattr(module, name)
+
+    def pressed(*args, **settings):
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.setattr(module, name, goes_on)
+        return goes_on(*args, **settings)
+
+    words = [trained[0], "--run", "0", "--attack", "fgsm", "--images", "60", "--out", "here"]
+    attack(words, capsys)
+    (expected,) = told("here")["classifiers"].values()
+    shutil.rmtree("here")
+    monkeypatch.setattr(module, name, pressed)
+    printed = attack(words, capsys, 130)
+    assert printed.err.strip() == "robustgames: interrupted; the results so far are in here"
+    (row,) = told("here")["classifiers"].values()
+    for key in ("robust_accuracy", "examples", "lost_in_8_bits", "confusion", "unfinished"):
+        assert row[key] == expected[key], key
+    assert {"report.html", "report.md", "examples.safetensors"} < {path.name for path in Path("here").iterdir()}
 
 
 def test_ctrl_c_before_an_attack_writes_nothing(trained, capsys, monkeypatch, tmp_path):

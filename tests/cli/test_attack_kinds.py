@@ -80,6 +80,10 @@ def one_output(axis=True):
 def probability():
     return nn.Sequential(one_output(), nn.Sigmoid())
 
+def in_place(net):
+    net = globals()[net]()
+    return lambda x: net(2 * x.mul_(0.5))
+
 def own_labels(net, x):
     with torch.no_grad():
         y = net(x).argmax(1)
@@ -209,6 +213,8 @@ def test_a_table_with_bounds_of_its_columns_meets_the_closed_form(capsys):
     w, b = net.weight.detach().double(), net.bias.detach().double()
     exact = worst(w, b, x.double(), y, low.double(), high.double(), 0.5)
     assert row["robust_accuracy"] == float((exact > 0).double().mean()) and 0.2 < row["robust_accuracy"] < 0.75
+    assert row["lost_in_8_bits"] is None and found.images is None  # a table has no levels
+    assert "8-bit" not in Path("found/report.html").read_text() and row["examples"] > 0
     free = worst(w, b, x.double(), y, torch.tensor(-math.inf), torch.tensor(math.inf), 0.5)
     assert (free > 0).sum() < (exact > 0).sum()  # the bounds matter
     assert bool(((found.adversarial >= low) & (found.adversarial <= high)).all())
@@ -232,6 +238,19 @@ def test_one_output_for_two_classes_meets_the_closed_form_and_is_certified(axis,
         assert row["certificates"]["linear"]["certified"] == int((exact > 0).sum())
 
 
+@pytest.mark.parametrize(("net", "data"), [("one_output", "two_classes"), ("table_network", "table")])
+def test_a_network_that_changes_its_input_in_place_has_the_report_of_one_that_does_not(net, data, capsys):
+    words = f"--data kinds:{data} --bounds -60,60 --eps 0.02 --attack apgd-ce"
+    attack(f"--model kinds:{net} {words}", capsys)
+    expected, (_, row) = load_examples("found/examples.safetensors"), results()
+    attack(f"--model kinds:in_place --model-set net={net} {words}", capsys)
+    found, (_, other) = load_examples("found/examples.safetensors"), results()
+    for key in ("clean_accuracy", "robust_accuracy", "examples", "lost_in_8_bits", "confusion"):
+        assert other[key] == row[key], key
+    for key in ("clean", "adversarial", "predictions"):
+        torch.testing.assert_close(getattr(found, key), getattr(expected, key))
+
+
 def test_one_output_that_is_a_probability_is_refused(capsys):
     error = attack("--model kinds:probability --data kinds:two_classes --eps 0.02 --attack fgsm", capsys, 2).err
     assert "the one output of kinds:probability lies in [0, 1] at all of 60 inputs: if it is a probability" in error
@@ -248,6 +267,11 @@ def test_a_randomized_network_is_right_with_the_probability_of_the_closed_form(c
     def right(value):
         return float((0.5 * (1 + torch.erf(value / 2**0.5))).mean())
 
+    shown = Path("found/report.html").read_text()
+    counts = {key: sum(one[key] for one in row["classes"]) for key in ("images", "clean", "robust")}
+    assert counts["images"] == len(x) and counts["clean"] - counts["robust"] == row["examples"] > 0
+    assert f">{row['examples']}</p>" in shown and f"{row['examples']} fooled by an attack" in shown
+    assert all(one["robust"] <= one["clean"] for one in row["classes"]) and row["unfinished"] == 0
     slack = 4 * 0.5 / (len(x) * passes) ** 0.5  # four standard errors
     assert row["eot"] == passes and abs(row["clean_accuracy"] - right(margin)) < slack
     assert abs(row["robust_accuracy"] - right(margin - eps * float(w.abs().sum()))) < slack

@@ -1,6 +1,7 @@
 """`robustgames attack` with attacks of other libraries, --attack-set, --transfer and --corruptions."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -205,13 +206,32 @@ def test_a_borrowed_attack_is_named_like_ours(nets_of_more, capsys):
         ("--attack fgsm --transfer nets_of_more:linear", "--transfer names nets_of_more:linear twice"),
         ("--attack fgsm --transfer nets_of_more:none", "nets_of_more"),
         ("--attack pgd --attack-set step=3", "did you mean steps"),
-        ("--attack pgd --attack-set steps=many", "pgd refuses steps=many"),
+        ("--attack pgd --attack-set steps=many", "steps of pgd is many: it must be a whole number"),
+        ("--attack pgd --attack-set steps=10.5", "steps of pgd is 10.5: it must be a whole number"),
+        ("--attack pgd --attack-set steps=.inf", "steps of pgd is inf: it must be a whole number"),
+        ("--attack pgd --attack-set restarts=true", "restarts of pgd is True: it must be a whole number"),
+        ("--attack pgd --attack-set step_size=big", "step_size of pgd is big: it must be a number or None"),
+        ("--attack pgd --attack-set direction=1", "direction of pgd is 1: it must be a word"),
+        ("--attack apgd-t --attack-set classes=2.5", "classes of apgd-t is 2.5: it must be a whole number"),
         ("--attack bar:PGD", "unknown library of attacks 'bar'"),
     ],
 )
 def test_errors_are_one_line(words, said, nets_of_more, capsys):
     printed = attack(["--model", "nets_of_more:linear", *words.split()], capsys, 2)
     assert said in printed.err and printed.err.count("\n") == 1
+
+
+def test_whole_settings_may_be_written_as_other_numbers_are(nets_of_more, capsys):
+    words = ["--model", "nets_of_more:linear", "--data", "digits", "--images", "9", "--attack", "square"]
+    attack([*words, "--attack-set", "queries=1e1"], capsys)
+    (row,) = content()["classifiers"].values()
+    assert content()["attack_set"] == ["queries=1e1"] and 0 < row["attacks"][0]["forwards"] <= 12
+
+
+def test_a_folder_in_the_current_one_may_have_the_name_of_an_attack(nets_of_more, capsys):
+    Path("pgd").mkdir()
+    attack(["--model", "nets_of_more:linear", "--data", "digits", "--images", "9", "--attack", "pgd"], capsys)
+    assert [tally["name"] for tally in content()["classifiers"]["nets_of_more:linear"]["attacks"]] == ["pgd"]
 
 
 def test_inputs_that_are_not_images_have_no_corruptions(nets_of_more, capsys):

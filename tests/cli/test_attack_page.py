@@ -23,6 +23,7 @@ from robustgames.attacks.report import Report, Tally
 from robustgames.attacks.saving import to_8_bit
 from robustgames.cli import attack_advice, attack_curve, attack_report, main
 from robustgames.cli.attack_advice import OTHER, advice_for
+from robustgames.cli.attack_curve import curves_of
 from robustgames.cli.attack_examples import MOST, examples_of, pictures
 from robustgames.cli.attack_page import page_of
 from robustgames.cli.markup import VOID
@@ -130,7 +131,8 @@ def hostile(shape=(40, 3, 12, 12), names=HOSTILE, classifiers=1):
     told = {"command": f"robustgames attack '{HOSTILE[0]}'\n```", "attack": ["fgsm"], "data": HOSTILE[1], "seed": 0}
     settings = {"eot": 1, "batch": 9, "precision": "float32", "curve": True}
     settings |= {"attack_set": [], "certify": [], "transfer": [], "corruptions": []}
-    return outcome, attack_report.content_of(outcome, told | settings)
+    curves = curves_of(subject, outcome.reports, told | settings)
+    return outcome, attack_report.content_of(outcome, told | settings, curves)
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------
