@@ -243,13 +243,13 @@ class _Run:
     def report(self, x_adv: Tensor, notes: tuple[str, ...], interrupted: bool, attacks: int) -> Report:
         """Return the result."""
         clean, robust = (part.double().mean(0) > 0.5 for part in (self.clean, self.right))
-        open_ = (self.share > 0) | (
-            self.p.eot == 1
-        )  # what all passes misclassify is left, and may be right in new ones
-        unfinished = int((robust & open_ & (self.tried < attacks)).sum())
+        unfinished = robust & (self.tried < attacks)
+        if self.p.eot > 1:  # what all passes misclassified needed no further attack, and may be right in new ones
+            unfinished &= self.share > 0
         passes = {"clean_passes": self.clean, "robust_passes": self.right} if self.p.eot > 1 else {}
         tallies = tuple(self.tallies)
-        return Report(x_adv, clean, robust, tallies, notes, interrupted, unfinished, self.p.eot, **passes)
+        left = int(unfinished.sum())
+        return Report(x_adv, clean, robust, tallies, notes, interrupted, left, self.p.eot, **passes)
 
     def _verdicts(self, images: Tensor, mask: Tensor) -> Tensor:
         """Return whether each pass classifies the images of a mask correctly, (eot, N); True elsewhere."""

@@ -135,9 +135,8 @@ def _tiles(p: Problem, grid: Grid) -> Tensor:
             tile = _bump(p, height, width) * _signs(p, len(eta), grid.channels)
             Window(top, left, height, width).of(eta).copy_(tile)
     order = _order(p)
-    return (
-        p.width * eta.flatten(1) if order == 1 else p.threat.eps * torch.nn.functional.normalize(eta.flatten(1), dim=-1)
-    )
+    eta = eta.flatten(1)
+    return p.width * eta if order == 1 else p.threat.eps * torch.nn.functional.normalize(eta, dim=-1)
 
 
 def _bump(p: Problem, height: int, width: int) -> Tensor:
