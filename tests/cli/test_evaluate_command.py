@@ -241,6 +241,11 @@ def test_words_of_a_grid():
         (["--video", "a.avi"], "a.avi is neither .gif nor .mp4"),
         (["--video", "a.gif", "--perturbation", "mass=1,2"], "a video has one perturbation"),
         (["--env", PENDULUM], "--env is for models of Stable-Baselines3"),
+        (["--budget", "50"], "--budget is that of --worst-case: add --worst-case mass,friction, or leave it out"),
+        (["--eps", "0.1"], "--eps is that of --observation-attack and --certify: add --observation-attack all"),
+        (["--smoothing", "0.2"], "--smoothing is that of --certify: add --certify returns, or leave it out"),
+        (["--certify-episodes", "50"], "--certify-episodes is that of --certify: add --certify returns"),
+        (["--algorithm", "PPO"], "--algorithm is that of --best-response: add --best-response 10000, or leave it out"),
     ],
 )
 def test_wrong_words_are_told_in_one_line(run, words, error, capsys):
