@@ -174,6 +174,8 @@ def test_observations_of_a_run_and_of_a_model_are_attacked(run, tmp_path, capsys
         assert f"observation attack {label}, eps 0.25" in shown
     found = json.loads((run / "evaluation.json").read_text())["observation_attacks"]
     each = found["per_run"]
+    [row] = [line for line in shown.splitlines() if "no observation attack" in line]  # other rows have 10 starts
+    assert f"{np.mean(each['nominal']):.4g} ({', '.join(f'{value:.4g}' for value in each['nominal'])})" in row
     assert len(found["scale"]) == 2 and len(found["scale"][0]) == 3
     assert each["worst"] == [min(each[name][k] for name in ("random", "mad", "critic")) for k in range(2)]
     DDPG("MlpPolicy", "Pendulum-v1", device="cpu", seed=0).save(tmp_path / "m.zip")
