@@ -39,7 +39,7 @@ from robustgames.agents.alternating import OnePlayerTD3
 from robustgames.agents.control.episode_factory import make_separate
 from robustgames.agents.control.player_episodes import PlayerEpisodes
 from robustgames.checkpoints import CURRENT
-from robustgames.errors import GameError, check_whole_numbers, unknown, writing
+from robustgames.errors import DivergedError, GameError, check_whole_numbers, unknown, writing
 from robustgames.evaluation.intervals import of_returns
 from robustgames.evaluation.observation_attacks import ATTACKS, attack_observations
 from robustgames.evaluation.rollouts import play
@@ -66,7 +66,7 @@ class Options:
 
     Attributes:
         env: Gymnasium id whose observation is a vector of numbers.
-        methods: Methods to train; td3 comes first, whose observations are the units.
+        methods: Methods to train; td3 comes first, also if it is not named, since its observations are the units.
         seeds: Runs of a method.
         seed: Seed of the first run.
         steps: Env steps of the protagonist.
@@ -97,6 +97,11 @@ class Options:
     checkpoint: int = 10_000
     out: Path = Path("observations")
     agent: tyro.conf.OmitArgPrefixes[Agent] = field(default_factory=Agent)
+
+    @property
+    def names(self) -> list[str]:
+        """The methods with td3, in the order in which they are trained."""
+        return list(dict.fromkeys(["td3", *self.methods]))
 
 
 def describe(name: str, options: Options, scale: Sequence[float]) -> dict[str, Any]:
@@ -130,7 +135,10 @@ def train(name: str, options: Options, scale: Sequence[float]) -> tuple[ControlE
         experiment.resume(begun[0], False)
     made = ControlExperiment(device="cpu", checkpoint=options.checkpoint, **fields)
     run = begun[0] if begun else experiment.train(made, folder, False)[0]
-    return made, made.load_agent(run, made.make_agent())
+    agent = made.load_agent(run, made.make_agent())
+    if lost := (~agent.finite_runs()).nonzero().flatten().tolist():  # runs of one seed are pairs
+        raise DivergedError(f"runs {lost} of {run} diverged (non-finite values): try a smaller --lr in another --out")
+    return made, agent
 
 
 def units(agent: Any, options: Options) -> list[float]:
@@ -183,7 +191,7 @@ def run_all(options: Options) -> None:
     """Train and attack every method."""
     scale: list[float] = []
     asked = {"episodes": options.episodes, "attacker_steps": options.attacker_steps}
-    for name in dict.fromkeys(["td3", *options.methods]):
+    for name in options.names:
         made, agent = train(name, options, scale)
         scale = scale or units(agent, options)
         for eps in options.eps:
@@ -201,14 +209,14 @@ def table(options: Options) -> str:
     """Return the table in Markdown: means over runs and starts; differences to the first method, in pairs of runs."""
     lines = []
     for eps in options.eps:
-        rows = {name: json.loads(part(name, eps, options).read_text())["returns"] for name in options.methods}
+        rows = {name: json.loads(part(name, eps, options).read_text())["returns"] for name in options.names}
         found = {name: {key: np.array(v) for key, v in row.items()} for name, row in rows.items()}
         for returns in found.values():
             attacks = [values for key, values in returns.items() if key != "nominal"]
             strongest = np.stack([values.mean(1) for values in attacks]).argmin(0)
             returns["worst"] = np.stack([attacks[k][run] for run, k in enumerate(strongest)])
         columns = list(next(iter(found.values())))
-        control = next((name for name in ("random_shifts", "td3") if name in found), "")
+        control = "random_shifts" if "random_shifts" in found else "td3"
         lines += [f"eps {eps:g}", "", f"| method | {' | '.join(columns)} | worst − {METHODS[control][0]} |"]
         lines.append("|---" * (len(columns) + 2) + "|")
         for name, returns in found.items():

@@ -111,6 +111,16 @@ class ModelOptions(SweepOptions):
     """Settings of that env, key=value ..., e.g. --set alpha=0.1."""
 
 
+PARTS = {
+    "budget": (("worst_case",), "--worst-case mass,friction"),
+    "eps": (("observation_attack", "certify"), "--observation-attack all"),
+    "smoothing": (("certify",), "--certify returns"),
+    "certify_episodes": (("certify",), "--certify returns"),
+    "algorithm": (("best_response",), "--best-response 10000"),
+}
+"""{option: (options of which one must be given as well, example)}."""
+
+
 def evaluate(words: list[str]) -> None:
     """Evaluate the run or the model that the words name; print the result and write evaluation.json and figures."""
     if not words or words[0] in ("-h", "--help"):
@@ -246,6 +256,14 @@ def _examination(options: SweepOptions) -> Examination:
         _check_film(options.video, "--video")
     elif options.perturbation:
         raise GameError("--perturbation is that of a video: --video episode.gif; leave it out")
+    for name, (parts, example) in PARTS.items():
+        if name == "algorithm" and isinstance(options, ModelOptions):
+            continue  # it is also the model's
+        idle = not any(getattr(options, part) for part in parts)
+        if idle and getattr(options, name) != SweepOptions.__dataclass_fields__[name].default:
+            raise GameError(
+                f"{_flag(name)} is that of {' and '.join(map(_flag, parts))}: add {example}, or leave it out"
+            )
     return Examination(
         options.grid,
         options.episodes,
@@ -260,6 +278,10 @@ def _examination(options: SweepOptions) -> Examination:
         options.certify_episodes,
         options.workers,
     )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _check_film(file: Path, flag: str) -> None:

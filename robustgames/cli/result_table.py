@@ -157,7 +157,7 @@ def _rows(result: Content) -> list[tuple[str, list[float], list[float]]]:
     for name in [*shown, "mixing", "replacement"]:
         label = "nominal, no adversary" if name == "without" else f"random {name}, share {random['alpha']:g}"
         rows.append((f"{label}{more}", random[name], random["per_run"][name]))
-    return rows + (_observation_attacks(attacks) if attacks else [])
+    return rows + (_observation_attacks(attacks, bool(more)) if attacks else [])
 
 
 def _worst_case(found: Content, starts: int) -> list[tuple[str, list[float], list[float]]]:
@@ -169,11 +169,17 @@ def _worst_case(found: Content, starts: int) -> list[tuple[str, list[float], lis
     return [(label, found["summary"][name], found["per_run"][name]) for name, label in labels.items()]
 
 
-def _observation_attacks(found: Content) -> list[tuple[str, list[float], list[float]]]:
-    """Return a row of every attack on observations, and one of the strongest of each run."""
-    names = [name for name in found["summary"] if name != "nominal"]
+def _observation_attacks(found: Content, alone: bool) -> list[tuple[str, list[float], list[float]]]:
+    """Return a row of every attack on observations, and one of the strongest of each run.
+
+    Args:
+        found: Numbers of the attacks.
+        alone: Whether to begin with the return without an attack, if no other row has it on the same starts.
+    """
+    names = [name for name in found["summary"] if alone or name != "nominal"]
     shown = {**dict(zip(names, names, strict=True)), "worst": "strongest"}
     labels = {name: f"observation attack {shown[name]}, eps {found['eps']:g}" for name in names}
+    labels["nominal"] = "no observation attack"
     return [(labels[name], found["summary"][name], found["per_run"][name]) for name in names]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from robustgames.envs.control.uncertainty_sets import Axis, UncertaintySet
 from robustgames.envs.opponents import Policy, Predictor
 from robustgames.errors import GameError
 from robustgames.evaluation.adversaries import SELECTION
-from robustgames.evaluation.axes import axis_name, idle_axes
+from robustgames.evaluation.axes import axis_name, distances, idle_axes
 from robustgames.evaluation.box_search import BoxSearch
 from robustgames.evaluation.cells import Cell, Pending, PlayedCell, Task, play_cells, runs_of
 from robustgames.evaluation.intervals import Interval, of_returns
 from robustgames.evaluation.journal import Journal
-from robustgames.evaluation.robustness import checked_set
+from robustgames.evaluation.robustness import Sweep, checked_set
 from robustgames.evaluation.rollouts import action_robust, control_env
 
 FRESH = -1
@@ -103,7 +104,7 @@ def worst_case(
     episodes: int = 10,
     seed: int = 0,
     search_seed: int = 0,
-    known: Sequence[Mapping[str, float]] = (),
+    known: Sequence[Mapping[str, float]] | Sweep = (),
     env_settings: Mapping[str, Any] | None = None,
     workers: int = 1,
     journal: Path | None = None,
@@ -124,8 +125,9 @@ def worst_case(
         episodes: Number of episodes at every point.
         seed: Seed of the first episode of every point.
         search_seed: Seed of the search.
-        known: Points {axis: value} to evaluate first, such as the worst point of a grid: the result is not better.
-            Those outside of the set are left out.
+        known: Points {axis: value} to evaluate first, or a sweep of the same policies, of whose points in the set each
+            run takes its worst: the result is not better. An axis that a point lacks is nominal there. Points outside
+            of the set are left out.
         env_settings: Settings of an id.
         workers: Number of processes, see `sweep`.
         journal: File for the results so far. If it is there, the search continues with it, unless a nominal episode of
@@ -144,6 +146,10 @@ def worst_case(
     if budget < 1:
         raise GameError(f"budget is {budget}: at least one point is evaluated, e.g. budget=200")
     runs, made = runs_of(policies), control_env(env, env_settings)
+    if isinstance(known, Sweep) and len(known.returns) != len(runs):
+        raise GameError(
+            f"known has {len(known.returns)} runs and policies {len(runs)}: pass the sweep of these policies"
+        )
     try:
         chosen = checked_set(bounds, made)
         idle = idle_axes(chosen, made)
@@ -196,15 +202,34 @@ class _Box:
         """The point of the box that is nearest to the nominal env."""
         return np.clip(np.where(self._linear, 0.0, 1.0), self._low, self._high)
 
-    def inside(self, known: Sequence[Mapping[str, float]]) -> list[np.ndarray]:
-        """Return the points of {axis: value} that the box contains."""
-        points = [np.array([point[name] for name in self.names]) for point in known if set(point) == set(self.names)]
-        return [point for point in points if ((self._low <= point) & (point <= self._high)).all()]
+    def first(self, known: Sequence[Mapping[str, float]] | Sweep, run: int) -> list[np.ndarray]:
+        """Return the points with which the search of a run begins: the nominal one, then those that are known."""
+        swept = isinstance(known, Sweep)
+        inside = islice(self._inside(_worst_first(known, run)), 1) if swept else self._inside(known)
+        return [self.nominal, *(point for point in inside if not np.array_equal(point, self.nominal))]
+
+    def _inside(self, points: Iterable[Mapping[str, float]]) -> Iterator[np.ndarray]:
+        """Yield the points of {axis: value} that the box contains; an axis that a point lacks is nominal."""
+        usual = dict(zip(self.names, np.where(self._linear, 0.0, 1.0), strict=True))
+        for point in points:
+            others = [name for name in point if name not in usual and name not in self.idle]
+            found = np.array([point.get(name, nominal) for name, nominal in usual.items()])
+            inside = bool(((self._low <= found) & (found <= self._high)).all())
+            if inside and not any(distances(name, (point[name],))[0] for name in others):
+                yield found
 
     def perturbation(self, point: np.ndarray) -> Perturbation:
         """Return a point as a perturbation."""
         [found] = UncertaintySet({axis: (float(v),) for axis, v in zip(self.axes, point, strict=True)}, "").points()
         return found
+
+
+def _worst_first(swept: Sweep, run: int) -> Iterator[dict[str, float]]:
+    """Yield the points of a grid, {axis: value}, that with the lowest mean return of a run first."""
+    cells = swept.cells[run]
+    for cell in np.argsort(cells, axis=None, kind="stable"):
+        index = np.unravel_index(cell, cells.shape)
+        yield {name: values[i] for (name, values), i in zip(swept.axes.items(), index, strict=True)}
 
 
 class _Search:
@@ -216,14 +241,16 @@ class _Search:
         runs: int,
         budget: int,
         search_seed: int,
-        known: Sequence[Mapping[str, float]],
+        known: Sequence[Mapping[str, float]] | Sweep,
         seed: int,
         notes: Journal,
     ) -> None:
-        first = [box.nominal, *box.inside(known)]
-        self._exact = {box.unit(point).tobytes(): point for point in first}  # not rounded by the way to [0, 1]^d
-        units = [box.unit(point) for point in first]
-        self._each = [BoxSearch(len(box.names), budget, (search_seed, run), units) for run in range(runs)]
+        first = [[(box.unit(point), point) for point in box.first(known, run)] for run in range(runs)]
+        self._exact = {unit.tobytes(): point for each in first for unit, point in each}  # the way back would round
+        self._each = [
+            BoxSearch(len(box.names), budget, (search_seed, run), [unit for unit, _ in first[run]])
+            for run in range(runs)
+        ]
         self._box, self._seed, self._notes, self._budget = box, seed, notes, budget
         self._asked: list[list[np.ndarray]] = [[] for _ in range(runs)]
         self._points: list[list[np.ndarray]] = [[] for _ in range(runs)]

@@ -61,8 +61,8 @@ def examine(
     """Return (numbers for JSON, {name: figure}) of the policies of a subject.
 
     * `robustness`: a sweep of all runs over the grid, and its summaries over runs.
-    * `worst_case`, if requested: a search for the worst point of each run, which starts at that of the grid if the set
-      of the search contains it; its return there, and on other starts.
+    * `worst_case`, if requested: a search for the worst point of each run, which starts at the worst of those points of
+      the grid that the set of the search contains; its return there, and on other starts.
     * `observation_attacks`, if requested: returns of all runs under each attack on their observations.
     * `policy_certificates`, if requested: see `certify_policies`.
     * `random_adversary`: mean returns of all runs without an adversary and under both random ones, whose share is that
@@ -151,16 +151,13 @@ def draw_sweeps(sweeps: Mapping[str, Sweep]) -> dict[str, Figure]:
 def _worst_case(
     subject: Subject, what: Examination, swept: Sweep, progress: Progress, folder: Path | None
 ) -> WorstCase:
-    grid = {axis: values for axis, values in swept.axes.items()}
-    index = [np.unravel_index(cells.argmin(), cells.shape) for cells in swept.cells] if grid else []
-    known = [{axis: v[i] for (axis, v), i in zip(grid.items(), cell, strict=True)} for cell in index]
     return worst_case(
         subject.policies,
         subject.env,
         parse_bounds(what.worst_case),
         what.budget,
         what.episodes,
-        known=known,
+        known=swept,
         env_settings=subject.env_settings,
         workers=what.workers,
         journal=None if folder is None else folder / JOURNAL,

@@ -31,9 +31,11 @@ class ReturnCurve:
     """Records returns without exploration just before a log, at a few logs of a training; changes nothing else.
 
     * `eval/return`: the protagonist alone.
-    * `eval/return_under_adversary`: against the adversary that it learns with, if there is one.
+    * `eval/return_under_adversary`: against the adversary that it learns with, if there is one; of several, the
+      strongest, as in a result.
     * `eval/value_at_start`, `eval/discounted_return`: what the critic expects at the starts of the episodes in which
-      the agent learns, and what it then gets. A truncated episode is completed by the critic's value at its end.
+      the agent learns, and what it then gets, against all adversaries. A truncated episode is completed by the critic's
+      value at its end.
 
     Which logs have them depends on the timestep alone, so a resumed run records the same curve.
 
@@ -54,9 +56,9 @@ class ReturnCurve:
         stride: float | Fraction | None = None,
     ) -> None:
         self.agent, self.make_env, self.interval, self.last = agent, make_env, interval, last
-        self.opponents: list[str] = ["alone", *(["against"] if agent.is_opposed else [])]
+        self.adversaries = (len(agent.adversaries_of(0)) or 1) if agent.is_opposed else 0
         length = getattr(agent.env.spec, "max_episode_steps", None) or LONGEST
-        self.stride = stride or ceil(len(self.opponents) * STARTS * length / SHARE)
+        self.stride = stride or ceil((1 + self.adversaries) * STARTS * length / SHARE)
 
     def __call__(self) -> None:
         """Play and record if a look is due at the present timestep."""
@@ -70,34 +72,42 @@ class ReturnCurve:
     def measure(self) -> dict[str, Tensor]:
         """Return the metrics, (S,) each; NaN for a run that diverged."""
         rows = [self._of_run(run) for run in range(len(self.agent.z))]
-        found = {"eval/return": torch.tensor([row["alone"].total for row in rows])}
-        if "against" in self.opponents and self.agent.has_adversary:
-            found["eval/return_under_adversary"] = torch.tensor([row["against"].total for row in rows])
-        played = [row[self.opponents[-1]] for row in rows]
-        start, end = (self._values([getattr(one, name) for one in played]) for name in ("starts", "ends"))
-        realized, left = (torch.tensor(np.stack([getattr(one, name) for one in played])) for name in ("sums", "left"))
+        found = {"eval/return": torch.tensor([alone.total for alone, *_ in rows])}
+        if self.adversaries and self.agent.has_adversary:
+            totals = [[one.total for one in against] for _, *against in rows]
+            found["eval/return_under_adversary"] = torch.tensor(totals).amin(-1)
+        played = [row[1:] or row for row in rows]
+        starts, ends, sums, left = (
+            [_joined(row, name) for row in played] for name in ("starts", "ends", "sums", "left")
+        )
+        start, end = self._values(starts), self._values(ends)
+        realized, left = (torch.tensor(np.array(numbers)) for numbers in (sums, left))
         found["eval/value_at_start"] = start.mean(-1)
         found["eval/discounted_return"] = (realized + left * end).mean(-1)
         return found
 
-    def _of_run(self, run: int) -> dict[str, _Episodes]:
+    def _of_run(self, run: int) -> list[_Episodes]:
+        """Return the episodes of a run alone, and those against each of its adversaries."""
         agent = self.agent
         if not bool(agent.finite_runs()[run]):
             nothing = _Episodes(self.make_env(run), agent.settings.gamma).of_nothing(agent.ongoing.observation_size)
-            return dict.fromkeys(self.opponents, nothing)
-        adversary: Opponent = agent.policy(run, "adversary") if agent.has_adversary else "random"
-        found = {}
-        for name in self.opponents:
+            return [nothing] * (1 + self.adversaries)
+        against: list[Opponent] = [*(agent.adversaries_of(run) or ["random"])] if self.adversaries else []
+        found = []
+        for adversary in [None, *against]:
             env = _Episodes(self.make_env(run), agent.settings.gamma)
-            played = play(env, agent.policy(run), STARTS, adversary=adversary if name == "against" else None)
-            env.total = float(played.returns.mean())
+            env.total = float(play(env, agent.policy(run), STARTS, adversary=adversary).returns.mean())
             env.close()
-            found[name] = env
+            found.append(env)
         return found
 
     def _values(self, states: list[list[np.ndarray]]) -> Tensor:
         """Return what the critics expect in states (S, B, p), (S, B)."""
         return self.agent.values(torch.as_tensor(np.array(states), dtype=torch.float32)).cpu().double()
+
+
+def _joined(row: list[_Episodes], name: str) -> list[Any]:
+    return [value for one in row for value in getattr(one, name)]
 
 
 class _Episodes(gym.Wrapper[Any, Any, Any, Any]):

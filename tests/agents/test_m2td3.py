@@ -332,6 +332,10 @@ WRONG = [
     ({"candidates": 0}, "candidates is 0"),
     ({"least_share": 0.2}, "least_share is 0.2 with 5 candidates"),
     ({"spread": -1.0}, "spread is -1.0"),
+    (
+        {"adversary": "random"},
+        "adversary is random: the candidates learn; parameters that are drawn at random are dr_td3",
+    ),
     ({"engine": "native"}, "engine is native: it knows the updates of TemporalDifference, and this is Uncertain"),
 ]
 

@@ -174,6 +174,8 @@ def test_observations_of_a_run_and_of_a_model_are_attacked(run, tmp_path, capsys
         assert f"observation attack {label}, eps 0.25" in shown
     found = json.loads((run / "evaluation.json").read_text())["observation_attacks"]
     each = found["per_run"]
+    [row] = [line for line in shown.splitlines() if "no observation attack" in line]  # other rows have 10 starts
+    assert f"{np.mean(each['nominal']):.4g} ({', '.join(f'{value:.4g}' for value in each['nominal'])})" in row
     assert len(found["scale"]) == 2 and len(found["scale"][0]) == 3
     assert each["worst"] == [min(each[name][k] for name in ("random", "mad", "critic")) for k in range(2)]
     DDPG("MlpPolicy", "Pendulum-v1", device="cpu", seed=0).save(tmp_path / "m.zip")
@@ -241,6 +243,11 @@ def test_words_of_a_grid():
         (["--video", "a.avi"], "a.avi is neither .gif nor .mp4"),
         (["--video", "a.gif", "--perturbation", "mass=1,2"], "a video has one perturbation"),
         (["--env", PENDULUM], "--env is for models of Stable-Baselines3"),
+        (["--budget", "50"], "--budget is that of --worst-case: add --worst-case mass,friction, or leave it out"),
+        (["--eps", "0.1"], "--eps is that of --observation-attack and --certify: add --observation-attack all"),
+        (["--smoothing", "0.2"], "--smoothing is that of --certify: add --certify returns, or leave it out"),
+        (["--certify-episodes", "50"], "--certify-episodes is that of --certify: add --certify returns"),
+        (["--algorithm", "PPO"], "--algorithm is that of --best-response: add --best-response 10000, or leave it out"),
     ],
 )
 def test_wrong_words_are_told_in_one_line(run, words, error, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from itertools import islice
 
 import gymnasium as gym
@@ -127,6 +128,27 @@ def test_a_search_that_knows_the_grid_is_never_better_than_it_and_beats_it_betwe
     assert again.worst_points == found.worst_points and repr(again) == repr(found)
     assert np.isnan(found.summary()["fresh"].low)  # one run
     assert found.fresh.shape == (1, 2) and not np.isin(found.fresh, found.returns).any()  # other starts
+
+
+def test_every_run_begins_with_its_worst_point_of_a_grid_of_other_axes():
+    def up(observation):
+        return np.ones(1)
+
+    axes, settings = {"mass": (0.5, 2.0), "damping": (0.5, 2.0)}, {"env_settings": KNOWN}
+    grid = sweep([still, up], ANY, {"mass": (0.5, 1.0, 2.0), "friction": (1.0, 8.0)}, 1, **settings)
+    assert grid.per_run()["worst"][0] < -3  # at a friction of 8, which the set does not contain
+    found = worst_case([still, up], ANY, axes, 2, episodes=1, known=grid, **settings)
+    assert found.points.tolist() == [[[1.0, 1.0], [0.5, 1.0]]] * 2
+    assert found.per_run()["worst"] == pytest.approx([np.log(0.5) + 0.9] * 2, abs=1e-12)
+    other = replace(grid, returns=grid.returns * np.array([1, -1]).reshape(2, 1, 1, 1))  # whose second run fails at 2
+    found = worst_case([still, up], ANY, axes, 2, episodes=1, known=other, **settings)
+    assert found.points[:, 1].tolist() == [[0.5, 1.0], [2.0, 1.0]]
+    lone = worst_case(
+        still, ANY, axes, 3, episodes=1, known=[{"mass": 0.5}, {"friction": 2.0}, {"damping": 2}], **settings
+    )
+    assert lone.points[0].tolist() == [[1.0, 1.0], [0.5, 1.0], [1.0, 2.0]]
+    with pytest.raises(rg.GameError, match="known has 2 runs and policies 1: pass the sweep of these policies"):
+        worst_case(still, ANY, axes, 3, episodes=1, known=grid, **settings)
 
 
 def test_idle_axes_are_left_out_and_noises_are_searched_from_zero():

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from robustgames.agents import AlternatingTD3
 from robustgames.errors import GameError
+from robustgames.evaluation.rollouts import play
 from robustgames.experiment import ControlExperiment, GameExperiment, Result, evaluate, load, logs, resume, train
 from robustgames.experiment.logs import RunLogger
 from robustgames.experiment.return_curve import ReturnCurve
@@ -152,6 +155,39 @@ def test_control_logs_returns_without_exploration_and_what_the_critic_expects(co
     assert events.Scalars("eval/return")[:-1] == []  # 450 steps pay for no other look
     q = [last[f"train/q_of_{name}"].value for name in ("protagonist", "adversary")]
     assert min(q) - 1 < -last["train/payoff"].value < max(q) + 1  # noisy: Q at a mixture of both actions
+
+
+def test_of_several_adversaries_the_strongest_is_the_one_of_the_curve():
+    settings = {"env_id": "Pendulum-v1", "alpha": 0.5}
+    agent = AlternatingTD3("robustgames/ActionRobust-v0", env_settings=settings, adversaries=3, runs=2, **SMALL)
+    for k, learner in enumerate(agent.adversaries):  # as if they had learned
+        learner.z = torch.randn(learner.z.shape, generator=torch.Generator().manual_seed(k))
+    curve = ReturnCurve(agent, lambda run: gym.make("robustgames/ActionRobust-v0", **settings), 9, 450)
+    assert curve.stride == -(-(1 + 3) * 2 * 200 // 0.6)
+    env, found, gamma = gym.make("robustgames/ActionRobust-v0", **settings), curve.measure(), agent.settings.gamma
+    each = [[play(env, agent.policy(run), 2, adversary=one) for one in agent.adversaries_of(run)] for run in range(2)]
+    means = np.array([[one.returns.mean() for one in row] for row in each])
+    assert found["eval/return_under_adversary"].numpy() == pytest.approx(means.min(1), rel=1e-6)
+    assert (means.argmin(1) != 0).any() and found["eval/return"].shape == (2,)
+    whole = [[discounted(env, agent.policy(run), one, gamma) for one in agent.adversaries_of(run)] for run in range(2)]
+    ends = agent.values(torch.tensor(np.array([[x for _, x in row] for row in whole])).flatten(1, 2)).mean(-1).double()
+    sums = torch.tensor([[x for x, _ in row] for row in whole], dtype=torch.float64).mean((1, 2))
+    assert found["eval/discounted_return"].numpy() == pytest.approx((sums + gamma**200 * ends).numpy(), rel=1e-5)
+
+
+def discounted(env, policy, adversary, gamma):
+    """Return the discounted returns of two episodes, and their last observations."""
+    sums, lasts = [], []
+    for seed in range(2):
+        (seen, _), total, over, k = env.reset(seed=seed), 0.0, False, 0
+        while not over:
+            seen, reward, terminated, truncated, _ = env.step(
+                {"protagonist": policy(seen), "adversary": adversary(seen)}
+            )
+            total, over, k = total + gamma**k * reward, terminated or truncated, k + 1
+        sums.append(total)
+        lasts.append(seen)
+    return sums, lasts
 
 
 def rows_of(folder):

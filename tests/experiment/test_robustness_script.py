@@ -205,3 +205,18 @@ def test_methods_are_compared_with_what_learns_as_they_do(main):
     }
     alone = {name: results[name] for name in ("pr_sac", "sac_replacement")}  # the first one is the baseline
     assert [rivals(one, alone) for one in alone.values()] == [[results["sac_replacement"]], [results["pr_sac"]]]
+
+
+def test_the_table_of_attacks_on_observations_has_td3_even_if_it_is_not_named(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    from observations import Options, part, table
+
+    options = Options(methods=("sa_td3",), eps=(0.2,), out=tmp_path)
+    assert options.names == ["td3", "sa_td3"]
+    for name, weaker in (("td3", 6.0), ("sa_td3", 4.0)):  # the strongest attack of run 0 is mad, that of run 1 random
+        returns = {"nominal": [[0.0], [0.0]], "random": [[-1.0], [-weaker]], "mad": [[-weaker], [-2.0]]}
+        path = part(name, 0.2, options)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"returns": returns}))
+    assert "| worst − TD3 |" in (text := table(options))
+    assert "| TD3 | 0 | -3.5 | -4 | -6 |  |" in text and "| SA-TD3, steps | 0 | -2.5 | -3 | -4 | 2 |" in text

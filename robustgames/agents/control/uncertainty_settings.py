@@ -48,6 +48,9 @@ class UncertaintySettings(RandomizationSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, candidates=5)
+        if self.adversary != "learned":
+            control = "parameters that are drawn at random are dr_td3 (DomainRandomizedTD3)"
+            raise GameError(f"adversary is {self.adversary}: the candidates learn; {control}")
         if not 0 <= self.least_share * self.candidates < 1:
             got = f"least_share is {self.least_share} with {self.candidates} candidates"
             raise GameError(f"{got}: it must be in [0, 1 / candidates), or all are drawn again, e.g. 0.05")
