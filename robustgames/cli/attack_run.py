@@ -133,7 +133,7 @@ def _attack_part(
         )
     with deferred_interrupt(lambda: False) as pressed:  # the results of the attacks are not lost by it
         quantized = _in_8_bits(subject, name, x, y, report, settings.batch)
-    if pressed and current().world > 1:  # the other processes go on
+    if pressed and current().world > 1:  # the other processes continue
         raise KeyboardInterrupt
     report = replace(report, interrupted=report.interrupted or bool(pressed))
     kept = max(len(subject.images) - rows.start, 0)
