@@ -33,13 +33,14 @@ import numpy as np
 import tyro
 from robust_control.files import claim
 from robust_control.methods import Agent
+from robust_control.training import whole_agent
 
 from robustgames import experiment
 from robustgames.agents.alternating import OnePlayerTD3
 from robustgames.agents.control.episode_factory import make_separate
 from robustgames.agents.control.player_episodes import PlayerEpisodes
 from robustgames.checkpoints import CURRENT
-from robustgames.errors import DivergedError, GameError, check_whole_numbers, unknown, writing
+from robustgames.errors import GameError, check_whole_numbers, unknown, writing
 from robustgames.evaluation.intervals import of_returns
 from robustgames.evaluation.observation_attacks import ATTACKS, attack_observations
 from robustgames.evaluation.rollouts import play
@@ -135,10 +136,7 @@ def train(name: str, options: Options, scale: Sequence[float]) -> tuple[ControlE
         experiment.resume(begun[0], False)
     made = ControlExperiment(device="cpu", checkpoint=options.checkpoint, **fields)
     run = begun[0] if begun else experiment.train(made, folder, False)[0]
-    agent = made.load_agent(run, made.make_agent())
-    if lost := (~agent.finite_runs()).nonzero().flatten().tolist():  # runs of one seed are pairs
-        raise DivergedError(f"runs {lost} of {run} diverged (non-finite values): try a smaller --lr in another --out")
-    return made, agent
+    return made, whole_agent(made, run)
 
 
 def units(agent: Any, options: Options) -> list[float]:

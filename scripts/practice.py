@@ -164,16 +164,14 @@ def figure(options: Options, log: Log) -> Figure:
         head, factor, _ = next(iter(TASKS[task].shown.values()))
         lines = finished(task, options, log)
         for row, line in enumerate(lines.values()):
-            values = np.array(line["found"][TASKS[task].metric])
-            if lost := _diverged(line, TASKS[task].metric):
-                values = values[np.isfinite(values)]
+            metric, values = TASKS[task].metric, factor * np.array(line["found"][TASKS[task].metric])
+            axes.plot(values, np.full(len(values), row), ".", color="0.7", markersize=4)
+            if lost := _diverged(line, metric):
                 label, at = f"not finite in {lost} of {line['runs']} ", axes.get_yaxis_transform()
                 axes.text(1, row, label, transform=at, ha="right", va="center", fontsize=8)
-                axes.plot(factor * values, np.full(len(values), row), ".", color="0.7", markersize=4)
                 continue
-            found = mean_over_runs(values.tolist(), *TASKS[task].range_of(TASKS[task].metric))
-            values, (mean, low, high) = factor * values, (factor * end for end in found)
-            axes.plot(values, np.full(len(values), row), ".", color="0.7", markersize=4)
+            found = mean_over_runs(line["found"][metric], *TASKS[task].range_of(metric))
+            mean, low, high = (factor * end for end in found)
             axes.plot([low, high], [row, row], "-", color="C0")
             axes.plot(mean, row, "o", color="C0", markersize=5)
         if TASKS[task].decades:

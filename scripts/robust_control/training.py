@@ -88,12 +88,22 @@ def from_run(folder: Path) -> Trained:
         DivergedError: A run has no policy: runs are compared in pairs, so none may be left out.
     """
     trained = read_run(folder)
-    agent = trained.load_agent(folder, trained.make_agent())
-    if lost := (~agent.finite_runs()).nonzero().flatten().tolist():
-        raise DivergedError(f"runs {lost} of {folder} diverged (non-finite values): try a smaller lr")
+    agent = whole_agent(trained, folder)
     policies = [agent.policy(run) for run in range(trained.runs)]
     rows = [row for path in folder.glob("progress*.csv") for row in _rows(path)]
     return Trained(policies, agent.num_timesteps, _curve(rows, "time/timesteps", "rollout/ep_rew_std_of_runs"))
+
+
+def whole_agent(trained: ControlExperiment, folder: Path) -> Any:
+    """Return the trained agent of a run folder.
+
+    Raises:
+        DivergedError: A run has no policy: runs are compared in pairs, so none may be left out.
+    """
+    agent = trained.load_agent(folder, trained.make_agent())
+    if lost := (~agent.finite_runs()).nonzero().flatten().tolist():
+        raise DivergedError(f"runs {lost} of {folder} diverged (non-finite values): try a smaller lr")
+    return agent
 
 
 def read_run(folder: Path) -> ControlExperiment:
