@@ -51,6 +51,7 @@ LAYERS = {
     "tensor_file": 1,
     "checkpoints": 1,
     "disk": 1,
+    "interrupts": 1,
     "executors": 1,
     "notebook": 1,
     "data": 2,

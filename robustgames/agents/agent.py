@@ -20,11 +20,11 @@ from robustgames.agents.learning import (
     Stopped,
     are_own,
     callback_list,
-    deferred_interrupt,
     make_logger,
 )
 from robustgames.agents.training_envs import TrainingEnvs
 from robustgames.errors import DivergedError, GameError
+from robustgames.interrupts import deferred_interrupt
 from robustgames.notebook import html_table
 from robustgames.processes import Processes, alone
 from robustgames.solvers import Scheme

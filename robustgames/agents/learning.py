@@ -1,12 +1,10 @@
-"""The parts of `Agent.learn`: deferred interrupts, a list of callbacks, the progress bar and checkpoints."""
+"""The parts of `Agent.learn`: a list of callbacks, the progress bar and checkpoints."""
 
 from __future__ import annotations
 
-import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -63,32 +61,6 @@ class Stateful(Protocol):
 
 class Stopped(KeyboardInterrupt):
     """A Ctrl-C that has taken effect between two steps."""
-
-
-@contextmanager
-def deferred_interrupt(busy: Callable[[], bool]) -> Iterator[list[int]]:
-    """Collect a Ctrl-C in a list instead of raising it, so a step can end; a second one takes effect at once.
-
-    Args:
-        busy: Whether a second one has to wait as well.
-    """
-    pressed: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        pressed.append(number)
-        if len(pressed) > 1 and not busy():
-            signal.signal(signal.SIGINT, before)
-            signal.raise_signal(signal.SIGINT)
-
-    try:
-        before = signal.signal(signal.SIGINT, note)
-    except ValueError:  # not the main thread, which alone receives signals
-        yield pressed
-        return
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def callback_list(agent: Any, given: Callbacks, bar: ProgressBar | None) -> CallbackList:

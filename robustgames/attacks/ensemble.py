@@ -22,6 +22,7 @@ from robustgames.attacks.report import Report, Tally
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError, unknown
 from robustgames.games.threat import norm_name
+from robustgames.interrupts import deferred_interrupt
 from robustgames.processes import Processes, alone
 
 ALONE = alone()
@@ -136,13 +137,13 @@ def evaluate(
             if processes.world > 1:  # they are at different points
                 raise
             interrupted = True
-        x_adv, lost = run.verify(x)
-        notes += (
-            run.notes_of_memory()
-            + run.notes_of_leaving()
-            + lost
-            + [note for of_one in processes.collect(lost_gradients(p)) for note in of_one]
-        )
+        with deferred_interrupt() as pressed:  # what the attacks found is not lost by it
+            x_adv, lost = run.verify(x)
+            left = [note for of_one in processes.collect(lost_gradients(p)) for note in of_one]
+            notes += run.notes_of_memory() + run.notes_of_leaving() + lost + left
+        if pressed and processes.world > 1:
+            raise KeyboardInterrupt
+        interrupted = interrupted or bool(pressed)
     notes += checks.black_box_wins([(tally.name, tally.fooled) for tally in run.tallies], len(x))
     announce(notes)
     return run.report(x_adv, tuple(notes), interrupted, len(names))

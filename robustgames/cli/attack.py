@@ -7,12 +7,11 @@ import time
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
-from robustgames.agents.learning import deferred_interrupt
 from robustgames.attacks.members import MEMBERS, check_norm, members_of, names_of
 from robustgames.attacks.passes import check_passes
 from robustgames.attacks.report import Report
@@ -32,8 +31,10 @@ from robustgames.errors import GameError, check_writable, shorten, unknown
 from robustgames.evaluation.under_corruption import Corrupted
 from robustgames.experiment.any_classifier import DataOptions, NetworkOptions, from_module
 from robustgames.experiment.classifiers import Classifiers, from_run
+from robustgames.experiment.naming import own_label
 from robustgames.games.classification import PRECISIONS
 from robustgames.games.threat import ThreatModel, norm_name
+from robustgames.interrupts import deferred_interrupt
 from robustgames.tensors import choose_device
 from robustgames.zoo import table
 
@@ -50,6 +51,7 @@ CORRUPTIONS_HELP = (
     f"Also evaluate on corrupted images at severities 1 to 5: all, which are {' '.join(STANDARD)}; or names, also of "
     f"{' '.join(kind for kind in CORRUPTIONS if kind not in STANDARD)}."
 )
+NOT_IN_NAMES = ("folder", "model", "attack", "eps", "norm", "run", "batch", "save_examples", "device", "out", "trust")
 OF_USER = ("resize", "bounds", "mean", "std", "labels", "model_set")  # flags of --model alone
 
 
@@ -116,7 +118,7 @@ class AttackOptions:
     device: str = "auto"
     """auto, cpu or cuda."""
     out: Path | None = None
-    """Folder of the report and of the examples; by default RUN/attacks/<attack>-<norm>-<eps>."""
+    """Folder of the report and of the examples; by default RUN/attacks/<attack>-<norm>-<eps>-<other settings>."""
     trust: bool = False
     """Import code that the config of the run names, or load a file of TorchScript; both can run anything."""
 
@@ -138,7 +140,7 @@ def attack(words: list[str]) -> int:
     folder, command = _folder(options, outcome.subject), shlex.join(["robustgames", "attack", *words])
     settings = {"command": command} | asdict(options)
     curves = curves_of(outcome.subject, outcome.reports, settings)
-    with deferred_interrupt(lambda: False) as pressed:  # a second Ctrl-C gives the results up
+    with deferred_interrupt() as pressed:  # a second Ctrl-C gives the results up
         content = content_of(outcome, settings, curves)
         write(folder, outcome, content)
     show(outcome, content, folder)
@@ -218,11 +220,18 @@ def _check_l0(options: AttackOptions) -> None:
 
 def _folder(options: AttackOptions, subject: Classifiers) -> Path:
     """Return the folder of the files; fail now, not after a long attack, if it cannot be written."""
-    run = "" if options.run is None else f"-run{options.run}"
-    name = f"{'+'.join(options.attack).replace(':', '-')}-{subject.threat.norm}-{float(subject.threat.eps):g}{run}"
-    folder = options.out or subject.home / name
+    run = [] if options.run is None else [f"run{options.run}"]
+    attacks = "+".join(options.attack).replace(":", "-")
+    words = [attacks, subject.threat.norm, f"{float(subject.threat.eps):g}", *run, own_label(_chosen(options))]
+    folder = options.out or subject.home / "-".join(filter(None, words))
     check_writable(folder)
     return folder
+
+
+def _chosen(options: AttackOptions) -> dict[str, Any]:
+    """Return the options that tell an attack from others by its numbers, without those that are named anyway."""
+    found = {name: value for name, value in vars(options).items() if name not in NOT_IN_NAMES}
+    return {name: value for name, value in found.items() if value != getattr(AttackOptions, name)}
 
 
 def _subject(options: AttackOptions) -> Classifiers:

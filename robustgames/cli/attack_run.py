@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Generator, Tensor
 
-from robustgames.agents.learning import deferred_interrupt
 from robustgames.attacks.checks import black_box_wins
 from robustgames.attacks.ensemble import evaluate
 from robustgames.attacks.gradient import fgsm, pgd
@@ -26,6 +25,7 @@ from robustgames.evaluation.certificates import COLLAPSE, TELLING, catastrophic_
 from robustgames.evaluation.metrics import FGSM_ACCURACY, pgd_accuracy
 from robustgames.experiment.classifiers import Classifiers
 from robustgames.games.classification import PRECISIONS
+from robustgames.interrupts import deferred_interrupt
 from robustgames.processes import current
 
 FEW, STEPS = 250, 20  # images and PGD steps of the check for catastrophic overfitting
@@ -131,7 +131,7 @@ def _attack_part(
             progress=progress,
             processes=current(),
         )
-    with deferred_interrupt(lambda: False) as pressed:  # the results of the attacks are not lost by it
+    with deferred_interrupt() as pressed:  # the results of the attacks are not lost by it
         quantized = _in_8_bits(subject, name, x, y, report, settings.batch)
     if pressed and current().world > 1:  # the other processes continue
         raise KeyboardInterrupt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import zlib
 from dataclasses import fields
 from typing import Any
 
@@ -44,14 +45,36 @@ def label(experiment: Experiment) -> str:
         >>> label(GameExperiment("adam", "robustgames/DiracGAN-v0", settings=settings, env_settings={"r1": 0.3}))
         'lr=0.05-betas=0.3,0.8-r1=0.3'
     """
-    chosen = {**experiment.chosen(), **experiment.env_settings}
-    words = [f"{name}={_plain(value)}" for name, value in chosen.items()]
-    kept: list[str] = []
-    for word in (re.sub(r"[^\w.,=+-]+", "_", word) for word in words):
-        if len("-".join([*kept, word])) > LONGEST:
-            break
-        kept.append(word)
-    return "-".join(kept)
+    return _fitting(_in_a_name({**experiment.chosen(), **experiment.env_settings}))
+
+
+def own_label(settings: Content) -> str:
+    """Return a part of a folder's name that no other settings have; what does not fit in is a checksum.
+
+    Example:
+        >>> own_label({"data": "digits", "seed": 1})
+        'data=digits-seed=1'
+        >>> own_label({"data": "../photos", "seed": 1})
+        'data=.._photos-seed=1-d6c2bb77'
+    """
+    words = _in_a_name(settings)
+    label, plain = _fitting(words), {name: _plain(value) for name, value in settings.items()}
+    if label == "-".join(words) and not any(re.search(r"[^\w.,=+-]", word) for word in plain.values()):
+        return label
+    return "-".join([*filter(None, [label]), f"{zlib.crc32(json.dumps(plain).encode()):08x}"])
+
+
+def _in_a_name(settings: Content) -> list[str]:
+    """Return settings as words key=value for the name of a folder."""
+    return [re.sub(r"[^\w.,=+-]+", "_", f"{name}={_plain(value)}") for name, value in settings.items()]
+
+
+def _fitting(words: list[str]) -> str:
+    """Return the first words that fit into a label."""
+    count = len(words)
+    while len("-".join(words[:count])) > LONGEST:
+        count -= 1
+    return "-".join(words[:count])
 
 
 def command(experiment: Experiment) -> str:

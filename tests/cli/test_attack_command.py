@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from in_process import in_an_empty_folder, users_module  # noqa: F401 (a fixture)
@@ -129,7 +130,7 @@ def refused(words, capsys):
 def test_table_and_files_of_two_runs_agree(trained, capsys):
     printed = attack([trained[0], "--attack", "fgsm", "apgd-ce", "--images", "80", "--device", "cpu"], capsys).out
     assert "DigitsAdversarial-v0, standard_training: linf eps 0.08, 80 images, mean ± std over 2 runs" in printed
-    folder = trained[0] / "attacks" / "fgsm+apgd-ce-linf-0.08"
+    folder = trained[0] / "attacks" / "fgsm+apgd-ce-linf-0.08-images=80"
     assert str(folder) in printed and {p.name for p in folder.iterdir()} == {*FILES, "events.out.tfevents.attack"}
     content = told(folder)
     assert list(content["classifiers"]) == ["run 0", "run 1"] and content["interrupted"] is False
@@ -172,12 +173,30 @@ def test_one_run_can_be_picked(trained, capsys):
     words = [trained[0], "--attack", "fgsm", "--images", "40"]
     attack([*words, "--out", "both"], capsys)
     printed = attack([*words, "--run", "1"], capsys).out
-    content = told(trained[0] / "attacks" / "fgsm-linf-0.08-run1")
+    folder = trained[0] / "attacks" / "fgsm-linf-0.08-run1-images=40"
+    content = told(folder)
     both = told("both")["classifiers"]
     assert list(content["classifiers"]) == ["run 1"] and "±" not in printed and "standard_training, run 1:" in printed
     row, other = content["classifiers"]["run 1"], both["run 1"]
     assert (row["clean_accuracy"], row["robust_accuracy"]) == (other["clean_accuracy"], other["robust_accuracy"])
-    assert load_examples(trained[0] / "attacks/fgsm-linf-0.08-run1/examples.safetensors").adversarial.shape == (40, 64)
+    assert load_examples(
+        trained[0] / "attacks/fgsm-linf-0.08-run1-images=40/examples.safetensors"
+    ).adversarial.shape == (40, 64)
+
+
+def test_attacks_of_other_settings_have_folders_of_their_own(trained, capsys):
+    words = [trained[0], "--attack", "pgd", "--run", "0"]
+    others = [["--seed", "1"], ["--images", "20"], ["--attack-set", "steps=2"], ["--attack-set", "steps=3"]]
+    others += [["--data", "mnist_8x8.npz"], ["--data", "./mnist_8x8.npz"], ["--precision", "bfloat16"], ["--curve"]]
+    digits = data.digits()
+    np.savez("mnist_8x8.npz", images=digits.test_images[:30], labels=digits.test_labels[:30])
+    for more in ([], *others):
+        attack([*words, *more], capsys)
+    folders = list((trained[0] / "attacks").glob("pgd-linf-0.08-run0*"))
+    assert len(folders) == 1 + len(others)
+    assert {tuple(told(folder)["attack_set"]) for folder in folders} == {(), ("steps=2",), ("steps=3",)}
+    attack([*words, "--batch", "50", *others[0]], capsys)  # the same numbers
+    assert len(list((trained[0] / "attacks").glob("pgd-linf-0.08-run0*"))) == len(folders)
 
 
 def test_versions_and_names_mix_and_run_once(trained, capsys, monkeypatch):
@@ -229,10 +248,17 @@ def test_ctrl_c_keeps_what_is_found(trained, capsys, monkeypatch):
     assert load_examples("here/examples.safetensors").about["interrupted"] is True
 
 
-@pytest.mark.parametrize("place", ["attack_run.to_8_bit", "attack_report.predict", "attack_report.examples_of"])
-def test_ctrl_c_after_an_attack_keeps_its_results(place, trained, capsys, monkeypatch):
-    module, _, name = place.partition(".")
-    module = import_module(f"robustgames.cli.{module}")
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("attacks.ensemble", "lost_gradients"),
+        ("cli.attack_run", "to_8_bit"),
+        ("cli.attack_report", "predict"),
+        ("cli.attack_report", "examples_of"),
+    ],
+)
+def test_ctrl_c_after_an_attack_keeps_its_results(module, name, trained, capsys, monkeypatch):
+    module = import_module(f"robustgames.{module}")
     goes_on = getattr(module, name)
 
     def pressed(*args, **settings):
@@ -309,7 +335,7 @@ def test_a_network_of_the_user_is_attacked_on_flat_or_square_images(capsys):
     for name, shape in (("flat", (30, 64)), ("square", (30, 1, 8, 8))):
         words = ["--model", f"my_nets:{name}", "--data", "digits", "--images", "30", "--attack", "pgd"]
         printed = attack(words, capsys).out
-        folder = f"attacks/my_nets-{name}/pgd-linf-0.1"
+        folder = f"attacks/my_nets-{name}/pgd-linf-0.1-images=30-data=digits"
         assert f"my_nets:{name}: linf eps 0.1, 30 images" in printed and folder in printed
         found = load_examples(f"{folder}/examples.safetensors")
         assert found.adversarial.shape == shape
