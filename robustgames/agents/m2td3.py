@@ -25,6 +25,7 @@ from robustgames.agents.control.uncertainty_game import (
 )
 from robustgames.agents.control.uncertainty_settings import RandomizationSettings, UncertaintySettings
 from robustgames.agents.robust_ddpg import RobustTD3
+from robustgames.envs.control.couplings import has_alpha
 from robustgames.solvers import Scheme
 
 UNKNOWN_LENGTH = 1_000
@@ -54,8 +55,8 @@ class DomainRandomizedTD3(RobustTD3):
     def _make_episodes(
         self, env: gym.Env | gym.vector.VectorEnv | Episodes | str, runs: int, env_settings: dict[str, Any], device: str
     ) -> Episodes:
-        if isinstance(env, str):
-            env_settings = {"alpha": 0.0, **env_settings}
+        if isinstance(env, str) and has_alpha(env_settings.get("coupling", "noisy")):
+            env_settings = {**self.env_defaults, **env_settings}
         plain = make_episodes(env, runs, env_settings, device, self.seed)
         return with_uncertainty(plain, self.settings.uncertainty, self._choose, self._shown)
 

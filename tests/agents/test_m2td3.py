@@ -329,6 +329,8 @@ WRONG = [
     ({"uncertainty": "mass:torso=0.5:2"}, "this env names no parts of it"),
     ({"uncertainty": "rrls-hopper-1d"}, "axis"),
     ({"env_settings": {"alpha": 0.2}}, "alpha is 0.2: here the adversary sets parameters"),
+    ({"env_settings": {"coupling": "observation"}}, "the coupling is ObservationShift: it must be noisy or probab"),
+    ({"env_settings": {"coupling": "wind"}}, "unknown coupling 'wind'"),
     ({"candidates": 0}, "candidates is 0"),
     ({"least_share": 0.2}, "least_share is 0.2 with 5 candidates"),
     ({"spread": -1.0}, "spread is -1.0"),

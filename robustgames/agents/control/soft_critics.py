@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,7 +33,7 @@ class SoftTemporalDifference(TemporalDifference):
     Args:
         temperature: First T of both players, >= 0.
         temperature_lr: Rate of Adam on log T; 0 keeps the temperatures.
-        target_entropy: H in nats; -k if None, k being the number of actions.
+        target_entropy: H < k log 2 in nats; -k if None, k being the number of actions.
     """
 
     policies: StochasticPolicies
@@ -43,6 +44,12 @@ class SoftTemporalDifference(TemporalDifference):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_temperature(self.temperature, self.temperature_lr, self.target_entropy)
+        most = self.policies.action_size * math.log(2)  # that of uniform actions in [-1, 1]^k
+        if self.target_entropy is not None and self.target_entropy >= most:
+            raise GameError(
+                f"target_entropy is {self.target_entropy:g}: it must be below {most:.3g}, the entropy of uniform "
+                f"actions, e.g. -{self.policies.action_size}"
+            )
 
     def init(self, shape: tuple[int, ...], generator: Generator, dtype: torch.dtype = torch.float32) -> State:
         """Draw the critics, and begin the temperatures: also {"log_temperatures": (*S, 2), "temperature_rule"}."""

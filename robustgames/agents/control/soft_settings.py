@@ -17,8 +17,8 @@ class SoftSettings(Settings):
     Attributes:
         temperature: First temperature T of both players, the weight of their entropies.
         temperature_lr: Learning rate of Adam on log T of each player; 0 keeps the temperature.
-        target_entropy: Entropy in nats that tuned temperatures hold; by default -k for k actions (Haarnoja et al.
-            2018).
+        target_entropy: Entropy in nats that tuned temperatures hold, below the k log 2 of k uniform actions; by default
+            -k (Haarnoja et al. 2018).
 
     Raises:
         GameError: Numbers out of range, or unknown words.

@@ -39,10 +39,16 @@ def make_coupling(
     known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
     own = {name: value for name, value in settings.items() if name in known}
     if alpha is not None:
-        if "alpha" not in known:
+        if not has_alpha(coupling):
             raise GameError(f"alpha={alpha} has no meaning in coupling {coupling!r}: it takes {', '.join(known)}")
         own["alpha"] = alpha
     return cls(**own), {name: value for name, value in settings.items() if name not in own}
+
+
+def has_alpha(coupling: object) -> bool:
+    """Return whether a coupling, an object or the name of one of the package, has a share alpha."""
+    cls = COUPLINGS.get(coupling) if isinstance(coupling, str) else type(coupling)
+    return cls is not None and "alpha" in getattr(cls, "__dataclass_fields__", {})
 
 
 def check_actions_coupled(coupling: Coupling) -> ActionCoupling:
