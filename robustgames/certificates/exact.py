@@ -82,19 +82,19 @@ class MILP(Certificate):
         """Return (a lower bound of the margin of image i, an input of margin <= 0 if one was found)."""
         end, program = time.monotonic() + self.time_limit, Program(found, i)
         y, least, worst, best = int(found.task.labels[i]), float("inf"), 0.0, None
-        for c in torch.argsort(rows).tolist():
-            known = float(rows[c])
-            left = end - time.monotonic()
-            if c == y or (known > 0 and not self.minimize) or known > least or left <= 0:
-                least = least if c == y else min(least, known)
-                continue
+        bounds = rows.index_fill(0, torch.tensor(y, device=rows.device), float("inf"))
+        for c in torch.argsort(bounds).tolist():
+            known, left = float(bounds[c]), end - time.monotonic()
+            if known >= least or (known > 0 and not self.minimize) or left <= 0:
+                break  # so it is for the classes after it, whose bounds are larger
             bound, value, point = program.solve(y, c, left, self.minimize)
-            least = min(least, max(known, bound))
+            bounds[c] = max(known, bound)
+            least = min(least, float(bounds[c]))
             if point is not None and value <= worst:
                 worst, best = value, point
                 if not self.minimize:
                     break
-        return least, best
+        return float(bounds.min()), best
 
 
 class Program:
