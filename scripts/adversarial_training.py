@@ -170,7 +170,9 @@ def _behind(classifier: Model, game: AdversarialClassification, x: Tensor, y: Te
     if game.threshold is None:
         return torch.ones_like(y, dtype=torch.bool)
     generator = torch.Generator().manual_seed(0)
-    found = [withstand(classifier, x, y, game.threat, game.threshold, generator) for _ in range(starts)]
+    found = [
+        withstand(classifier, x, y, game.threat, game.threshold, generator, slope=game.slope) for _ in range(starts)
+    ]
     return torch.stack(found).all(0)
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 from robustgames.attacks.problem import Model
 from robustgames.games.attackers import BehindThreshold, ImageBatch
 from robustgames.games.augmentation import patches
+from robustgames.games.small_networks import SLOPE
 from robustgames.games.threat import ThreatModel
 
 SIZE = 0.6  # of the first step in y, in units of eps
@@ -22,6 +23,7 @@ def withstand(
     threshold: float,
     generator: Generator,
     steps: int = 50,
+    slope: float = SLOPE,
 ) -> Tensor:
     """Return which images (N, p) are classified correctly after signed ascent on the cross-entropy in y, (N,).
 
@@ -29,7 +31,7 @@ def withstand(
     on the attacked image, as for every other attack.
     """
     batch = ImageBatch(images, labels, torch.arange(len(images)))
-    attacker = BehindThreshold(threat, images, len(images), threshold)
+    attacker = BehindThreshold(threat, images, len(images), threshold, slope)
     eps = attacker.radius
     y = patches(eps * (2 * torch.rand(images.shape, generator=generator) - 1), eps, generator).flatten()
     for k in range(steps):

@@ -60,7 +60,8 @@ def behind(name: str, data: str | None = None, images: int = 1000, starts: int =
     print(f"clean {100 * float(robust.double().mean()):.1f} %")
     for start in range(starts):
         for rows in robust.nonzero().flatten().split(250):
-            robust[rows] = withstand(network, x[rows], labels[rows], threat, line.threshold, generator, steps)
+            found = withstand(network, x[rows], labels[rows], threat, line.threshold, generator, steps, line.slope)
+            robust[rows] = found
         print(f"{start + 1} starts: {100 * float(robust.double().mean()):.1f} %", flush=True)
 
 

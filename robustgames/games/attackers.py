@@ -124,6 +124,10 @@ class Radii(Attacker):
         return torch.full_like(like, self.radius)
 
 
+VISIBLE = 1e-6
+"""Least distance of h from 0 and 1 at which single precision has its derivative, h (1 - h)."""
+
+
 class BehindThreshold(Attacker):
     """y in [-eps, eps]^(B p): the perturbations of `PerMinibatch` in ℓ∞, as a network with a threshold sees them.
 
@@ -136,18 +140,25 @@ class BehindThreshold(Attacker):
     derivative in η is that behind the threshold times h', which vanishes where the threshold is decided, and the one in
     y is not. A pixel that the ball cannot move across the threshold has hardly any range.
 
+    Where h or 1 - h is below 1e-6, the attacked pixel is one in the ball at which it is 1e-6, if there is one: what the
+    network sees is the same, but in single precision the derivative of h is 0 farther out.
+
     Args:
         threshold: Gray level t of the network.
+        slope: Slope k of the network.
     """
 
     follows_sample = True
+    slope = SLOPE
 
-    def __init__(self, threat: ThreatModel, images: Tensor, batch: int, threshold: float = 0.5) -> None:
-        self.threat, self.threshold = threat, threshold
+    def __init__(
+        self, threat: ThreatModel, images: Tensor, batch: int, threshold: float = 0.5, slope: float = SLOPE
+    ) -> None:
+        self.threat, self.threshold, self.slope = threat, threshold, slope
         self.size, self.strategies = batch * images.shape[-1], linf_ball(self.radius)
 
     def narrowed(self, images: Tensor, batch: int) -> Self:
-        return type(self)(self.threat, images, batch, self.threshold)
+        return type(self)(self.threat, images, batch, self.threshold, self.slope)
 
     def attacked(self, y: Tensor, sample: ImageBatch) -> Tensor:
         a, r = sample.images, y.view(sample.images.shape) / max(self.radius, 1e-12)
@@ -158,13 +169,19 @@ class BehindThreshold(Attacker):
         least = 1e-3 * torch.minimum(on[1], off[1])  # a black pixel has no range below: its y finds the way up
         h = on[1] + up * (on[2] - on[1]).clamp_min(least) + down * (on[1] - on[0]).clamp_min(least)
         rest = off[1] - up * (off[1] - off[2]).clamp_min(least) - down * (off[0] - off[1]).clamp_min(least)
-        seen = self.threshold + (h.log() - rest.log()) / SLOPE
+        h, rest = _at_least(h, on[0].clamp_min(VISIBLE)), _at_least(rest, off[2].clamp_min(VISIBLE))
+        seen = self.threshold + (h.log() - rest.log()) / self.slope
         return seen + (torch.minimum(torch.maximum(seen.detach(), low), high) - seen.detach())
 
     def _seen(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Return h and 1 - h, both exact where they are small."""
-        away = SLOPE * (pixels - self.threshold)
+        away = self.slope * (pixels - self.threshold)
         return away.sigmoid(), (-away).sigmoid()
+
+
+def _at_least(value: Tensor, least: Tensor) -> Tensor:
+    """Return the larger one, with the derivative of the value."""
+    return value + (torch.maximum(value.detach(), least) - value.detach())
 
 
 ATTACKERS: dict[str, type[Attacker]] = {

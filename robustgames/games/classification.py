@@ -19,7 +19,7 @@ from robustgames.games.interval import graph_of, mixed, network_margins
 from robustgames.games.losses import CLASS_LOSSES, as_logits, predictions
 from robustgames.games.networks import MLP, Frozen, Network
 from robustgames.games.sets import Space
-from robustgames.games.small_networks import small_cnn, stored_cnn
+from robustgames.games.small_networks import SLOPE, check_threshold, small_cnn, stored_cnn
 from robustgames.games.threat import ThreatModel, convex_norm
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
@@ -54,9 +54,11 @@ class AdversarialClassification(ZeroSumGame):
             and stripes, against networks that mask their gradient (square gray images; see `augmentation.patches`).
         threshold: Gray level of the threshold that the network begins with, if the attacker is to play behind it (ℓ∞,
             "minibatch"): y is then what the network sees of η, see `attackers.BehindThreshold`.
+        slope: Slope of that threshold.
     """
 
     players = ("classifier", "attacker")
+    slope = SLOPE
 
     def __init__(
         self,
@@ -75,9 +77,11 @@ class AdversarialClassification(ZeroSumGame):
         smoothing: float = 0.0,
         starts: str = "uniform",
         threshold: float | None = None,
+        slope: float = SLOPE,
     ) -> None:
         _check_data(images, labels, eps, norm, batch_size)
         _check_attack(images, norm, attacker, starts, threshold, kappa)
+        _check_slope(threshold, slope)
         _check_augmentation(images, attacker, augment, batch_size)
         if loss not in CLASS_LOSSES:
             raise unknown("loss", loss, CLASS_LOSSES)
@@ -100,8 +104,9 @@ class AdversarialClassification(ZeroSumGame):
         self.smoothing = smoothing or None
         self.starts = None if starts == "uniform" else starts
         self.threat = ThreatModel(convex_norm(norm, "this game"), eps)
-        self.threshold = threshold
-        kind = ATTACKERS[attacker] if threshold is None else partial(BehindThreshold, threshold=threshold)
+        self.threshold, self.slope = threshold, slope
+        behind = partial(BehindThreshold, threshold=threshold, slope=slope)
+        kind = ATTACKERS[attacker] if threshold is None else behind
         self.attacker = kind(self.threat, images, batch_size or len(images))
         self.sets = (Space(), self.attacker.strategies)
         self.sets_follow_sample = self.attacker.follows_sample
@@ -206,7 +211,7 @@ class AdversarialClassification(ZeroSumGame):
     def on(self, images: Tensor, labels: Tensor, precision: str = "float32") -> AdversarialClassification:
         """Return the game of the same classifier and threat on other images, all in one batch, for evaluation."""
         attacker = "minibatch" if self.graph is None else "interval"
-        rest = {"attacker": attacker, "precision": precision, "threshold": self.threshold}
+        rest = {"attacker": attacker, "precision": precision, "threshold": self.threshold, "slope": self.slope}
         game = AdversarialClassification(images, labels, self.network, self.eps, None, self.norm, self.loss, **rest)
         return game.to(self.device, self.dtype)
 
@@ -270,6 +275,7 @@ class MnistAdversarial(HeldOut):
         threshold: Gray level of a soft threshold as the first layer, see `small_cnn`, behind which the attacker plays,
             see `AdversarialClassification`; None leaves it out. In ℓ∞ with eps = 0.3 no attack moves a black or a white
             pixel across 0.5.
+        slope: Slope k of the threshold: the first convolution reads sigmoid(k (a - threshold)) of a pixel a.
         **settings: Other settings of `HeldOut`: validation, norm, loss, trades, attacker, augment, precision, kappa,
             smoothing, starts.
     """
@@ -283,11 +289,14 @@ class MnistAdversarial(HeldOut):
         data: str | None = None,
         weights: str | None = None,
         threshold: float | None = None,
+        slope: float = SLOPE,
         **settings: Any,
     ) -> None:
-        shape = (tuple(channels), hidden, threshold)
+        _check_slope(threshold, slope)
+        shape = (tuple(channels), hidden, threshold, slope)
         network = Network(stored_cnn(weights, *shape) if weights else lambda: small_cnn(*shape))
-        super().__init__(mnist(data), network, eps=eps, batch_size=batch_size, threshold=threshold, **settings)
+        behind = {"threshold": threshold, "slope": slope}
+        super().__init__(mnist(data), network, eps=eps, batch_size=batch_size, **behind, **settings)
         self.channels, self.hidden, self.data = tuple(channels), hidden, data
 
 
@@ -325,6 +334,13 @@ def _check_attack(images: Tensor, norm: str, attacker: str, starts: str, thresho
             f"threshold is {threshold}: it is for attacks of single images in linf, not for {norm}, {attacker}; "
             "use threshold=None"
         )
+
+
+def _check_slope(threshold: float | None, slope: float) -> None:
+    if threshold is not None:
+        check_threshold(threshold, slope)
+    elif slope != SLOPE:
+        raise GameError(f"slope is {slope}: it is that of a threshold, so set one, e.g. threshold=0.5, or leave it out")
 
 
 def _check_augmentation(images: Tensor, attacker: str, augment: bool, batch_size: int | None) -> None:

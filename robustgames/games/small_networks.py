@@ -17,20 +17,23 @@ SLOPE = 20.0
 """Slope of a soft threshold: 0.018 and 0.982 at a distance of 0.2, 0.0025 and 0.9975 at 0.3."""
 
 
-def small_cnn(channels: tuple[int, ...] = (32, 64), hidden: int = 256, threshold: float | None = None) -> nn.Sequential:
+def small_cnn(
+    channels: tuple[int, ...] = (32, 64), hidden: int = 256, threshold: float | None = None, slope: float = SLOPE
+) -> nn.Sequential:
     """Return the network of `MnistAdversarial`: flat images of 28 x 28 pixels (B, 784) -> logits (B, 10).
 
     The first and the last convolution are 4 x 4 with stride 2 and padding 1, those between 3 x 3 with padding 1, then
-    comes a hidden layer, all with ReLU. With a threshold t the first convolution reads h(a) = sigmoid(20 (a - t)) of
-    every pixel a. t and the slope are constants: they are no weights.
+    comes a hidden layer, all with ReLU. With a threshold t the first convolution reads h(a) = sigmoid(k (a - t)) of
+    every pixel a. t and k are constants: they are no weights.
 
     Args:
         channels: Channels of the convolutions, two or more.
         hidden: Width of the hidden layer.
         threshold: Gray level t, strictly between 0 and 1; None leaves the layer out.
+        slope: k > 0.
 
     Raises:
-        GameError: Fewer than two convolutions, or a threshold that is not between 0 and 1.
+        GameError: Fewer than two convolutions, or a threshold or slope out of range.
 
     Example:
         >>> small_cnn((4, 4, 8), 16, threshold=0.5)(torch.rand(5, 784)).shape
@@ -40,8 +43,8 @@ def small_cnn(channels: tuple[int, ...] = (32, 64), hidden: int = 256, threshold
         raise GameError(f"channels are {channels}: those of two convolutions or more, e.g. (32, 64)")
     front: list[nn.Module] = []
     if threshold is not None:
-        check_threshold(threshold)
-        front = [Normalize((threshold,), (1 / SLOPE,), (1, 28, 28)), nn.Sigmoid()]
+        check_threshold(threshold, slope)
+        front = [Normalize((threshold,), (1 / slope,), (1, 28, 28)), nn.Sigmoid()]
     between = [layer for p, q in pairwise(channels[:-1]) for layer in (nn.Conv2d(p, q, 3, 1, 1), nn.ReLU())]
     return nn.Sequential(
         nn.Unflatten(1, (1, 28, 28)),
@@ -58,21 +61,27 @@ def small_cnn(channels: tuple[int, ...] = (32, 64), hidden: int = 256, threshold
     )
 
 
-def check_threshold(threshold: float) -> None:
-    """Raise GameError unless the gray level is strictly between 0 and 1."""
+def check_threshold(threshold: float, slope: float) -> None:
+    """Raise GameError unless the gray level is strictly between 0 and 1, and the slope positive."""
     if not 0 < threshold < 1:
         raise GameError(f"threshold is {threshold}: a gray level between 0 and 1 is expected, e.g. 0.5")
+    if not 0 < slope < float("inf"):
+        raise GameError(f"slope is {slope}: a positive number is expected, e.g. 60")
 
 
 def stored_cnn(
-    path: str | Path, channels: tuple[int, ...] = (32, 64), hidden: int = 256, threshold: float | None = None
+    path: str | Path,
+    channels: tuple[int, ...] = (32, 64),
+    hidden: int = 256,
+    threshold: float | None = None,
+    slope: float = SLOPE,
 ) -> nn.Sequential:
-    """Return a `small_cnn` with the weights of a safetensors file, in float32.
+    """Return a `small_cnn` with the weights of a safetensors file, in float32, and with the threshold and slope there.
 
     Raises:
         GameError: The file cannot be read, or its weights are those of another network.
     """
-    network = small_cnn(channels, hidden, threshold)
+    network = small_cnn(channels, hidden, threshold, slope)
     try:
         check_plain(Path(path))
         network.load_state_dict({key: tensor.float() for key, tensor in load_file(path).items()})
