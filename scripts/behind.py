@@ -24,10 +24,12 @@ def withstand(
     generator: Generator,
     steps: int = 50,
     slope: float = SLOPE,
+    goals: Tensor | None = None,
 ) -> Tensor:
-    """Return which images (N, p) are classified correctly after signed ascent on the cross-entropy in y, (N,).
+    """Return which images (N, p) are classified correctly after signed ascent in y, (N,).
 
-    The start is `augmentation.patches`, most of them corners; steps decrease to 0. The verdict is that of the network
+    The ascent is on the cross-entropy, or, with goals (N,), on the logit of that class minus the one of the label. The
+    start is `augmentation.patches`, most of them corners; steps decrease to 0. The verdict is that of the network
     on the attacked image, as for every other attack.
     """
     batch = ImageBatch(images, labels, torch.arange(len(images)))
@@ -36,7 +38,11 @@ def withstand(
     y = patches(eps * (2 * torch.rand(images.shape, generator=generator) - 1), eps, generator).flatten()
     for k in range(steps):
         y.requires_grad_(True)
-        loss = functional.cross_entropy(network(attacker.attacked(y, batch)), labels, reduction="sum")
+        scores = network(attacker.attacked(y, batch))
+        if goals is None:
+            loss = functional.cross_entropy(scores, labels, reduction="sum")
+        else:
+            loss = (scores.gather(1, goals.unsqueeze(1)) - scores.gather(1, labels.unsqueeze(1))).sum()
         (gradient,) = torch.autograd.grad(loss, y)
         y = attacker.project(y.detach() + SIZE * eps * (1 - k / steps) * gradient.sign(), batch)
     with torch.no_grad():

@@ -14,10 +14,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import torch
 import tyro
 from behind import withstand
-from torch import Generator
+from torch import Generator, Tensor, nn
 
+from robustgames.attacks.saving import load_examples
 from robustgames.data import mnist
 from robustgames.errors import GameError
 from robustgames.experiment.classifiers import from_run
@@ -40,15 +42,23 @@ def store_run(run: Path, name: str, folder: Path = FOLDER) -> None:
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 
-def behind(name: str, data: str | None = None, images: int = 1000, starts: int = 10, steps: int = 50) -> None:
-    """Attack a classifier with a threshold by PGD on what it sees.
+def behind(
+    name: str,
+    data: str | None = None,
+    images: int = 1000,
+    starts: int = 10,
+    steps: int = 50,
+    examples: Path | None = None,
+) -> None:
+    """Attack a classifier with a threshold by PGD on what it sees: the cross-entropy, then each other class.
 
     Args:
         name: Name of the classifier in the zoo.
         data: Folder of the IDX files.
         images: Number of test images, the first ones.
-        starts: Starts of each image, most of them at corners.
+        starts: Starts of each image, most of them at corners; each other class has one more.
         steps: Steps from each, of decreasing size.
+        examples: examples.safetensors of an attack on the same images; those that it fooled are fooled from the start.
     """
     line, network = entry(name), load(name)
     if line.threshold is None or line.norm != "linf":
@@ -56,13 +66,37 @@ def behind(name: str, data: str | None = None, images: int = 1000, starts: int =
     split = mnist(data)
     x, labels = split.test_images[:images], split.test_labels[:images]
     threat, generator = ThreatModel(line.norm, line.eps), Generator().manual_seed(0)
-    robust = network(x).argmax(-1) == labels
+    scores = network(x)
+    robust, order = scores.argmax(-1) == labels, scores.argsort(-1, descending=True)
     print(f"clean {100 * float(robust.double().mean()):.1f} %")
-    for start in range(starts):
+    if examples is not None:
+        robust &= _withstood(network, examples, x)
+        print(f"left by {examples}: {100 * float(robust.double().mean()):.1f} %")
+    for start in range(starts + order.shape[1] - 1):
+        goals = None if start < starts else order[:, start - starts + 1]  # the label is first where it is robust
         for rows in robust.nonzero().flatten().split(250):
-            found = withstand(network, x[rows], labels[rows], threat, line.threshold, generator, steps, line.slope)
-            robust[rows] = found
-        print(f"{start + 1} starts: {100 * float(robust.double().mean()):.1f} %", flush=True)
+            robust[rows] = withstand(
+                network,
+                x[rows],
+                labels[rows],
+                threat,
+                line.threshold,
+                generator,
+                steps,
+                line.slope,
+                None if goals is None else goals[rows],
+            )
+        aim = "cross-entropy" if goals is None else f"class of rank {start - starts + 2}"
+        print(f"{start + 1} starts, {aim}: {100 * float(robust.double().mean()):.1f} %", flush=True)
+
+
+def _withstood(network: nn.Module, examples: Path, images: Tensor) -> Tensor:
+    """Return which images an attack left, by the examples that it wrote."""
+    found = load_examples(examples)
+    clean = found.clean.view(images.shape[0], -1) if len(found.clean) == len(images) else None
+    if clean is None or not torch.equal(clean, images):
+        raise GameError(f"{examples} is not of the first {len(images)} images: give the same --images to both")
+    return network(found.adversarial.view(images.shape)).argmax(-1) == found.labels
 
 
 def main() -> int:

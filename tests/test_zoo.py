@@ -123,7 +123,9 @@ def test_the_list_names_the_zoo(small, capsys):
     assert "zoo:tiny" in out and "MNIST, 60,000 images, l2 1.5: 90.0 % clean, 50.0 % under AutoAttack." in out
 
 
-def test_the_attack_behind_a_threshold_finds_all_that_a_linear_classifier_leaves():
+@pytest.mark.parametrize("slope", [20.0, 200.0])
+@pytest.mark.parametrize("aimed", [False, True])
+def test_the_attack_behind_a_threshold_finds_all_that_a_linear_classifier_leaves(slope, aimed):
     """The exact robust accuracy is that of the worst corner of each image."""
     generator = torch.Generator().manual_seed(0)
     x, weight = torch.rand(200, 784, generator=generator), torch.randn(784, generator=generator)
@@ -131,11 +133,12 @@ def test_the_attack_behind_a_threshold_finds_all_that_a_linear_classifier_leaves
     side = weight * (1 - 2 * labels.unsqueeze(-1))  # the margin of the class is the sum of side * h
 
     def network(images):
-        score = torch.sigmoid(20 * (images - 0.5)) @ weight
+        score = torch.sigmoid(slope * (images - 0.5)) @ weight
         return torch.stack([score, -score], -1) + torch.tensor([0.0, 2.0])
 
     worst = torch.where(side > 0, (x - 0.02).clamp(0, 1), (x + 0.02).clamp(0, 1))
     exact = network(worst).argmax(-1) == labels
     assert 0.05 < exact.double().mean() < (network(x).argmax(-1) == labels).double().mean() - 0.1
-    found = withstand(network, x, labels, rg.games.threat.ThreatModel("linf", 0.02), 0.5, generator, steps=10)
+    threat, goals = rg.games.threat.ThreatModel("linf", 0.02), 1 - labels if aimed else None
+    found = withstand(network, x, labels, threat, 0.5, generator, 10, slope, goals)
     assert torch.equal(found, exact)
