@@ -105,8 +105,7 @@ class AdversarialClassification(ZeroSumGame):
         self.starts = None if starts == "uniform" else starts
         self.threat = ThreatModel(convex_norm(norm, "this game"), eps)
         self.threshold, self.slope = threshold, slope
-        behind = partial(BehindThreshold, threshold=threshold, slope=slope)
-        kind = ATTACKERS[attacker] if threshold is None else behind
+        kind = ATTACKERS[attacker] if threshold is None else partial(BehindThreshold, threshold=threshold, slope=slope)
         self.attacker = kind(self.threat, images, batch_size or len(images))
         self.sets = (Space(), self.attacker.strategies)
         self.sets_follow_sample = self.attacker.follows_sample
