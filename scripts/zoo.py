@@ -75,16 +75,9 @@ def behind(
     for start in range(starts + order.shape[1] - 1):
         goals = None if start < starts else order[:, start - starts + 1]  # the label is first where it is robust
         for rows in robust.nonzero().flatten().split(250):
+            aims = None if goals is None else goals[rows]
             robust[rows] = withstand(
-                network,
-                x[rows],
-                labels[rows],
-                threat,
-                line.threshold,
-                generator,
-                steps,
-                line.slope,
-                None if goals is None else goals[rows],
+                network, x[rows], labels[rows], threat, line.threshold, generator, steps, goals=aims
             )
         aim = "cross-entropy" if goals is None else f"class of rank {start - starts + 2}"
         print(f"{start + 1} starts, {aim}: {100 * float(robust.double().mean()):.1f} %", flush=True)

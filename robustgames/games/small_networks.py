@@ -70,18 +70,14 @@ def check_threshold(threshold: float, slope: float) -> None:
 
 
 def stored_cnn(
-    path: str | Path,
-    channels: tuple[int, ...] = (32, 64),
-    hidden: int = 256,
-    threshold: float | None = None,
-    slope: float = SLOPE,
+    path: str | Path, channels: tuple[int, ...] = (32, 64), hidden: int = 256, threshold: float | None = None
 ) -> nn.Sequential:
     """Return a `small_cnn` with the weights of a safetensors file, in float32, and with the threshold and slope there.
 
     Raises:
         GameError: The file cannot be read, or its weights are those of another network.
     """
-    network = small_cnn(channels, hidden, threshold, slope)
+    network = small_cnn(channels, hidden, threshold)
     try:
         check_plain(Path(path))
         network.load_state_dict({key: tensor.float() for key, tensor in load_file(path).items()})

@@ -29,7 +29,7 @@ def load(name: str) -> nn.Module:
     """
     found = entry(name)
     path = FOLDER / f"{name.removeprefix(PREFIX)}.safetensors"
-    network = stored_cnn(path, found.channels, found.hidden, found.threshold, found.slope)
+    network = stored_cnn(path, found.channels, found.hidden, found.threshold)
     return network.eval().requires_grad_(False)
 
 

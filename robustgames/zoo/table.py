@@ -26,7 +26,6 @@ class Entry:
         channels: Channels of the convolutions.
         hidden: Width of the hidden layer.
         threshold: Gray level of its soft threshold, None without one.
-        slope: Slope of the threshold.
     """
 
     data: str
@@ -40,7 +39,6 @@ class Entry:
     channels: tuple[int, ...] = (32, 64)
     hidden: int = 256
     threshold: float | None = None
-    slope: float = 20.0
 
     @property
     def text(self) -> str:
