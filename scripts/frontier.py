@@ -6,8 +6,8 @@ Every solver runs from the same random starts on every game, at several learning
 noisy one. A call is one evaluation of the field; one of a single player's block counts half, and a product with the
 derivative counts two. A run has reached the critical point if its last iterate is within 0.01 of it (0.2 under noise).
 
-Writes results.jsonl, table.md and frontier.png to OUT. The same command continues an interrupted table. Takes about
-20 minutes of CPU with the defaults.
+Writes results.jsonl, table.md with all numbers, summary.md with those at one learning rate, and frontier.png to OUT.
+The same command continues an interrupted table. Takes about 20 minutes of CPU with the defaults.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Options:
         calls: Numbers of calls after which the runs are judged.
         starts: Random starts of every learning rate.
         noise: Standard deviations of the noise of the field. The finite sum draws one term a call instead.
-        shown: Learning rate of the heat map.
+        shown: Learning rate of the summary and of the heat map.
         workers: Cells that are computed at a time, one core each.
         out: Folder of the results.
     """
@@ -83,29 +83,33 @@ class Field:
 
     Attributes:
         make: The game with an exact field.
+        head: Heading of its column in the summary.
         good: Whether the point is a local Nash or local minimax point.
+        toy: Whether it counts for the least share of the summary.
         cycle: Whether the flow has a stable cycle, which it reaches from (1.2, 0.9).
         reach: Starts are uniform in the cube of this half width around the critical point of the finite sum, and
             around 0 elsewhere; on simplices they are uniform.
     """
 
     make: Callable[[], Game]
+    head: str
     good: bool
+    toy: bool = False
     cycle: bool = False
     reach: float = 1.5
 
 
 GAMES: dict[str, Field] = {
-    "forsaken_0.45": Field(lambda: Forsaken(0.45), good=False, cycle=True),
-    "forsaken_0.1": Field(lambda: Forsaken(0.1), good=True, cycle=True),
-    "almost_bilinear": Field(AlmostBilinear, good=False, cycle=True),
-    "polar": Field(Polar, good=True, cycle=True),
-    "letcher": Field(Letcher, good=False, cycle=True),
-    "finite_sum": Field(lambda: FiniteSumBilinear(batch_size=None), good=True),
-    "weak_minty_0.1": Field(lambda: WeakMinty(-0.1), good=False),
-    "weak_minty_0.4": Field(lambda: WeakMinty(-0.4), good=False),
-    "weak_minty_0.6": Field(lambda: WeakMinty(-0.6), good=False),
-    "rock_paper_scissors": Field(lambda: MatrixGame("rock_paper_scissors"), good=True),
+    "forsaken_0.45": Field(lambda: Forsaken(0.45), "F .45", good=False, toy=True, cycle=True),
+    "forsaken_0.1": Field(lambda: Forsaken(0.1), "F .1", good=True, toy=True, cycle=True),
+    "almost_bilinear": Field(AlmostBilinear, "almost", good=False, toy=True, cycle=True),
+    "polar": Field(Polar, "polar", good=True, toy=True, cycle=True),
+    "letcher": Field(Letcher, "Letcher", good=False, cycle=True),
+    "finite_sum": Field(lambda: FiniteSumBilinear(batch_size=None), "sum", good=True),
+    "weak_minty_0.1": Field(lambda: WeakMinty(-0.1), "WM .1", good=False, toy=True),
+    "weak_minty_0.4": Field(lambda: WeakMinty(-0.4), "WM .4", good=False),
+    "weak_minty_0.6": Field(lambda: WeakMinty(-0.6), "WM .6", good=False),
+    "rock_paper_scissors": Field(lambda: MatrixGame("rock_paper_scissors"), "RPS", good=True, toy=True),
 }
 
 NAMES = [
@@ -319,23 +323,59 @@ def _cell(cell: Line) -> str:
     return shares if cell["median"] is None else f"{shares} ({cell['median']:.0f})"
 
 
+def summaries(lines: list[Line], shown: float) -> list[Table]:
+    """Return a table for each noise: shares at one learning rate after the first number of calls, and the least ones.
+
+    The least share of a number of calls is over all learning rates and the toy games, none if a game lacks it. Solvers
+    of equal rows have one row, the best come first.
+    """
+    first = lines[0]
+    games, at = dict.fromkeys(line["game"] for line in lines), first["steps"].index(shown)
+    tables = []
+    for noise in dict.fromkeys(line["noise"] for line in lines):
+        rows: dict[tuple[str, ...], list[str]] = {}
+        ranks: dict[tuple[str, ...], float] = {}
+        for solver in dict.fromkeys(line["solver"] for line in lines):
+            own = {line["game"]: line for line in lines if (line["solver"], line["noise"]) == (solver, noise)}
+            shares = [reached(own.get(game), first["calls"][0])[at : at + 1] for game in games]
+            least = []
+            for calls in first["calls"]:
+                found = [reached(own.get(game), calls) for game in games if GAMES[game].toy]
+                least.append([min(map(min, found))] if found and all(found) else [])
+            cells = tuple(f"{cell[0]:.3f}" if cell else "" for cell in [*shares, *least])
+            rows.setdefault(cells, []).append(f"`{solver}`")
+            ranks[cells] = sum(map(sum, [*shares, *least]))
+        best = sorted(rows, key=lambda cells: ranks[cells], reverse=True)
+        heads = ["solver", *(GAMES[game].head for game in games), *(f"least {calls}" for calls in first["calls"])]
+        title = f"noise {noise:g}, {first['calls'][0]} calls, lr {shown:g}, {first['starts']} starts"
+        tables.append(Table(heads, [[", ".join(rows[cells]), *cells] for cells in best], title))
+    return tables
+
+
+def reached(line: Line | None, calls: int) -> list[float]:
+    """Return the share at the critical point for every learning rate, none if the solver is not for the game."""
+    return [cell["reached"] for cell in line["found"][str(calls)]] if line and "found" in line else []
+
+
 def figure(lines: list[Line], shown: float) -> Figure:
     """Draw the shares that reach the critical point at one learning rate, a panel for each noise and budget."""
     first = lines[0]
     at = first["steps"].index(shown)
     solvers, games = (list(dict.fromkeys(line[key] for line in lines)) for key in ("solver", "game"))
     panels = [(noise, calls) for noise in dict.fromkeys(line["noise"] for line in lines) for calls in first["calls"]]
+    shares = torch.full((len(panels), len(solvers), len(games)), math.nan)
+    for line in lines:
+        place = solvers.index(line["solver"]), games.index(line["game"])
+        for panel, (noise, calls) in enumerate(panels):
+            if line["noise"] == noise and (found := reached(line, calls)):
+                shares[panel, *place] = found[at]
+    order = shares.nan_to_num().sum((0, 2)).argsort(descending=True, stable=True)
     made = Figure(figsize=(1.6 + 2.6 * len(panels), 2.2 + 0.2 * len(solvers)), layout="constrained")
     grid = made.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (noise, calls) in zip(grid, panels, strict=True):
-        shares = torch.full((len(solvers), len(games)), math.nan)
-        for line in lines:
-            if line["noise"] == noise and "found" in line:
-                share = line["found"][str(calls)][at]["reached"]
-                shares[solvers.index(line["solver"]), games.index(line["game"])] = share
-        image = axes.imshow(shares.numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
-        axes.set_xticks(range(len(games)), games, rotation=90, fontsize=7)
-        axes.set_yticks(range(len(solvers)), solvers, fontsize=7)
+    for axes, (noise, calls), part in zip(grid, panels, shares[:, order], strict=True):
+        image = axes.imshow(part.numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        axes.set_xticks(range(len(games)), [GAMES[game].head for game in games], rotation=90, fontsize=7)
+        axes.set_yticks(range(len(solvers)), [solvers[i] for i in order], fontsize=7)
         axes.set_title(f"{calls} calls, {'exact' if not noise else 'noisy'}", fontsize=9)
         axes.tick_params(length=0)
         axes.grid(visible=False)
@@ -367,6 +407,8 @@ def main(options: Options) -> int:
         print(line["solver"], line["game"], line["noise"], flush=True)
     lines = [line for job in jobs if (line := log.find(job))]
     (options.out / "table.md").write_text(table(lines).markdown() + "\n")
+    summary = "\n\n".join(one.markdown() for one in summaries(lines, options.shown))
+    (options.out / "summary.md").write_text(summary + "\n")
     save(figure(lines, options.shown), options.out / "frontier.png")
     return 0
 
