@@ -13,7 +13,7 @@ and each step of the weights.
 
 Writes a run folder for every method, results.jsonl and table.md to OUT. The same command continues an interrupted
 table, because it skips the methods in results.jsonl. Takes the budget plus about a minute of evaluation for every
-method and seed, so about half an hour for `--minutes 1`.
+method and seed, so about an hour for `--minutes 1`.
 """
 
 from __future__ import annotations

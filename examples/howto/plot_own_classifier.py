@@ -63,4 +63,4 @@ assert report.robust_accuracy < 0.5 < report.clean_accuracy
 #
 # .. code-block:: text
 #
-#    robustgames attack --model my_nets:robust --env robustgames/DigitsAdversarial-v0
+#    robustgames attack --model my_nets:robust --data digits

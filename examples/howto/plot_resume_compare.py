@@ -58,5 +58,5 @@ plt.show()
 # .. code-block:: text
 #
 #    robustgames train extragradient robustgames/Bilinear-v0 --lr 0.3 --steps 100 --runs 2
-#    robustgames train --resume runs/Bilinear-v0/extragradient/TIME-seed0 --steps 200
-#    robustgames evaluate runs/Bilinear-v0/extragradient/TIME-seed0
+#    robustgames train --resume runs/Bilinear-v0/extragradient/TIME-lr=0.3-seed0 --steps 200
+#    robustgames evaluate runs/Bilinear-v0/extragradient/TIME-lr=0.3-seed0

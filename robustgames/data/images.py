@@ -208,7 +208,7 @@ def image_folder(
 def lsun(path: str | Path, side: int = 64, **settings: Any) -> ImageSource:
     """Return one category of LSUN, e.g. the folder bedroom_train_lmdb: see `image_folder`, which detects its content.
 
-    Source: Yu et al. 2015, "LSUN" (see `image_files.Database`).
+    Source: Yu et al. 2015, "LSUN" (see `files.Database`).
     """
     return image_folder(path, side, **settings)
 

@@ -14,7 +14,7 @@ from robustgames.errors import GameError
 
 
 class NumpyBatch(gym.vector.VectorWrapper):
-    """`GameVectorEnv` or the batched pendulum in NumPy: the innermost wrapper below those of Gymnasium.
+    """`GameVectorEnv` or a batch of control envs in NumPy: the innermost wrapper below those of Gymnasium.
 
     Gymnasium's vector wrappers compute with arrays, and most expect that an env that is over is reset by the *next*
     step (`AutoresetMode.NEXT_STEP`). So the last observation of an episode is returned by the step that ends it. The

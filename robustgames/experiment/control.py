@@ -68,8 +68,8 @@ EXAMPLE = "robustgames/ActionRobustPendulum-v0"
 class ControlExperiment(Experiment[RobustDDPG]):
     """Everything needed to repeat a run of control: the fields are the content of config.yaml.
 
-    The agent is a name of `CONTROL_AGENTS` with the settings of `robustgames.agents.control.settings.Settings`, the env
-    the id of a control env with an adversary, and a timestep is an env step.
+    The agent is a name of `CONTROL_AGENTS` with the settings of its `preset`, the env the id of a control env with an
+    adversary, and a timestep is an env step.
 
     Attributes:
         solver: Name of the solver of the two policies, see `make_solver`.

@@ -51,7 +51,7 @@ class StepBox(ClosedForm):
     """Φ(x, y) = -x y - y²/20 + (y²/10) S((x² + y²)/2) on [-1, 1]², S(t) = 3t² - 2t³: concave in y only near 0.
 
     The one critical point 0 is stable (eigenvalues -0.05 ± i). Farther out y's payoff becomes convex, and runs from
-    |z| > 0.9 end on a cycle that touches the walls (period 6.34 for extragradient, γ = 0.05). Source: Daskalakis,
+    |z| > 1 end on a cycle that touches the walls (period 6.34 for extragradient, γ = 0.05). Source: Daskalakis,
     Golowich, Skoulakis and Zampetakis 2023, "STay-ON-the-Ridge", appendix E, example f2.
 
     Example:

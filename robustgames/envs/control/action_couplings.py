@@ -1,7 +1,7 @@
 """Couplings of two policies on one action box. The law of each is stated here, once, for arrays and tensors.
 
 The law gives the action that is executed when the protagonist plays a and the adversary ā. `ActionRobustEnv` and the
-batched pendulum execute it. The critic's targets and the policy gradient need its expectation under a critic Q, and the
+batches in torch execute it. The critic's targets and the policy gradient need its expectation under a critic Q, and the
 derivatives of that. All four evaluate the same methods.
 """
 

@@ -1,4 +1,4 @@
-"""Control with an adversary: two players act in one Gymnasium env with continuous actions."""
+"""Control with an adversary: two players act in one Gymnasium env, with continuous or finitely many actions."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
     differ, and Gymnasium needs `observation_mode="different"`.
 
     Raises:
-        GameError: An unknown id or setting, actions that are not a bounded Box, alpha outside [0, 1], and what `reset`
-            and `step` raise.
+        GameError: An unknown id or setting, actions that are neither finitely many nor a bounded Box, alpha outside
+            [0, 1], and what `reset` and `step` raise.
 
     Example:
         >>> env = gym.make("robustgames/ActionRobustPendulum-v0", alpha=0.25)
