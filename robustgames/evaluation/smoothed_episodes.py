@@ -16,7 +16,7 @@ from robustgames.envs.opponents import ModelPolicy, Policy, Predictor, policy_of
 from robustgames.envs.registration import control_ids
 from robustgames.errors import GameError, one_line, unknown
 from robustgames.evaluation.policy_smoothing import CertifiedReturns
-from robustgames.evaluation.rollouts import adversary_shape, alone
+from robustgames.evaluation.rollouts import adversary_shape, alone, check_episodes
 
 LEAST_REWARDS = {
     "Acrobot": -1.0,
@@ -84,8 +84,7 @@ def play_smoothed(
     Raises:
         GameError: An env with other observations, an unknown id, no episode, or a noise, budget or unit below 0.
     """
-    if not episodes >= 1:
-        raise GameError(f"episodes is {episodes}: a whole number of at least 1 is needed, e.g. episodes=1000")
+    check_episodes(episodes)
     if not 0 <= noise < float("inf"):
         raise GameError(f"noise is {noise}: a standard deviation is finite and not negative, e.g. noise=0.2")
     if not budget >= 0:
