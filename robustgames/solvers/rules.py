@@ -120,7 +120,7 @@ class RMSProp(Rule):
         k = state["k"] + 1
         s = torch.lerp(state["s"], v * v, 1 - self.decay)
         root = s.sqrt() + self.eps
-        return z + rate_at(self.lr, k) * v / (root if self.eps >= LEAST_EPS else _no_zero(root)), {"k": k, "s": s}
+        return z + rate_at(self.lr, k) * v / (root if self.eps >= LEAST_EPS else no_zero(root)), {"k": k, "s": s}
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Adam(Rule):
         scale = (1 / rate_at(self.lr, k)) * (1 - b1**k)  # in this order a tensor rounds as a number does
         denominator = s.sqrt().mul_(scale / (1 - b2**k) ** 0.5).add_(self.eps * scale)
         if self.eps < LEAST_EPS:
-            denominator = _no_zero(denominator)
+            denominator = no_zero(denominator)
         return torch.addcdiv(z, m, denominator), {"k": k, "m": m, "s": s}
 
 
@@ -264,7 +264,7 @@ def rate_at(lr: Rate, k: int) -> float | Tensor:
     return lr(k) if callable(lr) else lr
 
 
-def _no_zero(denominator: Tensor) -> Tensor:
+def no_zero(denominator: Tensor) -> Tensor:
     """Return a denominator with infinity for 0: no step where all gradients were 0, or their squares underflowed."""
     return torch.where(denominator == 0, float("inf"), denominator)
 
