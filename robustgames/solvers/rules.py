@@ -288,6 +288,11 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
+def is_whole(value: Any, least: int) -> bool:
+    """Return whether a value is a whole number of at least `least`: a count such as 2.5 would match no step, or few."""
+    return _is_number(value) and value >= least and value % 1 == 0
+
+
 def _check_eps(eps: float) -> None:
     if not (_is_number(eps) and 0 <= eps < float("inf")):
         raise GameError(f"eps is {eps}: it must be a small number >= 0, e.g. eps=1e-8")

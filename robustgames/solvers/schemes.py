@@ -18,7 +18,7 @@ from robustgames.errors import GameError
 from robustgames.games.game import Game
 from robustgames.games.oracle import Oracle
 from robustgames.solvers.players import NAMES, Rules, init_rules, move_in_turn, move_rules, move_together, pair, rewind
-from robustgames.solvers.rules import State
+from robustgames.solvers.rules import State, is_whole
 
 
 class Tally(NamedTuple):
@@ -110,8 +110,8 @@ class Simultaneous(Scheme):
     replays: int = 1
 
     def __post_init__(self) -> None:
-        if self.replays < 1:
-            raise GameError(f"replays is {self.replays}: a sample serves at least 1 step")
+        if not is_whole(self.replays, 1):
+            raise GameError(f"replays is {self.replays}: a sample serves at least 1 step, and a whole number of them")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
         return init_rules(self.rule, oracle, z)
@@ -163,8 +163,8 @@ class Turns(Scheme):
     ratio: int = 10
 
     def __post_init__(self) -> None:
-        if self.ratio < 1:
-            raise GameError(f"ratio is {self.ratio}: at least 1 step of player 0 per step of player 1")
+        if not is_whole(self.ratio, 1):
+            raise GameError(f"ratio is {self.ratio}: at least 1 step of player 0 per step of player 1, a whole number")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
         return {"t": 0, **init_rules(pair(self.rule), oracle, z)}
