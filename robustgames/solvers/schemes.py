@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from robustgames.errors import GameError
-from robustgames.games.game import Game
 from robustgames.games.oracle import Oracle
 from robustgames.solvers.players import NAMES, Rules, init_rules, move_in_turn, move_rules, move_together, pair, rewind
 from robustgames.solvers.rules import State, is_whole
@@ -310,23 +309,3 @@ class Averaged(Scheme):
 
     def tally(self) -> Tally:
         return self.scheme.tally()
-
-
-@torch.no_grad()
-def trajectory(solver: Scheme, game: Game, z: Tensor, steps: int, seed: int = 0) -> Tensor:
-    """Return the iterates z_0 … z_steps of a solver, shape (steps + 1, *S, n + m).
-
-    Example:
-        >>> from robustgames.games.toy import Bilinear
-        >>> from robustgames.solvers.rules import SGD
-        >>> trajectory(Simultaneous(SGD(1.0)), Bilinear(), torch.tensor([1.0, 0.0]), steps=1)
-        tensor([[1., 0.],
-                [1., 1.]])
-    """
-    game = game.to(z.device, z.dtype)
-    oracle = Oracle(game, tuple(z.shape[:-1]), torch.Generator(z.device).manual_seed(seed))
-    state, points = solver.init(oracle, z), [z]
-    for _ in range(steps):
-        z, state = solver.step(oracle, z, state)
-        points.append(z)
-    return torch.stack(points)

@@ -321,6 +321,9 @@ def test_basins_refuse_wrong_starts_and_windows():
         diagnostics.basins(Bilinear(), solver, torch.zeros(3))
     with pytest.raises(GameError, match="window is 20"):
         diagnostics.basins(Bilinear(), solver, torch.ones(3, 2), 10, window=20)
+    for tol in (-0.1, float("nan")):  # it searched for groups without end
+        with pytest.raises(GameError, match="tol is"):
+            diagnostics.basins(Bilinear(), solver, torch.ones(3, 2), 10, window=5, tol=tol)
     with pytest.raises(GameError, match="not finite"):
         diagnostics.basins(Bilinear(), solver, torch.tensor([[1.0, 0.0], [float("nan"), 0.0]]), 10, window=5)
     with pytest.raises(GameError, match="must have two"):
