@@ -228,6 +228,23 @@ def test_polar_has_the_radial_speed_of_its_formula():
     torch.testing.assert_close(ends, tensor(0.0, 1.0, 1.0), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("time", "dt", "said"),
+    [
+        (-1.0, 0.02, "time is -1.0"),
+        (float("inf"), 0.02, "time is inf"),
+        (float("nan"), 0.02, "time is nan"),
+        (1.0, 0.0, "dt is 0.0"),
+        (1.0, float("inf"), "dt is inf"),
+        (1.0, float("nan"), "dt is nan"),
+    ],
+)
+def test_a_flow_without_a_time_or_a_step_is_refused(time, dt, said):
+    with pytest.raises(rg.GameError, match=said):
+        diagnostics.flow(Bilinear(), torch.ones(2), time, dt)
+    assert diagnostics.flow(Bilinear(), torch.ones(2), 0.0).shape == (1, 2)
+
+
 # -- a solver that does not fit the game ------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["mirror_descent", "mirror_prox", "optimistic_mwu", "magnetic"])
 def test_entropic_steps_outside_simplices_are_refused(name):
