@@ -94,9 +94,8 @@ class AdversarialClassification(ZeroSumGame):
                 f"smoothing is {smoothing}: it lies in [0, 1), e.g. 0.1, and belongs to loss='cross_entropy' without "
                 "attacker='interval'"
             )
-        if getattr(network, "widths", (2,))[-1] == 1 and int(labels.max()) > 1:
-            raise GameError(f"labels go up to {int(labels.max())}: a network with one output takes labels 0 and 1")
-        self.images, self.labels, self.network = images, labels, network
+        _check_outputs(network, labels)
+        self.images, self.labels, self.network = images, labels.long(), network  # 2 b - 1 of the losses needs signs
         self.eps, self.batch_size, self.norm, self.loss, self.trades = eps, batch_size, norm, loss, trades
         self.augment, self.precision = augment, precision
         # None: in no fingerprint of a game that has no use for it
@@ -309,10 +308,22 @@ def _check_data(images: Tensor, labels: Tensor, eps: float, norm: str, batch_siz
         raise GameError(f"eps is {eps}: the radius of the attack is {allowed}, e.g. eps=0.1")
     if batch_size is not None and batch_size < 1:
         raise GameError(f"batch_size is {batch_size}: at least 1 image, or None for all {len(images)}")
+    if labels.dim() != 1:
+        raise GameError(f"labels have shape {tuple(labels.shape)}: ({len(images)},) is needed, e.g. labels.flatten()")
     if len(labels) != len(images):
         raise GameError(f"{len(images)} images have {len(labels)} labels: one label per image is needed")
     if labels.is_floating_point() or int(labels.min()) < 0:
         raise GameError(f"labels are {labels.dtype} from {labels.min()}: class numbers 0, 1, ... are needed")
+
+
+def _check_outputs(network: MLP | Network | Frozen, labels: Tensor) -> None:
+    """Raise GameError if a perceptron has fewer outputs than there are classes; those of a module are unknown here."""
+    inner, most = network.network if isinstance(network, Frozen) else network, int(labels.max())
+    outputs = inner.widths[-1] if isinstance(inner, MLP) else most + 1
+    if outputs == 1 and most > 1:
+        raise GameError(f"labels go up to {most}: a network with one output takes labels 0 and 1")
+    if 1 < outputs <= most:
+        raise GameError(f"labels go up to {most}: a network with {outputs} outputs takes labels 0 to {outputs - 1}")
 
 
 def _check_attack(images: Tensor, norm: str, attacker: str, starts: str, threshold: float | None, kappa: float) -> None:
