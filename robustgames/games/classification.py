@@ -81,7 +81,7 @@ class AdversarialClassification(ZeroSumGame):
     ) -> None:
         _check_data(images, labels, eps, norm, batch_size)
         _check_attack(images, norm, attacker, starts, threshold, kappa)
-        _check_slope(threshold, slope)
+        check_threshold(threshold, slope)
         _check_augmentation(images, attacker, augment, batch_size)
         if loss not in CLASS_LOSSES:
             raise unknown("loss", loss, CLASS_LOSSES)
@@ -343,13 +343,6 @@ def _check_attack(images: Tensor, norm: str, attacker: str, starts: str, thresho
             f"threshold is {threshold}: it is for attacks of single images in linf, not for {norm}, {attacker}; "
             "use threshold=None"
         )
-
-
-def _check_slope(threshold: float | None, slope: float) -> None:
-    if threshold is not None:
-        check_threshold(threshold, slope)
-    elif slope != SLOPE:
-        raise GameError(f"slope is {slope}: it is that of a threshold, so set one, e.g. threshold=0.5, or leave it out")
 
 
 def _check_augmentation(images: Tensor, attacker: str, augment: bool, batch_size: int | None) -> None:
