@@ -40,7 +40,7 @@ class AdversarialClassification(ZeroSumGame):
         network: Classifier h; `MLP((p, ..., classes))` or a `Network`. One output takes labels 0 and 1.
         eps: Radius of the ball, >= 0; 0 disables the attacker.
         batch_size: B; if None, every draw is all N images in order.
-        norm: "linf", "l2" or "l1".
+        norm: "linf", "l2" or "l1", also spelled as in `ThreatModel`.
         loss: Loss L: cross_entropy, logistic, squared or hinge.
         trades: Weight β; 0 gives the payoff above.
         attacker: Meaning of y: "minibatch" (η_i per image of the minibatch), "remembered" (η_i per image of the data,
@@ -79,6 +79,7 @@ class AdversarialClassification(ZeroSumGame):
         threshold: float | None = None,
         slope: float = SLOPE,
     ) -> None:
+        norm = convex_norm(norm, "this game")
         _check_data(images, labels, eps, norm, batch_size)
         _check_attack(images, norm, attacker, starts, threshold, kappa)
         check_threshold(threshold, slope)
@@ -102,7 +103,7 @@ class AdversarialClassification(ZeroSumGame):
         self.kappa = kappa if attacker == "interval" else None
         self.smoothing = smoothing or None
         self.starts = None if starts == "uniform" else starts
-        self.threat = ThreatModel(convex_norm(norm, "this game"), eps)
+        self.threat = ThreatModel(norm, eps)
         self.threshold, self.slope = threshold, slope
         kind = ATTACKERS[attacker] if threshold is None else partial(BehindThreshold, threshold=threshold, slope=slope)
         self.attacker = kind(self.threat, images, batch_size or len(images))

@@ -185,7 +185,7 @@ class Steepest(Rule):
 
     Args:
         lr: Size of the step in the norm.
-        norm: "linf", "l2" or "l1".
+        norm: "linf", "l2" or "l1", also spelled as in `ThreatModel`.
         width: Number of coordinates of a row. If None, a row is the whole block.
         coordinates: Number of coordinates in ℓ1 that share the step in equal parts, those of the largest |v|. One is
             steepest, but a pixel has room for a part of the step only. Source: Maini, Wong and Kolter 2020.
@@ -199,7 +199,7 @@ class Steepest(Rule):
 
     def __post_init__(self) -> None:
         check_rate(self.lr)
-        convex_norm(self.norm, "Steepest")
+        object.__setattr__(self, "norm", convex_norm(self.norm, "Steepest"))
         if self.coordinates < 1 or (self.coordinates > 1 and self.norm != "l1"):
             raise GameError(f"coordinates is {self.coordinates}: a number >= 1 for steps in l1, 1 in other norms")
 
