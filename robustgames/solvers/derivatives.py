@@ -61,6 +61,12 @@ def flow(game: Game, z: Tensor, time: float, dt: float = 0.02) -> Tensor:
     return torch.stack(points)
 
 
+def check_tolerance(tol: float) -> None:
+    """Raise GameError unless a tolerance is a finite number >= 0: within NaN nothing fails, within -1 nothing holds."""
+    if not 0 <= tol < float("inf"):
+        raise GameError(f"tol is {tol}: a finite number >= 0 is needed, e.g. tol=1e-3")
+
+
 def symmetric(matrix: Tensor) -> Tensor:
     """Return the symmetric part of a matrix, (*S, d, d)."""
     return (matrix + matrix.mT) / 2

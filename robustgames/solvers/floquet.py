@@ -10,7 +10,7 @@ from torch import Tensor
 from robustgames.errors import GameError
 from robustgames.games.game import Game
 from robustgames.solvers.cycles import LimitCycle
-from robustgames.solvers.derivatives import jacobian
+from robustgames.solvers.derivatives import check_tolerance, jacobian
 
 NEWTON_STEPS, LARGEST_STEP = 12, 0.5  # in units of the size of the orbit
 
@@ -74,6 +74,7 @@ def closed_orbit(game: Game, cycle: LimitCycle | None, steps: int = 400, tol: fl
     """
     if cycle is None:
         raise GameError("cycle is None: limit_cycle found none; pass it a longer trajectory, or one with another start")
+    check_tolerance(tol)
     if steps < 1:
         raise GameError(f"steps is {steps}: a turn has at least one step, e.g. steps=400")
     game = game.exact.to("cpu", torch.float64)
