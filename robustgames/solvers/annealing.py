@@ -27,7 +27,7 @@ def annealed(solver: Scheme, calls: int) -> Scheme:
 
     Raises:
         GameError: A rate is a schedule already or one per run, the scheme does not count its applications, or `calls`
-            is no number of at least 1 (True is for a `GameExperiment`, which knows its steps).
+            is not a number >= 1 (True is for a `GameExperiment`, which knows its steps).
 
     Example:
         >>> from robustgames.solvers import make_solver
