@@ -12,7 +12,7 @@ from robustgames.attacks.losses import LabelLoss
 from robustgames.attacks.masking import after_attack, announce, differing_passes
 from robustgames.attacks.problem import Bounds, Problem, Radius, pose_problem
 from robustgames.attacks.victim import Model, Victim
-from robustgames.errors import unknown
+from robustgames.errors import GameError
 from robustgames.games.threat import CONVEX, norm_name
 
 
@@ -62,7 +62,8 @@ class Attack(ABC):
         """Return the perturbed inputs, in the shape and dtype of x."""
         norm = norm_name(norm)
         if norm not in self.norms:
-            raise unknown("norm", norm, self.norms)
+            others = "fmn" if norm not in CONVEX else "fmn or apgd"
+            raise GameError(f"{type(self).__name__} attacks in {' and '.join(self.norms)}, not in {norm}: use {others}")
         loss = self.loss if loss is None else loss
         posed = pose_problem(model, x, y, eps, norm, bounds, generator, loss, targets, eot, any_radius=self.any_radius)
         with posed as p:

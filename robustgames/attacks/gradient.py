@@ -24,7 +24,7 @@ from robustgames.attacks.engine import Early, ascend, check_steps
 from robustgames.attacks.losses import LabelLoss
 from robustgames.attacks.problem import Bounds, Problem, Radius
 from robustgames.attacks.restarts import check_restarts, restart
-from robustgames.attacks.steps import Constant
+from robustgames.attacks.steps import Constant, check_motion
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import unknown
 
@@ -58,6 +58,7 @@ class PGD(Attack):
         check_start(self.start)
         check_steps(self.steps, self.early)
         check_restarts(self.restarts)
+        check_motion(self.step_size, self.momentum)
 
     def run(self, p: Problem) -> Tensor:
         return restart(p, self._search, self.restarts)

@@ -12,7 +12,7 @@ from robustgames.attacks.attack import Attack
 from robustgames.attacks.engine import ascend
 from robustgames.attacks.losses import LabelLoss
 from robustgames.attacks.problem import Bounds, Problem, Radius
-from robustgames.attacks.steps import Constant
+from robustgames.attacks.steps import Constant, check_motion
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError
 
@@ -81,6 +81,7 @@ class NES(Attack):
             )
         if self.sigma is not None and not 0 < self.sigma < float("inf"):
             raise GameError(f"sigma is {self.sigma}: it is a distance > 0 in units of the inputs, e.g. sigma=0.001")
+        check_motion(self.step_size, self.momentum)
 
     def run(self, p: Problem) -> Tensor:
         known = {field.name: getattr(p, field.name) for field in fields(p)}

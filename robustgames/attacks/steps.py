@@ -11,6 +11,7 @@ from torch import Tensor
 from robustgames.attacks.directions import Direction, steepest
 from robustgames.attacks.engine import Rows, Step
 from robustgames.attacks.problem import Problem
+from robustgames.errors import GameError
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class Constant(Step):
             rows = {"m": g}
         size = self.size if self.size is not None else self.share * problem.threat.eps
         return problem.project(eta + size * self.direction(problem, eta, g)), rows
+
+
+def check_motion(step_size: float | None, momentum: float = 0.0) -> None:
+    """Refuse a step that would not lead along the gradient: a size that is not positive, or a negative momentum."""
+    if step_size is not None and not 0 < step_size < float("inf"):
+        raise GameError(f"step_size is {step_size}: a finite length > 0 is needed, e.g. step_size=0.01, or None")
+    if not 0 <= momentum < float("inf"):
+        raise GameError(f"momentum is {momentum}: the weight of the previous steps is finite and >= 0, e.g. 1.0")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from robustgames.attacks.gradient import pgd
 from robustgames.attacks.inputs import per_row
+from robustgames.attacks.passes import check_passes, seeded
 from robustgames.attacks.problem import Bounds, Radius
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError
@@ -27,11 +28,13 @@ class Transfers:
         clean: Verdicts on the inputs as they are, (M, N): True if correct.
         right: Verdicts on the perturbed inputs, (M, M, N): `right[s, t]` are those of classifier t on inputs that were
             perturbed against classifier s.
+        steps: Steps of PGD against each classifier.
     """
 
     names: tuple[str, ...]
     clean: Tensor
     right: Tensor
+    steps: int = STEPS
 
     @property
     def clean_accuracy(self) -> Tensor:
@@ -48,7 +51,7 @@ class Transfers:
         return {
             "models": list(self.names),
             "images": self.clean.shape[-1],
-            "attack": f"PGD with momentum, {STEPS} steps",
+            "attack": f"PGD with momentum, {self.steps} steps",
             "clean": self.clean_accuracy.tolist(),
             "accuracy": self.accuracy.tolist(),
         }
@@ -78,12 +81,12 @@ def transfer(
     Args:
         models: Classifiers by name, each inputs (N, ...) -> logits (N, C).
         x, y, eps, norm, bounds, generator, eot: See `robustgames.attacks.gradient`. With `eot` above 1, an input counts
-            as correct if most passes are.
+            as correct if most passes are, whose noise comes from `generator` too.
         steps: Steps of PGD.
         batch_size: Inputs that are attacked together.
 
     Raises:
-        GameError: If no classifier is given, and the errors of all attacks.
+        GameError: If no classifier is given or batch_size is below 1, and the errors of all attacks.
 
     Example:
         >>> first, second = (lambda x, w=w: torch.stack([x @ w, 0.5 + 0 * x[:, 0]], 1) for w in torch.eye(2))
@@ -94,9 +97,18 @@ def transfer(
     """
     if not models:
         raise GameError("no classifier is given: pass {name: model}, e.g. transfer({'a': a, 'b': b}, x, y, 0.1)")
+    if not batch_size >= 1:
+        raise GameError(f"batch_size is {batch_size}: at least 1 input is attacked at a time")
+    check_passes(eot)
     names, radii = tuple(models), per_row("eps", eps, x.shape)
     radii = radii.squeeze(-1) if isinstance(radii, Tensor) and radii.dim() > 1 else radii
-    clean = torch.stack([_right(models[name], x, y, eot, batch_size) for name in names])
+    noise = generator if generator is not None else Generator(x.device).manual_seed(0)
+
+    def right(images: Tensor) -> Tensor:
+        """Return the verdicts of all classifiers, (M, N)."""
+        return torch.stack([_right(models[name], images, y, eot, batch_size, noise) for name in names])
+
+    clean = right(x)
     rows: list[Tensor] = []
     for source in names:
         parts = []
@@ -106,8 +118,8 @@ def transfer(
             options = {"momentum": MOMENTUM, "early": "loss", "bounds": box, "generator": generator, "eot": eot}
             parts.append(pgd(models[source], x[part], y[part], _of_rows(radii, y, part), norm, steps, **options))
         x_adv = torch.cat(parts) if parts else x
-        rows.append(torch.stack([_right(models[target], x_adv, y, eot, batch_size) for target in names]))
-    return Transfers(names, clean, torch.stack(rows))
+        rows.append(right(x_adv))
+    return Transfers(names, clean, torch.stack(rows), steps)
 
 
 def _of_rows(value: float | Tensor, like: Tensor, rows: slice) -> float | Tensor:
@@ -117,9 +129,9 @@ def _of_rows(value: float | Tensor, like: Tensor, rows: slice) -> float | Tensor
     return value
 
 
-def _right(model: Model, x: Tensor, y: Tensor, eot: int, batch_size: int) -> Tensor:
+def _right(model: Model, x: Tensor, y: Tensor, eot: int, batch_size: int, generator: Generator) -> Tensor:
     """Return the verdicts of most passes on some inputs, (N,)."""
     victim = model if isinstance(model, Victim) else Victim(model)
-    with victim.under_attack(int(y.max()) + 1 if len(y) > 0 else 2):
+    with seeded(generator, eot), victim.under_attack(int(y.max()) + 1 if len(y) > 0 else 2):
         passes = [torch.cat([victim.logits(part).argmax(-1) for part in x.split(batch_size)]) == y for _ in range(eot)]
     return torch.stack(passes).double().mean(0) > 0.5

@@ -12,7 +12,7 @@ from robustgames.attacks.losses import LabelLoss
 from robustgames.attacks.masking import after_attack, announce
 from robustgames.attacks.narrow import round_toward, widen
 from robustgames.attacks.problem import Bounds, Problem, Radius, pose_problem
-from robustgames.attacks.steps import Constant
+from robustgames.attacks.steps import Constant, check_motion
 from robustgames.attacks.victim import Model, Victim
 from robustgames.errors import GameError
 from robustgames.games.threat import ThreatModel, convex_norm
@@ -57,6 +57,9 @@ def universal(
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if not value >= 1:
             raise GameError(f"{name} is {value}: at least 1 is needed")
+    check_motion(step_size)
+    if clip != clip:
+        raise GameError("clip is nan: a level of the loss is needed, e.g. clip=5.0, or inf to clip none")
     if isinstance(eps, Tensor) and eps.numel() != 1:
         raise GameError(f"eps has {eps.numel()} values: one perturbation has one radius, e.g. eps=0.3")
     norm = convex_norm(norm, "universal")

@@ -10,6 +10,8 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
+from robustgames.errors import GameError
+
 
 @dataclass(frozen=True, eq=False)
 class Verdicts:
@@ -71,10 +73,17 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[f
 
     Source: Clopper and Pearson 1934.
 
+    Raises:
+        GameError: There are fewer than 0 successes or more than trials, or the level is not strictly between 0 and 1.
+
     Example:
         >>> [round(end, 4) for end in clopper_pearson(8, 10)]
         [0.4439, 0.9748]
     """
+    if not 0 <= successes <= trials:
+        raise GameError(f"successes is {successes}: a number from 0 to trials = {trials} is needed")
+    if not 0 < level < 1:
+        raise GameError(f"level is {level}: a probability strictly between 0 and 1 is needed, e.g. 0.95")
     tail = (1 - level) / 2
     at_most = float(lower_bound(np.array(trials - successes), trials, tail))
     return float(lower_bound(np.array(successes), trials, tail)), 1 - at_most

@@ -229,12 +229,12 @@ class GameVectorEnv(gym.vector.VectorEnv[dict[str, Tensor], dict[str, Tensor], T
         return self._blocks(torch.zeros_like(z)), {"strategy": self._blocks(z)}
 
     def step(self, actions: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+        strategies = [_strategy(self.game, actions, player, (self.num_envs,)) for player in (0, 1)]
         self.oracle.draw()
-        z = self.oracle.project(torch.cat([_strategy(self.game, actions, i, (self.num_envs,)) for i in (0, 1)], -1))
-        rewards, v = self.oracle.evaluate(z)
+        rewards, v = self.oracle.evaluate(self.oracle.project(torch.cat(strategies, -1)))
         named = dict(zip(self.players, rewards, strict=True))
         never = torch.zeros(2, self.num_envs, dtype=torch.bool, device=self.game.device)  # new, a caller may change it
-        return self._blocks(v), rewards[0], never[0], never[1], {"rewards": named}
+        return self._blocks(v), rewards[0].clone(), never[0], never[1], {"rewards": named}
 
     def _blocks(self, z: Tensor) -> dict[str, Tensor]:
         return dict(zip(self.players, self.game.split(z), strict=True))

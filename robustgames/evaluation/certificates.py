@@ -13,6 +13,7 @@ from robustgames.evaluation.generators import generator_metrics
 from robustgames.evaluation.metrics import FGSM_ACCURACY, FINAL_ATTACK_STEPS, pgd_accuracy
 from robustgames.games import GAN, AdversarialClassification, Game, HeldOut, Space, ZeroSumGame
 from robustgames.games.losses import as_logits, predictions
+from robustgames.games.threat import norm_name
 from robustgames.processes import Processes, alone
 from robustgames.solvers import diagnostics
 from robustgames.solvers.gaps import known_gap
@@ -158,7 +159,7 @@ def catastrophic_overfitting(
         norm: Norm of both attacks.
     """
     one, several = shares.get(FGSM_ACCURACY.name), shares.get(pgd_accuracy(attack_steps).name)
-    if one is None or several is None or norm not in TELLING:
+    if one is None or several is None or norm_name(norm) not in TELLING:
         return None
     return (one >= 0.5) & (one - several > COLLAPSE)
 

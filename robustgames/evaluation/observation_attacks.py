@@ -29,6 +29,7 @@ from robustgames.attacks.steps import Halving
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.adversaries import SELECTION
 from robustgames.evaluation.robust_sarsa import EPISODES, fit_robust_sarsa
+from robustgames.evaluation.rollouts import check_episodes
 from robustgames.evaluation.side_by_side import SideBySide
 from robustgames.games.threat import ThreatModel
 
@@ -137,8 +138,14 @@ class ObservationAttacks:
     left_out: Mapping[str, str]
 
     def strongest(self) -> list[str]:
-        """Return the name of the attack with the lowest mean return, of each run."""
-        names = list(self.returns)
+        """Return the name of the attack with the lowest mean return, of each run.
+
+        Raises:
+            GameError: No attack applies.
+        """
+        if not (names := list(self.returns)):
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.left_out.items()) or "none is named"
+            raise GameError(f"no attack was played ({reasons}): name another one, e.g. attacks=('random', 'mad')")
         means = np.stack([self.returns[name].mean(1) for name in names])
         return [names[k] for k in means.argmin(0)]
 
@@ -178,8 +185,10 @@ def attack_observations(
         progress: Function that is called with (parts done, all parts).
 
     Raises:
-        GameError: An unknown attack, a negative eps, an env with other observations; see also `play`.
+        GameError: An unknown attack, a negative eps, no episode, an env with other observations; see also `play`.
     """
+    check_episodes(episodes)
+    attacks = tuple(dict.fromkeys(attacks))  # one that is named twice is played once
     for name in attacks:
         if name not in ATTACKS:
             raise unknown("observation attack", name, ATTACKS)
@@ -203,7 +212,7 @@ def attack_observations(
                 else:
                     found[name].append(envs.play(policy, episodes, seed, sight).returns)
                 if progress is not None:
-                    progress(run * len(attacks) + list(attacks).index(name) + 1, parts)
+                    progress(run * len(attacks) + attacks.index(name) + 1, parts)
     returns = {name: np.stack(rows) for name, rows in found.items() if name not in left_out}
     return ObservationAttacks(eps, np.stack(scales), np.stack(nominal), returns, left_out)
 

@@ -85,7 +85,7 @@ class CertifiedReturns:
         least: Number that no return is below, attacked or not; without it there are no bounds of the mean.
 
     Raises:
-        GameError: A noise that is not positive, or a return below `least`.
+        GameError: A noise that is not positive, a `least` that is not finite, or a return below it.
 
     Example:
         >>> found = CertifiedReturns(np.full(1000, 500.0), noise=0.2, least=0.0)
@@ -102,6 +102,8 @@ class CertifiedReturns:
         if not 0 < self.noise < float("inf"):
             raise GameError(f"noise is {self.noise}: a smoothed policy has noise > 0 on its observations, e.g. 0.2")
         x, p = survival_bounds(self.returns, self.alpha)
+        if self.least is not None and not -float("inf") < self.least < float("inf"):
+            raise GameError(f"least is {self.least}: a finite number that no return is below, e.g. least=0.0, or None")
         if self.least is not None and x[0] < self.least:
             raise GameError(f"least is {self.least:g}, but an episode returned {x[0]:g}: no return may be below it")
         object.__setattr__(self, "_x", x)

@@ -79,6 +79,12 @@ def adversary_shape(env: gym.Env) -> tuple[int, ...]:
     return env.action_space["adversary"].shape  # type: ignore[index]
 
 
+def check_episodes(episodes: int) -> None:
+    """Refuse a number of episodes below 1."""
+    if not episodes >= 1:
+        raise GameError(f"episodes is {episodes}: a whole number of at least 1 is needed, e.g. episodes=10")
+
+
 def play(
     env: gym.Env | str,
     policy: Policy | Predictor,
@@ -113,8 +119,6 @@ def play(
         >>> play("robustgames/ActionRobustPendulum-v0", still, episodes=2, perturbation={"mass": 2.0}).lengths
         array([200, 200])
     """
-    if not episodes >= 1:
-        raise GameError(f"episodes is {episodes}: a whole number of at least 1 is needed")
     return trace(env, policy, episodes, seed, perturbation, adversary, env_settings)[0]
 
 
@@ -128,6 +132,7 @@ def trace(
     env_settings: Mapping[str, Any] | None = None,
 ) -> tuple[Rollouts, tuple[int, ...]]:
     """Return (the result of `play`, checksums of the observations of every episode)."""
+    check_episodes(episodes)
     made = control_env(env, env_settings)
     core = action_robust(made)
     acting, before = policy_of(policy, "protagonist", core.action_space["protagonist"]), core._source  # type: ignore[index]

@@ -14,9 +14,9 @@ from robustgames.envs.control.action_robust import ActionRobustEnv
 from robustgames.envs.control.inner import checked_flag, is_real_box
 from robustgames.envs.opponents import ModelPolicy, Policy, Predictor, policy_of
 from robustgames.envs.registration import control_ids
-from robustgames.errors import GameError, unknown
+from robustgames.errors import GameError, one_line, unknown
 from robustgames.evaluation.policy_smoothing import CertifiedReturns
-from robustgames.evaluation.rollouts import adversary_shape, alone
+from robustgames.evaluation.rollouts import adversary_shape, alone, check_episodes
 
 LEAST_REWARDS = {
     "Acrobot": -1.0,
@@ -73,7 +73,8 @@ def play_smoothed(
         noise: Standard deviation σ of the noise, in units of `scale`.
         episodes: Number of episodes.
         seed: Seed of the first one.
-        scale: Units of the components, (p,); 1 by default. A component of unit 0 has no noise and cannot be attacked.
+        scale: Units of the components, (p,) or one number for all; 1 by default. A component of unit 0 has no noise and
+            cannot be attacked.
         attack: Shifts of the observations before the noise. If None, there is none.
         budget: Bound B of the norm of all shifts of an episode, in units of `scale`: the last shift that exceeds it is
             shortened, and those after it are 0.
@@ -81,10 +82,13 @@ def play_smoothed(
         progress: Function that is called with (episodes done, all episodes).
 
     Raises:
-        GameError: An env with other observations, an unknown id, or no episode.
+        GameError: An env with other observations, an unknown id, no episode, or a noise, budget or unit below 0.
     """
-    if not episodes >= 1:
-        raise GameError(f"episodes is {episodes}: a whole number of at least 1 is needed, e.g. episodes=1000")
+    check_episodes(episodes)
+    if not 0 <= noise < float("inf"):
+        raise GameError(f"noise is {noise}: a standard deviation is finite and not negative, e.g. noise=0.2")
+    if not budget >= 0:
+        raise GameError(f"budget is {budget}: the norm of all shifts of an episode is not negative, e.g. budget=0.1")
     made = _made(env, env_settings)
     core, space = made.unwrapped, made.observation_space
     if not is_real_box(space) or len(space.shape or ()) != 1:
@@ -94,8 +98,9 @@ def play_smoothed(
     if acting is None:
         raise GameError(f"policy is {policy!r}: pass a function observation -> action, or an agent")
     idle = {"adversary": np.zeros(adversary_shape(made), np.float32)} if robust else {}
-    units, found = np.ones(space.shape or ()) if scale is None else np.asarray(scale, np.float64), []
+    found: list[float] = []
     try:
+        units = _units(scale, space.shape[0])  # type: ignore[index]
         with alone(core) if isinstance(core, ActionRobustEnv) else nullcontext():
             for k in range(episodes):
                 if isinstance(acting, ModelPolicy):
@@ -146,7 +151,7 @@ def certify_returns(
         episodes: Number of episodes.
         seed: Seed of the first one.
         alpha: Probability that the certificate is wrong.
-        scale: Units of the components, (p,); 1 by default.
+        scale: Units of the components, (p,) or one number for all; 1 by default.
         least: Number that no return is below. By default that of `least_return` if `env` is an id and it is known; an
             env that is given may have wrappers that change its rewards.
         env_settings: Settings of an id.
@@ -193,6 +198,16 @@ def _least_return(made: gym.Env) -> float | None:
     if any(repr(usual.kwargs.get(key)) != repr(value) for key, value in inner.kwargs.items() if key != "render_mode"):
         return None  # such as sutton_barto_reward of CartPole, which is another reward
     return least_return(model, spec.max_episode_steps)
+
+
+def _units(scale: Any, count: int) -> np.ndarray:
+    """Return the unit of every component, (p,): each one has noise of its own."""
+    units = np.asarray(1.0 if scale is None else scale, np.float64)
+    if units.shape not in ((), (count,)) or not (np.isfinite(units) & (units >= 0)).all():
+        raise GameError(
+            f"scale is {one_line(units)}: finite units >= 0 of {count} components are needed, e.g. np.ones({count})"
+        )
+    return np.broadcast_to(units, (count,))
 
 
 def _paid(delta: np.ndarray, left: float) -> tuple[np.ndarray, float]:

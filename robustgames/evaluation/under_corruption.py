@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from robustgames.attacks.inputs import Bounds
+from robustgames.attacks.inputs import Bounds, check_inputs, check_labels
 from robustgames.attacks.victim import Model, Victim
 from robustgames.data.corruptions import SEVERITIES, as_images, corrupt, kinds_of
 from robustgames.errors import GameError
@@ -73,7 +73,8 @@ def under_corruption(
         progress: Function that is called with the result so far after every kind.
 
     Raises:
-        GameError: Unknown kind, inputs that are not images, or bounds that are not numbers.
+        GameError: Unknown kind, inputs that are not images or lie outside their bounds, bounds that are not numbers,
+            labels of the wrong type or number, or batch_size below 1.
 
     Example:
         >>> x = torch.rand(50, 1, 8, 8)
@@ -88,6 +89,10 @@ def under_corruption(
         raise GameError(f"inputs {tuple(x.shape)} are not images of 1 or 3 channels: they have no corruptions")
     if isinstance(low, Tensor) or isinstance(high, Tensor) or not high - low < float("inf"):
         raise GameError("images to corrupt need the same finite bounds for all pixels, e.g. --bounds 0,1")
+    check_inputs(x, bounds)
+    classes = check_labels("labels", y, x)
+    if not batch_size >= 1:
+        raise GameError(f"batch_size is {batch_size}: at least 1 image passes through the model at a time")
     victim = model if isinstance(model, Victim) else Victim(model)
     accuracy: dict[str, tuple[float, ...]] = {}
     together = max(1, min(TOGETHER, LARGEST // max(images[:1].nbytes, 1)))
@@ -101,7 +106,7 @@ def under_corruption(
                 count += int((victim.logits(batch).argmax(-1) == own).sum())
         return count / max(len(y), 1)
 
-    with victim.under_attack(int(y.max()) + 1 if len(y) > 0 else 2), torch.no_grad():
+    with victim.under_attack(classes), torch.no_grad():
         clean = right(lambda part: part)
         for kind in names:
             row = []

@@ -21,7 +21,7 @@ from robustgames.experiment.folder import check_files
 from robustgames.experiment.kept_files import with_kept_files
 from robustgames.experiment.user_data import load_data
 from robustgames.games import MLP, AdversarialClassification, Frozen, HeldOut
-from robustgames.games.threat import ThreatModel
+from robustgames.games.threat import ThreatModel, norm_name
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def from_run(
             f"{experiment.env} has no classifier to attack: give a run of robustgames/DigitsAdversarial-v0 or "
             "MnistAdversarial-v0, or a network of yours with --model module:function"
         )
-    if norm not in (None, game.norm) and eps is None:
+    if norm is not None and norm_name(norm) != game.norm and eps is None:
         raise GameError(f"--norm {norm} differs from the game's {game.norm}: give its radius too, e.g. --eps 1")
     if data is None:
         x, y, names = game.held_out.images, game.held_out.labels, class_names(game.held_out.labels.cpu())

@@ -40,7 +40,7 @@ class AdversarialClassification(ZeroSumGame):
         network: Classifier h; `MLP((p, ..., classes))` or a `Network`. One output takes labels 0 and 1.
         eps: Radius of the ball, >= 0; 0 disables the attacker.
         batch_size: B; if None, every draw is all N images in order.
-        norm: "linf", "l2" or "l1".
+        norm: "linf", "l2" or "l1", also spelled as in `ThreatModel`.
         loss: Loss L: cross_entropy, logistic, squared or hinge.
         trades: Weight β; 0 gives the payoff above.
         attacker: Meaning of y: "minibatch" (η_i per image of the minibatch), "remembered" (η_i per image of the data,
@@ -79,9 +79,10 @@ class AdversarialClassification(ZeroSumGame):
         threshold: float | None = None,
         slope: float = SLOPE,
     ) -> None:
+        norm = convex_norm(norm, "this game")
         _check_data(images, labels, eps, norm, batch_size)
         _check_attack(images, norm, attacker, starts, threshold, kappa)
-        _check_slope(threshold, slope)
+        check_threshold(threshold, slope)
         _check_augmentation(images, attacker, augment, batch_size)
         if loss not in CLASS_LOSSES:
             raise unknown("loss", loss, CLASS_LOSSES)
@@ -94,16 +95,15 @@ class AdversarialClassification(ZeroSumGame):
                 f"smoothing is {smoothing}: it lies in [0, 1), e.g. 0.1, and belongs to loss='cross_entropy' without "
                 "attacker='interval'"
             )
-        if getattr(network, "widths", (2,))[-1] == 1 and int(labels.max()) > 1:
-            raise GameError(f"labels go up to {int(labels.max())}: a network with one output takes labels 0 and 1")
-        self.images, self.labels, self.network = images, labels, network
+        _check_outputs(network, labels)
+        self.images, self.labels, self.network = images, labels.long(), network  # 2 b - 1 of the losses needs signs
         self.eps, self.batch_size, self.norm, self.loss, self.trades = eps, batch_size, norm, loss, trades
         self.augment, self.precision = augment, precision
         # None: in no fingerprint of a game that has no use for it
         self.kappa = kappa if attacker == "interval" else None
         self.smoothing = smoothing or None
         self.starts = None if starts == "uniform" else starts
-        self.threat = ThreatModel(convex_norm(norm, "this game"), eps)
+        self.threat = ThreatModel(norm, eps)
         self.threshold, self.slope = threshold, slope
         kind = ATTACKERS[attacker] if threshold is None else partial(BehindThreshold, threshold=threshold, slope=slope)
         self.attacker = kind(self.threat, images, batch_size or len(images))
@@ -309,10 +309,22 @@ def _check_data(images: Tensor, labels: Tensor, eps: float, norm: str, batch_siz
         raise GameError(f"eps is {eps}: the radius of the attack is {allowed}, e.g. eps=0.1")
     if batch_size is not None and batch_size < 1:
         raise GameError(f"batch_size is {batch_size}: at least 1 image, or None for all {len(images)}")
+    if labels.dim() != 1:
+        raise GameError(f"labels have shape {tuple(labels.shape)}: ({len(images)},) is needed, e.g. labels.flatten()")
     if len(labels) != len(images):
         raise GameError(f"{len(images)} images have {len(labels)} labels: one label per image is needed")
     if labels.is_floating_point() or int(labels.min()) < 0:
         raise GameError(f"labels are {labels.dtype} from {labels.min()}: class numbers 0, 1, ... are needed")
+
+
+def _check_outputs(network: MLP | Network | Frozen, labels: Tensor) -> None:
+    """Raise GameError if a perceptron has fewer outputs than there are classes; those of a module are unknown here."""
+    inner, most = network.network if isinstance(network, Frozen) else network, int(labels.max())
+    outputs = inner.widths[-1] if isinstance(inner, MLP) else most + 1
+    if outputs == 1 and most > 1:
+        raise GameError(f"labels go up to {most}: a network with one output takes labels 0 and 1")
+    if 1 < outputs <= most:
+        raise GameError(f"labels go up to {most}: a network with {outputs} outputs takes labels 0 to {outputs - 1}")
 
 
 def _check_attack(images: Tensor, norm: str, attacker: str, starts: str, threshold: float | None, kappa: float) -> None:
@@ -332,13 +344,6 @@ def _check_attack(images: Tensor, norm: str, attacker: str, starts: str, thresho
             f"threshold is {threshold}: it is for attacks of single images in linf, not for {norm}, {attacker}; "
             "use threshold=None"
         )
-
-
-def _check_slope(threshold: float | None, slope: float) -> None:
-    if threshold is not None:
-        check_threshold(threshold, slope)
-    elif slope != SLOPE:
-        raise GameError(f"slope is {slope}: it is that of a threshold, so set one, e.g. threshold=0.5, or leave it out")
 
 
 def _check_augmentation(images: Tensor, attacker: str, augment: bool, batch_size: int | None) -> None:

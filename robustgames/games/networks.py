@@ -105,9 +105,9 @@ class MLP(Movable):
         return [part.unflatten(-1, shape) for part, shape in zip(flat, self.parameter_shapes, strict=True)]
 
     def as_module(self, weights: Tensor) -> nn.Sequential:
-        """Return the network of one run as a module with frozen parameters: weights (size,)."""
+        """Return the network of one run as a module with frozen parameters, a copy: weights (size,)."""
         layers: list[nn.Module] = []
-        parts = self.parts(weights.detach())
+        parts = self.parts(weights.detach().clone())
         for i, (p, q) in enumerate(pairwise(self.widths)):
             if i > 0:
                 layers += [nn.LayerNorm(p, elementwise_affine=False)] if self.norm else []
@@ -205,7 +205,7 @@ class Network(Movable):
         return {name: part.view(shape) for (name, shape), part in zip(self._shapes, parts, strict=True)}
 
     def as_module(self, weights: Tensor) -> nn.Module:
-        """Return the network of one run as a module with frozen parameters: weights (size,)."""
+        """Return the network of one run as a module with frozen parameters, a copy: weights (size,)."""
         module = copy.deepcopy(self.module)
         own = dict(module.named_parameters())
         for name, view in self.views(weights.detach()).items():

@@ -99,7 +99,13 @@ class Box(Set):
 
     def maximize(self, g: Tensor) -> Tensor:
         zero, (low, high) = self.project(torch.zeros_like(g)), self._sides(g)
-        return torch.where(g > 0, high, torch.where(g < 0, low, zero.where(g == 0, g)))  # NaN stays NaN
+        best = torch.where(g > 0, high, torch.where(g < 0, low, zero.where(g == 0, g)))  # NaN stays NaN
+        if (isinstance(low, Tensor) or not math.isfinite(low + high)) and bool(best.isinf().any()):
+            raise GameError(
+                f"a linear payoff has no best response in the box [{self.low}, {self.high}], which is open on a side "
+                "where it grows: give the player a bounded set, e.g. Box(-1, 1)"
+            )
+        return best
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -295,7 +301,21 @@ def _cube(radius: float | Tensor, low: float | Tensor, high: float | Tensor) -> 
     return max(-most, _least(low)), min(most, -_least(-high))
 
 
+def check_column(name: str, value: float | Tensor) -> None:
+    """Raise GameError if a tensor holds one number per row in another shape than (*S, 1): it would be per coordinate.
+
+    Args:
+        name: Name of the value, for the message.
+        value: Number or tensor.
+    """
+    if isinstance(value, Tensor) and value.dim() > 0 and value.shape[-1] != 1:
+        raise GameError(
+            f"{name} has shape {tuple(value.shape)}: one number per row has shape (*S, 1); type {name}.unsqueeze(-1)"
+        )
+
+
 def _check_radius(radius: float | Tensor) -> None:
+    check_column("radius", radius)
     inside = torch.as_tensor(radius)
     if not bool(((inside >= 0) & (inside < float("inf"))).all()):  # also refuses NaN
         raise GameError(f"the ball of radius {radius} is empty or unbounded: radius must be a finite number >= 0")

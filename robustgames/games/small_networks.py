@@ -33,7 +33,7 @@ def small_cnn(
         slope: k > 0.
 
     Raises:
-        GameError: Fewer than two convolutions, or a threshold or slope out of range.
+        GameError: Fewer than two convolutions, a threshold or slope out of range, or a slope without a threshold.
 
     Example:
         >>> small_cnn((4, 4, 8), 16, threshold=0.5)(torch.rand(5, 784)).shape
@@ -42,8 +42,8 @@ def small_cnn(
     if len(channels) < 2 or min(channels) < 1:
         raise GameError(f"channels are {channels}: those of two convolutions or more, e.g. (32, 64)")
     front: list[nn.Module] = []
+    check_threshold(threshold, slope)
     if threshold is not None:
-        check_threshold(threshold, slope)
         front = [Normalize((threshold,), (1 / slope,), (1, 28, 28)), nn.Sigmoid()]
     between = [layer for p, q in pairwise(channels[:-1]) for layer in (nn.Conv2d(p, q, 3, 1, 1), nn.ReLU())]
     return nn.Sequential(
@@ -61,9 +61,11 @@ def small_cnn(
     )
 
 
-def check_threshold(threshold: float, slope: float) -> None:
-    """Raise GameError unless the gray level is strictly between 0 and 1, and the slope positive."""
-    if not 0 < threshold < 1:
+def check_threshold(threshold: float | None, slope: float) -> None:
+    """Raise GameError unless the gray level is strictly between 0 and 1, if any, and the slope positive and in use."""
+    if threshold is None and slope != SLOPE:
+        raise GameError(f"slope is {slope}: it is that of a threshold, so set one, e.g. threshold=0.5, or leave it out")
+    if threshold is not None and not 0 < threshold < 1:
         raise GameError(f"threshold is {threshold}: a gray level between 0 and 1 is expected, e.g. 0.5")
     if not 0 < slope < float("inf"):
         raise GameError(f"slope is {slope}: a positive number is expected, e.g. 60")

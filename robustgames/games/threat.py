@@ -17,6 +17,7 @@ from robustgames.games.sets import (
     L2Ball,
     L2BallInBox,
     Set,
+    check_column,
     linf_ball,
 )
 from robustgames.tensors import Movable
@@ -77,7 +78,7 @@ class ThreatModel(Movable):
         high: Largest value of a coordinate of a + η.
 
     Raises:
-        GameError: Unknown norm, or a radius that is negative, not finite, or in ℓ0 not whole.
+        GameError: Unknown norm, or a radius that is negative, not finite, in ℓ0 not whole, or of another shape.
 
     Example:
         >>> threat = ThreatModel("l1", eps=1.0)
@@ -92,6 +93,7 @@ class ThreatModel(Movable):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "norm", norm_name(self.norm))
+        check_column("eps", self.eps)
         radius = torch.as_tensor(self.eps)
         if not bool(((radius >= 0) & (radius < float("inf"))).all()):  # also refuses NaN
             raise GameError(f"eps is {self.eps}: the radius of an attack is a finite number >= 0, e.g. eps=0.3")

@@ -50,11 +50,17 @@ class Treeplex(Set):
             yield slice(start, start + size)
             start += size
 
+    def _check_width(self, *points: Tensor) -> None:
+        for point in points:
+            if point.dim() == 0 or point.shape[-1] != self.width:
+                raise GameError(f"a point has shape {tuple(point.shape)}: points of this set have (*S, {self.width})")
+
     def _sets(self) -> list[tuple[int, slice]]:
         return list(zip(self.parents, self.blocks(), strict=True))
 
     def realize(self, behavior: Tensor) -> Tensor:
         """Return the realization weights, (*S, n), of the probabilities of each information set, (*S, n)."""
+        self._check_width(behavior)
         u = behavior.clone()
         for parent, block in self._sets():
             if parent >= 0:
@@ -63,6 +69,7 @@ class Treeplex(Set):
 
     def behavior(self, u: Tensor) -> Tensor:
         """Return the probabilities of each information set, (*S, n); uniform where the player never comes."""
+        self._check_width(u)
         found = torch.empty_like(u)
         for (_, block), size in zip(self._sets(), self.sizes, strict=True):
             mass = u[..., block].sum(-1, keepdim=True)
@@ -74,6 +81,7 @@ class Treeplex(Set):
 
         The value of an action adds up what the player gains after it with a behavior, as if it had played to get there.
         """
+        self._check_width(g, behavior)
         gains, means = g.clone(), torch.empty_like(g)
         for parent, block in reversed(self._sets()):
             mean = (behavior[..., block] * gains[..., block]).sum(-1)
@@ -83,6 +91,7 @@ class Treeplex(Set):
         return gains, means
 
     def maximize(self, g: Tensor) -> Tensor:
+        self._check_width(g)
         gains, best = g.clone(), torch.zeros_like(g)
         for parent, block in reversed(self._sets()):
             best[..., block] = Simplex().maximize(gains[..., block])
@@ -97,6 +106,7 @@ class Treeplex(Set):
         derivative is increasing and piecewise linear, and follows from those of the sets below by sums and inverses.
         From the root down, the mass of a set is then divided so that all its actions have one derivative.
         """
+        self._check_width(point)
         point = self._leveled(point)
         mass_at: dict[int, Curve] = {}  # of a set: the mass that it takes at a derivative λ
         taken: dict[int, Curve] = {}  # of a sequence: the part u that it takes at λ

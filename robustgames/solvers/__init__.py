@@ -27,7 +27,6 @@ from robustgames.solvers.schemes import (
     Solver,
     Tally,
     Turns,
-    trajectory,
 )
 from robustgames.solvers.second_order import (
     CompetitiveGradient,
@@ -38,6 +37,7 @@ from robustgames.solvers.second_order import (
 )
 from robustgames.solvers.smoothed import RungeKutta, SmoothedGDA
 from robustgames.solvers.torch_rule import TorchRule
+from robustgames.solvers.trajectories import trajectory
 from robustgames.solvers.turning import HalfTurnAround
 from robustgames.solvers.whole_derivative import DampedNewton, StayOnRidge
 

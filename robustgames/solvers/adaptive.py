@@ -37,6 +37,8 @@ class GoldenRatio(Scheme):
         check_rate(self.lr)
         if not 1 < self.phi <= (1 + 5**0.5) / 2:
             raise GameError(f"phi is {self.phi}: it lies in (1, 1.618], up to the golden ratio")
+        if not self.longest > 0:
+            raise GameError(f"longest is {self.longest}: the largest step is a positive number, e.g. 1e6")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
         one = torch.ones_like(z[..., :1])
@@ -121,7 +123,7 @@ class TiAda(Scheme):
     def __post_init__(self) -> None:
         check_rate(self.lr)
         check_rate(self.lr if self.lr_y is None else self.lr_y)
-        if not 0 < self.beta < self.alpha < 1 or self.initial <= 0:
+        if not 0 < self.beta < self.alpha < 1 or not self.initial > 0:
             raise GameError(f"{self}: 0 < beta < alpha < 1 and initial > 0 are needed")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:

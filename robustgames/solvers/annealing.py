@@ -26,13 +26,16 @@ def annealed(solver: Scheme, calls: int) -> Scheme:
         calls: Oracle calls of one run.
 
     Raises:
-        GameError: A rate is a schedule already or one per run, or the scheme does not count its applications.
+        GameError: A rate is a schedule already or one per run, the scheme does not count its applications, or `calls`
+            is not a number >= 1 (True is for a `GameExperiment`, which knows its steps).
 
     Example:
         >>> from robustgames.solvers import make_solver
         >>> annealed(make_solver("alt_gda", lr=0.1), 1000)    # each player moves in every second call
         Alternating(rule=SGD(lr=Linear(scale=0.1, steps=500)))
     """
+    if isinstance(calls, bool) or not calls >= 1:
+        raise GameError(f"anneal is {calls}: the oracle calls of one run are needed, e.g. anneal=10_000")
     counts = solver.applications(calls)
 
     def anneal(node: object, path: Keys) -> object:

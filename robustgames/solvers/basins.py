@@ -10,6 +10,7 @@ from torch import Tensor
 from robustgames.errors import GameError
 from robustgames.games.game import Game
 from robustgames.games.oracle import Oracle
+from robustgames.solvers.fitting import adapted
 from robustgames.solvers.schemes import Scheme
 
 DIVERGED = -1
@@ -63,7 +64,8 @@ def basins(
         seed: Seed of the samples ζ.
 
     Raises:
-        GameError: The starts are not a list of points, or there are fewer steps than the window holds.
+        GameError: The starts are not a list of points, there are fewer steps than the window holds, tol is negative, or
+            the solver does not fit the game.
 
     Example:
         >>> from robustgames.games import RidgeBox
@@ -78,10 +80,13 @@ def basins(
         raise GameError("starts has entries that are not finite: the spread of the starts is the unit of length")
     if not 0 < window <= steps:
         raise GameError(f"window is {window}: it must be at least 1 and at most steps = {steps}")
+    if not tol >= 0:  # else no run would end where it ends itself
+        raise GameError(f"tol is {tol}: a share >= 0 of the spread of the starts is needed, e.g. 0.02")
     game = game.to(starts.device, starts.dtype)
     oracle = Oracle(game, (len(starts),), torch.Generator(starts.device).manual_seed(seed))
     z = starts = game.project(starts)
     spread = float((starts.amax(0) - starts.amin(0)).max()) or 1.0
+    solver = adapted(solver, oracle)
     state, last = solver.init(oracle, z), []
     for k in range(steps):
         z, state = solver.step(oracle, z, state)

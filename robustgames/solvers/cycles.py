@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robustgames.errors import GameError
+from robustgames.solvers.derivatives import check_tolerance
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,9 @@ def limit_cycle(
         tol: Relative change allowed over all turns.
         others: Trajectories from nearby starts, (T, R, d), e.g. the other runs of a batch.
 
+    Raises:
+        GameError: A shape is wrong, dt is 0 or not finite, or tol is negative or not finite.
+
     Example:
         >>> t = torch.arange(0, 100, 0.1)
         >>> orbit = torch.stack([t.cos(), t.sin()], -1)
@@ -76,6 +80,11 @@ def limit_cycle(
         raise GameError(
             f"others has shape {tuple(others.shape)}: trajectories (T, R, {trajectory.shape[-1]}) are expected"
         )
+    if center is not None and center.shape != trajectory.shape[1:]:
+        raise GameError(f"center has shape {tuple(center.shape)}: one point ({trajectory.shape[-1]},) is expected")
+    if not 0 < abs(dt) < float("inf"):
+        raise GameError(f"dt is {dt}: the time between two iterates is finite and not 0, e.g. the learning rate")
+    check_tolerance(tol)
     orbit = _closed_orbit(trajectory, dt, center, tol)
     if orbit is None:
         return None

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from robustgames.errors import GameError
 from robustgames.games.game import Game, Sample, ZeroSumGame
+from robustgames.solvers.derivatives import check_tolerance
 
 
 def danskin_gradient(game: Game, x: Tensor, y: Tensor, sample: Sample = None) -> Tensor:
@@ -73,6 +74,7 @@ def subdifferential(game: Game, x: Tensor, candidates: Tensor, sample: Sample = 
         tensor([[-1.],
                 [ 1.]])
     """
+    check_tolerance(tol)
     if x.dim() != 1 or candidates.dim() != 2 or len(candidates) == 0:
         raise GameError(
             f"subdifferential takes one x of shape (n,) and candidates of shape (k, m), k >= 1, got {tuple(x.shape)} "

@@ -42,7 +42,14 @@ def flow(game: Game, z: Tensor, time: float, dt: float = 0.02) -> Tensor:
     """Return the solution of z' = V(z) at times 0, |dt|, 2|dt| … up to `time` by classical Runge-Kutta, (T, *S, n + m).
 
     A negative dt follows the flow backwards, which makes unstable cycles attracting.
+
+    Raises:
+        GameError: time is negative or not finite, or dt is 0 or not finite.
     """
+    if not 0 <= time < float("inf"):
+        raise GameError(f"time is {time}: a finite number >= 0 is needed, e.g. time=40; dt < 0 goes backwards")
+    if not 0 < abs(dt) < float("inf"):
+        raise GameError(f"dt is {dt}: a finite step other than 0 is needed, e.g. dt=0.02")
     points = [z]
     for _ in range(round(time / abs(dt))):
         k1 = game.field(z)
@@ -52,6 +59,12 @@ def flow(game: Game, z: Tensor, time: float, dt: float = 0.02) -> Tensor:
         z = z + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
         points.append(z)
     return torch.stack(points)
+
+
+def check_tolerance(tol: float) -> None:
+    """Raise GameError unless a tolerance is a finite number >= 0: within NaN nothing fails, within -1 nothing holds."""
+    if not 0 <= tol < float("inf"):
+        raise GameError(f"tol is {tol}: a finite number >= 0 is needed, e.g. tol=1e-3")
 
 
 def symmetric(matrix: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from robustgames.games.game import Game, Sample
 from robustgames.solvers.basins import Basins, basins
 from robustgames.solvers.cycles import LimitCycle, limit_cycle
-from robustgames.solvers.derivatives import flow, interior_point, jacobian, spectrum, symmetric
+from robustgames.solvers.derivatives import check_tolerance, flow, interior_point, jacobian, spectrum, symmetric
 from robustgames.solvers.floquet import ClosedOrbit, closed_orbit
 from robustgames.solvers.gaps import duality_gap, restricted_gap
 from robustgames.solvers.minimax import LocalMinimax, local_minimax
@@ -94,6 +94,7 @@ def local_nash(game: Game, z: Tensor, tol: float = 1e-5) -> LocalNash:
         >>> print(local_nash(Quadratic(), torch.zeros(2)))
         a strict local Nash point; stable: the flow converges to it (greatest real part -2)
     """
+    check_tolerance(tol)
     game = interior_point(game, z, "local_nash")
     derivative, n = jacobian(game, z), game.sizes[0]
     convexity = -_greatest(derivative[:n, :n])  # the block of DV is -Φ_xx

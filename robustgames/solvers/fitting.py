@@ -21,9 +21,13 @@ LARGE = 2**12  # coordinates of a game from which on a fused kernel matters; tho
 
 
 def fit(solver: Scheme, oracle: Oracle) -> Scheme:
-    """Return the solver with its rates on the device and in the dtype of the game, and its rows as wide as an image.
+    """Return the solver as `adapted`, with every `Adam` of a large game fused: the same steps up to rounding."""
+    solver = adapted(solver, oracle)
+    return fused(solver) if sum(oracle.game.sizes) >= LARGE else solver
 
-    Every `Adam` of a large game is fused: the same steps up to rounding.
+
+def adapted(solver: Scheme, oracle: Oracle) -> Scheme:
+    """Return the solver with its rates on the device and in the dtype of the game, and its rows as wide as an image.
 
     Raises:
         GameError: The solver is not a scheme, a tensor of rates does not hold one per run, entropic steps leave the
@@ -43,8 +47,7 @@ def fit(solver: Scheme, oracle: Oracle) -> Scheme:
             return _fit_rows(node, path, oracle)
         return node
 
-    solver = rebuild(solver, fitted)
-    return fused(solver) if sum(oracle.game.sizes) >= LARGE else solver
+    return rebuild(solver, fitted)
 
 
 def _fit_rate(lr: Tensor, oracle: Oracle) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from robustgames.errors import GameError
 from robustgames.games.game import Game
 from robustgames.solvers.cycles import LimitCycle
-from robustgames.solvers.derivatives import jacobian
+from robustgames.solvers.derivatives import check_tolerance, jacobian
 
 NEWTON_STEPS, LARGEST_STEP = 12, 0.5  # in units of the size of the orbit
 
@@ -47,7 +47,7 @@ def _clean(value: complex) -> complex | float:
     return value.real if abs(value.imag) < 1e-12 else value
 
 
-def closed_orbit(game: Game, cycle: LimitCycle, steps: int = 400, tol: float = 1e-3) -> ClosedOrbit:
+def closed_orbit(game: Game, cycle: LimitCycle | None, steps: int = 400, tol: float = 1e-3) -> ClosedOrbit:
     """Return the closed orbit of the flow next to a cycle, and its Floquet multipliers.
 
     Newton's method finds a start and a period with φ_T(z) = z, from a point and the period of the cycle; the turn and
@@ -62,7 +62,7 @@ def closed_orbit(game: Game, cycle: LimitCycle, steps: int = 400, tol: float = 1
         tol: Distance of a multiplier from 1 (and of its modulus) that counts as 0.
 
     Raises:
-        GameError: No closed orbit of the flow is found near the cycle.
+        GameError: No closed orbit of the flow is found near the cycle, or the cycle is None: `limit_cycle` found none.
 
     Example:
         >>> from robustgames.games.toy import Bilinear
@@ -72,6 +72,11 @@ def closed_orbit(game: Game, cycle: LimitCycle, steps: int = 400, tol: float = 1
         >>> print(closed_orbit(Bilinear(), limit_cycle(path, 0.05, torch.zeros(2))))
         closed orbit of a center, one of many; period 6.28319, Floquet multipliers 1
     """
+    if cycle is None:
+        raise GameError("cycle is None: limit_cycle found none; pass it a longer trajectory, or one with another start")
+    check_tolerance(tol)
+    if steps < 1:
+        raise GameError(f"steps is {steps}: a turn has at least one step, e.g. steps=400")
     game = game.exact.to("cpu", torch.float64)
     z, period = cycle.points[0].cpu().double(), torch.tensor(cycle.period, dtype=torch.float64)
     anchor, normal = z, game.field(z)

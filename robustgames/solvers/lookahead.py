@@ -10,7 +10,7 @@ from torch import Tensor
 from robustgames.errors import GameError
 from robustgames.games.oracle import Oracle
 from robustgames.solvers.adaptive import ratio
-from robustgames.solvers.rules import Rate, State, check_rate, rate_at
+from robustgames.solvers.rules import Rate, State, check_rate, is_whole, rate_at
 from robustgames.solvers.schemes import Scheme, Tally
 
 WITHIN = 0.1, 0.9  # of a secant step between two points
@@ -35,8 +35,9 @@ class Lookahead(Scheme):
     alpha: float = 0.5
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.every, Tensor) or self.every >= 1) or not 0 < self.alpha <= 1:
-            raise GameError(f"every is {self.every} and alpha {self.alpha}: at least 1 step, and a part in (0, 1]")
+        every = self.every.flatten().tolist() if isinstance(self.every, Tensor) else [self.every]
+        if not all(is_whole(count, 1) for count in every) or not 0 < self.alpha <= 1:
+            raise GameError(f"every is {self.every} and alpha {self.alpha}: whole steps >= 1, and a part in (0, 1]")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
         return {"scheme": self.scheme.init(oracle, z), "slow": z, "k": 0}
@@ -106,7 +107,7 @@ class HalfTurn(Scheme):
 
     def __post_init__(self) -> None:
         check_rate(self.lr)
-        if not (self.alpha is None or 0 < self.alpha <= 1) or self.least < 1 or self.longest < 0:
+        if not (self.alpha is None or 0 < self.alpha <= 1) or not (self.least >= 1 and self.longest >= 0):
             raise GameError(f"{self}: alpha is None or in (0, 1], least is at least 1 and longest at least 0")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:

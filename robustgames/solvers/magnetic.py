@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.errors import GameError
-from robustgames.solvers.rules import Rate, Rule, State, check_rate, log_weights, rate_at
+from robustgames.solvers.rules import Rate, Rule, State, check_rate, is_whole, log_weights, rate_at
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Magnetic(Rule):
         check_rate(self.lr)
         if not 0 < self.alpha < float("inf"):
             raise GameError(f"alpha is {self.alpha}: it must be a positive number, e.g. alpha=0.1")
-        if self.period < 0:
-            raise GameError(f"period is {self.period}: it must be at least 1, or 0 for a magnet that stays")
+        if not is_whole(self.period, 0):
+            raise GameError(f"period is {self.period}: a whole number of at least 1, or 0 for a magnet that stays")
 
     def init(self, z: Tensor) -> State:
         uniform = torch.zeros_like(z).log_softmax(-1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robustgames.errors import GameError
 from robustgames.games.game import Game, ZeroSumGame
-from robustgames.solvers.derivatives import interior_point, jacobian, symmetric
+from robustgames.solvers.derivatives import check_tolerance, interior_point, jacobian, symmetric
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def local_minimax(game: Game, z: Tensor, tol: float = 1e-5) -> LocalMinimax:
         >>> print(local_minimax(Quadratic(convex=-1.0, concave=1.0, coupling=2.0), torch.zeros(2)))
         a strict local minimax point (least eigenvalue of the Schur complement is +3)
     """
+    check_tolerance(tol)
     game = interior_point(game, z, "local_minimax")
     if not isinstance(game, ZeroSumGame):
         raise GameError(f"{game} has no payoff Φ: local_minimax needs a ZeroSumGame, spectrum takes any game")

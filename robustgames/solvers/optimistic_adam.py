@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from robustgames.solvers.rules import Adam, State, rate_at
+from robustgames.solvers.rules import LEAST_EPS, Adam, State, no_zero, rate_at
 
 
 @dataclass(frozen=True)
@@ -25,5 +25,6 @@ class OptimisticAdam(Adam):
         k, (b1, b2) = state["k"] + 1, self.betas
         m = torch.lerp(state["m"], v, 1 - b1)
         s = torch.lerp(state["s"], v * v, 1 - b2)
-        d = m / (1 - b1**k) / ((s / (1 - b2**k)).sqrt() + max(self.eps, 1e-30))
+        root = (s / (1 - b2**k)).sqrt() + self.eps
+        d = m / (1 - b1**k) / (root if self.eps >= LEAST_EPS else no_zero(root))
         return z + rate_at(self.lr, k) * (2 * d - state["d"]), {"k": k, "m": m, "s": s, "d": d}

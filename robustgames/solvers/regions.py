@@ -41,10 +41,11 @@ class RegionConstants:
     worst: Tensor | None
 
     def __str__(self) -> str:
+        bound = -0.5 / self.lipschitz if self.lipschitz else -np.inf  # L = 0: a constant field
         minty = "unknown (no solution)" if self.weak_minty is None else f"{self.weak_minty:.5g}"
         return (
             f"Lipschitz {self.lipschitz:.5g}, monotonicity {self.monotonicity:.5g}, comonotonicity "
-            f"{self.comonotonicity:.5g}, weak Minty {minty}; -1/(2L) = {-0.5 / self.lipschitz:.5g}"
+            f"{self.comonotonicity:.5g}, weak Minty {minty}; -1/(2L) = {bound:.5g}"
         )
 
 
@@ -73,7 +74,8 @@ def region_constants(
         seed: Seed of the points.
 
     Raises:
-        GameError: The box is empty, or the game has more than 64 coordinates.
+        GameError: The box is empty or unbounded, the game has more than 64 coordinates, the solution has the wrong
+            shape, or there is no point.
 
     Example:
         >>> from robustgames.games import WeakMinty
@@ -82,8 +84,12 @@ def region_constants(
     """
     game = game.exact.to("cpu", torch.float64)
     d = sum(game.sizes)
-    if not low < high:
-        raise GameError(f"the box [{low}, {high}] is empty: low must be below high, e.g. -1, 1")
+    if not -np.inf < low < high < np.inf:
+        raise GameError(f"the box [{low}, {high}] is empty or unbounded: low must be below high, e.g. -1, 1")
+    if points < 1:
+        raise GameError(f"points is {points}: the search starts from at least one, e.g. points=4096")
+    if solution is not None and solution.shape != (d,):
+        raise GameError(f"solution has shape {tuple(solution.shape)}: one point of {game} has shape ({d},)")
     if d > LARGEST:
         raise GameError(f"{game} has {d} coordinates: region_constants forms DV, for at most {LARGEST} of them")
     star = game.solution() if solution is None else _polished(game, solution.cpu().double())

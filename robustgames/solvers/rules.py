@@ -120,7 +120,7 @@ class RMSProp(Rule):
         k = state["k"] + 1
         s = torch.lerp(state["s"], v * v, 1 - self.decay)
         root = s.sqrt() + self.eps
-        return z + rate_at(self.lr, k) * v / (root if self.eps >= LEAST_EPS else _no_zero(root)), {"k": k, "s": s}
+        return z + rate_at(self.lr, k) * v / (root if self.eps >= LEAST_EPS else no_zero(root)), {"k": k, "s": s}
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Adam(Rule):
         scale = (1 / rate_at(self.lr, k)) * (1 - b1**k)  # in this order a tensor rounds as a number does
         denominator = s.sqrt().mul_(scale / (1 - b2**k) ** 0.5).add_(self.eps * scale)
         if self.eps < LEAST_EPS:
-            denominator = _no_zero(denominator)
+            denominator = no_zero(denominator)
         return torch.addcdiv(z, m, denominator), {"k": k, "m": m, "s": s}
 
 
@@ -185,7 +185,7 @@ class Steepest(Rule):
 
     Args:
         lr: Size of the step in the norm.
-        norm: "linf", "l2" or "l1".
+        norm: "linf", "l2" or "l1", also spelled as in `ThreatModel`.
         width: Number of coordinates of a row. If None, a row is the whole block.
         coordinates: Number of coordinates in ℓ1 that share the step in equal parts, those of the largest |v|. One is
             steepest, but a pixel has room for a part of the step only. Source: Maini, Wong and Kolter 2020.
@@ -199,7 +199,7 @@ class Steepest(Rule):
 
     def __post_init__(self) -> None:
         check_rate(self.lr)
-        convex_norm(self.norm, "Steepest")
+        object.__setattr__(self, "norm", convex_norm(self.norm, "Steepest"))
         if self.coordinates < 1 or (self.coordinates > 1 and self.norm != "l1"):
             raise GameError(f"coordinates is {self.coordinates}: a number >= 1 for steps in l1, 1 in other norms")
 
@@ -264,7 +264,7 @@ def rate_at(lr: Rate, k: int) -> float | Tensor:
     return lr(k) if callable(lr) else lr
 
 
-def _no_zero(denominator: Tensor) -> Tensor:
+def no_zero(denominator: Tensor) -> Tensor:
     """Return a denominator with infinity for 0: no step where all gradients were 0, or their squares underflowed."""
     return torch.where(denominator == 0, float("inf"), denominator)
 
@@ -286,6 +286,11 @@ def check_rate(lr: Rate) -> None:
 
 def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Return whether a value is a whole number of at least `least`: a count such as 2.5 would match no step, or few."""
+    return _is_number(value) and value >= least and value % 1 == 0
 
 
 def _check_eps(eps: float) -> None:

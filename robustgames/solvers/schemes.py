@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from robustgames.errors import GameError
-from robustgames.games.game import Game
 from robustgames.games.oracle import Oracle
 from robustgames.solvers.players import NAMES, Rules, init_rules, move_in_turn, move_rules, move_together, pair, rewind
-from robustgames.solvers.rules import State
+from robustgames.solvers.rules import State, is_whole
 
 
 class Tally(NamedTuple):
@@ -110,8 +109,8 @@ class Simultaneous(Scheme):
     replays: int = 1
 
     def __post_init__(self) -> None:
-        if self.replays < 1:
-            raise GameError(f"replays is {self.replays}: a sample serves at least 1 step")
+        if not is_whole(self.replays, 1):
+            raise GameError(f"replays is {self.replays}: a sample serves at least 1 step, and a whole number of them")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
         return init_rules(self.rule, oracle, z)
@@ -163,8 +162,8 @@ class Turns(Scheme):
     ratio: int = 10
 
     def __post_init__(self) -> None:
-        if self.ratio < 1:
-            raise GameError(f"ratio is {self.ratio}: at least 1 step of player 0 per step of player 1")
+        if not is_whole(self.ratio, 1):
+            raise GameError(f"ratio is {self.ratio}: at least 1 step of player 0 per step of player 1, a whole number")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
         return {"t": 0, **init_rules(pair(self.rule), oracle, z)}
@@ -310,23 +309,3 @@ class Averaged(Scheme):
 
     def tally(self) -> Tally:
         return self.scheme.tally()
-
-
-@torch.no_grad()
-def trajectory(solver: Scheme, game: Game, z: Tensor, steps: int, seed: int = 0) -> Tensor:
-    """Return the iterates z_0 … z_steps of a solver, shape (steps + 1, *S, n + m).
-
-    Example:
-        >>> from robustgames.games.toy import Bilinear
-        >>> from robustgames.solvers.rules import SGD
-        >>> trajectory(Simultaneous(SGD(1.0)), Bilinear(), torch.tensor([1.0, 0.0]), steps=1)
-        tensor([[1., 0.],
-                [1., 1.]])
-    """
-    game = game.to(z.device, z.dtype)
-    oracle = Oracle(game, tuple(z.shape[:-1]), torch.Generator(z.device).manual_seed(seed))
-    state, points = solver.init(oracle, z), [z]
-    for _ in range(steps):
-        z, state = solver.step(oracle, z, state)
-        points.append(z)
-    return torch.stack(points)

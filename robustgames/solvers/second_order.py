@@ -206,6 +206,8 @@ class LeastAction(Scheme):
         check_rate(self.lr)
         if not -1 < self.beta < 1:
             raise GameError(f"beta is {self.beta}: it lies in (-1, 1)")
+        if not -float("inf") < self.alpha < float("inf"):
+            raise GameError(f"alpha is {self.alpha}: it must be a finite number, e.g. 1.0")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
         check_unconstrained(self, oracle)

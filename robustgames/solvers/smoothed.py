@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from torch import Tensor
 
@@ -39,8 +40,8 @@ class SmoothedGDA(Scheme):
 
     def __post_init__(self) -> None:
         check_rate(self.lr)
-        if min(self.r, self.rate, self.r if self.r_y is None else self.r_y) < 0:
-            raise GameError(f"{self}: r, r_y and rate are at least 0")
+        if not all(0 <= part < inf for part in (self.r, self.rate, self.r if self.r_y is None else self.r_y)):
+            raise GameError(f"{self}: r, r_y and rate are finite and at least 0")
 
     def init(self, oracle: Oracle, z: Tensor) -> State:
         return {"k": 0, "anchor": z}

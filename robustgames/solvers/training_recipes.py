@@ -54,7 +54,8 @@ def adversarial_training(
         coordinates: Coordinates of an image that share a step in l1. One is steepest ascent, which needs many steps,
             because a pixel has room for a part of the radius only.
     """
-    inner = Sign(inner_lr) if norm == "linf" and coordinates == 1 else Steepest(inner_lr, norm, coordinates=coordinates)
+    inner: Sign | Steepest = Steepest(inner_lr, norm, coordinates=coordinates)
+    inner = Sign(inner_lr) if inner.norm == "linf" else inner
     best = BestResponse(
         Adam(lr, betas), inner, inner_steps, start, lookahead=lookahead, answers=answers, perturbation=perturbation
     )

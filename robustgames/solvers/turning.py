@@ -59,7 +59,7 @@ class HalfTurnAround(Scheme):
     each: bool = False
 
     def __post_init__(self) -> None:
-        if not (self.alpha is None or 0 < self.alpha <= 1) or self.least < 1 or not 0 <= self.fall < 1:
+        if not (self.alpha is None or 0 < self.alpha <= 1) or not (self.least >= 1 and 0 <= self.fall < 1):
             raise GameError(
                 f"alpha is {self.alpha}, least {self.least} and fall {self.fall}: alpha is None or in (0, 1], least at "
                 "least 1, and fall in [0, 1)"

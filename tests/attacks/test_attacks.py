@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from torch import nn
 
 import robustgames as rg
-from robustgames.attacks import Victim, apgd, apgd_targeted, fgsm, pga, pgd
+from robustgames.attacks import Victim, apgd, apgd_targeted, fgsm, nes, pga, pgd
 from robustgames.attacks.majorize import majorize_step, mm
 from robustgames.attacks.members import MEMBERS, members_of
 from robustgames.attacks.universal import linear_worst_case, universal
@@ -612,6 +612,30 @@ BAD = {
     "direction": (lambda: pgd(network(), X, Y, 0.1, direction="slid"), "unknown direction 'slid': did you mean slide?"),
     "steps": (lambda: pgd(network(), X, Y, 0.1, steps=0), "steps is 0: an attack takes at least 1 step"),
     "restarts": (lambda: apgd(network(), X, Y, 0.1, restarts=0), "restarts is 0: at least 1 run is needed"),
+    "step size": (  # it led down the loss
+        lambda: pgd(network(), X, Y, 0.1, step_size=-0.01),
+        "step_size is -0.01: a finite length > 0 is needed, e.g. step_size=0.01, or None",
+    ),
+    "step size of raw gradients": (
+        lambda: pga(network(), X, Y, 0.1, step_size=float("nan")),
+        "step_size is nan: a finite length > 0 is needed, e.g. step_size=0.01, or None",
+    ),
+    "step size of nes": (
+        lambda: nes(network(), X, Y, 0.1, step_size=0.0),
+        "step_size is 0.0: a finite length > 0 is needed, e.g. step_size=0.01, or None",
+    ),
+    "step size of universal": (
+        lambda: universal(network(), X, Y, 0.1, step_size=-1.0),
+        "step_size is -1.0: a finite length > 0 is needed, e.g. step_size=0.01, or None",
+    ),
+    "momentum": (
+        lambda: pgd(network(), X, Y, 0.1, momentum=-1.0),
+        "momentum is -1.0: the weight of the previous steps is finite and >= 0, e.g. 1.0",
+    ),
+    "clip": (
+        lambda: universal(network(), X, Y, 0.1, clip=float("nan")),
+        "clip is nan: a level of the loss is needed, e.g. clip=5.0, or inf to clip none",
+    ),
     "classes": (
         lambda: apgd_targeted(network(), X, Y, 0.1, classes=0),
         "classes is 0: at least 1 wrong class is needed",

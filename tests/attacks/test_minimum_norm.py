@@ -287,7 +287,7 @@ def test_victim_counts_passes():
         (lambda m, x, y: ddn(m, x, y, gamma=1.0), "gamma is 1.0: the norm changes by a factor"),
         (lambda m, x, y: fmn(m, x, y, step_size=0.0), "the first length is 0.0: a finite number > 0"),
         (lambda m, x, y: fmn(m, x.sigmoid(), y, "l3"), "unknown norm 'l3': did you mean"),
-        (lambda m, x, y: deepfool(m, x, y, "l1"), "unknown norm 'l1': did you mean l2"),
+        (lambda m, x, y: deepfool(m, x, y, "l1"), "DeepFool attacks in linf and l2, not in l1: use fmn or apgd"),
         (lambda m, x, y: deepfool(m, x, y, overshoot=-1.0), "overshoot is -1.0: a share >= 0"),
         (lambda m, x, y: deepfool(m, x, y, classes=0), "classes is 0: at least 1 wrong class"),
         (lambda m, x, y: fab(m, x, y, 0.1, early="last"), "unknown value of early 'last': did you mean best"),

@@ -57,3 +57,35 @@ def test_radii_and_bounds_of_each_input_are_those_of_its_batch():
             parts.right[:, :, :1], parts.clean[:, :1].expand(2, 2, 1)
         )
         assert torch.equal(parts.right[0, 0], whole.right[0, 0])
+
+
+def test_the_record_names_the_steps_that_were_taken():
+    x, y = torch.full((2, 1), 0.55), torch.zeros(2).long()
+    model = lambda x: torch.cat([x, 0.5 + 0 * x], 1)  # noqa: E731
+    assert transfer({"a": model}, x, y, 0.1, steps=3).table()["attack"] == "PGD with momentum, 3 steps"
+    assert transfer({"a": model}, x, y, 0.1).table()["attack"] == "PGD with momentum, 40 steps"
+
+
+def test_verdicts_of_several_passes_do_not_depend_on_the_global_generator():
+    class Noisy(torch.nn.Module):
+        def forward(self, x):
+            return torch.cat([x, 0.5 + 0 * x], 1) + 0.3 * torch.randn(len(x), 2)
+
+    x = torch.rand(40, 1, generator=torch.Generator().manual_seed(0))
+    y, found = (x[:, 0] < 0.5).long(), []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        found.append(transfer({"a": Noisy()}, x, y, 0.05, eot=4, steps=3))
+        assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(found[0].right, found[1].right) and torch.equal(found[0].clean, found[1].clean)
+    assert 0 < found[0].clean_accuracy < 1
+    generator = torch.Generator().manual_seed(5)
+    other = transfer({"a": Noisy()}, x, y, 0.05, eot=4, steps=3, generator=generator)
+    assert not torch.equal(other.clean, found[0].clean)
+
+
+@pytest.mark.parametrize(("wrong", "said"), [({"batch_size": 0}, "batch_size is 0"), ({"eot": 0}, "eot is 0")])
+def test_numbers_below_one_are_refused_by_name(wrong, said):
+    with pytest.raises(GameError, match=said):
+        transfer({"a": torch.nn.Linear(2, 2)}, torch.rand(2, 2), torch.zeros(2).long(), 0.1, **wrong)

@@ -26,6 +26,23 @@ def test_clopper_pearson_is_that_of_scipy(trials):
         assert float(lower_bound(np.array(successes), trials, 0.001)) == pytest.approx(one_sided.low, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("successes", "trials", "level", "said"),
+    [
+        (11, 10, 0.95, "successes is 11: a number from 0 to trials = 10"),  # (nan, 1) before
+        (-1, 10, 0.95, "successes is -1"),
+        (0, -1, 0.95, "trials = -1"),
+        (5, 10, 95, "level is 95"),  # (nan, nan) before
+        (5, 10, 1.0, "level is 1.0"),
+        (5, 10, float("nan"), "level is nan"),
+    ],
+)
+def test_an_interval_of_impossible_numbers_is_refused(successes, trials, level, said):
+    with pytest.raises(rg.GameError, match=said):
+        clopper_pearson(successes, trials, level)
+    assert clopper_pearson(0, 0) == (0.0, 1.0)  # no image says nothing
+
+
 def test_the_lower_bound_is_wrong_as_rarely_as_it_says():
     """The chance of a bound above the truth, summed over all outcomes, is at most alpha and not far below it."""
     for p in (0.5, 0.8, 0.97):

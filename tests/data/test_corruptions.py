@@ -169,3 +169,22 @@ def test_batches_of_any_size_are_judged_on_the_same_corrupted_images():
         under_corruption(model, x, torch.zeros(20).long(), "all", batch_size=batch)
     sets = 1 + 5 * len(STANDARD)  # the images as they are, and each kind at five severities
     assert len(seen) == 4 * sets and torch.equal(torch.cat(seen[:sets]), torch.cat(seen[sets:]))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"x": 255 * torch.full((4, 64), 0.5)}, "inputs lie in .127.5, 127.5., outside their bounds"),
+        ({"x": torch.zeros(4, 64, dtype=torch.uint8)}, "inputs are torch.uint8"),
+        ({"y": torch.zeros(4, 1).long()}, r"labels have shape \(4, 1\) for 4 inputs"),
+        ({"y": torch.zeros(1).long()}, r"labels have shape \(1,\) for 4 inputs"),
+        ({"y": torch.zeros(4)}, "labels are torch.float32"),
+        ({"batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_images_labels_and_batches_that_do_not_fit_are_refused(change, said):
+    # before, pixels were moved to the nearest bound, and labels (N, 1) gave an accuracy of N
+    given = {"x": torch.full((4, 64), 0.5), "y": torch.zeros(4).long(), "kinds": "contrast"}
+    assert under_corruption(lambda a: torch.stack([a[:, 0], 0 * a[:, 0]], 1), **given).clean == 1
+    with pytest.raises(GameError, match=said):
+        under_corruption(lambda a: torch.stack([a[:, 0], 0 * a[:, 0]], 1), **{**given, **change})

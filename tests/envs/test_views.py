@@ -81,6 +81,28 @@ def test_the_flags_of_a_batch_are_those_of_the_caller():
     assert not any(flags.any() for flags in env.step(info["strategy"])[2:4])
 
 
+def test_the_reward_of_a_batch_is_that_of_the_caller():
+    env = gym.make_vec("robustgames/Quadratic-v0", num_envs=2)
+    env.reset(seed=0)
+    _, reward, _, _, info = env.step({"x": torch.ones(2, 1), "y": torch.zeros(2, 1)})
+    before = {player: rewards.clone() for player, rewards in info["rewards"].items()}
+    assert torch.equal(reward, before["x"]) and reward.all()
+    reward *= 0.1  # to scale it in place changed info["rewards"], which views and counters read
+    assert all(torch.equal(info["rewards"][player], before[player]) for player in before)
+
+
+def test_an_action_that_is_refused_draws_no_sample():
+    rewards = []
+    for wrong in (False, True):
+        env = gym.make_vec("robustgames/DigitsAdversarial-v0", num_envs=1, hidden=(4,), batch_size=8)
+        _, info = env.reset(seed=0)
+        if wrong:
+            with pytest.raises(rg.GameError, match="the action has no strategy of 'attacker'"):
+                env.step({"classifier": info["strategy"]["classifier"]})
+        rewards.append(env.step(info["strategy"])[1])
+    assert torch.equal(*rewards)
+
+
 @pytest.mark.parametrize("bound", [float("inf"), float("nan"), 0.0])
 def test_the_bound_of_a_view_is_a_positive_number(bound):
     """An infinite box would stretch every action to NaN."""

@@ -108,6 +108,27 @@ def test_an_attack_with_radius_zero_changes_nothing():
     np.testing.assert_array_equal(calm.nominal[0], play(PENDULUM, lean, 2).returns)
 
 
+def test_an_attack_that_is_named_twice_is_played_once_for_each_run():
+    own, other = Differentiable(lean_rows), Differentiable(lambda states: -lean_rows(states))
+    policies = [lean, lambda observation: -lean(observation)]
+    once = attack_observations(policies, [own, other], PENDULUM, 0.1, ["random"], episodes=1)
+    twice = attack_observations(policies, [own, other], PENDULUM, 0.1, ["random", "random"], episodes=1)
+    np.testing.assert_array_equal(twice.returns["random"], once.returns["random"])
+    np.testing.assert_array_equal(twice.worst(), once.returns["random"])
+
+
+@pytest.mark.parametrize("episodes", [0, -1])
+def test_no_episodes_are_refused(episodes):
+    with pytest.raises(rg.GameError, match=f"episodes is {episodes}"):
+        attack_observations([lean], [Differentiable(lean_rows)], PENDULUM, 0.1, ["random"], episodes=episodes)
+
+
+def test_without_an_attack_that_applies_there_is_no_strongest_one():
+    found = attack_observations([lean], [Differentiable(lean_rows)], PENDULUM, 0.1, ["critic"], episodes=1)
+    with pytest.raises(rg.GameError, match=r"no attack was played \(critic: the model has no critic\)"):
+        found.worst()
+
+
 def test_the_units_are_standard_deviations_of_the_observations_or_given():
     seen = []
 

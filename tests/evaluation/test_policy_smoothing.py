@@ -221,3 +221,39 @@ def test_a_policy_with_memory_begins_with_every_episode():
 
     play_smoothed(Recurrent(), PENDULUM, 0.1, 2)
     assert [k for k, one in enumerate(begun) if one == (None, True)] == [0, 200]
+
+
+def test_one_unit_for_all_components_gives_each_one_noise_of_its_own():
+    seen = {name: [] for name in ("one", "each")}
+
+    def watching(name):
+        return lambda observation: seen[name].append(observation) or 0
+
+    play_smoothed(watching("one"), "CartPole-v1", 0.5, 1, scale=0.5)
+    play_smoothed(watching("each"), "CartPole-v1", 0.5, 1, scale=np.full(4, 0.5))
+    np.testing.assert_array_equal(seen["one"], seen["each"])
+    clean = gym.make("CartPole-v1").reset(seed=0)[0]
+    np.testing.assert_allclose(seen["one"][0] - clean, 0.25 * np.random.default_rng((0, 4)).normal(size=4), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"scale": np.ones(3)}, "scale is .1. 1. 1..: finite units >= 0 of 4 components"),
+        ({"scale": np.full(4, np.nan)}, "scale is"),
+        ({"scale": -1.0}, "scale is -1.0"),
+        ({"noise": -0.1}, "noise is -0.1"),
+        ({"noise": np.nan}, "noise is nan"),
+        ({"budget": -1.0}, "budget is -1.0"),  # whose square is that of 1
+        ({"budget": np.nan}, "budget is nan"),
+    ],
+)
+def test_units_noise_and_budgets_that_mean_nothing_are_refused(wrong, said):
+    with pytest.raises(GameError, match=said):
+        play_smoothed(balance, "CartPole-v1", **{"noise": 0.1, "episodes": 1, **wrong})
+
+
+@pytest.mark.parametrize("least", [np.nan, -np.inf])
+def test_a_least_return_that_is_not_finite_is_refused(least):
+    with pytest.raises(GameError, match="least is"):
+        CertifiedReturns(np.full(100, 500.0), 0.2, least=least)

@@ -102,6 +102,7 @@ def test_what_cannot_be_played():
         (lambda: play(PENDULUM, lambda o: np.zeros(2)), r"protagonist's action has shape \(2,\)"),
         (lambda: sweep([], PENDULUM), "no policy"),
         (lambda: sweep(still, PENDULUM, {"mass": ()}), "list at least one"),
+        (lambda: sweep(still, PENDULUM, {"mass": (0.5, 1.0)}, episodes=0), "episodes is 0: a whole number"),
         (lambda: sweep(still, PENDULUM, {"mas": (1.0,)}), "did you mean mass"),
         (lambda: sweep(still, PENDULUM, "tesler-mass"), "did you mean tessler-mass"),
         (lambda: cvar(np.ones(3), 0.0), r"lies in \(0, 1\]"),

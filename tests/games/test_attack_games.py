@@ -433,6 +433,37 @@ def test_impossible_games_are_refused_in_one_line(make, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "logistic", "squared", "hinge"])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_dtype_of_labels_does_not_change_the_payoff(loss, outputs):
+    images, labels = torch.rand(5, 4, generator=generator()), torch.tensor([0, 1, 1, 0, 1])
+    values = []
+    for dtype in (torch.int64, torch.int32, torch.uint8, torch.bool):  # the margin of a uint8 label 0 was 255 times it
+        game = AdversarialClassification(images, labels.to(dtype), MLP((4, outputs)), batch_size=None, loss=loss)
+        x, y = game.split(torch.linspace(-1, 1, sum(game.sizes)))
+        values.append(float(game.payoff(x, y, game.everything(()))))
+    assert values == values[:1] * 4
+    scores = MLP((4, outputs))(x, images + y.view(5, 4))
+    if loss == "hinge" and outputs == 1:
+        assert values[0] == pytest.approx(float((1 - (2 * labels - 1) * scores[:, 0]).relu().mean()))
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "said"),
+    [
+        (torch.tensor([[0], [1]]), 3, r"labels have shape \(2, 1\): \(2,\) is needed"),
+        (torch.tensor([0, 3]), 3, "labels go up to 3: a network with 3 outputs takes labels 0 to 2"),
+        (torch.tensor([0, 2]), 1, "labels go up to 2: a network with one output takes labels 0 and 1"),
+    ],
+)
+def test_labels_that_do_not_fit_the_network_are_refused(labels, outputs, said):
+    net, images = MLP((4, outputs)), torch.rand(2, 4)
+    with pytest.raises(rg.GameError, match=said):
+        AdversarialClassification(images, labels, net)
+    with pytest.raises(rg.GameError, match=said):  # nor is a frozen network spared: two was played as a margin of three
+        rg.games.ClassifierAttack(images, labels, net, torch.zeros(net.size))
+
+
 def test_a_large_radius_is_allowed_where_it_means_something():
     assert some_game(eps=1.5, norm="l2").threat.eps == some_game(eps=1.5, norm="l1").threat.eps == 1.5
     assert ThreatModel("linf", 1.5).eps == 1.5  # inputs of an attack need not lie in [0, 1]

@@ -186,3 +186,14 @@ def test_the_network_of_a_run_as_a_module_is_the_network():
     network = Network(lambda: small_cnn((2, 2), 4))
     w, x = network.initial((), generator, torch.float32), torch.rand(3, 784, generator=generator)
     assert torch.equal(network.as_module(w)(x), network(w, x))
+
+
+@pytest.mark.parametrize("network", [rg.MLP((3, 2)), Network(lambda: nn.Linear(3, 2))])
+def test_the_network_of_a_run_as_a_module_is_a_copy(network):
+    w = torch.arange(8.0)
+    module = network.as_module(w)
+    w.zero_()  # e.g. a later step of the run, in place
+    assert torch.equal(module(torch.ones(3)), torch.tensor([9.0, 19.0]))  # 0 + 1 + 2 + 6, 3 + 4 + 5 + 7
+    for parameter in module.parameters():
+        parameter.fill_(1.0)
+    assert not w.any()

@@ -47,6 +47,16 @@ def test_projection_onto_a_treeplex_is_optimal(tree, scale):
 
 
 @every_tree
+@pytest.mark.parametrize("more", [-1, 1])
+def test_points_of_another_width_are_refused(tree, more):
+    wrong, right = torch.ones(4, tree.width + more), torch.ones(4, tree.width)
+    calls = [tree.project, tree.maximize, tree.realize, tree.behavior]  # a coordinate too many came back uninitialized
+    for call in [*calls, lambda p: tree.counterfactual(p, right), lambda p: tree.counterfactual(right, p)]:
+        with pytest.raises(rg.GameError, match=rf"points of this set have \(\*S, {tree.width}\)"):
+            call(wrong)
+
+
+@every_tree
 @pytest.mark.parametrize("scale", [1e8, 1e20])
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
 def test_a_large_point_is_projected_onto_its_best_vertex(tree, scale, kind):

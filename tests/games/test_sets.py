@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linprog, minimize
 
 from robustgames.errors import GameError
-from robustgames.games import Box, L1Ball, L1BallInBox, L2Ball, Simplex, Space, linf_ball
+from robustgames.games import Box, L1Ball, L1BallInBox, L2Ball, L2BallInBox, Simplex, Space, linf_ball
 
 LOW = -torch.tensor([0.3, 0.0, 0.5, 0.2, 0.1, 0.7], dtype=torch.float64)
 HIGH = torch.tensor([0.2, 0.6, 0.0, 0.3, 0.9, 0.1], dtype=torch.float64)
@@ -206,8 +206,19 @@ def test_samples_have_the_moments_of_their_distribution():
         (lambda: L1BallInBox(1.0, -1.0, torch.tensor([1.0, -0.1])), "must contain 0"),
         (lambda: L1BallInBox(1.0, float("nan"), 1.0), "must contain 0"),
         (lambda: Space().maximize(torch.ones(2)), "unbounded set"),
+        (lambda: Box(0.0, float("inf")).maximize(torch.ones(2)), r"no best response in the box \[0.0, inf\]"),
+        (lambda: Box(-float("inf"), float("inf")).maximize(-torch.ones(2)), "no best response"),
+        (lambda: Box(torch.tensor([-float("inf"), 0.0]), 1.0).maximize(-torch.ones(2)), "no best response"),
+        (lambda: L2BallInBox(torch.tensor([1.0, 2.0]), -1.0, 1.0), r"radius has shape \(2,\): .* \(\*S, 1\)"),
+        (lambda: L1BallInBox(torch.tensor([1.0, 2.0]), -1.0, 1.0), r"radius has shape \(2,\)"),
     ],
 )
 def test_impossible_sets_are_refused(build, message):
     with pytest.raises(GameError, match=message):
         build()
+
+
+def test_an_open_side_away_from_the_gain_has_a_best_response():
+    half = Box(torch.tensor([-float("inf"), 0.0]), 1.0)
+    assert torch.equal(half.maximize(torch.tensor([2.0, -1.0])), torch.tensor([1.0, 0.0]))
+    assert torch.equal(Box(0.0, float("inf")).maximize(torch.tensor([-2.0, 0.0])), torch.zeros(2))

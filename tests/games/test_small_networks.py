@@ -65,6 +65,14 @@ def test_a_threshold_is_a_gray_level(level):
         MnistAdversarial(threshold=level)
 
 
+def test_a_slope_is_that_of_a_threshold():
+    for make in (MnistAdversarial, small_cnn):  # small_cnn left it out without a word
+        with pytest.raises(rg.GameError, match=r"slope is 60.0: it is that of a threshold, so set one"):
+            make(slope=60.0)
+        with pytest.raises(rg.GameError, match=r"slope is -1.0: a positive number is expected"):
+            make(threshold=0.5, slope=-1.0)
+
+
 @pytest.mark.parametrize("channels", [(32,), (), (4, 0)])
 def test_two_convolutions_are_the_least(channels):
     with pytest.raises(rg.GameError, match=r"channels are .*: those of two convolutions or more, e.g. \(32, 64\)"):

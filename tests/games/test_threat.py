@@ -198,6 +198,10 @@ def test_samples_are_allowed_and_fill_the_ball(norm, dtype):
             lambda: ThreatModel("l2", float("inf")),
             "eps is inf: the radius of an attack is a finite number >= 0, e.g. eps=0.3",
         ),
+        (  # with three coordinates each row had all three radii, one per coordinate
+            lambda: ThreatModel("linf", torch.tensor([0.1, 0.2, 0.3])),
+            "eps has shape (3,): one number per row has shape (*S, 1); type eps.unsqueeze(-1)",
+        ),
     ],
 )
 def test_impossible_threats_are_refused(build, message):

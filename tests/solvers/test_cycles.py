@@ -6,6 +6,7 @@ import torch
 from robustgames.errors import GameError
 from robustgames.games import Bilinear, Forsaken
 from robustgames.solvers import diagnostics, make_solver, trajectory
+from robustgames.solvers.danskin import subdifferential
 
 ORIGIN = torch.zeros(2, dtype=torch.float64)
 
@@ -44,3 +45,35 @@ def test_other_trajectories_have_the_dimension_of_the_run():
     run = torch.zeros(10, 2)
     with pytest.raises(GameError, match=r"trajectories \(T, R, 2\) are expected"):
         diagnostics.limit_cycle(run, others=run)
+
+
+def circle():
+    t = torch.arange(0, 60, 0.1, dtype=torch.float64)
+    return torch.stack([t.cos(), t.sin()], -1)
+
+
+@pytest.mark.parametrize("dt", [0.0, float("nan"), float("inf")])
+def test_a_cycle_takes_time(dt):
+    with pytest.raises(GameError, match=f"dt is {dt}"):  # a period of 0 came back, or no cycle
+        diagnostics.limit_cycle(circle(), dt)
+    assert diagnostics.limit_cycle(circle(), -0.1, ORIGIN).period == pytest.approx(2 * torch.pi, rel=1e-3)
+
+
+def test_the_center_of_a_cycle_is_one_point():
+    with pytest.raises(GameError, match=r"center has shape \(3,\): one point \(2,\) is expected"):
+        diagnostics.limit_cycle(circle(), 0.1, torch.zeros(3))
+
+
+@pytest.mark.parametrize("tol", [-1.0, float("nan"), float("inf")])
+def test_a_tolerance_is_a_finite_number(tol):
+    point, cycle = torch.ones(2), diagnostics.limit_cycle(circle(), 0.1, ORIGIN)
+    calls = [  # within NaN every point was a strict local Nash point
+        lambda: diagnostics.local_nash(Bilinear(), point, tol),
+        lambda: diagnostics.local_minimax(Bilinear(), point, tol),
+        lambda: diagnostics.limit_cycle(circle(), 0.1, tol=tol),
+        lambda: diagnostics.closed_orbit(Bilinear(), cycle, tol=tol),
+        lambda: subdifferential(Bilinear(radius=1.0), torch.zeros(1), torch.tensor([[-1.0], [1.0]]), tol=tol),
+    ]
+    for call in calls:
+        with pytest.raises(GameError, match=f"tol is {tol}: a finite number >= 0"):
+            call()

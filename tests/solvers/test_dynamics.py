@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from robustgames.games import AlmostBilinear, Forsaken, MatrixGame, Polar
+import robustgames as rg
+from robustgames.games import AlmostBilinear, Bilinear, Forsaken, MatrixGame, Polar
 from robustgames.solvers import SGD, Extragradient, diagnostics, make_solver, trajectory
 
 KIND = torch.float64
@@ -225,3 +226,58 @@ def test_polar_has_the_radial_speed_of_its_formula():
     starts = tensor(0.74, 0.76, 1.3).unsqueeze(-1) * tensor(1.0, 0.0)
     ends = diagnostics.flow(Polar(1.0), starts, 40, 0.02)[-1].norm(dim=-1)
     torch.testing.assert_close(ends, tensor(0.0, 1.0, 1.0), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("time", "dt", "said"),
+    [
+        (-1.0, 0.02, "time is -1.0"),
+        (float("inf"), 0.02, "time is inf"),
+        (float("nan"), 0.02, "time is nan"),
+        (1.0, 0.0, "dt is 0.0"),
+        (1.0, float("inf"), "dt is inf"),
+        (1.0, float("nan"), "dt is nan"),
+    ],
+)
+def test_a_flow_without_a_time_or_a_step_is_refused(time, dt, said):
+    with pytest.raises(rg.GameError, match=said):
+        diagnostics.flow(Bilinear(), torch.ones(2), time, dt)
+    assert diagnostics.flow(Bilinear(), torch.ones(2), 0.0).shape == (1, 2)
+
+
+# -- a solver that does not fit the game ------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["mirror_descent", "mirror_prox", "optimistic_mwu", "magnetic"])
+def test_entropic_steps_outside_simplices_are_refused(name):
+    start = torch.tensor([[0.5, 0.5]])  # they went to (1, 1), the simplex in one dimension, and stayed there
+    for run in (trajectory, lambda solver, game, z, steps: diagnostics.basins(game, solver, z, steps, window=2)):
+        with pytest.raises(rg.GameError, match="entropic steps need simplices"):
+            run(make_solver(name), Bilinear(), start, 3)
+
+
+def test_rates_of_another_precision_leave_the_points_in_theirs():
+    rates = torch.tensor([[0.1], [0.2]], dtype=torch.float64)
+    path = trajectory(make_solver("gda", lr=rates), Bilinear(), torch.ones(2, 2), 2)
+    assert path.dtype == torch.float32
+    each = [trajectory(make_solver("gda", lr=float(rate)), Bilinear(), torch.ones(2), 2) for rate in rates]
+    torch.testing.assert_close(path, torch.stack(each, 1))
+
+
+def test_rows_of_a_steepest_step_are_images_as_in_an_agent():
+    game = rg.games.DigitsAttack(count=3, norm="l2", eps=1.0)
+    rules = rg.solvers.Steepest(0.1, "l2"), rg.solvers.Steepest(0.1, "l2", width=64)
+    path, rows = [trajectory(rg.solvers.Simultaneous(rule), game, torch.zeros(3 * 64), 1) for rule in rules]
+    assert torch.equal(path, rows)
+    assert (path[1].view(3, 64).norm(dim=-1) > 0.08).all()  # of the 0.1 of each, less what the box cuts
+
+
+@pytest.mark.parametrize(
+    ("z", "steps", "said"),
+    [
+        (torch.ones(3), 1, r"z has shape \(3,\)"),
+        (torch.tensor(1.0), 1, "z has shape"),
+        (torch.ones(2), -1, "steps is -1"),
+    ],
+)
+def test_a_start_of_another_shape_and_negative_steps_are_refused(z, steps, said):
+    with pytest.raises(rg.GameError, match=said):
+        trajectory(make_solver("gda"), Bilinear(), z, steps)

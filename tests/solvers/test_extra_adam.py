@@ -31,6 +31,7 @@ from robustgames.solvers import (
     Lookahead,
     Momentum,
     Optimistic,
+    OptimisticAdam,
     RegretMatching,
     RMSProp,
     Rule,
@@ -162,6 +163,13 @@ def test_rules_follow_torch_optimizers(optimizer, settings, rule):
     assert torch.equal(drive(TorchRule(optimizer, settings), grads), expected)
     if rule is not None:
         torch.testing.assert_close(drive(rule, grads), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [Adam, OptimisticAdam, RMSProp])
+def test_without_eps_a_slope_whose_square_underflows_moves_nothing(kind):
+    rule = kind(0.1, eps=0.0)
+    z, tiny = torch.zeros(2), torch.tensor([1e-25, 0.0])  # OptimisticAdam went to 20,000
+    assert rule.step(z, tiny, rule.init(z), torch.Generator())[0].tolist() == [0.0, 0.0]
 
 
 def test_lbfgs_is_refused():

@@ -382,11 +382,32 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(name, tmp_path):
         ("feg", {"lr": 0.4, "rho": -0.1, "anneal": 600}, "leave anneal or rho out"),
         ("tiada", {"alpha": 0.3}, "0 < beta < alpha < 1"),
         ("gda", {"lr": 0.0}, "lr is 0.0"),
+        ("gda", {"anneal": True}, "anneal is True: the oracle calls of one run"),  # the rate was constant
+        ("gda", {"anneal": -100}, "anneal is -100"),
+        ("turns", {"ratio": 2.5}, "ratio is 2.5: at least 1"),  # player 1 moved in every seventh step
+        ("free_training", {"replays": 2.5}, "replays is 2.5: a sample serves"),
+        ("magnetic", {"period": 2.5}, "period is 2.5"),
+        ("lookahead_adam", {"every": 2.5}, "every is 2.5"),
+        ("half_turn", {"least": float("nan")}, "least is at least 1"),
+        ("half_turn_adam", {"least": float("nan")}, "least at least 1"),
+        ("smoothed_gda", {"r": float("nan")}, "r_y and rate are finite"),
+        ("lead", {"alpha": float("nan")}, "alpha is nan"),
     ],
 )
 def test_settings_outside_of_the_theory_are_refused_in_one_line(name, settings, message):
     with pytest.raises(rg.GameError, match=message):
         rg.make_solver(name, **settings)
+
+
+@pytest.mark.parametrize("every", [[[0]], [[2.5]], [[5], [0]]])
+def test_a_period_per_run_has_whole_steps(every):
+    with pytest.raises(rg.GameError, match="whole steps >= 1"):
+        rg.solvers.Lookahead(rg.make_solver("gda"), torch.tensor(every))
+
+
+def test_agraal_has_a_positive_longest_step():
+    with pytest.raises(rg.GameError, match="longest is -1"):
+        rg.solvers.GoldenRatio(0.1, longest=-1.0)
 
 
 def test_alternating_extragradient_has_one_rule():

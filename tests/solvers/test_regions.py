@@ -133,6 +133,18 @@ def test_constants_refuse_empty_boxes_and_large_games():
         diagnostics.region_constants(Bilinear(), 1, -1)
     with pytest.raises(GameError, match="for at most 64"):
         diagnostics.region_constants(Bilinear(n=40), -1, 1)
+    for low, high in ((-math.inf, math.inf), (0, math.inf), (math.nan, 1)):  # their constants were NaN and -inf
+        with pytest.raises(GameError, match="empty or unbounded"):
+            diagnostics.region_constants(Bilinear(), low, high)
+    with pytest.raises(GameError, match="points is 0"):
+        diagnostics.region_constants(Bilinear(), -1, 1, points=0)
+    with pytest.raises(GameError, match=r"solution has shape \(3,\): one point of .* has shape \(2,\)"):
+        diagnostics.region_constants(Bilinear(), -1, 1, solution=torch.zeros(3))
+
+
+def test_the_constants_of_a_constant_field_are_printed():
+    constant = diagnostics.RegionConstants(0.0, 0.0, math.inf, None, None)
+    assert str(constant).startswith("Lipschitz 0,") and str(constant).endswith("-1/(2L) = -inf")
 
 
 # -- Floquet multipliers -------------------------------------------------------------------------------------------
@@ -184,6 +196,14 @@ def test_orbits_of_large_steps_are_not_those_of_the_flow():
     circle = torch.stack([angle.cos(), angle.sin()], -1)
     with pytest.raises(GameError, match="no closed orbit of the flow"):
         diagnostics.closed_orbit(game, diagnostics.limit_cycle(circle, 0.05, tensor(0.0, 0.0)), steps=50)
+    with pytest.raises(GameError, match="steps is 0"):
+        diagnostics.closed_orbit(game, diagnostics.limit_cycle(circle, 0.05, tensor(0.0, 0.0)), steps=0)
+
+
+def test_a_trajectory_without_a_cycle_has_no_closed_orbit():
+    path = diagnostics.flow(Quadratic(1.0, 1.0, 1.0), torch.ones(2), 20, 0.05)  # it converges
+    with pytest.raises(GameError, match="cycle is None: limit_cycle found none"):
+        diagnostics.closed_orbit(Quadratic(1.0, 1.0, 1.0), diagnostics.limit_cycle(path, 0.05))
 
 
 # -- restricted gap ------------------------------------------------------------------------------------------------
@@ -321,6 +341,9 @@ def test_basins_refuse_wrong_starts_and_windows():
         diagnostics.basins(Bilinear(), solver, torch.zeros(3))
     with pytest.raises(GameError, match="window is 20"):
         diagnostics.basins(Bilinear(), solver, torch.ones(3, 2), 10, window=20)
+    for tol in (-0.1, float("nan")):  # it searched for groups without end
+        with pytest.raises(GameError, match="tol is"):
+            diagnostics.basins(Bilinear(), solver, torch.ones(3, 2), 10, window=5, tol=tol)
     with pytest.raises(GameError, match="not finite"):
         diagnostics.basins(Bilinear(), solver, torch.tensor([[1.0, 0.0], [float("nan"), 0.0]]), 10, window=5)
     with pytest.raises(GameError, match="must have two"):

@@ -92,6 +92,24 @@ def test_an_attacker_that_steps_in_another_norm_than_its_ball_is_refused():
     assert fit(make_solver("standard_training"), oracle) == make_solver("standard_training")  # no step, no norm
 
 
+@pytest.mark.parametrize(
+    ("name", "spelled"), [("linf", ["Linf", float("inf")]), ("l2", ["L2", 2]), ("l1", ["L1", 1.0])]
+)
+def test_a_norm_is_the_same_in_every_spelling(name, spelled):
+    game, row = some_game(norm=name), torch.tensor([[3.0, float("nan"), -2.0]])
+    rule = Steepest(0.1, name, coordinates=2 if name == "l1" else 1)
+    for norm in spelled:
+        other = some_game(norm=norm)
+        assert other.norm == name and other.fingerprint() == game.fingerprint() and repr(other) == repr(game)
+        assert Steepest(0.1, norm, coordinates=rule.coordinates) == rule  # in L1 two coordinates were refused
+        fit(BestResponse(SGD(0.1), Steepest(0.1, norm)), Oracle(other))  # "steps in l2, the ball of the game is in L2"
+        assert make_solver("adversarial_training", norm=norm) == make_solver("adversarial_training", norm=name)
+        step = Steepest(0.1, norm).step(row, row, {"k": 0}, generator())[0]
+        torch.testing.assert_close(step, Steepest(0.1, name).step(row, row, {"k": 0}, generator())[0], equal_nan=True)
+    with pytest.raises(rg.GameError, match=r"eps is 1.5: the radius of the attack is in \[0, 1\]"):
+        some_game(norm="Linf", eps=1.5)
+
+
 def test_fitting_sets_the_rows_of_the_attacker_and_of_nobody_else():
     oracle = Oracle(some_game(norm="l2"))
     fitted = fit(BestResponse(Steepest(0.1), Steepest(0.2, "l2")), oracle)
@@ -411,6 +429,9 @@ def test_a_classifier_that_resists_one_step_only_is_flagged():
     flagged = catastrophic_overfitting({"clean_accuracy": fgsm, "fgsm_accuracy": fgsm, "pgd40_accuracy": several})
     assert flagged.tolist() == [True, False, False, False, False]
     assert catastrophic_overfitting({"fgsm_accuracy": fgsm}) is None
+    shares = {"fgsm_accuracy": fgsm, "pgd40_accuracy": several}
+    assert torch.equal(catastrophic_overfitting(shares, norm="Linf"), flagged)
+    assert catastrophic_overfitting(shares, norm="L1") is None
     assert catastrophic_overfitting({"pgd40_accuracy": fgsm}) is None
     both = {"fgsm_accuracy": fgsm, "pgd40_accuracy": several}
     assert catastrophic_overfitting(both, norm="l2").any() and catastrophic_overfitting(both, norm="l1") is None
