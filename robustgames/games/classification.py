@@ -291,8 +291,8 @@ class MnistAdversarial(HeldOut):
         slope: float = SLOPE,
         **settings: Any,
     ) -> None:
-        shape = (tuple(channels), hidden, threshold)
-        network = Network(stored_cnn(weights, *shape) if weights else lambda: small_cnn(*shape, slope))
+        shape = (tuple(channels), hidden, threshold, slope)
+        network = Network(stored_cnn(weights, *shape) if weights else lambda: small_cnn(*shape))
         behind = {"threshold": threshold, "slope": slope}
         super().__init__(mnist(data), network, eps=eps, batch_size=batch_size, **behind, **settings)
         self.channels, self.hidden, self.data = tuple(channels), hidden, data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import isclose
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -72,12 +73,16 @@ def check_threshold(threshold: float | None, slope: float) -> None:
 
 
 def stored_cnn(
-    path: str | Path, channels: tuple[int, ...] = (32, 64), hidden: int = 256, threshold: float | None = None
+    path: str | Path,
+    channels: tuple[int, ...] = (32, 64),
+    hidden: int = 256,
+    threshold: float | None = None,
+    slope: float | None = None,
 ) -> nn.Sequential:
-    """Return a `small_cnn` with the weights of a safetensors file, in float32, and with the threshold and slope there.
+    """Return a `small_cnn` with the weights of a safetensors file, in float32; without a slope, with that of the file.
 
     Raises:
-        GameError: The file cannot be read, or its weights are those of another network.
+        GameError: The file cannot be read, or its weights are those of another network, threshold or slope.
     """
     network = small_cnn(channels, hidden, threshold)
     try:
@@ -88,4 +93,13 @@ def stored_cnn(
             f"weights {path} cannot be read ({one_line(error)}): give a file that scripts/zoo.py wrote, of a network "
             "with the same channels, hidden and threshold"
         ) from error
+    if threshold is not None:
+        front = dict(network[1].named_buffers())
+        held = {"threshold": float(front["mean"]), "slope": 1 / float(front["std"])}  # float16 keeps three digits
+        for name, given in (("threshold", threshold), ("slope", slope)):
+            if given is not None and not isclose(given, held[name], rel_tol=2e-3):
+                raise GameError(
+                    f"{name} is {given:g}, but the weights {path} were trained with {held[name]:.3g}: "
+                    f"give {name}={held[name]:.3g}"
+                )
     return network

@@ -51,12 +51,20 @@ def test_a_threshold_is_no_weight_and_is_stored(tmp_path):
     assert game.sizes == plain.sizes
     assert "threshold=0.5" in repr(game) and "threshold" not in repr(plain)
     assert game.fingerprint() != plain.fingerprint()
-    network = small_cnn((2, 3), 4, 0.5)
-    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    network, path = small_cnn((2, 3), 4, 0.5, 60.0), tmp_path / "w.safetensors"
+    save_file({name: tensor.half() for name, tensor in network.state_dict().items()}, path)
     x = torch.rand(4, 784)
-    assert torch.equal(stored_cnn(tmp_path / "w.safetensors", (2, 3), 4, 0.2)(x), network(x))
+    assert torch.allclose(stored_cnn(path, (2, 3), 4, 0.5)(x), network(x), atol=1e-2)  # the slope of the file
     with pytest.raises(rg.GameError, match="with the same channels, hidden and threshold"):
-        stored_cnn(tmp_path / "w.safetensors", (2, 3), 4)
+        stored_cnn(path, (2, 3), 4)
+    start = MnistAdversarial(**settings, weights=str(path), threshold=0.5, slope=60.0)
+    assert start.attacker.slope == 60.0
+    for given, message in (  # the attacker behind another threshold than the network's would play another game
+        ({"threshold": 0.5}, r"slope is 20, but the weights .* were trained with 60: give slope=60"),
+        ({"threshold": 0.2, "slope": 60.0}, r"threshold is 0.2, but .* with 0.5: give threshold=0.5"),
+    ):
+        with pytest.raises(rg.GameError, match=message):
+            MnistAdversarial(**settings, weights=str(path), **given)
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, -0.2, float("nan")])
