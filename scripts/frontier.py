@@ -327,7 +327,7 @@ def summaries(lines: list[Line], shown: float) -> list[Table]:
     """Return a table for each noise: shares at one learning rate after the first number of calls, and the least ones.
 
     The least share of a number of calls is over all learning rates and the toy games, none if a game lacks it. Solvers
-    of equal rows have one row, the best come first.
+    of equal rows have one row, the best on the toy games come first.
     """
     first = lines[0]
     games, at = dict.fromkeys(line["game"] for line in lines), first["steps"].index(shown)
@@ -344,7 +344,9 @@ def summaries(lines: list[Line], shown: float) -> list[Table]:
                 least.append([min(map(min, found))] if found and all(found) else [])
             cells = tuple(f"{cell[0]:.3f}" if cell else "" for cell in [*shares, *least])
             rows.setdefault(cells, []).append(f"`{solver}`")
-            ranks[cells] = sum(map(sum, [*shares, *least]))
+            ranks[cells] = sum(map(sum, least)) + sum(
+                share[0] for share, game in zip(shares, games, strict=True) if share and GAMES[game].toy
+            )
         best = sorted(rows, key=lambda cells: ranks[cells], reverse=True)
         heads = ["solver", *(GAMES[game].head for game in games), *(f"least {calls}" for calls in first["calls"])]
         title = f"noise {noise:g}, {first['calls'][0]} calls, lr {shown:g}, {first['starts']} starts"
@@ -369,7 +371,8 @@ def figure(lines: list[Line], shown: float) -> Figure:
         for panel, (noise, calls) in enumerate(panels):
             if line["noise"] == noise and (found := reached(line, calls)):
                 shares[panel, *place] = found[at]
-    order = shares.nan_to_num().sum((0, 2)).argsort(descending=True, stable=True)
+    toys = [place for place, game in enumerate(games) if GAMES[game].toy]
+    order = shares[..., toys].nan_to_num().sum((0, 2)).argsort(descending=True, stable=True)
     made = Figure(figsize=(1.6 + 2.6 * len(panels), 2.2 + 0.2 * len(solvers)), layout="constrained")
     grid = made.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (noise, calls), part in zip(grid, panels, shares[:, order], strict=True):
