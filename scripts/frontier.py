@@ -104,12 +104,12 @@ GAMES: dict[str, Field] = {
     "forsaken_0.1": Field(lambda: Forsaken(0.1), "F .1", good=True, toy=True, cycle=True),
     "almost_bilinear": Field(AlmostBilinear, "almost", good=False, toy=True, cycle=True),
     "polar": Field(Polar, "polar", good=True, toy=True, cycle=True),
+    "weak_minty_0.1": Field(lambda: WeakMinty(-0.1), "WM .1", good=False, toy=True),
+    "rock_paper_scissors": Field(lambda: MatrixGame("rock_paper_scissors"), "RPS", good=True, toy=True),
     "letcher": Field(Letcher, "Letcher", good=False, cycle=True),
     "finite_sum": Field(lambda: FiniteSumBilinear(batch_size=None), "sum", good=True),
-    "weak_minty_0.1": Field(lambda: WeakMinty(-0.1), "WM .1", good=False, toy=True),
     "weak_minty_0.4": Field(lambda: WeakMinty(-0.4), "WM .4", good=False),
     "weak_minty_0.6": Field(lambda: WeakMinty(-0.6), "WM .6", good=False),
-    "rock_paper_scissors": Field(lambda: MatrixGame("rock_paper_scissors"), "RPS", good=True, toy=True),
 }
 
 NAMES = [
