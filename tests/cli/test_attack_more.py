@@ -1,12 +1,16 @@
 """`robustgames attack` with attacks of other libraries, --attack-set, --transfer and --corruptions."""
 
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from in_process import in_an_empty_folder, users_module  # noqa: F401 (a fixture)
 
+from robustgames.attacks.report import Report
+from robustgames.attacks.transfers import Transfers
 from robustgames.cli import main
 from robustgames.cli import transfer as transfer_flag
 from robustgames.data import digits
@@ -133,6 +137,22 @@ def test_transfer_on_a_randomized_network_takes_the_passes_of_the_attack(nets_of
     row = next(iter(content()["classifiers"].values()))
     assert 0.3 < row["robust_accuracy"] < 0.7
     assert "perturbations found on" not in printed.out  # a single pass would fool a third of the inputs
+
+
+@pytest.mark.parametrize(("passes", "chance"), [(1, 0), (20, 2)])
+def test_transfer_has_to_beat_the_attacks_by_more_than_chance(passes, chance):
+    """Of 60 inputs 0.42 are surely robust in 20 passes and not in 20 others, at most, whatever the network does."""
+    right = torch.ones(60, dtype=torch.bool)
+    report = Report(torch.zeros(60, 1), right, right, (), eot=passes)
+    if passes > 1:
+        report = replace(report, robust_passes=right.expand(passes, 60))
+    for fooled, warns in ((chance, False), (chance + 1, True)):
+        verdicts = torch.ones(2, 2, 60, dtype=torch.bool)
+        verdicts[1, 0, :fooled] = False
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            transfer_flag._warn_of_masking(Transfers(("own", "other"), verdicts[0], verdicts), {"own": report})
+        assert [f"found on other fool {fooled} of 60" in str(one.message) for one in caught] == [True] * warns
 
 
 def test_corruptions_are_reported_everywhere(nets_of_more, capsys):
