@@ -14,13 +14,14 @@ from torch import Generator, Tensor
 from robustgames.attacks import checks
 from robustgames.attacks.borrowed import note_of_leaving
 from robustgames.attacks.halving import note_of_memory, release
+from robustgames.attacks.inputs import check_batch_size
 from robustgames.attacks.masking import announce, lost_gradients
 from robustgames.attacks.members import VERSIONS, Member, check_norm, members_of, names_of
 from robustgames.attacks.passes import draw_seed, seeded, stronger
 from robustgames.attacks.problem import Bounds, Problem, Radius, pose_problem
 from robustgames.attacks.report import Report, Tally
 from robustgames.attacks.victim import Model, Victim
-from robustgames.errors import GameError, unknown
+from robustgames.errors import unknown
 from robustgames.games.threat import norm_name
 from robustgames.interrupts import deferred_interrupt
 from robustgames.processes import Processes, alone
@@ -120,8 +121,7 @@ def evaluate(
     names, norm = names_of(attacks), norm_name(norm)
     members = members_of(names, settings)
     check_norm(members, norm)
-    if not batch_size >= 1:
-        raise GameError(f"batch_size is {batch_size}: at least 1 input is attacked at a time")
+    check_batch_size(batch_size)
     eot = max(member.passes for member in members.values()) if eot is None else eot
     search = model if isinstance(model, Victim) and precision is None else Victim(_plain(model), precision)
     with pose_problem(search, x, y, eps, norm, bounds, generator, eot=eot) as p:

@@ -85,6 +85,12 @@ def check_targets(targets: Tensor, y: Tensor, x: Tensor) -> int:
     return classes
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Refuse a number of inputs that pass through the model together below 1."""
+    if not batch_size >= 1:
+        raise GameError(f"batch_size is {batch_size}: at least 1 input passes through the model at a time")
+
+
 def per_row(name: str, value: Any, shape: Sequence[int]) -> float | Tensor:
     """Return a number as it is, and one number per input, (N,) or (N, 1, ...), as a column (N, 1).
 

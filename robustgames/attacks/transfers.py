@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from robustgames.attacks.gradient import pgd
-from robustgames.attacks.inputs import per_row
+from robustgames.attacks.inputs import check_batch_size, per_row
 from robustgames.attacks.passes import check_passes, seeded
 from robustgames.attacks.problem import Bounds, Radius
 from robustgames.attacks.victim import Model, Victim
@@ -97,8 +97,7 @@ def transfer(
     """
     if not models:
         raise GameError("no classifier is given: pass {name: model}, e.g. transfer({'a': a, 'b': b}, x, y, 0.1)")
-    if not batch_size >= 1:
-        raise GameError(f"batch_size is {batch_size}: at least 1 input is attacked at a time")
+    check_batch_size(batch_size)
     check_passes(eot)
     names, radii = tuple(models), per_row("eps", eps, x.shape)
     radii = radii.squeeze(-1) if isinstance(radii, Tensor) and radii.dim() > 1 else radii

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from robustgames.attacks.inputs import Bounds, check_inputs, check_labels
+from robustgames.attacks.inputs import Bounds, check_batch_size, check_inputs, check_labels
 from robustgames.attacks.victim import Model, Victim
 from robustgames.data.corruptions import SEVERITIES, as_images, corrupt, kinds_of
 from robustgames.errors import GameError
@@ -91,8 +91,7 @@ def under_corruption(
         raise GameError("images to corrupt need the same finite bounds for all pixels, e.g. --bounds 0,1")
     check_inputs(x, bounds)
     classes = check_labels("labels", y, x)
-    if not batch_size >= 1:
-        raise GameError(f"batch_size is {batch_size}: at least 1 image passes through the model at a time")
+    check_batch_size(batch_size)
     victim = model if isinstance(model, Victim) else Victim(model)
     accuracy: dict[str, tuple[float, ...]] = {}
     together = max(1, min(TOGETHER, LARGEST // max(images[:1].nbytes, 1)))

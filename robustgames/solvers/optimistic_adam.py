@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from robustgames.solvers.rules import LEAST_EPS, Adam, State, no_zero, rate_at
+from robustgames.solvers.rules import Adam, State, no_zero, rate_at
 
 
 @dataclass(frozen=True)
@@ -26,5 +26,5 @@ class OptimisticAdam(Adam):
         m = torch.lerp(state["m"], v, 1 - b1)
         s = torch.lerp(state["s"], v * v, 1 - b2)
         root = (s / (1 - b2**k)).sqrt() + self.eps
-        d = m / (1 - b1**k) / (root if self.eps >= LEAST_EPS else no_zero(root))
+        d = m / (1 - b1**k) / no_zero(root, self.eps)
         return z + rate_at(self.lr, k) * (2 * d - state["d"]), {"k": k, "m": m, "s": s, "d": d}

@@ -120,7 +120,7 @@ class RMSProp(Rule):
         k = state["k"] + 1
         s = torch.lerp(state["s"], v * v, 1 - self.decay)
         root = s.sqrt() + self.eps
-        return z + rate_at(self.lr, k) * v / (root if self.eps >= LEAST_EPS else no_zero(root)), {"k": k, "s": s}
+        return z + rate_at(self.lr, k) * v / no_zero(root, self.eps), {"k": k, "s": s}
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,7 @@ class Adam(Rule):
         # lr m̂ / (sqrt(ŝ) + eps) with all scalars moved into the denominator: one pass less over memory
         scale = (1 / rate_at(self.lr, k)) * (1 - b1**k)  # in this order a tensor rounds as a number does
         denominator = s.sqrt().mul_(scale / (1 - b2**k) ** 0.5).add_(self.eps * scale)
-        if self.eps < LEAST_EPS:
-            denominator = no_zero(denominator)
-        return torch.addcdiv(z, m, denominator), {"k": k, "m": m, "s": s}
+        return torch.addcdiv(z, m, no_zero(denominator, self.eps)), {"k": k, "m": m, "s": s}
 
 
 @dataclass(frozen=True)
@@ -264,9 +262,12 @@ def rate_at(lr: Rate, k: int) -> float | Tensor:
     return lr(k) if callable(lr) else lr
 
 
-def no_zero(denominator: Tensor) -> Tensor:
-    """Return a denominator with infinity for 0: no step where all gradients were 0, or their squares underflowed."""
-    return torch.where(denominator == 0, float("inf"), denominator)
+def no_zero(denominator: Tensor, eps: float) -> Tensor:
+    """Return a denominator √s + eps with infinity for 0: no step where the squares of all gradients are, or became, 0.
+
+    It is returned as it is if eps is large enough to keep it from 0.
+    """
+    return denominator if eps >= LEAST_EPS else torch.where(denominator == 0, float("inf"), denominator)
 
 
 def check_rate(lr: Rate) -> None:
