@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -325,33 +326,34 @@ def _cell(cell: Line) -> str:
 
 
 def summaries(lines: list[Line], shown: float) -> list[Table]:
-    """Return a table for each noise: shares at one learning rate after the first number of calls, and the least ones.
+    """Return, for each noise, the shares at one learning rate after the first number of calls, the best solvers first.
 
-    The least share of a number of calls is over all learning rates and the toy games, none if a game lacks it. Solvers
-    of equal rows have one row, the best on the toy games come first.
+    The toy games have a table with the least shares over all learning rates after each number of calls, none if the
+    solver is not for all of them. The other games have one of the solvers that reach any point.
     """
     first = lines[0]
-    games, at = dict.fromkeys(line["game"] for line in lines), first["steps"].index(shown)
+    found = {(line["solver"], line["game"], line["noise"]): line for line in lines}
+    solvers, games, noises = (list(dict.fromkeys(key[i] for key in found)) for i in range(3))
+    at, calls = first["steps"].index(shown), first["calls"]
     tables = []
-    for noise in dict.fromkeys(line["noise"] for line in lines):
+    for noise, toy in product(noises, (True, False)):
+        if not (chosen := [game for game in games if GAMES[game].toy == toy]):
+            continue
         rows: dict[tuple[str, ...], list[str]] = {}
         ranks: dict[tuple[str, ...], float] = {}
-        for solver in dict.fromkeys(line["solver"] for line in lines):
-            own = {line["game"]: line for line in lines if (line["solver"], line["noise"]) == (solver, noise)}
-            shares = [reached(own.get(game), first["calls"][0])[at : at + 1] for game in games]
-            least = []
-            for calls in first["calls"]:
-                found = [reached(own.get(game), calls) for game in games if GAMES[game].toy]
-                least.append([min(map(min, found))] if found and all(found) else [])
-            cells = tuple(f"{cell[0]:.3f}" if cell else "" for cell in [*shares, *least])
-            rows.setdefault(cells, []).append(f"`{solver}`")
-            ranks[cells] = sum(map(sum, least)) + sum(
-                share[0] for share, game in zip(shares, games, strict=True) if share and GAMES[game].toy
-            )
-        best = sorted(rows, key=lambda cells: ranks[cells], reverse=True)
-        heads = ["solver", *(GAMES[game].head for game in games), *(f"least {calls}" for calls in first["calls"])]
-        title = f"noise {noise:g}, {first['calls'][0]} calls, lr {shown:g}, {first['starts']} starts"
-        tables.append(Table(heads, [[", ".join(rows[cells]), *cells] for cells in best], title))
+        for solver in solvers:
+            own = [found.get((solver, game, noise)) for game in chosen]
+            shares = [reached(line, calls[0])[at : at + 1] for line in own]
+            for budget in calls if toy else ():
+                every = [reached(line, budget) for line in own]
+                shares.append([min(map(min, every))] if all(every) else [])
+            cells = tuple(f"{share[0]:.3f}" if share else "" for share in shares)
+            rows.setdefault(cells, []).append(solver)
+            ranks[cells] = sum(map(sum, shares))
+        best = sorted((cells for cells in rows if toy or ranks[cells]), key=ranks.__getitem__, reverse=True)
+        heads = ["solver", *(GAMES[game].head for game in chosen), *(f"least {budget}" for budget in calls if toy)]
+        title = f"noise {noise:g}, {calls[0]} calls, lr {shown:g}, {first['starts']} starts"
+        tables.append(Table(heads, [["; ".join(rows[cells]), *cells] for cells in best], title))
     return tables
 
 
