@@ -128,8 +128,8 @@ class Agent(ABC):
             DivergedError: All runs diverged (non-finite values).
             GameError: An argument is out of range, or the env fails.
         """
-        if not total_timesteps >= 0:
-            raise GameError(f"total_timesteps is {total_timesteps}: it must be a number of {self.timestep}s >= 0")
+        if not (total_timesteps >= 0 and total_timesteps in (inf, total_timesteps // 1)):
+            raise GameError(f"total_timesteps is {total_timesteps}: it must be a whole number of {self.timestep}s >= 0")
         if log_interval is not None and log_interval < 1:
             raise GameError(f"log_interval is {log_interval}: it must be at least 1 {self.timestep}")
         if evaluation_share is not None and not 0 < evaluation_share <= 1:

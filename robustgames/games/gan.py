@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from robustgames.data.images import ImageSource
 from robustgames.errors import GameError, unknown
 from robustgames.games.densities import Source
-from robustgames.games.game import GeneralSumGame, gradients, join
+from robustgames.games.game import GeneralSumGame, arguments, gradients, join
 from robustgames.games.gan_passes import GANPasses
 from robustgames.games.lipschitz import LIPSCHITZ, PENALTIES, Spectral, squared_slope
 from robustgames.games.networks import MLP, Network
@@ -86,6 +86,7 @@ class GAN(GeneralSumGame):
             if name not in known:
                 raise unknown(what, name, known)
         _check_numbers(latent, clip, penalty, batch_size)
+        _check_used(type(self), lipschitz, clip, penalty)
         self.generator, self.source, self.latent = generator, source, latent
         self.critic = Spectral(critic) if lipschitz == "spectral" else critic
         self.objective, self.lipschitz, self.batch_size = objective, lipschitz, batch_size
@@ -200,6 +201,14 @@ def _check_numbers(latent: int, clip: float, penalty: float, batch_size: int) ->
         raise GameError(f"clip is {clip}: weights are kept in [-clip, clip] with clip > 0, e.g. clip=0.01")
     if not 0 <= penalty < float("inf"):
         raise GameError(f"penalty is {penalty}: the weight of a penalty is >= 0, e.g. penalty=0.1")
+
+
+def _check_used(cls: type[GAN], lipschitz: str, clip: float, penalty: float) -> None:
+    known = arguments(cls)
+    for name, value, users in (("clip", clip, ["clip"]), ("penalty", penalty, [*PENALTIES])):
+        if lipschitz not in users and name in known and value != known[name].default:
+            choice = f"lipschitz={users[0]}" if len(users) == 1 else f"lipschitz one of {', '.join(users)}"
+            raise GameError(f"{name} is {value}, but lipschitz={lipschitz} has no {name}: give {choice}, or no {name}")
 
 
 def _check_fit(game: GAN) -> None:

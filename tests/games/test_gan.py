@@ -354,6 +354,11 @@ def test_first_weights_are_those_of_linear_layers_by_default():
         ({"clip": 0.0}, "clip is 0.0: weights are kept in [-clip, clip] with clip > 0, e.g. clip=0.01"),
         ({"clip": -1.0}, "clip is -1.0"),
         ({"penalty": -0.1}, "penalty is -0.1: the weight of a penalty is >= 0"),
+        ({"clip": 0.1}, "clip is 0.1, but lipschitz=none has no clip: give lipschitz=clip, or no clip"),
+        (
+            {"penalty": 0.5, "lipschitz": "spectral"},
+            "penalty is 0.5, but lipschitz=spectral has no penalty: give lipschitz one of gp, gp_one_sided, r1, or no",
+        ),
         ({"latent": 0}, "latent is 0: a whole number of at least 1"),
         ({"batch_size": 0}, "batch_size is 0: a whole number of at least 1"),
     ],
