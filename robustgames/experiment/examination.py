@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from robustgames.envs import ActionRobustEnv
-from robustgames.envs.control.couplings import COUPLINGS, NoisyAction, ProbabilisticAction
+from robustgames.envs.control.action_couplings import ActionCoupling
+from robustgames.envs.control.coupling import Coupling
 from robustgames.envs.control.grid_words import parse_bounds, parse_grid
 from robustgames.envs.control.perturbations import Perturbation, checked
 from robustgames.errors import GameError
@@ -236,9 +236,11 @@ def _summaries(swept: Sweep) -> Content:
 
 def _random(subject: Subject, episodes: int) -> Content:
     """Return the mean returns of all runs, without an adversary and under random ones, on the starts of the sweep."""
-    alpha = _share(subject.env, subject.env_settings) or SHARE
-    couplings = [kind for kind in COUPLINGS.values() if is_dataclass(kind)]
-    own = {"coupling"} | {f.name for kind in couplings for f in fields(kind)}  # `random_controls` sets the coupling
+    coupling = _coupling(subject.env, subject.env_settings)
+    alpha = _share(coupling) or SHARE
+    own = {"coupling"}  # `random_controls` sets the coupling
+    if is_dataclass(coupling) and not isinstance(subject.env_settings.get("coupling"), Coupling):
+        own |= {f.name for f in fields(coupling)}  # of another coupling, such a name is one of the inner env
     settings = {key: value for key, value in subject.env_settings.items() if key not in own}
     rows = [random_controls(policy, subject.env, alpha, episodes, env_settings=settings) for policy in subject.policies]
     returns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -247,18 +249,21 @@ def _random(subject: Subject, episodes: int) -> Content:
     return {"alpha": alpha, "episodes": episodes, **intervals, "per_run": per_run}
 
 
-def _share(env: str, env_settings: Mapping[str, object]) -> float:
-    """Return the adversary's share in an env; 0 for couplings without a share."""
+def _coupling(env: str, env_settings: Mapping[str, object]) -> Coupling:
     made = control_env(env, env_settings)
-    core = made.unwrapped
+    coupling = action_robust(made).coupling
     made.close()
-    coupling = core.coupling if isinstance(core, ActionRobustEnv) else None
-    return coupling.alpha if isinstance(coupling, NoisyAction | ProbabilisticAction) else 0.0
+    return coupling
+
+
+def _share(coupling: Coupling) -> float:
+    """Return the adversary's share; 0 for couplings without a share."""
+    return coupling.alpha if isinstance(coupling, ActionCoupling) else 0.0
 
 
 def _best_response_settings(env: str, env_settings: Mapping[str, object]) -> Content:
     settings = dict(env_settings)
-    if _share(env, env_settings) == 0 and "alpha" in settings:
+    if _share(_coupling(env, env_settings)) == 0 and "alpha" in settings:
         settings["alpha"] = SHARE  # an adversary without a share has nothing to learn
     return settings
 
