@@ -211,6 +211,30 @@ def test_an_env_of_ones_own_says_what_can_be_scaled():
         Cart.perturbable = {"mass": "weight"}
 
 
+class Restoring(Cart):
+    def reset(self, *, seed=None, options=None):
+        self.weight = 3.0
+        return super().reset(seed=seed)
+
+
+gym.register("perturbations/Restoring-v0", entry_point=Restoring)
+
+
+def test_a_reset_that_overwrites_a_scale_is_told_once(recwarn):
+    env = gym.make("robustgames/ActionRobust-v0", env_id="perturbations/Restoring-v0").unwrapped
+    env.reset(seed=0)
+    assert not recwarn
+    reason = r"reset\(\) of perturbations/Restoring-v0 sets weight to 3.0 where it was 6"
+    with pytest.warns(UserWarning, match=f"the perturbation of mass is lost: {reason}"):
+        env.reset(options={"perturbation": {"mass": 2.0}})
+    recwarn.clear()
+    env.reset(options={"perturbation": {"mass": 3.0}})
+    assert not recwarn
+    own = gym.make("robustgames/ActionRobust-v0", env_id="perturbations/Cart-v0").unwrapped
+    own.reset(options={"perturbation": {"mass": 2.0}})
+    assert not recwarn
+
+
 # -- nominal, persistent, restored ----------------------------------------------------------------------
 def arrays(model):
     found = {name: getattr(model, name) for name in dir(model) if not name.startswith("_")}

@@ -139,6 +139,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         self._perturb()
         observation, info = self.inner.reset(seed=seed, options=options or None)
         seen, more = self._seen(observation, None)
+        self._check_kept()
         return seen, {**info, **more, "perturbation": flat(self.perturbation)}
 
     def set_perturbation(self, perturbation: Perturbation | None) -> None:
@@ -246,6 +247,14 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
                 self._warned.add(axis)
                 if reason := self.why_idle(axis, value):
                     warnings.warn(f"{axis} has no effect on {self.env_id}: {reason}", stacklevel=4)
+
+    def _check_kept(self) -> None:
+        """Warn of scales that the reset of the inner env has overwritten."""
+        for axis, reason in self.physics.lost().items():
+            if f"{axis} lost" not in self._warned:
+                self._warned.add(f"{axis} lost")
+                why = f"reset() of {self.env_id} {reason}; set it in __init__ alone"
+                warnings.warn(f"the perturbation of {axis} is lost: {why}", stacklevel=3)
 
     def _check_perceived(self, adversary: np.ndarray) -> None:
         if adversary.any() and not np.array_equal(adversary, self._perceived) and "perceived" not in self._warned:  # type: ignore[arg-type]

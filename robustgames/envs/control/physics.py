@@ -33,6 +33,10 @@ class Physics(ABC):
     def idle(self, axis: str, scale: Any) -> str | None:
         """Return the reason why this scale changes no trajectory of this env, or None."""
 
+    def lost(self) -> dict[str, str]:
+        """Return {axis: reason} of the scales that the env itself has overwritten since `set`; none is known here."""
+        return {}
+
     @abstractmethod
     def bind(self, env: gym.Env) -> None:
         """Attach to `env`: the env that the nominal parameters come from, or a copy of it."""
@@ -49,6 +53,7 @@ class Numbers(Physics):
     def __init__(self, env: gym.Env, attributes: Mapping[str, str]) -> None:
         self._attributes = dict(attributes)
         self._nominal = {axis: float(getattr(env, name)) for axis, name in attributes.items()}
+        self._scaled = dict(self._nominal)
         self.bind(env)
 
     def bind(self, env: gym.Env) -> None:
@@ -72,7 +77,16 @@ class Numbers(Physics):
             value = self._nominal[axis]
             for some in scales:
                 value *= some.get(axis, 1.0)
+            self._scaled[axis] = value
             setattr(self._env, attribute, value)
+
+    def lost(self) -> dict[str, str]:
+        found = {}
+        for axis, attribute in self._attributes.items():
+            wanted, now = self._scaled[axis], getattr(self._env, attribute)
+            if wanted != self._nominal[axis] and now != wanted:
+                found[axis] = f"sets {attribute} to {now} where it was {wanted:g}"
+        return found
 
     def idle(self, axis: str, scale: Any) -> str | None:
         return None if axis in self._attributes else f"the env has no {axis}"
