@@ -427,6 +427,35 @@ gym.register(
 )
 
 
+class Telling(Drift):
+    """Observes one array that it fills in every step, and tells rewards and observations in words of its own."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = np.zeros(2)
+        return self.state, {"observations": self.state, "other": 1}
+
+    def step(self, action):
+        self.state += action
+        terms = {"rewards": {"distance": -1.0}, "observations": np.ones(2)}
+        return self.state, -float(self.state @ self.state), False, False, terms
+
+
+gym.register("couplings/Telling-v0", entry_point=Telling, max_episode_steps=5)
+
+
+def test_an_observation_stays_what_it_was():
+    def changing(observation):
+        observation += 1.0
+        return np.zeros(1)
+
+    env = gym.make(ANY, env_id="couplings/Telling-v0", alpha=0.0)
+    first, _ = env.reset(seed=0)
+    second = env.step(joint(env, 0.5))[0]
+    assert first.tolist() == [0.0, 0.0] and second.tolist() == [0.5, 0.5]
+    assert play_episodes(env, changing, 1).returns == 0.0  # the state is that of the env
+
+
 def test_an_env_without_a_limit_has_none_and_registered_wrappers_stay():
     assert limits(gym.make(ANY, env_id="couplings/Drift-v0")) == []
     with warnings.catch_warnings():

@@ -292,6 +292,8 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         """Return (the observation of the protagonist, the part of info that belongs to it)."""
         if not is_finite(observation):
             raise self._broken("observation", observation, executed)
+        if isinstance(observation, np.ndarray):  # an env may return its state, or one array that it fills in each step
+            observation = observation.copy()
         self._shown = observation
         more = {"adversary_scales": dict(play.scales)} if play and play.scales else {}
         std = self.perturbation.get("observation_noise", 0.0)
