@@ -444,6 +444,18 @@ class Telling(Drift):
 gym.register("couplings/Telling-v0", entry_point=Telling, max_episode_steps=5)
 
 
+def test_words_of_the_inner_env_are_not_those_of_the_players():
+    env = gym.make(ANY, env_id="couplings/Telling-v0", alpha=0.25)
+    info = env.reset(seed=0)[1]
+    assert set(info) == {"inner_observations", "other", "perturbation"}
+    info = env.step(joint(env))[4]
+    assert info["inner_rewards"] == {"distance": -1.0} and not {"rewards", "observations"} & set(info)
+    play_episodes(env, lambda o: np.zeros(1), 1, adversary=lambda o: np.tanh(o[:1]))
+    view = rg.PlayerView(env, "adversary", opponent=lambda o: np.ones(1))
+    view.reset(seed=0)
+    assert view.step(np.ones(1))[1] == 2.0  # minus the reward, -(1 + 1)
+
+
 def test_an_observation_stays_what_it_was():
     def changing(observation):
         observation += 1.0

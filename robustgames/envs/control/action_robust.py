@@ -43,7 +43,9 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
     * `perturbation`: the perturbation of this episode, as drawn, with a key "axis:body" for the scale of a body,
     * `observations`: those of both players if they differ (observation noise, coupling "delayed_observation"). The
       adversary observes the true one,
-    * `adversary_scales`: the scales that the adversary set, with coupling "dynamics".
+    * `adversary_scales`: the scales that the adversary set, with coupling "dynamics",
+    * what the inner env has there, its `observations` and `rewards` as `inner_observations` and `inner_rewards`: these
+      two names are those of what each player gets.
 
     Args:
         env_id: Gymnasium id with a bounded Box of actions, or with finitely many: an action is then a vector of
@@ -140,7 +142,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         observation, info = self.inner.reset(seed=seed, options=options or None)
         seen, more = self._seen(observation, None)
         self._check_kept()
-        return seen, {**info, **more, "perturbation": flat(self.perturbation)}
+        return seen, {**_renamed(info), **more, "perturbation": flat(self.perturbation)}
 
     def set_perturbation(self, perturbation: Perturbation | None) -> None:
         """Perturb from the next step on, and in later episodes; None restores the nominal env."""
@@ -227,7 +229,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         }
         if "action_noise" in self.perturbation:
             own_info["coupled_action"] = play.action.astype(np.float32)
-        return seen, reward, terminated, truncated, {**info, **more, **own_info}
+        return seen, reward, terminated, truncated, {**_renamed(info), **more, **own_info}
 
     def render(self) -> Any:
         return self.inner.render()
@@ -335,6 +337,13 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         if type(data).__name__ == "MjData" and data is not core.data:
             mujoco: Any = importlib.import_module("mujoco")
             mujoco.mj_copyData(core.data, core.model, data)
+
+
+def _renamed(info: dict[str, Any]) -> dict[str, Any]:
+    """Return the info of an inner env without names that mean what each player gets."""
+    if "observations" not in info and "rewards" not in info:
+        return info
+    return {f"inner_{name}" if name in ("observations", "rewards") else name: value for name, value in info.items()}
 
 
 def keep_time_limit(env: gym.Env) -> gym.Env:
