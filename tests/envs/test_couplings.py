@@ -113,6 +113,17 @@ def test_the_field_of_a_new_coupling_is_autograds(squared, alpha, adversary):
         assert torch.equal(fast.field(z, sample), v)
 
 
+def test_a_subclass_of_noisy_has_the_gradient_of_its_own_mixture():
+    class Opposed(NoisyAction):
+        def mix(self, own, other, share):
+            return share.between(own, -other)
+
+    own, other, slope = torch.rand(3, 1, 4, 2, generator=torch.Generator().manual_seed(0))
+    law = Opposed(0.25)
+    x, y = law.ascents(own, other, law.share, slope)
+    assert torch.allclose(x, 0.75 * slope) and torch.allclose(y, 0.25 * slope)
+
+
 @pytest.mark.parametrize("fast", [True, False])
 def test_the_game_of_a_new_coupling_keeps_the_contract(squared, fast):
     critic = MLP((4, 8, 1), "tanh")
