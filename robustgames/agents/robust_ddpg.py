@@ -34,6 +34,7 @@ from robustgames.agents.control.settings import Settings
 from robustgames.agents.learning import record_runs
 from robustgames.checkpoints import CHECKPOINT, check_counts, check_like, load_checkpoint, restoring, save_checkpoint
 from robustgames.envs import control_ids
+from robustgames.envs.control.action_couplings import check_mixture
 from robustgames.envs.control.discrete_actions import check_continuous
 from robustgames.errors import DivergedError, GameError, one_line, unknown
 from robustgames.evaluation.observation_attacks import Differentiable
@@ -115,6 +116,7 @@ class RobustDDPG(Agent):
         self.seed, self.tensorboard_log, self.verbose = seed, tensorboard_log, verbose
         self.ongoing = self._make_episodes(env, runs, self.settings_of_env(env, env_settings), device)
         self.env, shape = self.ongoing.first, (self.ongoing.runs,)
+        check_mixture(self.ongoing.law, self.ongoing.alphas, self.ongoing.action_size)
         if not self.takes_preferences:
             check_continuous(self.env.unwrapped)
         self.device = self.ongoing.device if device == "auto" else choose_device(device)

@@ -10,7 +10,7 @@ import torch
 import robustgames as rg
 from robustgames.agents.control.policies import Policies
 from robustgames.agents.control.policy_game import Fixed, PolicyGame
-from robustgames.envs import COUPLINGS, NoisyAction, ProbabilisticAction
+from robustgames.envs import COUPLINGS, MixedAction, NoisyAction, ProbabilisticAction
 from robustgames.envs.control.pendulum import RobustPendulumVectorEnv
 from robustgames.games import MLP
 from robustgames.testing import check_game
@@ -111,6 +111,32 @@ def test_the_field_of_a_new_coupling_is_autograds(squared, alpha, adversary):
         assert torch.allclose(fast.field(z, sample, player), fast.split(expected)[player], rtol=0, atol=1e-12)
     with torch.inference_mode():  # agents learn in it
         assert torch.equal(fast.field(z, sample), v)
+
+
+@pytest.mark.parametrize("env", [ANY, BATCH])
+def test_a_mixture_that_leaves_the_box_is_refused(env, monkeypatch):
+    class Added(MixedAction):
+        def mix(self, own, other, share):
+            return own + share.alpha * other
+
+    class Clipped(Added):
+        def mix(self, own, other, share):
+            return super().mix(own, other, share).clip(-1, 1)
+
+    class Flat(MixedAction):
+        def mix(self, own, other, share):
+            return share.between(own, other).sum(-1)
+
+    for name, law in {"added": Added, "clipped": Clipped, "flat": Flat}.items():
+        monkeypatch.setitem(COUPLINGS, name, law)
+    with pytest.raises(rg.GameError, match=r"makes \[-?1.5\] of .* mix stays in \[-1, 1\]"):
+        rg.RobustTD3(env, runs=2, env_settings={"coupling": "added", "alpha": [0.0, 0.5]}, **SMALL)
+    with pytest.raises(rg.GameError, match="mix returns one action for each pair"):
+        rg.RobustTD3(env, env_settings={"coupling": "flat", "alpha": 0.5}, **SMALL)
+    agent = rg.RobustTD3(env, env_settings={"coupling": "clipped", "alpha": 0.5}, **SMALL).learn(40)
+    rows = agent.practice.replay.state_dict()["rows"]
+    assert float(rows[..., 3].abs().max()) <= 1.0
+    rg.RobustTD3(env, env_settings={"coupling": "added", "alpha": 0.0}, **SMALL)
 
 
 def test_a_subclass_of_noisy_has_the_gradient_of_its_own_mixture():

@@ -8,7 +8,7 @@ derivatives of that. All four evaluate the same methods.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -21,6 +21,8 @@ from robustgames.envs.control.coupling import ControlEnv, Coupling, Play
 from robustgames.errors import GameError
 from robustgames.tensors import Movable
 
+TRIED = 256
+"""Pairs of actions at which a mixture of one's own is tried."""
 Array = Any
 """Actions, (*S, k) or (*S, B, k): a NumPy array or a tensor. The result of a law is of the same kind."""
 
@@ -180,3 +182,31 @@ class ProbabilisticAction(ActionCoupling):
 
     def ascents(self, own: Tensor, other: Tensor, share: Share, *slopes: Tensor) -> tuple[Tensor, Tensor]:
         return slopes[0] * share.rest, slopes[1] * -share.alpha
+
+
+def check_mixture(coupling: Coupling, alphas: Sequence[float], size: int) -> None:
+    """Check that a mixture of one's own stays in the box of actions, at corners of the box and at random points.
+
+    An env clips what it executes, but a critic would learn from the action before that.
+
+    Args:
+        coupling: Coupling.
+        alphas: Shares of the adversary.
+        size: Number k of actions.
+
+    Raises:
+        GameError: It returns an action outside of [-1, 1]^k, or one of another shape.
+    """
+    if not isinstance(coupling, MixedAction) or type(coupling) is NoisyAction:
+        return
+    own, other = torch.rand(2, 1, TRIED, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    own[:, ::2], other[:, ::2] = own[:, ::2].sign(), other[:, ::2].sign()
+    for alpha in sorted({*alphas} - {0.0}):
+        mixed = coupling.mix(own, other, Share(alpha))
+        if mixed.shape != own.shape:
+            shapes = f"{tuple(mixed.shape)} for actions of shape {tuple(own.shape)}"
+            raise GameError(f"{coupling!r} returns an array of shape {shapes}: mix returns one action for each pair")
+        worst = int(mixed.abs().amax(-1).argmax())  # the place of a NaN if there is one
+        if not bool((mixed[0, worst].abs() <= 1 + 1e-5).all()):
+            a, b, c = ([round(x, 3) for x in each[0, worst].tolist()] for each in (own, other, mixed))
+            raise GameError(f"{coupling!r} makes {c} of {a} and {b}: mix stays in [-1, 1], e.g. by .clip(-1, 1)")
