@@ -468,6 +468,27 @@ def test_an_observation_stays_what_it_was():
     assert play_episodes(env, changing, 1).returns == 0.0  # the state is that of the env
 
 
+class Outside(Drift):
+    """Observes what its space does not hold."""
+
+    observation_space = gym.spaces.Box(-0.5, 0.5, (2,), np.float32)
+
+
+gym.register("couplings/Outside-v0", Outside)
+
+
+@pytest.mark.parametrize("coupling", ["observation", "delayed_observation"])
+def test_an_observation_outside_of_its_space_is_shifted_like_any_other(coupling):
+    env = make("couplings/Outside-v0", coupling=coupling, eps=0.25)
+    env.reset(seed=0)
+    shift = np.float32([0.5, -0.5])
+    seen, *_ = env.step({"protagonist": [0.0], "adversary": shift})  # the observation is [0, 1]
+    if coupling == "observation":
+        assert env.perceived(np.zeros(2)).tolist() == [0.0, 1.0]
+        seen = env.perceived(shift)
+    assert seen.tolist() == [0.125, 0.875] and seen.dtype == np.float32
+
+
 def test_an_env_without_a_limit_has_none_and_registered_wrappers_stay():
     assert limits(gym.make(ANY, env_id="couplings/Drift-v0")) == []
     with warnings.catch_warnings():

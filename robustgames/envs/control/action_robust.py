@@ -6,7 +6,7 @@ import importlib
 import warnings
 from collections.abc import Mapping
 from math import isfinite
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import gymnasium as gym
 import numpy as np
@@ -166,9 +166,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         self._perceived = self._checked_action({"adversary": adversary}, "adversary")
         if not self.coupling.adversary_first:
             return self._shown
-        space: Any = self.observation_space
-        seen = self.coupling.perceive(self, self._shown, self._perceived)
-        return np.clip(seen, space.low, space.high).astype(space.dtype)
+        return self._typed(self.coupling.perceive(self, self._shown, self._perceived), self._shown)
 
     def _take(self, perturbation: dict[str, Any]) -> None:
         """Draw from this perturbation in later episodes, and observe in the space that its noise needs."""
@@ -305,9 +303,18 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         noisy = observation + (0.0 if shift is None else shift)
         if std:
             noisy = noisy + std * self.np_random.standard_normal(observation.shape)
-        space: Any = self.observation_space  # without bounds if there is noise; else a shift may be rounded up
-        self._shown = seen = np.clip(noisy, space.low, space.high).astype(space.dtype)
+        self._shown = seen = self._typed(noisy, observation)
         return seen, {**more, "observations": {"protagonist": seen, "adversary": observation}}
+
+    def _typed(self, seen: np.ndarray, observation: np.ndarray) -> np.ndarray:
+        """Return what is seen instead of an observation, in the type of the space and without an end rounded up.
+
+        An observation that is not in the space of its env is shifted like any other.
+        """
+        own, space = cast(gym.spaces.Box, self.inner.observation_space), cast(gym.spaces.Box, self.observation_space)
+        if (observation >= own.low).all() and (observation <= own.high).all():
+            seen = np.clip(seen, space.low, space.high)
+        return seen.astype(space.dtype)
 
     def _broken(self, what: str, value: Any, executed: np.ndarray | None) -> GameError:
         shown = " ".join(str(value).split())[:120]
