@@ -10,6 +10,7 @@ from reference_ddpg import ReferenceDDPG, Settings
 from torch import nn
 
 import robustgames as rg
+from robustgames.agents.control.wrapped import stored
 from robustgames.agents.learning import Checkpoint
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
 from robustgames.checkpoints import load_checkpoint, save_checkpoint
@@ -19,6 +20,16 @@ from robustgames.tensors import rebuild
 
 PENDULUM = "robustgames/ActionRobustPendulum-v0"
 SMALL = {"hidden": (8, 8), "learning_starts": 20, "batch_size": 8}
+
+
+@pytest.mark.filterwarnings("error")
+def test_observations_in_half_precision_are_stored_without_a_warning():
+    out = np.zeros(2, np.float32)
+    for values in ([1.0, 2.0], [30_000.0, 2.0]):  # the square of the last one overflows
+        stored("the observation", np.array(values, np.float16), out, (2,))
+        assert out.tolist() == values
+    with pytest.raises(rg.GameError, match="not finite in float32"):
+        stored("the observation", np.array([np.inf, 0.0], np.float16), out, (2,))
 
 
 def test_the_adversarys_share_is_what_is_stored():

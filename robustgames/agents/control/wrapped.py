@@ -104,7 +104,7 @@ def stored(name: str, value: Any, out: np.ndarray, shape: tuple[int, ...]) -> No
     if array.shape != shape or array.dtype.kind not in "fiub":
         raise GameError(f"{name} has shape {array.shape} and type {array.dtype}: expected numbers of shape {shape}")
     flat = array.ravel()
-    if array.dtype.kind == "f" and np.vdot(flat, flat) < LARGEST:  # the product is faster; large numbers overflow it
+    if array.dtype.kind == "f" and float(np.vdot(flat, flat)) < LARGEST:  # faster; large numbers overflow the product
         out[:] = flat
         return
     with np.errstate(over="ignore"):
