@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from robustgames.errors import GameError, unknown
 
 Opponent = Policy | Predictor | np.ndarray | list[float] | str | None
 """A policy or model as in `play`, an action, or "random", uniform on its box. If None, the protagonist is alone."""
+LONG = 100_000
+"""Steps after which an episode that goes on is told."""
 
 
 class Rollouts(NamedTuple):
@@ -198,5 +201,8 @@ def _episode(
         stamp = crc32(_bytes(observation), stamp)
         total += float(reward)
         length += 1
+        if length == LONG:
+            advice = "if it has no end, gym.register(..., max_episode_steps=1000) sets one"
+            warnings.warn(f"an episode has {LONG:,} steps and goes on: {advice}", stacklevel=4)
         done = checked_flag("terminated", terminated, env) or checked_flag("truncated", truncated, env)
     return total, length, stamp

@@ -41,3 +41,12 @@ def test_true_and_false_of_numpy_and_torch_are_taken():
     for value in (True, np.True_, np.array(True), torch.tensor(True)):
         assert checked_flag("terminated", value, env) is True
     assert checked_flag("terminated", np.False_, env) is False
+
+
+def test_an_episode_that_goes_on_is_told(monkeypatch, recwarn):
+    monkeypatch.setattr("robustgames.evaluation.rollouts.LONG", 201)
+    play(PENDULUM, lambda observation: np.zeros(1), episodes=1)  # has 200 steps
+    assert not recwarn
+    monkeypatch.setattr("robustgames.evaluation.rollouts.LONG", 50)
+    with pytest.warns(UserWarning, match="an episode has 50 steps and goes on: if it has no end, gym.register"):
+        assert play(PENDULUM, lambda observation: np.zeros(1), episodes=1).lengths == [200]
