@@ -78,7 +78,7 @@ def differentiable(model: BaseAlgorithm) -> Differentiable:
     policy.set_training_mode(False)
     own = model.action_space
     assert isinstance(own, gym.spaces.Box)
-    center, half = (torch.as_tensor((own.high + sign * own.low) / 2) for sign in (1, -1))
+    center, half = (torch.as_tensor((own.high + sign * own.low) / 2, dtype=torch.float32) for sign in (1, -1))
     if hasattr(policy, "critic"):
 
         def q(states: Tensor, actions: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -188,6 +189,16 @@ def test_models_of_stable_baselines_act_the_same_for_gradients(algorithm):
     assert (own.q is None) == (algorithm is PPO) == (own.value is not None)
     judged = own.value(states) if own.q is None else own.q(states, own.act(states))
     assert judged.shape == (5,)
+
+
+def test_a_model_on_actions_in_double_precision_is_attacked_through_every_q():
+    double = gym.spaces.Box(-2.0, 2.0, (1,), np.float64)
+    env = gym.wrappers.TransformAction(gym.make("Pendulum-v1"), lambda action: action, double)
+    model = PPO("MlpPolicy", env, device="cpu", seed=0)
+    own = differentiable_model(model)
+    assert own.act(torch.zeros(2, 3)).dtype == torch.float32
+    found = attack_observations([policy_of(model, PENDULUM)], [own], PENDULUM, 0.1, ["sarsa"], episodes=1)
+    assert np.isfinite(found.returns["sarsa"]).all()
 
 
 @pytest.mark.parametrize(
