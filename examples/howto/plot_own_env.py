@@ -4,7 +4,8 @@ An env of your own, with an adversary
 
 ``robustgames/ActionRobust-v0`` takes any Gymnasium id with a bounded box of actions. For an env
 written in Python, the attribute ``perturbable`` names what a perturbation may scale: the keys are
-axes (mass, friction, gravity, damping, gain, length), the values its own attributes.
+axes (mass, friction, gravity, damping, gain, length), the values its own attributes, which
+``reset`` must leave as they are.
 """
 
 from typing import ClassVar
