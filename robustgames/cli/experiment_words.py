@@ -109,16 +109,18 @@ def _env_in(words: list[str]) -> str:
 def _control(name: str, words: list[str], command: str, more: dict[str, type]) -> tuple[ControlExperiment, Path, Any]:
     """Return the experiment of an agent of control, the folder of its runs, and the other flags."""
     from robustgames.experiment import CONTROL_AGENTS, ControlExperiment
+    from robustgames.experiment.control import SHARE_OF_STEPS
 
     agent = CONTROL_AGENTS[name]
     settings = flags.group(name, flags.of_dataclass(agent.preset))
     groups = {"agent": settings, "solver": PolicySolverOptions, "run": ControlOptions, **more}
     parsed = flags.parse(groups, f"robustgames {command} {name}", flags.summary(agent), words)
     run: ControlOptions = parsed.run
+    by_steps = {SHARE_OF_STEPS} - flags.given(words) if getattr(agent.preset, SHARE_OF_STEPS, 0) else set()
     experiment = ControlExperiment(
         agent=name,
         env=run.env,
-        settings=asdict(parsed.agent),
+        settings={key: value for key, value in asdict(parsed.agent).items() if key not in by_steps},
         solver=parsed.solver.solver,
         solver_settings=_solver_settings(parsed.solver),
         env_settings=_env_settings(run.set),

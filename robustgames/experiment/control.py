@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import gymnasium as gym
 import torch
@@ -62,6 +62,8 @@ CONTROL_AGENTS: dict[str, type[RobustDDPG]] = {
     "robust_dqn": RobustDQN,
 }
 EXAMPLE = "robustgames/ActionRobustPendulum-v0"
+SHARE_OF_STEPS = "spread_steps"
+"""Setting that is half of the steps of a run where an agent has it and it is not given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +100,7 @@ class ControlExperiment(Experiment[RobustDDPG]):
         Raises:
             GameError: Unknown names, unusable settings, or an env that is not control with an adversary.
         """
-        solver, settings = self._make_solver(), _tuples(self.settings)
-        if getattr(CONTROL_AGENTS[self.agent].preset, "spread_steps", 0):  # half of the steps, as published
-            settings.setdefault("spread_steps", max(self.steps // 2, 1))
+        solver, settings = self._make_solver(), _tuples(self._complete_settings())
         if "buffer_size" in settings:  # a GPU takes all of a replay's memory at once
             needed = max(self.steps, settings.get("learning_starts", 0) + 1)
             settings["buffer_size"] = min(settings["buffer_size"], needed)
@@ -116,6 +116,11 @@ class ControlExperiment(Experiment[RobustDDPG]):
         if mode not in (None, *modes):  # Gymnasium only warns
             raise unknown("render_mode", str(mode), modes)
         return agent
+
+    def extended(self, steps: int) -> Self:
+        """Return the experiment with more steps, see `Experiment.extended`; what was a share of its steps stays."""
+        more = super().extended(steps)
+        return more if steps == self.steps else replace(more, settings=self._complete_settings())
 
     def check_processes(self, world: int) -> None:
         """Check that the runs can be divided among the processes, see `Experiment.check_processes`."""
@@ -222,6 +227,12 @@ class ControlExperiment(Experiment[RobustDDPG]):
             figure = curves.learning_curves(progress, title(self), runs=self.runs)
             with writing(folder):
                 figures.save(figure, folder / "figures" / "learning_curves.png")
+
+    def _complete_settings(self) -> Content:
+        """Return the settings of the agent, also the one that is half of the steps, as published, if it is not given."""
+        if getattr(CONTROL_AGENTS[self.agent].preset, SHARE_OF_STEPS, 0):
+            return {SHARE_OF_STEPS: max(self.steps // 2, 1), **self.settings}
+        return self.settings
 
     def _own_runs(self) -> range:
         """Return the numbers of the runs of this process."""

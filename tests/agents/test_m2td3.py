@@ -387,6 +387,19 @@ def test_the_noise_of_a_soft_run_decreases_over_half_of_its_steps(agent, given, 
     assert run.make_agent().settings.spread_steps == spread
 
 
+@pytest.mark.parametrize(("words", "spread"), [("", 30), ("--spread-steps 1000000", 1_000_000)])
+def test_so_it_does_from_the_command_line_and_when_the_run_is_extended(words, spread, tmp_path, capsys):
+    from robustgames.experiment import read
+
+    small = "--runs 1 --hidden 8 8 --batch-size 8 --learning-starts 20 --evaluations 2"
+    assert main(f"train soft_m2td3 {PENDULUM} {words} {small} --steps 60 --out {tmp_path}".split()) == 0
+    run = next(tmp_path.rglob("config.yaml")).parent
+    assert read(run).make_agent().settings.spread_steps == spread
+    assert main(f"train --resume {run} --steps 80".split()) == 0
+    assert read(run).make_agent().settings.spread_steps == spread  # the config repeats the run that was extended
+    capsys.readouterr()
+
+
 def test_a_wrong_axis_is_one_line(capsys):
     assert main(f"train m2td3 {PENDULUM} --uncertainty mas=0.5:2".split()) == 2
     assert "did you mean mass" in capsys.readouterr().err
