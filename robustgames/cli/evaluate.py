@@ -112,13 +112,13 @@ class ModelOptions(SweepOptions):
 
 
 PARTS = {
-    "budget": (("worst_case",), "--worst-case mass,friction"),
-    "eps": (("observation_attack", "certify"), "--observation-attack all"),
-    "smoothing": (("certify",), "--certify returns"),
-    "certify_episodes": (("certify",), "--certify returns"),
-    "algorithm": (("best_response",), "--best-response 10000"),
+    "budget": (("--worst-case",), "--worst-case mass,friction"),
+    "eps": (("--observation-attack", "--certify actions"), "--observation-attack all"),
+    "smoothing": (("--certify returns",), "--certify returns"),
+    "certify_episodes": (("--certify returns",), "--certify returns"),
+    "algorithm": (("--best-response",), "--best-response 10000"),
 }
-"""{option: (options of which one must be given as well, example)}."""
+"""{option: (parts of an examination of which one must be asked for as well, example)}."""
 
 
 def evaluate(words: list[str]) -> None:
@@ -130,14 +130,14 @@ def evaluate(words: list[str]) -> None:
     if run.startswith("-"):
         raise GameError(f"{run} is not a run: name the run first, robustgames evaluate RUN {' '.join(words)}")
     if run.endswith(".zip"):
-        _evaluate_model(_parse(ModelOptions, words))
+        _evaluate_model(_parse(ModelOptions, words), flags.given(words))
         return
     from robustgames.experiment import ControlExperiment, read
 
     experiment = read(path(run), trust="--trust" in words)
     if isinstance(experiment, ControlExperiment):
         _refuse(words, ControlOptions, "the env of a run is in its config")
-        _evaluate_control(experiment, _parse(ControlOptions, words))
+        _evaluate_control(experiment, _parse(ControlOptions, words), flags.given(words))
     else:
         _refuse(words, GameOptions, f"this is a run of {experiment.agent} on a game")
         _evaluate_game(_parse(GameOptions, words))
@@ -192,14 +192,14 @@ def _animate(run: Path, file: Path, trust: bool) -> None:
     log_to(run, "figures/animation", film, agent.num_timesteps)
 
 
-def _evaluate_control(experiment: ControlExperiment, options: ControlOptions) -> None:
+def _evaluate_control(experiment: ControlExperiment, options: ControlOptions, given: set[str]) -> None:
     from robustgames.checkpoints import restoring
     from robustgames.cli.result_table import report, report_robustness
     from robustgames.envs.control.grid_words import parse_point
     from robustgames.experiment import evaluate
     from robustgames.figures.video import log_to
 
-    what, video, point = _examination(options), None, parse_point(options.perturbation)
+    what, video, point = _examination(options, given), None, parse_point(options.perturbation)
     with restoring(options.run / "config.yaml"):
         experiment.check(what, point)
     if options.video is not None:
@@ -215,7 +215,7 @@ def _evaluate_control(experiment: ControlExperiment, options: ControlOptions) ->
         log_to(options.run, "figures/episode", video, result["timesteps"])
 
 
-def _evaluate_model(options: ModelOptions) -> None:
+def _evaluate_model(options: ModelOptions, given: set[str]) -> None:
     from robustgames.cli.result_table import report_robustness
     from robustgames.envs.control.grid_words import parse_point
     from robustgames.experiment.examination import Subject, check, examine
@@ -223,7 +223,7 @@ def _evaluate_model(options: ModelOptions) -> None:
     from robustgames.experiment.stable_baselines import differentiable, load_model, policy_of
     from robustgames.figures.style import save
 
-    what = _examination(options)
+    what = _examination(options, given)
     if options.env is None:
         example = f"robustgames evaluate {options.run} --env robustgames/ActionRobustPendulum-v0"
         raise GameError(f"{options.run} does not name its env: {example}")
@@ -248,8 +248,13 @@ def _evaluate_model(options: ModelOptions) -> None:
 
 
 # -- their parts -----------------------------------------------------------------------------------------
-def _examination(options: SweepOptions) -> Examination:
-    """Return the examination that the options describe; the video, which is made last, is checked first."""
+def _examination(options: SweepOptions, given: set[str]) -> Examination:
+    """Return the examination that the options describe; the video, which is made last, is checked first.
+
+    Args:
+        options: Options of a sweep.
+        given: Names of those that were typed, which must have a use.
+    """
     from robustgames.experiment import Examination
 
     if options.video is not None:
@@ -259,11 +264,8 @@ def _examination(options: SweepOptions) -> Examination:
     for name, (parts, example) in PARTS.items():
         if name == "algorithm" and isinstance(options, ModelOptions):
             continue  # it is also the model's
-        idle = not any(getattr(options, part) for part in parts)
-        if idle and getattr(options, name) != SweepOptions.__dataclass_fields__[name].default:
-            raise GameError(
-                f"{_flag(name)} is that of {' and '.join(map(_flag, parts))}: add {example}, or leave it out"
-            )
+        if name in given and not _asked(options).intersection(parts):
+            raise GameError(f"{_flag(name)} is that of {' and '.join(parts)}: add {example}, or leave it out")
     return Examination(
         options.grid,
         options.episodes,
@@ -278,6 +280,12 @@ def _examination(options: SweepOptions) -> Examination:
         options.certify_episodes,
         options.workers,
     )
+
+
+def _asked(options: SweepOptions) -> set[str]:
+    """Return the parts of an examination that are asked for, as words of `PARTS`."""
+    found = {_flag(name) for name in ("worst_case", "observation_attack", "best_response") if getattr(options, name)}
+    return found | {f"--certify {name}" for name in ("actions", "returns") if {name, "all"} & {*options.certify}}
 
 
 def _flag(name: str) -> str:

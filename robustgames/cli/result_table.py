@@ -98,7 +98,8 @@ def report_robustness(result: Content, figure: Path) -> None:
     axes = " x ".join(f"{name} {values[0]:g}…{values[-1]:g}" for name, values in swept["axes"].items())
     runs = len(swept["returns"])
     console.print(
-        f"\n[bold]returns under perturbation[/] of {plain(swept['env'])}, no adversary: {plain(axes)}", soft_wrap=True
+        f"\n[bold]returns under perturbation[/] of {plain(swept['env'])}, no adversary: {plain(axes or 'no axis')}",
+        soft_wrap=True,
     )
     table = Table()
     table.add_column(f"starts of every run: {len(_flat(swept['returns'][0]))}")
@@ -115,9 +116,9 @@ def report_robustness(result: Content, figure: Path) -> None:
         console.print(f"[yellow]attack {plain(attack)} left out:[/] {plain(reason)}", soft_wrap=True)
     if "policy_certificates" in result:
         report_certificates(result["policy_certificates"], console)
-    for axis, reason in found["idle"].items():
+    for axis, reason in {**found["idle"], **result.get("worst_case", {}).get("idle", {})}.items():
         console.print(f"[yellow]{plain(axis)} left out:[/] {plain(reason)}", soft_wrap=True)
-    if figure.exists():
+    if swept["axes"] and figure.exists():  # without an axis nothing is drawn, and the file is that of an earlier grid
         console.print(f"figure       {plain(figure)}", soft_wrap=True)
 
 

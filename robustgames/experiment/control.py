@@ -229,7 +229,7 @@ class ControlExperiment(Experiment[RobustDDPG]):
                 figures.save(figure, folder / "figures" / "learning_curves.png")
 
     def _complete_settings(self) -> Content:
-        """Return the settings of the agent, also the one that is half of the steps, as published, if it is not given."""
+        """Return the settings of the agent, with that which is half of the steps, as published, if it is not given."""
         if getattr(CONTROL_AGENTS[self.agent].preset, SHARE_OF_STEPS, 0):
             return {SHARE_OF_STEPS: max(self.steps // 2, 1), **self.settings}
         return self.settings

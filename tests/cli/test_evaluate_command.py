@@ -161,6 +161,7 @@ def test_the_worst_point_of_every_run_is_searched_for(run, capsys):
     assert search.points.shape == (2, 6, 1) and search.idle == {"damping": "the env has no damping"}
     grid, worst = (np.array(found[name]["per_run"]["worst"]) for name in ("robustness", "worst_case"))
     assert (worst <= grid).all()  # the search begins with the worst point of the grid, on the same starts
+    assert "damping left out: the env has no damping" in shown
     for k, point in enumerate(search.worst_points):
         assert f"worst case of run {k}: mass {point['mass']:.4g}" in shown
     assert (run / "figures" / "worst_case.png").is_file() and not (run / "worst_case.jsonl").exists()
@@ -202,6 +203,13 @@ def test_policies_of_a_run_and_of_a_model_are_certified(run, tmp_path, capsys):
     assert "bounds of actions left out: this policy has no network" in capsys.readouterr().out
 
 
+def test_without_an_axis_that_acts_no_figure_of_an_earlier_grid_is_named(run, capsys):
+    for grid, named in (("mass=0.5,1", True), ("friction=1,2", False)):
+        assert cli.main(["evaluate", str(run), "--grid", grid, "--episodes", "1"]) == 0
+        shown = capsys.readouterr().out
+        assert ("robustness.png" in shown) == named and ("no adversary: no axis" in shown) != named
+
+
 def test_words_of_a_worst_case():
     assert parse_bounds(["mass,friction:foot", "action_noise"]) == {
         "mass": (0.5, 2.0),
@@ -227,7 +235,11 @@ def test_words_of_a_grid():
         (["--episodes", "0"], "episodes is 0: a whole number of at least 1"),
         (["--best-response", "-1"], "best_response is -1"),
         (["--worst-case", "mas,friction"], "unknown axis or set of a worst case 'mas': did you mean mass"),
-        (["--worst-case", "mass=1,2,3"], "the worst case has mass from (1.0, 2.0, 3.0): two bounds"),
+        (["--worst-case", "mass=1,2,3"], "the worst case has mass=1,2,3: two bounds"),
+        (
+            ["--worst-case", "mass:pole=2"],
+            "the worst case has mass:pole=2: two bounds, the lower first, e.g. mass:pole=0.5",
+        ),
         (["--worst-case", "mass=2,1"], "two bounds, the lower first, e.g. mass=0.5,2"),
         (["--worst-case", "mass=0,1"], "mass is 0.0: a relative scale is positive"),
         (["--worst-case", "mass,mass"], "the grid has mass twice"),
@@ -244,9 +256,12 @@ def test_words_of_a_grid():
         (["--video", "a.gif", "--perturbation", "mass=1,2"], "a video has one perturbation"),
         (["--env", PENDULUM], "--env is for models of Stable-Baselines3"),
         (["--budget", "50"], "--budget is that of --worst-case: add --worst-case mass,friction, or leave it out"),
-        (["--eps", "0.1"], "--eps is that of --observation-attack and --certify: add --observation-attack all"),
-        (["--smoothing", "0.2"], "--smoothing is that of --certify: add --certify returns, or leave it out"),
-        (["--certify-episodes", "50"], "--certify-episodes is that of --certify: add --certify returns"),
+        (["--budget", "200"], "--budget is that of --worst-case"),  # the default, typed: it has no use either
+        (["--eps", "0.1"], "--eps is that of --observation-attack and --certify actions: add --observation-attack all"),
+        (["--certify", "returns", "--eps", "0.1"], "--eps is that of --observation-attack and --certify actions"),
+        (["--smoothing", "0.2"], "--smoothing is that of --certify returns: add --certify returns, or leave it out"),
+        (["--certify", "actions", "--smoothing=0.2"], "--smoothing is that of --certify returns"),
+        (["--certify-episodes", "50"], "--certify-episodes is that of --certify returns: add --certify returns"),
         (["--algorithm", "PPO"], "--algorithm is that of --best-response: add --best-response 10000, or leave it out"),
     ],
 )

@@ -86,7 +86,8 @@ def parse_bounds(words: Sequence[str]) -> str | dict[Axis, tuple[float, ...]]:
     assert not isinstance(bounds, str)
     for axis, values in bounds.items():
         if len(values) != 2 or not values[0] < values[1]:
-            raise GameError(f"the worst case has {axis} from {values}: two bounds, the lower first, e.g. mass=0.5,2")
+            what, got = axis_name(axis), ",".join(f"{value:g}" for value in values)
+            raise GameError(f"the worst case has {what}={got}: two bounds, the lower first, e.g. {what}=0.5,2")
     return bounds
 
 
