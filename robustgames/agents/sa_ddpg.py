@@ -51,6 +51,10 @@ class SASettings(Settings):
         check_whole_numbers(self, sa_start=0, sa_ramp=0)
         if self.sa_maximizer not in (known := get_args(Maximizer)):
             raise unknown("sa_maximizer", str(self.sa_maximizer), known)
+        if self.sa_maximizer == "interval" and self.sa_steps != type(self).sa_steps:
+            raise GameError(
+                f"sa_steps is {self.sa_steps}: intervals take no steps; leave it out, or sa_maximizer='steps'"
+            )
 
     def radius(self, updates: int) -> float:
         """Return the radius of the update number `updates`.

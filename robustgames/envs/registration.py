@@ -23,6 +23,11 @@ G = TypeVar("G", bound="type[Game]")
 GAME, GAME_BATCH = "robustgames.envs.game_env:GameEnv", "robustgames.envs.game_env:GameVectorEnv"
 CONTROLLED = "robustgames.envs.control.action_robust:ActionRobustEnv"
 PHYSICS = "robustgames.envs.control"
+PACKAGES = {  # MuJoCo 4 loads neither
+    "gymnasium_robotics": 'pip install gymnasium-robotics "mujoco==3.10.0"',
+    "shimmy": 'pip install "shimmy[dm-control]" "mujoco==3.17.0"',
+}
+"""{module of envs of others: how to install it}."""
 ATTACKER = "robustgames.envs.black_box:BlackBoxAttack"
 
 TOY, MATRIX = "robustgames.games.toy", "robustgames.games.matrix:MatrixGame"
@@ -201,7 +206,8 @@ def find_id(id: str, known: Callable[[], list[str]], listed: str = "robustgames 
             importlib.import_module(module)
         except Exception as error:
             if isinstance(error, ModuleNotFoundError) and error.name == module:
-                raise GameError(f"no module {module!r} for {id!r}: run from the folder of {module}.py") from error
+                how = PACKAGES.get(module, f"run from the folder of {module}.py")
+                raise GameError(f"no module {module!r} for {id!r}: {how}") from error
             raise GameError(f"importing {module!r} failed with {type(error).__name__}: {error}") from error
     if name not in gym.registry:
         raise unknown("env", name, known(), listed)

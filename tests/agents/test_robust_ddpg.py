@@ -454,7 +454,10 @@ def test_an_env_that_raises_leaves_a_checkpoint_to_go_on_from(tmp_path):
         (lambda: RobustDDPG(PENDULUM, adversary="none"), "unknown adversary 'none'"),
         (lambda: RobustDDPG(PENDULUM, env_settings={"alpha": 1.5}), "alpha"),
         (lambda: RobustDDPG(gym.make(PENDULUM), runs=2), "serves one run: pass its id"),
-        (lambda: RobustDDPG(PENDULUM, env_settings={"coupling": "observation"}), "train a view for others"),
+        (
+            lambda: RobustDDPG(PENDULUM, env_settings={"coupling": "observation"}),
+            "for others, let the players learn in turns",
+        ),
         (lambda: RobustDDPG(PENDULUM, **SMALL).learn(-1), "total_timesteps is -1"),
         (lambda: RobustDDPG(PENDULUM, buffer_size=1000), "learning_starts is 1000 and buffer_size 1000"),
         (lambda: RobustDDPG(PENDULUM, hidden=64), r"hidden is 64: the widths of the hidden layers, e.g. \(64, 64\)"),

@@ -332,6 +332,7 @@ def test_what_is_logged():
         ({"temperature": -1.0, "temperature_lr": 0.0}, "temperature is -1.0: it must be a number >= 0"),
         ({"temperature_lr": -1.0}, "temperature_lr is -1.0: a rate > 0"),
         ({"target_entropy": float("nan")}, "target_entropy is nan: a number"),
+        ({"target_entropy": -2.0, "temperature_lr": 0.0}, "target_entropy is -2.0: temperature_lr=0 keeps"),
         ({"target_entropy": 0.7}, "target_entropy is 0.7: it must be below 0.693, the entropy of uniform actions"),
         (
             {"engine": "native"},

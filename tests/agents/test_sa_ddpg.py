@@ -175,6 +175,7 @@ def test_the_radius_rises_linearly_and_is_logged_as_roughness(tmp_path):
     [
         ({"sa_eps": -1.0}, "sa_eps is -1.0"),
         ({"sa_steps": 0}, "sa_steps is 0"),
+        ({"sa_steps": 7, "sa_maximizer": "interval"}, "sa_steps is 7: intervals take no steps"),
         ({"sa_scale": (1.0, 2.0)}, "sa_scale has 2 units: observations have 3"),
         ({"sa_scale": (1.0, 0.0, 1.0)}, "units are positive"),
         ({"sa_maximizer": "newton"}, "unknown sa_maximizer 'newton'"),

@@ -231,6 +231,12 @@ def test_a_run_of_control_has_no_classifier_to_attack(tmp_path, capsys):
         (f"{PENDULUM} --set max_episode_steps=abc", "cannot be made with max_episode_steps='abc'"),
         (f"{PENDULUM} --set coupling=observation", "it must be noisy or probabilistic"),
         ("robustgames/ActionRobustPendulm-v0", "did you mean robustgames/ActionRobustPendulum-v0"),
+        (
+            "robustgames/ActionRobust-v0 --set env_id=gymnasium_robotics:None-v0",
+            "for 'gymnasium_robotics:None-v0': pip install gymnasium-robotics",
+        ),
+        (f"{PENDULUM} --solver mixed_ne_ld --solver-set published=maybe", "published is 'maybe': it must be true or"),
+        (f"{PENDULUM} --set coupling=observation", "let the players learn in turns, robustgames train rarl or atla"),
         ("nowhere:mine/Car-v0", "no module 'nowhere' for 'nowhere:mine/Car-v0'"),
         (
             "robustgames/ActionRobust-v0 --set env_id=Pendulm-v1",

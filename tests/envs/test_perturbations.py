@@ -625,7 +625,11 @@ def test_other_errors():
     for wrong, message in (
         (lambda: uncertainty_set("tesler-mass"), "unknown uncertainty set 'tesler-mass': did you mean tessler-mass"),
         (lambda: uncertainty_set("rrls-hopper-1d").points(), "in kg and coefficients of Hopper-v5: pass env="),
-        (lambda: uncertainty_set("rrls-ant-1d").points(make("Pendulum")), "this env names no parts of its mass"),
+        (lambda: uncertainty_set("rrls-ant-1d").points(make("Pendulum")), "of Ant-v5, and the env is Pendulum-v1"),
+        (
+            lambda: uncertainty_set("rrls-walker2d-2d").points(make("Hopper")),
+            "of Walker2d-v5, and the env is Hopper-v5",
+        ),
         (lambda: LogUniform(0.0, 1.0), "the lower end must be positive"),
         (lambda: Choice(()), "Choice of no values"),
         (lambda: make("Hopper").acts("masss"), "unknown axis of a perturbation 'masss': did you mean mass"),

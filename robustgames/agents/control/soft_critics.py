@@ -115,3 +115,7 @@ def check_temperature(temperature: float, rate: float, target_entropy: float | N
         raise GameError(f"temperature is {temperature}: it must be a number {least}")
     if target_entropy is not None and not abs(target_entropy) < float("inf"):
         raise GameError(f"target_entropy is {target_entropy}: a number, e.g. -1.0, or None, which is -k for k actions")
+    if target_entropy is not None and rate == 0:
+        raise GameError(
+            f"target_entropy is {target_entropy}: temperature_lr=0 keeps the temperature; leave one of them out"
+        )

@@ -54,6 +54,9 @@ class UncertaintySettings(RandomizationSettings):
         if not 0 <= self.least_share * self.candidates < 1:
             got = f"least_share is {self.least_share} with {self.candidates} candidates"
             raise GameError(f"{got}: it must be in [0, 1 / candidates), or all are drawn again, e.g. 0.05")
+        if not self.spread_steps and self.final_spread != type(self).final_spread:
+            got = f"final_spread is {self.final_spread} and spread_steps 0"
+            raise GameError(f"{got}: the noise does not fall; say in how many steps, e.g. spread_steps=1000000")
         for name, usual in (("least_distance", 0.1), ("spread", 1.0), ("final_spread", 0.1), ("spread_steps", 0)):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise GameError(f"{name} is {getattr(self, name)}: it must be a number >= 0, e.g. {usual}")

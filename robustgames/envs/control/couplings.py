@@ -60,7 +60,8 @@ def check_actions_coupled(coupling: Coupling) -> ActionCoupling:
     if isinstance(coupling, ActionCoupling):
         return coupling
     known = " or ".join(name for name, cls in COUPLINGS.items() if issubclass(cls, ActionCoupling))
-    raise GameError(f"the coupling is {type(coupling).__name__}: it must be {known}; train a view for others")
+    others = "for others, let the players learn in turns, robustgames train rarl or atla, or train a view"
+    raise GameError(f"the coupling is {type(coupling).__name__}: it must be {known}; {others}")
 
 
 def coupling_name(coupling: Coupling) -> str:

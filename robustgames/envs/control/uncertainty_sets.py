@@ -57,7 +57,7 @@ class UncertaintySet:
             env: Action-robust env, whose nominal masses and friction make an absolute set relative.
 
         Raises:
-            GameError: An absolute set without an env, or with one that has no such bodies.
+            GameError: An absolute set without an env, or with one of another model.
         """
         values = self.relative(env)
         return [nested(zip(values, point, strict=True)) for point in product(*values.values())]
@@ -73,6 +73,12 @@ class UncertaintySet:
         if env is None:
             raise GameError(f"this set is in kg and coefficients of {self.env_id}: pass env=, to make it relative")
         physics, relative = env.unwrapped.physics, {}  # type: ignore[attr-defined]
+        own, model = env.unwrapped.env_id, self.env_id.rpartition("-v")[0]  # type: ignore[attr-defined]
+        if model not in own.rpartition("-v")[0]:  # bodies of other models may have the same names
+            raise GameError(
+                f"this set is in kg and coefficients of {self.env_id}, and the env is {own}: name axes and their "
+                "scales, e.g. mass from 0.5 to 2"
+            )
         for axis, values in self.axes.items():
             nominal = physics.nominal(*((axis,) if isinstance(axis, str) else axis))
             relative[axis] = tuple(value / nominal for value in values)
