@@ -183,6 +183,10 @@ class M2TD3(DomainRandomizedTD3):
         box, worst = self.ongoing.box, int(self.candidates.worst[run])
         return dict(zip(box.names, box.values(self._coordinates(run)[worst]).tolist(), strict=True))
 
+    def worst_perturbation(self, run: int = 0) -> dict[str, Any]:
+        """Return `worst_candidate` as a perturbation for `reset` and `play`."""
+        return self.ongoing.box.perturbation(self._coordinates(run)[int(self.candidates.worst[run])])
+
     def critic_inputs(self, states: Tensor, actions: Tensor) -> Tensor:
         nominal = torch.as_tensor(self.ongoing.box.nominal, dtype=states.dtype, device=states.device)
         return torch.cat([states, actions, nominal.expand(*states.shape[:-1], -1)], -1)

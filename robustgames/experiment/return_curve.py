@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustgames.agents import RobustDDPG
+from robustgames.agents import M2TD3, RobustDDPG
 from robustgames.agents.learning import record_runs
 from robustgames.evaluation.rollouts import Opponent, play
 
@@ -32,7 +32,8 @@ class ReturnCurve:
 
     * `eval/return`: the protagonist alone.
     * `eval/return_under_adversary`: against the adversary that it learns with, if there is one; of several, the
-      strongest, as in a result.
+      strongest, as in a result. The adversary of `M2TD3` is the worst of its candidates, whose parameters the env then
+      has.
     * `eval/value_at_start`, `eval/discounted_return`: what the critic expects at the starts of the episodes in which
       the agent learns, and what it then gets, against all adversaries. A truncated episode is completed by the critic's
       value at its end.
@@ -58,7 +59,8 @@ class ReturnCurve:
         self.agent, self.make_env, self.interval, self.last = agent, make_env, interval, last
         self.adversaries = (len(agent.adversaries_of(0)) or 1) if agent.is_opposed else 0
         length = getattr(agent.env.spec, "max_episode_steps", None) or LONGEST
-        self.stride = stride or ceil((1 + self.adversaries) * STARTS * length / SHARE)
+        self.has_candidates = isinstance(agent, M2TD3) and agent.policies.further > 0
+        self.stride = stride or ceil((1 + self.adversaries + self.has_candidates) * STARTS * length / SHARE)
 
     def __call__(self) -> None:
         """Play and record if a look is due at the present timestep."""
@@ -76,6 +78,9 @@ class ReturnCurve:
         if self.adversaries and self.agent.has_adversary:
             totals = [[one.total for one in against] for _, *against in rows]
             found["eval/return_under_adversary"] = torch.tensor(totals).amin(-1)
+        if self.has_candidates:
+            at_worst = [self._at_the_worst_candidate(run) for run in range(len(self.agent.z))]
+            found["eval/return_under_adversary"] = torch.tensor(at_worst)
         played = [row[1:] or row for row in rows]
         starts, ends, sums, left = (
             [_joined(row, name) for row in played] for name in ("starts", "ends", "sums", "left")
@@ -100,6 +105,17 @@ class ReturnCurve:
             env.close()
             found.append(env)
         return found
+
+    def _at_the_worst_candidate(self, run: int) -> float:
+        """Return the return of a run at the parameters that its candidates found to be the worst."""
+        agent = self.agent
+        assert isinstance(agent, M2TD3)
+        if not bool(agent.finite_runs()[run]):
+            return float("nan")
+        env = self.make_env(run)
+        played = play(env, agent.policy(run), STARTS, perturbation=agent.worst_perturbation(run))
+        env.close()
+        return float(played.returns.mean())
 
     def _values(self, states: list[list[np.ndarray]]) -> Tensor:
         """Return what the critics expect in states (S, B, p), (S, B)."""

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from robustgames.agents import AlternatingTD3
+from robustgames.agents import M2TD3, AlternatingTD3
 from robustgames.errors import GameError
 from robustgames.evaluation.rollouts import play
 from robustgames.experiment import ControlExperiment, GameExperiment, Result, evaluate, load, logs, resume, train
@@ -155,6 +155,23 @@ def test_control_logs_returns_without_exploration_and_what_the_critic_expects(co
     assert events.Scalars("eval/return")[:-1] == []  # 450 steps pay for no other look
     q = [last[f"train/q_of_{name}"].value for name in ("protagonist", "adversary")]
     assert min(q) - 1 < -last["train/payoff"].value < max(q) + 1  # noisy: Q at a mixture of both actions
+
+
+def test_the_adversary_of_uncertain_parameters_is_the_worst_candidate():
+    small = {"hidden": (8, 8), "learning_starts": 20, "batch_size": 8}
+
+    def make(run):
+        return gym.make("robustgames/ActionRobustPendulum-v0", alpha=0.0)
+
+    agent = M2TD3(runs=2, uncertainty="mass=0.5:2,length=0.5:1.5", **small).learn(60)
+    found = ReturnCurve(agent, make, 9, 60).measure()
+    for run in range(2):
+        at_worst = play(make(run), agent.policy(run), 2, perturbation=agent.worst_perturbation(run)).returns.mean()
+        assert float(found["eval/return_under_adversary"][run]) == pytest.approx(at_worst, rel=1e-6)
+    assert (found["eval/return"] != found["eval/return_under_adversary"]).all()
+    assert agent.worst_perturbation(1) == agent.worst_candidate(1)  # of all bodies
+    point = M2TD3(uncertainty="mass=1.5:1.5", **small).learn(30)
+    assert "eval/return_under_adversary" not in ReturnCurve(point, make, 9, 30).measure()
 
 
 def test_of_several_adversaries_the_strongest_is_the_one_of_the_curve():
