@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from robustgames.agents.control.settings import Settings, check_positive
 from robustgames.agents.learning import record_runs
 from robustgames.agents.robust_ddpg import RobustDDPG, RobustTD3
 from robustgames.envs.opponents import Policy
-from robustgames.errors import unknown
+from robustgames.errors import GameError, unknown
 from robustgames.solvers import Scheme
 from robustgames.tensors import map_tensors
 
@@ -118,6 +119,8 @@ class AlternatingTD3(OnePlayerTD3):
         **settings: Any,
     ) -> None:
         s = self.preset.changed(settings)
+        if s.adversary == "random" and s.adversaries != self.preset.adversaries:
+            raise GameError(f"adversaries is {s.adversaries}: a random adversary is one; leave one of them out")
         check_seed(seed)
         env = self.usual_env if env is None else env
         envs = make_separate(env, runs, self.settings_of_env(env, env_settings))  # type: ignore[arg-type]
@@ -129,6 +132,10 @@ class AlternatingTD3(OnePlayerTD3):
             theirs = seed_of_player(seed, 1 + k)
             episodes = PlayerEpisodes(envs, "adversary", theirs, self._protagonist_at)
             self.adversaries.append(OnePlayerTD3(episodes, solver, theirs, runs, None, device, **shared))
+        limit = getattr(self.env.spec, "max_episode_steps", None)
+        if self.adversaries and limit is not None and s.turn < limit:
+            cut = f"a turn of {s.turn} steps begins new episodes, so no state after step {s.turn} is seen"
+            warnings.warn(f"{cut}; for episodes of {limit} steps give e.g. turn={limit}", stacklevel=2)
         self._before = 0  # timesteps of earlier trainings, whose count was reset
 
     def _adversaries_at(self, run: int) -> list[Policy | str]:

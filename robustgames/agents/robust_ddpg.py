@@ -117,6 +117,8 @@ class RobustDDPG(Agent):
         self.ongoing = self._make_episodes(env, runs, self.settings_of_env(env, env_settings), device)
         self.env, shape = self.ongoing.first, (self.ongoing.runs,)
         check_mixture(self.ongoing.law, self.ongoing.alphas, self.ongoing.action_size)
+        if s.adversary == "random" and not self.is_opposed:
+            warnings.warn("adversary is random, but alpha is 0: nothing disturbs the protagonist", stacklevel=2)
         if not self.takes_preferences:
             check_continuous(self.env.unwrapped)
         self.device = self.ongoing.device if device == "auto" else choose_device(device)

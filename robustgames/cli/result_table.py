@@ -155,7 +155,8 @@ def _rows(result: Content) -> list[tuple[str, list[float], list[float]]]:
     rows = [(labels[name], summary[name], each.get(name, [])) for name in summary if name in labels]
     rows += _worst_case(result["worst_case"], starts) if "worst_case" in result else []
     shown = [] if nominal and not more else ["without"]
-    for name in [*shown, "mixing", "replacement"]:
+    shown += [name for name in ("mixing", "replacement") if name in random]  # finite actions are not mixed
+    for name in shown:
         label = "nominal, no adversary" if name == "without" else f"random {name}, share {random['alpha']:g}"
         rows.append((f"{label}{more}", random[name], random["per_run"][name]))
     return rows + (_observation_attacks(attacks, bool(more)) if attacks else [])

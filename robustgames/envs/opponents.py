@@ -1,4 +1,4 @@
-"""Policies from whatever plays: a function, or a model with `predict`."""
+"""Policies from whatever plays: a function, a torch module, or a model with `predict`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+import torch
+from torch import nn
 
 from robustgames.errors import GameError
 
@@ -96,8 +98,33 @@ class ModelPolicy:
         return wide.astype(self.box.dtype)
 
 
+class ModulePolicy:
+    """The actions of a torch module in evaluation mode, (1, p) -> (1, k), of a batch with one observation.
+
+    Args:
+        module: Module. Observations come in the type and on the device of its first floating-point parameter.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        first = next((weight for weight in module.parameters() if weight.is_floating_point()), torch.zeros(0))
+        self._place = {"dtype": first.dtype, "device": first.device}
+
+    @torch.no_grad()
+    def __call__(self, observation: Any) -> np.ndarray:
+        modes = [(part, part.training) for part in self.module.modules()]
+        self.module.eval()
+        try:
+            return self.module(torch.as_tensor(observation, **self._place)[None])[0].cpu().numpy()
+        finally:
+            for part, mode in modes:
+                part.training = mode
+
+
 def policy_of(given: Any, player: str, box: gym.spaces.Box) -> Policy | None:
-    """Return the policy of a model with `predict`, or a function itself; None of anything else."""
+    """Return the policy of a model with `predict` or of a torch module, or a function itself; None of anything else."""
     if hasattr(given, "predict"):
         return ModelPolicy(given, player, box)
+    if isinstance(given, nn.Module):
+        return ModulePolicy(given)
     return given if callable(given) else None  # type: ignore[return-value]

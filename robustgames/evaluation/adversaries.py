@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from robustgames.envs.control.discrete_actions import finite_actions
 from robustgames.envs.views import PlayerView
 from robustgames.errors import GameError, unknown
 from robustgames.evaluation.reliability import Interval, bootstrap
@@ -33,7 +34,9 @@ def random_controls(
     """Return the returns of a policy without an adversary and under random ones, each (episodes,).
 
     "without" executes a; "mixing" executes (1 - α) a + α ā; "replacement" executes ā with probability α, else a. Here
-    ā is uniform on [-1, 1]^n. The effect of a learned adversary has to be compared with these.
+    ā is uniform on [-1, 1]^n. The effect of a learned adversary has to be compared with these. With finitely many
+    actions, of which the largest of n preferences is executed, there is no "mixing": a small share of chance in the
+    preferences mostly changes no action.
 
     Args:
         policy: Policy of the protagonist.
@@ -53,7 +56,11 @@ def random_controls(
         {'without': (2,), 'mixing': (2,), 'replacement': (2,)}
     """
     results = {}
+    with control_env(env, env_settings) as made:
+        finite = finite_actions(made.unwrapped) is not None
     for name, coupling in {"without": "noisy", "mixing": "noisy", "replacement": "probabilistic"}.items():
+        if finite and name == "mixing":
+            continue
         settings = {**(env_settings or {}), "coupling": coupling, "alpha": alpha}
         adversary = None if name == "without" else "random"
         results[name] = play(env, policy, episodes, seed, adversary=adversary, env_settings=settings).returns

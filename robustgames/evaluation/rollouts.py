@@ -104,8 +104,9 @@ def play(
 
     Args:
         env: An `ActionRobustEnv`, or its id.
-        policy: Policy of the protagonist, observation -> action in [-1, 1]^n, or anything with `predict`: an agent, or
-            a model of Stable-Baselines3. A function must be deterministic, since nothing seeds it.
+        policy: Policy of the protagonist, observation -> action in [-1, 1]^n, or anything with `predict`: an agent
+            (its run 0; that of another run is `agent.policy(run)`), or a model of Stable-Baselines3. Or a torch module,
+            (1, p) -> (1, n). A function must be deterministic, since nothing seeds it.
         episodes: Number of episodes, >= 1.
         seed: Seed of the first episode.
         perturbation: Perturbation of the env, see `ActionRobustEnv.reset`; None is the nominal env. A given env gets

@@ -1,5 +1,7 @@
 """RARL, RAP and ATLA: whose turn it is, what each player learns from, that a saved run goes on, that they learn."""
 
+import warnings
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -185,6 +187,7 @@ def test_logs_hold_both_players(tmp_path):
         (lambda: ATLA("robustgames/Nope-v0"), "unknown env"),
         (lambda: ATLA(turn=0), "turn is 0"),
         (lambda: RAP(adversaries=0), "adversaries is 0"),
+        (lambda: RAP(adversary="random", adversaries=2), "adversaries is 2: a random adversary is one"),
         (lambda: ATLA(runs=0), "runs is 0"),
         (lambda: ATLA(gym.make(PENDULUM), runs=2), "serves one run"),
         (lambda: ATLA(turns=3), "unknown setting 'turns'"),
@@ -195,6 +198,16 @@ def test_logs_hold_both_players(tmp_path):
 def test_impossible_settings_are_refused(make, error):
     with pytest.raises((GameError, TypeError), match=error):
         make()
+
+
+def test_turns_that_cut_episodes_are_told():
+    with pytest.warns(UserWarning, match="a turn of 150 steps .* no state after step 150 .* give e.g. turn=200"):
+        ATLA(PENDULUM, turn=150)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        ATLA(PENDULUM, turn=200)
+        ATLA(PENDULUM, turn=150, adversary="random")  # it has no turns
+        RAP(INVERTED, adversary="random")
 
 
 def test_defaults_are_those_of_td3():

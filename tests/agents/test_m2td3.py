@@ -325,6 +325,7 @@ WRONG = [
     ({"uncertainty": "mass=0.5"}, "two bounds"),
     ({"uncertainty": " "}, "the uncertainty is empty"),
     ({"uncertainty": "mass=-1:1"}, "mass is -1.0: a relative scale is positive"),
+    ({"uncertainty": "mass=0.5,2"}, "the uncertainty is 'mass=0.5,2': a colon joins two bounds, e.g. mass=0.5:2"),
     ({"uncertainty": "friction=0.5:2"}, "friction has no effect on Pendulum-v1"),
     ({"uncertainty": "mass:torso=0.5:2"}, "this env names no parts of it"),
     ({"uncertainty": "rrls-hopper-1d"}, "in kg and coefficients of Hopper-v5, and the env is Pendulum-v1"),

@@ -443,6 +443,11 @@ def test_an_env_that_raises_leaves_a_checkpoint_to_go_on_from(tmp_path):
     assert loaded.learn(3, reset_num_timesteps=False).num_timesteps == 7
 
 
+def test_a_random_adversary_without_a_share_is_told():
+    with pytest.warns(UserWarning, match="adversary is random, but alpha is 0: nothing disturbs the protagonist"):
+        RobustDDPG(PENDULUM, env_settings={"alpha": 0.0}, adversary="random", **SMALL)
+
+
 @pytest.mark.parametrize(
     ("make", "error"),
     [

@@ -612,6 +612,8 @@ def test_wrong_settings_are_told_in_one_line(settings, message):
         ([0.0, 0.0], r"action is \[0.0, 0.0\]: pass both"),
         ({"protagonist": [np.nan], "adversary": [0.0]}, r"the protagonist's action is \[nan\]: expected numbers in"),
         ({"protagonist": [0.0], "adversary": [np.inf]}, r"the adversary's action is \[inf\]: expected numbers in"),
+        ({"protagonist": None, "adversary": [0.0]}, r"the protagonist's action has shape \(\): expected \(1,\)"),
+        ({"protagonist": ["left"], "adversary": [0.0]}, r"action is \['left'\]: expected an array of numbers of shape"),
     ],
 )
 def test_wrong_actions_are_told_in_one_line(action, message):

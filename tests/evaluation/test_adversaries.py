@@ -156,6 +156,13 @@ def test_the_three_controls_play_the_same_episodes():
         random_controls(constant(0.5), PENDULUM, alpha=1.5)
 
 
+def test_finitely_many_actions_are_replaced_and_not_mixed():
+    cart, left = {"env_id": "CartPole-v1", "coupling": "probabilistic"}, np.array([1.0, -1.0])
+    returns = random_controls(lambda observation: left, "robustgames/ActionRobust-v0", 0.5, 5, env_settings=cart)
+    assert [*returns] == ["without", "replacement"]
+    assert returns["replacement"].mean() > returns["without"].mean()  # going left alone falls at once
+
+
 @pytest.mark.slow
 def test_a_learned_adversary_harms_more_than_a_random_one():
     """A pendulum that is held upright by a linear policy: 3,000 steps find what knocks it over."""

@@ -6,6 +6,7 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from scipy.stats import bootstrap as scipy_bootstrap
 from scipy.stats import mannwhitneyu, trim_mean
 from scipy.stats import t as student
@@ -55,6 +56,25 @@ def test_without_an_adversary_it_is_the_inner_env(settings):
         plain.seed(5 + k)
         theirs, _ = evaluate_policy(Model(), plain, n_eval_episodes=1)
         assert total == pytest.approx(theirs, abs=1e-6)  # to which the monitor rounds
+
+
+def test_a_torch_module_plays_as_its_function_does_in_evaluation_mode():
+    torch.manual_seed(0)
+    actor = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1), torch.nn.Tanh())
+    actor[0].eval()
+    layers = [(actor[i].weight.detach().numpy().copy(), actor[i].bias.detach().numpy().copy()) for i in (0, 2)]
+
+    def by_hand(observation):
+        (first, a), (second, b) = layers
+        return np.tanh(second @ (first @ observation + a) + b)
+
+    wanted = play(PENDULUM, by_hand, episodes=2).returns
+    np.testing.assert_allclose(play(PENDULUM, actor, episodes=2).returns, wanted, rtol=1e-4)
+    np.testing.assert_allclose(play(PENDULUM, actor.double(), episodes=2).returns, wanted, rtol=1e-4)
+    assert [part.training for part in actor] == [False, True, True, True]
+    graph = actor.float().eval()  # a function may return a tensor with its graph
+    np.testing.assert_allclose(play(PENDULUM, lambda o: graph(torch.as_tensor(o)), 2).returns, wanted, rtol=1e-4)
+    assert len(sweep(actor, PENDULUM, {"mass": [1.0]}, episodes=2).returns) == 1
 
 
 @pytest.mark.parametrize("settings", [FORCES, {"coupling": "dynamics"}, {"coupling": "observation", "eps": 0.3}])

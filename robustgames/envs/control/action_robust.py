@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 from robustgames.envs.control.coupling import Coupling, Play
 from robustgames.envs.control.couplings import make_coupling
@@ -24,7 +25,7 @@ from robustgames.envs.control.inner import (
 )
 from robustgames.envs.control.perturbations import AXES, NOISES, Distribution, Perturbation, checked, draw, flat
 from robustgames.envs.joint_actions import JointActions
-from robustgames.errors import GameError, unknown
+from robustgames.errors import GameError, shorten, unknown
 
 FEW = 32
 
@@ -267,7 +268,7 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         shape = self._shapes[player]
         if not ((type(action) is dict or isinstance(action, Mapping)) and player in action):
             raise GameError(f"action is {action!r}: pass both, {{'protagonist': a, 'adversary': b}} of [-1, 1]^n")
-        value = np.asarray(action[player], dtype=np.float32)
+        value = _array(action[player], player, shape)
         if value.shape != shape:
             raise GameError(f"the {player}'s action has shape {value.shape}: expected {shape}")
         if value.size <= FEW:  # a loop over numbers costs less than a call of NumPy
@@ -344,6 +345,16 @@ class ActionRobustEnv(gym.Env[Any, dict[str, np.ndarray]]):
         if type(data).__name__ == "MjData" and data is not core.data:
             mujoco: Any = importlib.import_module("mujoco")
             mujoco.mj_copyData(core.data, core.model, data)
+
+
+def _array(action: Any, player: str, shape: tuple[int, ...]) -> np.ndarray:
+    if isinstance(action, torch.Tensor):  # on a GPU, or with the graph of its policy
+        action = action.detach().cpu()
+    try:
+        return np.asarray(action, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        shown = shorten(" ".join(str(action).split()))
+        raise GameError(f"the {player}'s action is {shown}: expected an array of numbers of shape {shape}") from error
 
 
 def _renamed(info: dict[str, Any]) -> dict[str, Any]:

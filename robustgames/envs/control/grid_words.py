@@ -109,6 +109,8 @@ def parse_box(text: str) -> str | dict[Axis, tuple[float, float]]:
     named = []
     for word in words:
         name, equals, values = word.partition("=")
+        if text.count("=") and name.replace(".", "", 1).isdigit():
+            raise GameError(f"the uncertainty is {text!r}: a colon joins two bounds, e.g. mass=0.5:2,length=0.5:1.5")
         if name.partition(":")[0] not in AXES:
             raise unknown("axis or set of the uncertainty", name, [*AXES, *UNCERTAINTY_SETS])
         low, high = BOUNDS.get(name, SCALES)
