@@ -24,7 +24,7 @@ from robustgames.errors import GameError, unknown
 Opponent = Policy | Predictor | np.ndarray | list[float] | str | None
 """A policy or model as in `play`, an action, or "random", uniform on its box. If None, the protagonist is alone."""
 LONG = 100_000
-"""Steps after which an episode that goes on is told."""
+"""Steps after which an episode without an end is told."""
 
 
 class Rollouts(NamedTuple):
@@ -204,6 +204,6 @@ def _episode(
         length += 1
         if length == LONG:
             advice = "if it has no end, gym.register(..., max_episode_steps=1000) sets one"
-            warnings.warn(f"an episode has {LONG:,} steps and goes on: {advice}", stacklevel=4)
+            warnings.warn(f"an episode has {LONG:,} steps and has not ended: {advice}", stacklevel=4)
         done = checked_flag("terminated", terminated, env) or checked_flag("truncated", truncated, env)
     return total, length, stamp

@@ -48,5 +48,5 @@ def test_an_episode_that_goes_on_is_told(monkeypatch, recwarn):
     play(PENDULUM, lambda observation: np.zeros(1), episodes=1)  # has 200 steps
     assert not recwarn
     monkeypatch.setattr("robustgames.evaluation.rollouts.LONG", 50)
-    with pytest.warns(UserWarning, match="an episode has 50 steps and goes on: if it has no end, gym.register"):
+    with pytest.warns(UserWarning, match="an episode has 50 steps and has not ended: if it has no end, gym.register"):
         assert play(PENDULUM, lambda observation: np.zeros(1), episodes=1).lengths == [200]
