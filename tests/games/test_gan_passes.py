@@ -31,7 +31,8 @@ def make(
     objective="nonsaturating", lipschitz="none", activation="relu", hidden=(8, 8), cls=GAN, dtype=KIND, **settings
 ):
     networks = MLP((3, *hidden, 2), activation, settings.pop("last", None)), MLP((2, *hidden, 1), activation)
-    settings = {"batch_size": 7, "penalty": 0.7, "latent": 3, **settings}
+    weight = {"penalty": 0.7} if lipschitz in PENALTIES else {}
+    settings = {"batch_size": 7, "latent": 3, **weight, **settings}
     game = cls(*networks, GaussianMixture.grid(), objective=objective, lipschitz=lipschitz, **settings)
     return game.to(dtype=KIND)
 
