@@ -163,6 +163,10 @@ class M2TD3(DomainRandomizedTD3):
         y = self.game.split(self.z[run])[1]
         return self.policies.coordinates(y).detach().cpu().double().nan_to_num().numpy()  # of a run that diverged
 
+    def _worst_coordinates(self, run: int) -> np.ndarray:
+        """Return the coordinates of the candidate that was the worst in the last update of a run, (d,)."""
+        return self._coordinates(run)[int(self.candidates.worst[run])]
+
     def _renew(self, run: int, which: list[int], drawn: np.random.Generator) -> None:
         """Draw candidates of a run again, and let the solver forget their past."""
         n, z = self.game.sizes[0], self.z.clone()
@@ -180,12 +184,12 @@ class M2TD3(DomainRandomizedTD3):
     # -- what is known -----------------------------------------------------------------------------------------
     def worst_candidate(self, run: int = 0) -> dict[str, float]:
         """Return {axis, or "axis of body": value} of the candidate that was the worst in the last update of a run."""
-        box, worst = self.ongoing.box, int(self.candidates.worst[run])
-        return dict(zip(box.names, box.values(self._coordinates(run)[worst]).tolist(), strict=True))
+        box = self.ongoing.box
+        return dict(zip(box.names, box.values(self._worst_coordinates(run)).tolist(), strict=True))
 
     def worst_perturbation(self, run: int = 0) -> dict[str, Any]:
         """Return `worst_candidate` as a perturbation for `reset` and `play`."""
-        return self.ongoing.box.perturbation(self._coordinates(run)[int(self.candidates.worst[run])])
+        return self.ongoing.box.perturbation(self._worst_coordinates(run))
 
     def critic_inputs(self, states: Tensor, actions: Tensor) -> Tensor:
         nominal = torch.as_tensor(self.ongoing.box.nominal, dtype=states.dtype, device=states.device)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from robustgames.errors import GameError
 from robustgames.solvers.chains import LangevinChains
 from robustgames.solvers.langevin import Langevin, PreconditionedLangevin
 from robustgames.solvers.rules import Rule
@@ -101,8 +100,6 @@ def mixed_ne_ld(lr: float = 1e-4, noise: float = 1e-3, inner_steps: int = 15, pu
         published: Whether to take the update of the published code. Its other settings are `--every-draw --l2 0.01
             --tau 0.001`.
     """
-    if not isinstance(published, bool):
-        raise GameError(f"published is {published!r}: it must be true or false, e.g. published=true")
     if published:  # the decays have the exponents 0, 1, …
         rate, std = Exponential(lr / (1 - 1e-5), 1e-5), Exponential(noise / (1 - 5e-5), 5e-5)
         rule = PreconditionedLangevin(rate, std, decay=0.999, eps=1e-8)

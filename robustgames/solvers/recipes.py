@@ -54,9 +54,11 @@ def make_solver(
     recipe = RECIPES[name] if isinstance(name, str) else name
     said = name if isinstance(name, str) else getattr(name, "__name__", repr(name))
     allowed = inspect.signature(recipe).parameters
-    for setting in settings:
+    for setting, value in settings.items():
         if setting not in allowed:
             raise unknown(f"setting of {said}", setting, allowed)
+        if isinstance(allowed[setting].default, bool) and not isinstance(value, bool):
+            raise GameError(f"{setting} is {value!r}: it must be true or false, e.g. {setting}=true")
     solver = recipe(**settings)
     if anneal and "lr" not in allowed:
         raise GameError(f"{said} has no learning rate that could fall: leave anneal out")

@@ -151,6 +151,9 @@ def test_langevin_settles_at_its_variance_and_the_noise_may_fall():
         (lambda: make_solver("gda", lr=InversePower(0.1), anneal=10), "InversePower.*no single number that could"),
         (lambda: make_solver("gda", lr=torch.ones(3, 1), anneal=10), "lr of SGD is 3 rates, one per run, no single"),
         (lambda: make_solver("mirror_gan", growth=1e-5, lr_decay=0.0, anneal=10), "chains that grow cannot"),
+        (lambda: make_solver("mixed_ne_ld", published="maybe"), "published is 'maybe': it must be true or false"),
+        (lambda: make_solver("pdhg", restart="maybe"), "restart is 'maybe': it must be true or false, e.g. restart=tr"),
+        (lambda: make_solver("rm_plus", alternating=2.5), "alternating is 2.5: it must be true or false"),
         (lambda: make_solver("mixed_ne_ld", anneal=10), "chains that grow cannot"),
     ],
 )
